@@ -1,0 +1,1 @@
+"""Measurements: speed against named rivals, start-up, memory, and the demonstration."""

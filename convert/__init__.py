@@ -1,0 +1,1 @@
+"""Conversion on the workstation: import, repair, fold, export and verify pose networks."""

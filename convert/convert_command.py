@@ -1,0 +1,97 @@
+"""`edgepose convert`: the command line of the conversion."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+from edgepose.runtime.cli import Parser
+from edgepose.runtime.errors import ModelError, OutputError
+from edgepose.runtime.info_command import describe
+from edgepose.runtime.preprocess import Resize
+
+PRECISIONS = ("float32", "float16", "dynamic")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommand's arguments."""
+    parser = Parser(
+        "convert",
+        "Makes a self-describing .tflite of a TensorFlow frozen graph (.pb), an OpenVINO IR (.xml with its .bin),\n"
+        "or a .tflite with the right outputs, which gains a manifest. A known model's name works too.",
+        "  edgepose convert human-pose-estimation-0001 -o pose.tflite\n"
+        "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --precision float16\n"
+        "  edgepose convert net.xml -o net.tflite --input-size 320x240 --channel-order rgb\n"
+        "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --verify val/ --annotations val.json",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=".pb, .xml, .tflite, or the name of a known model")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.tflite", help="the file to write")
+    parser.add_argument("--network", metavar="NAME", help="what the manifest calls the network")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights (default: float32)")
+    parser.add_argument(
+        "--input-size", type=_size, metavar="WxH", help="pixels, multiples of 8 (default: the network's)"
+    )
+    parser.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how a frame is fitted in")
+    parser.add_argument(
+        "--channel-order", choices=("bgr", "rgb"), default="bgr", help="of the pictures it will be given"
+    )
+    parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognised")
+    parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognised")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="DIR", help="ordinary pictures with people; some 50 will do"
+    )
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these pictures")
+    parser.add_argument(
+        "--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's pictures, for AP"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts; 1 where the result lies outside the tolerance of its precision."""
+    if arguments.annotations is not None and arguments.verify is None:
+        raise ValueError("--annotations goes with --verify, the folder of the annotated pictures")
+    if (arguments.heatmaps is None) != (arguments.pafs is None):
+        raise ValueError("--heatmaps and --pafs go together: give both or neither")
+    _check_output(arguments.output)
+    from . import sources
+    from .convert import Options, convert
+
+    options = Options(
+        network=arguments.network,
+        precision=arguments.precision,
+        input_size=arguments.input_size,
+        resize=arguments.resize,
+        channel_order=arguments.channel_order,
+        heatmaps=arguments.heatmaps,
+        pafs=arguments.pafs,
+        calibration=arguments.calibration,
+        verify=arguments.verify,
+        annotations=arguments.annotations,
+    )
+    result = convert(sources.find(arguments.source), arguments.output, options, _note)
+    print(describe(result.path, result.manifest), end="")
+    for shortfall in result.shortfalls:
+        print(f"edgepose: verification failed: {shortfall}", file=sys.stderr)
+    return 1 if result.shortfalls else 0
+
+
+def _check_output(path: Path) -> None:
+    """Minutes of work should not end at a misspelt folder."""
+    if path.suffix != ".tflite":
+        raise ModelError(f"{path}: expected an output that ends in .tflite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+
+
+def _note(message: str) -> None:
+    print(f"edgepose: {message}", file=sys.stderr, flush=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 432x368, got {text!r}")
+    return int(width), int(height)

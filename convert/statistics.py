@@ -1,0 +1,68 @@
+"""Statistics for batch normalisation that was published in training mode.
+
+Such a graph normalises every picture by that picture's own mean and variance: it cannot be folded or quantised, and
+detection suffers (AP 0.221 against 0.307 for `mobilenet_v2_small`). What the training saw were the statistics of
+whole batches, whose variance includes the spread **between** pictures; the mean of per-picture variances lacks it
+and is worse than doing nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from . import execute
+from . import graph as g
+
+Batch = npt.NDArray[np.uint8]
+
+
+def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
+    """The layers that normalise by the batch that runs through them, in order."""
+    return [node for node in graph.nodes.values() if isinstance(node, g.BatchNorm) and node.training]
+
+
+def fix(graph: g.Graph, batches: Callable[[], Iterable[Batch]]) -> g.Graph:
+    """The graph with the statistics of the calibration pictures in place of the batch's own.
+
+    `batches()` gives the prepared pictures, (n, height, width, 3) uint8 each time it is called. Every batch runs
+    through the network in training mode; mean and variance over all pictures follow from the batches' by the law of
+    total variance.
+    """
+    layers = training_layers(graph)
+    inputs = {layer.name: layer.inputs[0] for layer in layers}
+    first: dict[str, list[g.Array]] = {name: [] for name in inputs}
+    second: dict[str, list[g.Array]] = {name: [] for name in inputs}
+    sizes: list[int] = []
+    for batch in batches():
+        sizes.append(len(batch))
+        for name, (mean, variance) in _batch_moments(graph, batch, inputs).items():
+            first[name].append(mean)
+            second[name].append(variance + mean**2)
+    if not sizes:
+        raise ValueError("no calibration pictures")
+    changes: dict[str, g.Node | str] = {}
+    for layer in layers:
+        mean = np.average(first[layer.name], axis=0, weights=sizes)
+        variance = np.average(second[layer.name], axis=0, weights=sizes) - mean**2
+        changes[layer.name] = replace(layer, mean=mean.astype(np.float32), variance=variance.astype(np.float32))
+    return graph.substitute(changes)
+
+
+def _batch_moments(graph: g.Graph, batch: Batch, inputs: dict[str, str]) -> dict[str, tuple[g.Array, g.Array]]:
+    """Mean and variance, in float64, of the inputs of the named layers for one batch."""
+    import tensorflow as tf
+
+    found: dict[str, tuple[g.Array, g.Array]] = {}
+
+    def measure(node: g.Node, value: object) -> None:
+        for name, source in inputs.items():
+            if source == node.name:
+                mean, variance = execute.moments(value)
+                found[name] = (mean.numpy().astype(np.float64), variance.numpy().astype(np.float64))
+
+    execute.build(graph, tf.constant(batch, tf.float32), observe=measure)
+    return found

@@ -1,0 +1,42 @@
+"""Inference on the device: TFLite models of the OpenPose family, decoded into people.
+
+>>> from edgepose.runtime import PoseEstimator
+>>> poses = PoseEstimator("model.tflite", threads=2).estimate(image).poses
+
+Names are imported when they are first used: the command line should not load OpenCV to print its help.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .decode import Decoder, DecoderOptions
+    from .errors import EdgePoseError, InputError, MissingExtraError, ModelError, OutputError
+    from .estimator import PoseEstimator
+    from .manifest import ModelManifest
+    from .skeleton import COCO18, Limb, Skeleton
+    from .types import Box, Estimate, Frame, GridToFrame, Pose, PoseFields, Quantisation, Timings
+
+_HOMES = {
+    "decode": ("Decoder", "DecoderOptions"),
+    "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError"),
+    "estimator": ("PoseEstimator",),
+    "manifest": ("ModelManifest",),
+    "skeleton": ("COCO18", "Limb", "Skeleton"),
+    "types": ("Box", "Estimate", "Frame", "GridToFrame", "Pose", "PoseFields", "Quantisation", "Timings"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "Estimate", "Frame", "GridToFrame", "InputError",
+    "Limb", "MissingExtraError", "ModelError", "ModelManifest", "OutputError", "Pose", "PoseEstimator", "PoseFields",
+    "Quantisation", "Skeleton", "Timings",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,118 @@
+"""The command `edgepose`: finds the subcommand, runs it, turns errors into one line and an exit code.
+
+A subcommand is a module with `parser()` and `run(arguments) -> exit code`; it is imported only when it is called, so
+that `edgepose --help` stays fast and a part whose extra is missing does not disturb the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from .errors import EdgePoseError
+
+
+class Command(NamedTuple):
+    """Where a subcommand lives and what it does, in a line."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "convert": Command(
+        "edgepose.convert.convert_command", "make a .tflite of a frozen graph, an OpenVINO IR or a .tflite"
+    ),
+    "run": Command("edgepose.runtime.run_command", "find the people in pictures, folders, videos or a synthetic scene"),
+    "info": Command("edgepose.runtime.info_command", "show what is known of a converted model"),
+    "eval": Command("edgepose.convert.eval_command", "score a model on COCO keypoint annotations"),
+}
+
+_EXAMPLES = """\
+examples:
+  edgepose convert human-pose-estimation-0001 -o pose.tflite
+  edgepose run -m pose.tflite photo.jpg --draw drawn/
+  edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints.json
+
+`edgepose COMMAND --help` tells more, with examples."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def __init__(self, command: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=f"edgepose {command}",
+            description=description,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message alone and exits with 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives the exit code: 0 done, 1 a negative verdict, 2 wrong use or bad input."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from .version import version
+
+        print(f"edgepose {version()}")
+        return 0
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1) or [", ".join(COMMANDS)]
+        return _fail(f"no command {arguments[0]!r}; did you mean {close[0]}? (see edgepose --help)")
+    return _run(command, arguments[1:])
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    module = importlib.import_module(command.module)
+    try:
+        code = module.run(module.parser().parse_intermixed_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`: nothing is wrong, and nothing more can be said on stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (EdgePoseError, ValueError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__)
+    except OSError as error:
+        _drop_stdout()
+        return _fail(f"cannot write the result: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return 130
+    return int(code)
+
+
+def _drop_stdout() -> None:
+    """What could not be written must not be tried again, and fail again, when Python exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def _fail(message: str) -> int:
+    print("edgepose: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:9} {command.summary}" for name, command in COMMANDS.items())
+    head = "usage: edgepose COMMAND ...\n\nMulti-person pose estimation on edge devices."
+    return f"{head}\n\ncommands:\n{rows}\n\n{_EXAMPLES}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The whole way from a picture to poses: preprocess, infer, decode."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from time import perf_counter_ns
+
+from . import model_file
+from .decode import Decoder, DecoderOptions
+from .errors import ModelError
+from .interpreter import Network, TensorInfo
+from .manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
+from .preprocess import Preprocessor
+from .types import ChannelOrder, Estimate, GridToFrame, Image, PoseFields, Timings
+
+
+class PoseEstimator:
+    """Finds the people in pictures with one model.
+
+    >>> estimator = PoseEstimator("model.tflite", threads=2)
+    >>> for pose in estimator.estimate(cv2.imread("photo.jpg")):
+    ...     print(pose.score, pose.keypoints[0])
+
+    Not for use by two threads at once; several estimators may run side by side.
+    """
+
+    def __init__(
+        self, model: str | PathLike[str], *, threads: int | None = None, options: DecoderOptions | None = None
+    ) -> None:
+        """Loads `model` (a `.tflite` with a manifest); `threads`: of the interpreter, default up to four.
+
+        Raises ModelError where the file is missing, damaged, has no manifest or contradicts it.
+        """
+        path = Path(model)
+        self.manifest = manifest = model_file.read(path)
+        self._network = network = Network(path, threads)
+        self.interpreter_name = network.interpreter_name
+        self._input = _find_input(path, network, manifest)
+        self._heatmaps = _find_output(path, network, manifest, manifest.heatmaps)
+        self._pafs = _find_output(path, network, manifest, manifest.pafs)
+        spec = manifest.input
+        self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
+        self._decoder = Decoder(*manifest.grid, manifest.skeleton_table, options)
+        self._geometry: tuple[tuple[int, ...], GridToFrame] = ((), GridToFrame(1, 1))
+
+    def estimate(self, image: Image, channel_order: ChannelOrder = "bgr") -> Estimate:
+        """The people in `image` (H, W, 3) uint8, in its pixels, best first, and the time each stage took.
+
+        A grey (H, W) or BGRA (H, W, 4) picture is taken as well. Raises ValueError for anything else, ModelError
+        where the network's output is not finite.
+        """
+        start = perf_counter_ns()
+        self.prepare(image, channel_order)
+        prepared = perf_counter_ns()
+        self._network.invoke()
+        inferred = perf_counter_ns()
+        poses = self._decoder.decode(self.fields(), self.grid_to_frame(image))
+        done = perf_counter_ns()
+        return Estimate(poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6))
+
+    def prepare(self, image: Image, channel_order: ChannelOrder = "bgr") -> None:
+        """Writes the picture into the network's input."""
+        self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0])
+
+    def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
+        """The network's maps for a picture; valid, and to be dropped, before the next call."""
+        self.prepare(image, channel_order)
+        self._network.invoke()
+        return self.fields()
+
+    def fields(self) -> PoseFields:
+        """The maps of the last inference, as they lie in the interpreter's memory."""
+        heatmaps, pafs, manifest = self._heatmaps, self._pafs, self.manifest
+        return PoseFields(
+            self._network.tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
+            self._network.tensor(pafs)[0, :, :, manifest.pafs.start : manifest.pafs.stop],
+            heatmaps.quantisation,
+            pafs.quantisation,
+        )
+
+    def grid_to_frame(self, image: Image) -> GridToFrame:
+        """Where the cells of the maps lie in `image`."""
+        if self._geometry[0] != image.shape:
+            height, width = image.shape[:2]
+            self._geometry = (image.shape, self._preprocessor.grid_to_frame(width, height, self.manifest.stride))
+        return self._geometry[1]
+
+
+def _find_input(path: Path, network: Network, manifest: ModelManifest) -> TensorInfo:
+    spec = manifest.input
+    expected = (spec.tensor, (1, spec.height, spec.width, 3), spec.dtype)
+    if len(network.inputs) != 1:
+        raise ModelError(f"{path}: expected one input, the network has {len(network.inputs)}")
+    info = network.inputs[0]
+    if (info.name, info.shape, info.dtype) != expected:
+        came = (info.name, info.shape, info.dtype)
+        raise ModelError(f"{path}: the manifest contradicts the network: input {expected} against {came}")
+    return info
+
+
+def _find_output(path: Path, network: Network, manifest: ModelManifest, spec: OutputSpec) -> TensorInfo:
+    info = next((info for info in network.outputs if info.name == spec.tensor), None)
+    if info is None:
+        names = ", ".join(repr(info.name) for info in network.outputs)
+        raise ModelError(f"{path}: the manifest contradicts the network: no output {spec.tensor!r} among {names}")
+    fits = info.shape[:3] == (1, *manifest.grid) and len(info.shape) == 4 and info.shape[3] >= spec.stop
+    if not fits or info.dtype not in OUTPUT_DTYPES:
+        wanted = f"(1, {manifest.grid[0]}, {manifest.grid[1]}, {spec.stop} or more)"
+        raise ModelError(
+            f"{path}: the manifest contradicts the network: output {spec.tensor!r} should be {wanted}, "
+            f"is {info.shape} of {info.dtype}"
+        )
+    return info

@@ -1,0 +1,95 @@
+"""What `edgepose run` writes: edgepose's own JSON Lines, OpenPose's JSON, COCO results. See docs/output.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from .skeleton import Skeleton
+from .types import Estimate, Frame, Pose
+
+Format = Literal["edgepose", "openpose", "coco"]
+VERSION = 1
+"""Of edgepose's own lines; goes up when an entry changes its meaning or goes."""
+
+
+def edgepose_line(frame: Frame, estimate: Estimate) -> str:
+    """One frame: where it came from, the people in pixels of the frame, and the stage times."""
+    height, width = frame.image.shape[:2]
+    return _compact(
+        {
+            "version": VERSION,
+            "source": frame.source,
+            "index": frame.index,
+            "timestamp_ns": frame.timestamp_ns,
+            "width": width,
+            "height": height,
+            "poses": [{"score": round(pose.score, 4), "keypoints": _keypoints(pose)} for pose in estimate],
+            "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
+        }
+    )
+
+
+def openpose_line(frame: Frame, estimate: Estimate) -> str:
+    """One frame as OpenPose writes it (version 1.3, COCO model of 18 keypoints)."""
+    people = [
+        {"person_id": [-1], "pose_keypoints_2d": [number for row in _keypoints(pose) for number in row]}
+        for pose in estimate
+    ]
+    return _compact({"version": 1.3, "people": people})
+
+
+def coco_results(frame: Frame, estimate: Estimate, skeleton: Skeleton) -> list[dict[str, Any]]:
+    """One frame as COCO keypoint results: 17 keypoints a person; the image id is the number in the file's name."""
+    return [
+        {
+            "image_id": image_id(frame),
+            "category_id": 1,
+            "keypoints": coco_keypoints(pose, skeleton),
+            "score": round(pose.score, 5),
+        }
+        for pose in estimate
+    ]
+
+
+def coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
+    """17 times x, y, 1, or 0, 0, 0 where absent, in COCO's order."""
+    ordered = pose.keypoints[list(skeleton.coco_order)]
+    return [
+        value
+        for x, y, score in ordered.tolist()
+        for value in ((round(x, 2), round(y, 2), 1) if score > 0 else (0.0, 0.0, 0))
+    ]
+
+
+def image_id(frame: Frame) -> int:
+    """COCO names its pictures by number; anything else gets the frame's index."""
+    stem = Path(frame.source).stem
+    return int(stem) if stem.isascii() and stem.isdigit() else frame.index
+
+
+def document(
+    kind: Format, results: Iterable[tuple[Frame, Estimate]], skeleton: Skeleton, write: Callable[[str], Any]
+) -> None:
+    """Writes all results as they come: lines, or for `coco` one JSON array that pycocotools loads."""
+    if kind != "coco":
+        line = edgepose_line if kind == "edgepose" else openpose_line
+        for frame, estimate in results:
+            write(line(frame, estimate) + "\n")
+        return
+    separator = "[\n"
+    for frame, estimate in results:
+        for result in coco_results(frame, estimate, skeleton):
+            write(separator + _compact(result))
+            separator = ",\n"
+    write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _keypoints(pose: Pose) -> list[list[float]]:
+    return [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in pose.keypoints.tolist()]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,100 @@
+"""A frame made fit for the network: one resize into a buffer that lives as long as the model.
+
+`letterbox` keeps the aspect ratio and leaves the rest of the input black, picture at the top left; `stretch` fills
+the input. Letterboxing is worth four to five points of AP on the same weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .types import ChannelOrder, GridToFrame, Image
+
+Resize = Literal["letterbox", "stretch"]
+
+_MAX_SIDE = 1 << 15  # OpenCV's resize fails with a side of 32768 pixels or more
+
+
+class Preprocessor:
+    """Resizes frames to one network's input and knows the way back.
+
+    `width`, `height`: input of the network in pixels. `value_range`: what the bytes 0 and 255 become.
+    """
+
+    def __init__(
+        self, width: int, height: int, resize: Resize, channel_order: ChannelOrder,
+        value_range: tuple[float, float] = (0.0, 255.0),
+    ) -> None:  # fmt: skip
+        self.width, self.height, self.resize, self.channel_order = width, height, resize, channel_order
+        low, high = value_range
+        self._gain, self._offset = (high - low) / 255.0, low
+        self._buffer: Image = np.zeros((height, width, 3), np.uint8)
+        self._filled = (width, height)
+
+    def target_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that a frame of the given size takes inside the input."""
+        if self.resize == "stretch":
+            return self.width, self.height
+        scale = min(self.width / width, self.height / height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def grid_to_frame(self, width: int, height: int, stride: int) -> GridToFrame:
+        """Where the cells of the network's maps lie in a frame of the given size."""
+        target_width, target_height = self.target_size(width, height)
+        return GridToFrame(stride * width / target_width, stride * height / target_height)
+
+    def prepare(self, image: Image, channel_order: ChannelOrder, destination: npt.NDArray[Any]) -> None:
+        """Writes `image` (H, W, 3) uint8, resized, into `destination` (height, width, 3), uint8 or float32.
+
+        A grey picture (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
+        """
+        check_image(image)
+        direct = destination.dtype == np.uint8
+        buffer = destination if direct else self._buffer
+        width, height = self.target_size(image.shape[1], image.shape[0])
+        if direct or (width, height) != self._filled:
+            buffer[height:] = 0
+            buffer[:height, width:] = 0
+            self._filled = (width, height)
+        region = buffer[:height, :width]
+        if image.ndim == 3 and image.shape[2] == 3:
+            _resize(image, region)
+        else:
+            small = np.empty((height, width, *image.shape[2:]), np.uint8)
+            _resize(image, small)
+            cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGRA2BGR, dst=region)
+        if channel_order != self.channel_order:
+            cv2.cvtColor(region, cv2.COLOR_BGR2RGB, dst=region)
+        if direct:
+            return
+        np.copyto(destination, buffer)
+        if self._gain != 1.0:
+            destination *= self._gain
+        if self._offset != 0.0:
+            destination += self._offset
+
+
+def check_image(image: Image) -> None:
+    """Raises ValueError, saying what came, for what is not a picture that can be resized."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        came = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"expected a picture (H, W, 3) of uint8, got {came}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+        raise ValueError(f"expected a picture (H, W, 3) of uint8, got shape {image.shape}")
+    if not (0 < image.shape[0] < _MAX_SIDE and 0 < image.shape[1] < _MAX_SIDE):
+        raise ValueError(
+            f"expected a picture of 1 to {_MAX_SIDE - 1} pixels a side, got {image.shape[1]}x{image.shape[0]}"
+        )
+
+
+def _resize(image: Image, destination: Image) -> None:
+    """Bilinear; averaging where the picture shrinks more than twice, which bilinear sampling would alias."""
+    height, width = destination.shape[:2]
+    shrinks = max(image.shape[0] / height, image.shape[1] / width)
+    cv2.resize(
+        image, (width, height), dst=destination, interpolation=cv2.INTER_AREA if shrinks > 2 else cv2.INTER_LINEAR
+    )

@@ -1,0 +1,60 @@
+"""What the channels of the maps mean: keypoints, limbs, and the two PAF channels of each limb. Data, no code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Limb(NamedTuple):
+    """Two keypoints and the PAF channels, counted from the first PAF channel, that hold the unit vector a -> b."""
+
+    a: int
+    b: int
+    paf_x: int
+    paf_y: int
+    starts: bool = True
+    """Whether two keypoints joined by this limb alone may start a person."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Keypoint names in heatmap order, and the limbs in the order in which the decoder joins them."""
+
+    name: str
+    keypoints: tuple[str, ...]
+    limbs: tuple[Limb, ...]
+    coco_order: tuple[int, ...]
+    """For each of COCO's 17 keypoints, which of ours it is."""
+
+    @property
+    def heatmap_channels(self) -> int:
+        """One a keypoint, and the background last."""
+        return len(self.keypoints) + 1
+
+    @property
+    def paf_channels(self) -> int:
+        """Two a limb."""
+        return 2 * len(self.limbs)
+
+
+COCO18 = Skeleton(
+    name="coco18",
+    keypoints=(
+        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
+        "right_ear", "left_ear",
+    ),
+    limbs=(
+        Limb(1, 2, 12, 13), Limb(1, 5, 20, 21), Limb(2, 3, 14, 15), Limb(3, 4, 16, 17), Limb(5, 6, 22, 23),
+        Limb(6, 7, 24, 25), Limb(1, 8, 0, 1), Limb(8, 9, 2, 3), Limb(9, 10, 4, 5), Limb(1, 11, 6, 7),
+        Limb(11, 12, 8, 9), Limb(12, 13, 10, 11), Limb(1, 0, 28, 29), Limb(0, 14, 30, 31), Limb(14, 16, 34, 35),
+        Limb(0, 15, 32, 33), Limb(15, 17, 36, 37),
+        # Shoulder to ear only ever joins what the neck and the head have started.
+        Limb(2, 16, 18, 19, starts=False), Limb(5, 17, 26, 27, starts=False),
+    ),
+    coco_order=(0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10),
+)  # fmt: skip
+"""The 18 keypoints and 19 limbs of OpenPose's COCO model, as tf-pose-estimation and Open Model Zoo use them."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO18,)}

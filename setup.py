@@ -1,0 +1,38 @@
+"""Maps the top-level folders onto the namespace package `edgepose` and builds the decoder kernel.
+
+The metadata is in pyproject.toml; what is here cannot be said there. `EDGEPOSE_BOUNDSCHECK=1` builds the
+kernel with every array access checked (slower; the test suite runs once that way).
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
+STABLE_ABI = "0x030B0000"
+PARTS = ("runtime", "convert", "device", "benchmarks")
+
+checked = os.environ.get("EDGEPOSE_BOUNDSCHECK") == "1"
+kernel = Extension(
+    "edgepose.runtime._decode",
+    ["runtime/_decode.pyx"],
+    define_macros=[("Py_LIMITED_API", STABLE_ABI), *([("EDGEPOSE_BOUNDSCHECK", "1")] if checked else [])],
+    py_limited_api=True,
+    extra_compile_args=["-O3", "-g0", "-fno-math-errno"],
+)
+
+setup(
+    packages=[*(f"edgepose.{part}" for part in PARTS), "edgepose.runtime.scene"],
+    package_dir={f"edgepose.{part}": part for part in PARTS},
+    package_data={
+        "edgepose.runtime": ["py.typed", "*.pyi"],
+        **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
+    },
+    ext_modules=cythonize(
+        [kernel],
+        build_dir="build/cython-checked" if checked else "build/cython",
+        compiler_directives={"boundscheck": checked, "wraparound": False, "initializedcheck": False, "cdivision": True},
+    ),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,106 @@
+"""Where the tests find real networks and pictures, and the models they convert once.
+
+EDGEPOSE_MODELS: folders with published weights. EDGEPOSE_TEST_DATA: a folder with `coco-dev`, `calibration`,
+`golden` and `video`. What is not there is skipped, with the reason. Converted models are kept in build/test-models
+under a name that depends on the converter's source, so that the environment without TensorFlow can use them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgepose.runtime import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if HAS_TENSORFLOW:
+        return
+    for item in items:
+        if item.get_closest_marker("convert"):
+            item.add_marker(pytest.mark.skip(reason="TensorFlow is not installed (extra `convert`)"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees or touches the user's cache of models."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def data(name: str) -> Path:
+    """A folder of the test data, or a skip that says what to set."""
+    place = os.environ.get("EDGEPOSE_TEST_DATA")
+    if not place or not (Path(place) / name).exists():
+        pytest.skip(f"{name} is not there: set EDGEPOSE_TEST_DATA")
+    return Path(place) / name
+
+
+def weights(name: str) -> Path:
+    """The published weights of a known model, or a skip that says what to set."""
+    model = registry.known(name)
+    assert model is not None
+    path = registry.find_weights(model)
+    if path is None:
+        pytest.skip(f"the weights of {name} are not there: set EDGEPOSE_MODELS")
+    return path
+
+
+def run_edgepose(*arguments: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """The real command line, in a process of its own."""
+    command = [sys.executable, "-m", "edgepose.runtime.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/")
+
+
+def _converter_version() -> str:
+    digest = hashlib.sha256()
+    sources = [*sorted((ROOT / "convert").glob("*.py")), ROOT / "runtime/manifest.py", ROOT / "runtime/model_file.py"]
+    for path in sources:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@pytest.fixture(scope="session")
+def converted() -> Callable[..., Path]:
+    """`converted(name, *options)`: a known model converted once by the command line."""
+
+    def convert(name: str, *options: str | Path) -> Path:
+        weights(name)
+        key = hashlib.sha256(" ".join(map(str, options)).encode()).hexdigest()[:6]
+        path = ROOT / "build/test-models" / f"{name}-{_converter_version()}-{key}.tflite"
+        if not path.exists():
+            if not HAS_TENSORFLOW:
+                pytest.skip(f"{path.name} is not there and TensorFlow is not installed")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            result = run_edgepose("convert", name, "-o", path, *options)
+            assert result.returncode == 0, result.stderr
+        return path
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def strong_model(converted: Callable[..., Path]) -> Path:
+    """human-pose-estimation-0001, float32, 496x368."""
+    return converted("human-pose-estimation-0001")
+
+
+@pytest.fixture(scope="session")
+def small_model(converted: Callable[..., Path]) -> Path:
+    """mobilenet_v2_small with repaired statistics, float32, 432x368."""
+    return converted("mobilenet_v2_small", "--calibration", data("calibration") / "images")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240607)
