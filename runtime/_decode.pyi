@@ -51,3 +51,20 @@ def assemble(
     limb_sums: _Floats,
     sizes: _Ints,
 ) -> int: ...
+def collect(
+    people: _Ints,
+    limb_sums: _Floats,
+    sizes: _Ints,
+    used: int,
+    peaks: _Floats,
+    limb_count: int,
+    min_keypoints: int,
+    min_score: float,
+    scale_x: float,
+    scale_y: float,
+    offset_x: float,
+    offset_y: float,
+    keypoints: _Floats,
+    scores: _Floats,
+    order: _Ints,
+) -> int: ...

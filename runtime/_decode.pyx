@@ -1,6 +1,6 @@
 """The decoder's kernel: peaks, limb connections, people. See `decode.py` for the contract.
 
-Three functions, called in this order once a frame. Each works on arrays its caller allocated, validates nothing,
+Four functions, called in this order once a frame. Each works on arrays its caller allocated, validates nothing,
 releases the GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8,
 int16): thresholds come in raw units, and only sampled values are scaled. The channels of a cell must lie side by
 side; rows and cells may have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in
@@ -57,23 +57,28 @@ cdef inline void keep(float[:, ::1] peaks, int* count, float x, float y, float s
     peaks[slot, 2] = score
 
 
-cdef inline bint highest(const value_t[:, :, :] heatmaps, int y, int x, int c, bint* flat) noexcept nogil:
-    """Whether no cell of the 3x3 neighbourhood is higher; `flat` tells whether one is equal."""
-    cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1], i, j
-    cdef value_t value = heatmaps[y, x, c]
-    flat[0] = False
-    for j in range(max(y - 1, 0), min(y + 2, height)):
-        for i in range(max(x - 1, 0), min(x + 2, width)):
-            if heatmaps[j, i, c] > value:
-                return False
-            if heatmaps[j, i, c] == value and (i != x or j != y):
-                flat[0] = True
-    return True
+cdef inline int compare(const value_t* cell, Py_ssize_t up, Py_ssize_t down, Py_ssize_t left,
+                        Py_ssize_t right) noexcept nogil:
+    """-1 where a cell of the 3x3 neighbourhood is higher, 0 where one is equal, 1 where all are lower.
+
+    The distances to the neighbours are in elements, 0 at the border, where the cell then equals itself.
+    """
+    cdef value_t value = cell[0]
+    if cell[-left] > value or cell[right] > value or cell[-up] > value or cell[down] > value:
+        return -1
+    if cell[-up - left] > value or cell[right - up] > value or cell[down - left] > value or cell[down + right] > value:
+        return -1
+    if cell[-left] == value or cell[right] == value or cell[-up] == value or cell[down] == value:
+        return 0
+    if (cell[-up - left] == value or cell[right - up] == value or cell[down - left] == value
+            or cell[down + right] == value):
+        return 0
+    return 1
 
 
-cdef inline bint walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int c, int[:, :, ::1] visited, int visit,
-                              int[::1] stack, float* middle_x, float* middle_y) noexcept nogil:
-    """Walks the equal cells around (y, x): whether none beside them is higher, and their centre of gravity."""
+cdef inline int walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int c, int[:, :, ::1] visited, int visit,
+                             int[::1] stack, float* middle_x, float* middle_y) noexcept nogil:
+    """Walks the equal cells around (y, x): how many they are, 0 where one beside them is higher, and their middle."""
     cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1]
     cdef int i, j, cell_x, cell_y, top = 1, size = 0
     cdef float sum_x = 0, sum_y = 0
@@ -98,7 +103,7 @@ cdef inline bint walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int
                     top = top + 1
     middle_x[0] = sum_x / size
     middle_y[0] = sum_y / size
-    return is_peak
+    return size if is_peak else 0
 
 
 cdef inline bint refine(const value_t[:, :, :] heatmaps, int y, int x, int c, float* peak_x,
@@ -129,37 +134,48 @@ def find_peaks(const value_t[:, :, :] heatmaps, float scale, float zero_point, f
     Returns False where a value that matters is NaN or infinite.
     """
     cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1], parts = <int>peaks.shape[0]
-    cdef int x, y, c, above
+    cdef Py_ssize_t row = heatmaps.strides[0] // <Py_ssize_t>sizeof(value_t)
+    cdef Py_ssize_t column = heatmaps.strides[1] // <Py_ssize_t>sizeof(value_t)
+    cdef Py_ssize_t up, down, left, right
+    cdef int x, y, c, above, relation, size
     cdef float value, peak_x, peak_y
     cdef const value_t* cell
-    cdef bint flat, finite = True
+    cdef bint finite = True
     with nogil:
         for c in range(parts):
             counts[c] = 0
         for y in range(height):
+            up = row if y > 0 else 0
+            down = row if y < height - 1 else 0
             for x in range(width):
                 cell = &heatmaps[y, x, 0]
                 # Most cells hold nothing: this pass over the channels has no branches and becomes vector code.
                 above = 0
                 for c in range(parts):
-                    above = above | (not cell[c] <= threshold_raw)
+                    above = above | (not cell[c] <= threshold_raw)       # true for NaN, which is reported below
                 if not above:
                     continue
+                left = column if x > 0 else 0
+                right = column if x < width - 1 else 0
                 for c in range(parts):
                     value = cell[c]
-                    if value <= threshold_raw:           # false for NaN, which is reported below
+                    if value <= threshold_raw:
                         continue
                     if not isfinite(value):
                         finite = False
-                    elif highest(heatmaps, y, x, c, &flat):
-                        if not flat:
-                            if refine(heatmaps, y, x, c, &peak_x, &peak_y):
-                                keep(peaks[c], &counts[c], peak_x, peak_y, (value - zero_point) * scale)
-                            else:
-                                finite = False
-                        elif visited[y, x, c] != visit:
-                            if walk_plateau(heatmaps, y, x, c, visited, visit, stack, &peak_x, &peak_y):
-                                keep(peaks[c], &counts[c], peak_x, peak_y, (value - zero_point) * scale)
+                        continue
+                    relation = compare(cell + c, up, down, left, right)
+                    if relation < 0:
+                        continue
+                    size = 1
+                    if relation == 0:
+                        if visited[y, x, c] == visit:
+                            continue
+                        size = walk_plateau(heatmaps, y, x, c, visited, visit, stack, &peak_x, &peak_y)
+                    if size == 1:
+                        finite = refine(heatmaps, y, x, c, &peak_x, &peak_y) and finite
+                    if size and finite:
+                        keep(peaks[c], &counts[c], peak_x, peak_y, (value - zero_point) * scale)
     return finite
 
 
@@ -378,3 +394,42 @@ def assemble(const int[:, ::1] limbs, const unsigned char[::1] starts, const int
                 else:
                     merge(one, two, score, owner, people, limb_sums, sizes)
     return used
+
+
+def collect(const int[:, ::1] people, const float[::1] limb_sums, const int[::1] sizes, int used,
+            const float[:, :, ::1] peaks, int limb_count, int min_keypoints, float min_score,
+            float scale_x, float scale_y, float offset_x, float offset_y,
+            float[:, :, ::1] keypoints, float[::1] scores, int[::1] order):
+    """Writes the people with enough keypoints and score, best first; returns how many.
+
+    `keypoints` (most, parts, 3): x, y in frame pixels (grid times scale plus offset, measured half a cell from the
+    cell's corner), score; zeros where absent. `scores`: sum of limb scores over `limb_count`. `order` is memory.
+    """
+    cdef int person, part, peak, rank, i, kept = 0
+    cdef float score
+    with nogil:
+        for person in range(used):
+            score = limb_sums[person] / limb_count
+            if sizes[person] < min_keypoints or score < min_score:
+                continue
+            # Insertion keeps people of equal score in the order in which they were found.
+            rank = kept
+            while rank > 0 and scores[rank - 1] < score:
+                scores[rank] = scores[rank - 1]
+                order[rank] = order[rank - 1]
+                rank = rank - 1
+            scores[rank] = score
+            order[rank] = person
+            kept = kept + 1
+        for i in range(kept):
+            for part in range(people.shape[1]):
+                peak = people[order[i], part]
+                if peak == ABSENT:
+                    keypoints[i, part, 0] = 0
+                    keypoints[i, part, 1] = 0
+                    keypoints[i, part, 2] = 0
+                else:
+                    keypoints[i, part, 0] = scale_x * (peaks[part, peak, 0] + <float>0.5) + offset_x
+                    keypoints[i, part, 1] = scale_y * (peaks[part, peak, 1] + <float>0.5) + offset_y
+                    keypoints[i, part, 2] = peaks[part, peak, 2]
+    return kept

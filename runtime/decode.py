@@ -85,6 +85,9 @@ class Decoder:
         self._people = np.zeros((parts * most // 2, parts), np.int32)
         self._limb_sums = np.zeros(len(self._people), np.float32)
         self._sizes = np.zeros(len(self._people), np.int32)
+        self._keypoints = np.zeros((len(self._people), parts, 3), np.float32)
+        self._scores = np.zeros(len(self._people), np.float32)
+        self._order = np.zeros(len(self._people), np.int32)
 
     def decode(self, fields: PoseFields, to_frame: GridToFrame) -> tuple[Pose, ...]:
         """The people in the maps, best first, in pixels of the frame.
@@ -118,17 +121,13 @@ class Decoder:
         return self._poses(used, to_frame)
 
     def _poses(self, used: int, to_frame: GridToFrame) -> tuple[Pose, ...]:
-        scores = self._limb_sums[:used] / len(self.skeleton.limbs)
-        kept = np.flatnonzero((self._sizes[:used] >= self.options.min_keypoints) & (scores >= self.options.min_score))
-        if not len(kept):
-            return ()
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        indices = self._people[kept]
-        keypoints = self._peaks[np.arange(indices.shape[1]), indices]
-        keypoints[..., 0] = to_frame.scale_x * (keypoints[..., 0] + 0.5) + to_frame.offset_x
-        keypoints[..., 1] = to_frame.scale_y * (keypoints[..., 1] + 0.5) + to_frame.offset_y
-        keypoints[indices < 0] = 0
-        return tuple(Pose(keypoints[i], float(scores[k])) for i, k in enumerate(kept))
+        options = self.options
+        kept = _decode.collect(
+            self._people, self._limb_sums, self._sizes, used, self._peaks, len(self._limbs), options.min_keypoints,
+            options.min_score, *to_frame, self._keypoints, self._scores, self._order,
+        )  # fmt: skip
+        keypoints = self._keypoints[:kept].copy()
+        return tuple(map(Pose, keypoints, self._scores[:kept].tolist()))
 
     def _check(self, fields: PoseFields) -> None:
         wanted = ((fields.heatmaps, self.skeleton.heatmap_channels), (fields.pafs, self.skeleton.paf_channels))

@@ -1,0 +1,95 @@
+"""`make bench`: every speed the README names, measured here and now.
+
+Models: the converted ones in build/bench, made on the first run of the weights found through EDGEPOSE_MODELS. The
+folder of calibration pictures comes from EDGEPOSE_TEST_DATA; without it the network that needs them is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from edgepose.device.board import describe
+from edgepose.runtime import model_file, registry
+
+from . import decoder, frame, process
+
+_FOLDER = Path("build/bench")
+
+
+def main() -> int:
+    """Prints all measurements; gives 2 where there is no model to measure."""
+    models = _models()
+    if not models:
+        print("edgepose: no known weights found; set EDGEPOSE_MODELS to folders that hold them", file=sys.stderr)
+        return 2
+    print(f"machine: {describe()}")
+    for path in models:
+        manifest = model_file.read(path)
+        print(f"model: {manifest.network} {manifest.precision}, sha256 {manifest.flatbuffer_sha256[:12]}")
+    _decoding(models)
+    _frames(models)
+    _processes(models)
+    return 0
+
+
+def _decoding(models: list[Path]) -> None:
+    for path in models:
+        print(f"\ndecoding the maps of {path.stem}, one thread")
+        for people, found, (height, width), time in decoder.by_people(path):
+            print(f"  {people:2} people ({found:2} found), {height}x{width}  {time}")
+    print("\ndecoding at its worst, 46x62, 100 candidates a part")
+    for name, time in decoder.worst_cases(46, 62):
+        print(f"  {name:36}{time}")
+    print("\nagainst enlarge x4 + Gaussian 25x25 + 3x3 maximum + grouping (OpenCV and NumPy, two threads), 5 people")
+    for path in models:
+        ours, enlarging, grouping = decoder.against_upstream(path)
+        ratio = (enlarging.median_ms + grouping.median_ms) / ours.median_ms
+        print(f"  {path.stem}\n    ours       {ours}\n    enlarging  {enlarging}\n    grouping   {grouping}")
+        print(f"    ours is {ratio:.0f} times faster")
+
+
+def _frames(models: list[Path]) -> None:
+    print("\nwhole frames, 5 people, 640x480")
+    for path in models:
+        for threads in (1, 2):
+            cost = frame.measure_frames(path, threads)
+            print(f"  {path.stem}, {threads} threads, {cost.interpreter}: frame / inference = {cost.ratio:.3f}")
+            for name in ("preprocess", "inference", "decode"):
+                print(f"    {name:11}{getattr(cost, name)}")
+
+
+def _processes(models: list[Path]) -> None:
+    print("\nprocesses")
+    bare = process.start("-c", "pass")
+    print(f"  python                               {bare}")
+    print(f"  edgepose --help                      {process.start('-m', 'edgepose.runtime.cli', '--help')}")
+    print(f"  import edgepose.runtime              {process.start('-c', 'import edgepose.runtime')}")
+    loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
+    print(f"  ... and PoseEstimator                {loaded}")
+    for path in models:
+        peak = process.peak_memory_mb("run", "-m", path.resolve(), "synthetic", "--json", _FOLDER.resolve() / "poses.jsonl")
+        print(f"  peak memory of `edgepose run` on a picture, {path.stem}: {peak:.0f} MB")
+
+
+def _models() -> list[Path]:
+    """A converted file of every known model whose weights are here."""
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    pictures = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"
+    found = []
+    for model in registry.KNOWN_MODELS:
+        path = _FOLDER / f"{model.name}.tflite"
+        if not path.exists():
+            if registry.find_weights(model) is None or (model.needs_calibration and not pictures.is_dir()):
+                continue
+            extra = ["--calibration", str(pictures)] if model.needs_calibration else []
+            command = [sys.executable, "-m", "edgepose.runtime.cli", "convert", model.name, "-o", str(path), *extra]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found.append(path)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Timing: medians of many runs, and the machine they ran on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Milliseconds a call."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+
+    def __str__(self) -> str:
+        return f"{self.median_ms:9.3f} ms  p95 {self.p95_ms:9.3f} ms  n={self.runs}"
+
+
+def measure(call: Callable[[], object], *, seconds: float = 1.0, least: int = 10, most: int = 1000) -> Measurement:
+    """Calls for about `seconds`, after two calls that do not count."""
+    call()
+    call()
+    times: list[int] = []
+    end = perf_counter_ns() + int(seconds * 1e9)
+    while len(times) < least or (perf_counter_ns() < end and len(times) < most):
+        start = perf_counter_ns()
+        call()
+        times.append(perf_counter_ns() - start)
+    return summary([ns / 1e6 for ns in times])
+
+
+def summary(times_ms: list[float]) -> Measurement:
+    """Median and 95th percentile."""
+    ordered = sorted(times_ms)
+    return Measurement(statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], len(ordered))
