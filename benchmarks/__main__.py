@@ -70,7 +70,9 @@ def _processes(models: list[Path]) -> None:
     loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {loaded}")
     for path in models:
-        peak = process.peak_memory_mb("run", "-m", path.resolve(), "synthetic", "--json", _FOLDER.resolve() / "poses.jsonl")
+        peak = process.peak_memory_mb(
+            "run", "-m", path.resolve(), "synthetic", "--json", _FOLDER.resolve() / "poses.jsonl"
+        )
         print(f"  peak memory of `edgepose run` on a picture, {path.stem}: {peak:.0f} MB")
 
 

@@ -51,9 +51,7 @@ def group(smooth: Maps, maxima: npt.NDArray[np.bool_], pafs: Maps, skeleton: Ske
     return [person for person in people if len(person) >= 3]
 
 
-def _pairs(
-    a: npt.NDArray[Any], b: npt.NDArray[Any], scores: list[Any], pafs: Maps, limb: Any
-) -> list[tuple[int, int]]:
+def _pairs(a: npt.NDArray[Any], b: npt.NDArray[Any], scores: list[Any], pafs: Maps, limb: Any) -> list[tuple[int, int]]:
     if not len(a) or not len(b):
         return []
     step = np.linspace(0, 1, _SAMPLES)[None, None, :, None]

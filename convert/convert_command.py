@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         verify=arguments.verify,
         annotations=arguments.annotations,
     )
-    result = convert(sources.find(arguments.source), arguments.output, options, _note)
+    result = convert(sources.find(arguments.source), arguments.output, options, note)
     print(describe(result.path, result.manifest), end="")
     for shortfall in result.shortfalls:
         print(f"edgepose: verification failed: {shortfall}", file=sys.stderr)
@@ -86,7 +86,8 @@ def _check_output(path: Path) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
-def _note(message: str) -> None:
+def note(message: str) -> None:
+    """Tells the user what is being done."""
     print(f"edgepose: {message}", file=sys.stderr, flush=True)
 
 

@@ -13,19 +13,21 @@ def build(
     picture: Any,
     wanted: Iterable[str] | None = None,
     observe: Callable[[g.Node, Any], None] | None = None,
+    moments: dict[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
     """The results of the nodes named in `wanted` (the two outputs when left out) for a batch of pictures.
 
     `picture`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
     inside a `tf.function`. `observe` sees every node with its result, which is forgotten once nothing needs it any
-    more, so that large batches fit.
+    more, so that large batches fit. `moments` receives, for every batch normalisation in training mode, the mean and
+    variance of the batch.
     """
     wanted = {graph.heatmaps, graph.pafs} if wanted is None else set(wanted)
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
     alive: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name, node in graph.nodes.items():
-        value = picture if isinstance(node, g.Input) else _apply(node, [alive[i] for i in node.inputs])
+        value = picture if isinstance(node, g.Input) else _apply(node, [alive[i] for i in node.inputs], moments)
         alive[name] = value
         if observe is not None:
             observe(node, value)
@@ -38,23 +40,24 @@ def build(
     return results
 
 
-def moments(value: Any) -> tuple[Any, Any]:
-    """Mean and variance of every channel over the whole batch."""
-    import tensorflow as tf
-
-    return tf.nn.moments(value, [0, 1, 2])  # type: ignore[no-any-return]
-
-
-def _apply(node: g.Node, inputs: list[Any]) -> Any:
+def _apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None) -> Any:
     import tensorflow as tf
 
     x = inputs[0]
     match node:
         case g.Conv():
             return _convolve(node, x)
+        case g.BatchNorm() if node.training:
+            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
+            )
+            if moments is not None:
+                # The operator gives the unbiased variance but divides by the biased one; so shall we.
+                count = x.shape[0] * x.shape[1] * x.shape[2]
+                moments[node.name] = (mean, variance * (count - 1) / count)
+            return y
         case g.BatchNorm():
-            mean, variance = moments(x) if node.training else (node.mean, node.variance)
-            return tf.nn.batch_normalization(x, mean, variance, node.beta, node.gamma, node.epsilon)
+            return tf.nn.batch_normalization(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from edgepose.runtime.errors import MissingExtraError, ModelError
-from edgepose.runtime.registry import KnownModel, cache_folder
+from edgepose.runtime.registry import KnownModel, WeightFile, cache_folder
 
 
 def fetch(model: KnownModel) -> Path:
@@ -23,9 +24,19 @@ def fetch(model: KnownModel) -> Path:
         try:
             pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=file.name, path=folder, progressbar=True)
         except Exception as error:  # pooch raises what requests, the OS and its own checks raise
-            reason = str(error).split("\n")[0][:200]
+            reason = _reason(error, file)
             raise ModelError(
                 f"{model.name}: cannot download {file.name}: {reason}; "
                 f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
             ) from None
     return folder / model.files[0].name
+
+
+def _reason(error: Exception, file: WeightFile) -> str:
+    host = urlsplit(file.url).hostname
+    kind = type(error).__name__
+    if "ConnectionError" in kind or "Timeout" in kind:
+        return f"no connection to {host}"
+    if isinstance(error, ValueError) and "hash" in str(error):
+        return f"what {host} sent does not have the expected SHA-256"
+    return f"{kind}: {str(error).splitlines()[0][:160]}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from . import execute
 from . import graph as g
 
 Batch = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float64]
 
 
 def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
@@ -33,13 +35,12 @@ def fix(graph: g.Graph, batches: Callable[[], Iterable[Batch]]) -> g.Graph:
     total variance.
     """
     layers = training_layers(graph)
-    inputs = {layer.name: layer.inputs[0] for layer in layers}
-    first: dict[str, list[g.Array]] = {name: [] for name in inputs}
-    second: dict[str, list[g.Array]] = {name: [] for name in inputs}
+    first: dict[str, list[Array]] = {layer.name: [] for layer in layers}
+    second: dict[str, list[Array]] = {layer.name: [] for layer in layers}
     sizes: list[int] = []
     for batch in batches():
         sizes.append(len(batch))
-        for name, (mean, variance) in _batch_moments(graph, batch, inputs).items():
+        for name, (mean, variance) in _batch_moments(graph, batch).items():
             first[name].append(mean)
             second[name].append(variance + mean**2)
     if not sizes:
@@ -52,17 +53,10 @@ def fix(graph: g.Graph, batches: Callable[[], Iterable[Batch]]) -> g.Graph:
     return graph.substitute(changes)
 
 
-def _batch_moments(graph: g.Graph, batch: Batch, inputs: dict[str, str]) -> dict[str, tuple[g.Array, g.Array]]:
-    """Mean and variance, in float64, of the inputs of the named layers for one batch."""
+def _batch_moments(graph: g.Graph, batch: Batch) -> dict[str, tuple[Array, Array]]:
+    """Mean and variance of the inputs of every layer in training mode, for one batch."""
     import tensorflow as tf
 
-    found: dict[str, tuple[g.Array, g.Array]] = {}
-
-    def measure(node: g.Node, value: object) -> None:
-        for name, source in inputs.items():
-            if source == node.name:
-                mean, variance = execute.moments(value)
-                found[name] = (mean.numpy().astype(np.float64), variance.numpy().astype(np.float64))
-
-    execute.build(graph, tf.constant(batch, tf.float32), observe=measure)
-    return found
+    moments: dict[str, tuple[Any, Any]] = {}
+    execute.build(graph, tf.constant(batch, tf.float32), moments=moments)
+    return {name: tuple(value.numpy().astype(np.float64) for value in pair) for name, pair in moments.items()}  # type: ignore[misc]

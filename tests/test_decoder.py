@@ -62,8 +62,8 @@ def test_an_empty_picture_has_no_people() -> None:
     assert decode(np.zeros((46, 54, 19), np.float32), np.zeros((46, 54, 38), np.float32)) == []
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(3, 20), st.sampled_from([2, 5, 50]))
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 14), st.integers(3, 14), st.sampled_from([2, 5, 50]))
 def test_agrees_with_the_twin_on_noise(seed: int, height: int, width: int, levels: int) -> None:
     """Few levels make many plateaus and ties; the twin knows no shortcut."""
     rng = np.random.default_rng(seed)

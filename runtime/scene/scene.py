@@ -14,7 +14,7 @@ from . import paint
 from .body import Motion, Points, keypoints
 from .figure import Look, draw
 
-_ROOM = 0.8
+_ROOM = 1.0
 """Width that a figure with moving arms needs, as a share of its height."""
 
 _NOISE_FRAMES = 4

@@ -1,0 +1,96 @@
+"""`make demo`: a real model converted, run on a picture, and the result to look at."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+
+from edgepose.convert import sources
+from edgepose.convert.convert import Options, convert
+from edgepose.convert.convert_command import note
+from edgepose.runtime import PoseEstimator, files, registry
+from edgepose.runtime.draw import draw_poses
+from edgepose.runtime.errors import EdgePoseError
+from edgepose.runtime.formats import edgepose_line
+from edgepose.runtime.images import read_picture
+from edgepose.runtime.scene import Scene
+from edgepose.runtime.types import Frame
+
+from .timing import summary
+
+_FOLDER = Path("build/demo")
+_PEOPLE = 3
+_RUNS = 30
+
+
+def main() -> int:
+    """Runs the demonstration; 2 where no model can be had, in one line that says what to do."""
+    parser = argparse.ArgumentParser(prog="make demo")
+    parser.add_argument("--image", type=Path, help="a picture of your own; a synthetic scene when left out")
+    arguments = parser.parse_args()
+    try:
+        files.make_folder(_FOLDER)
+        frame = _frame(arguments.image)
+        show(model(), frame)
+    except EdgePoseError as error:
+        print(f"edgepose: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def model() -> Path:
+    """The first known model that is here, else the first that can be downloaded, converted."""
+    here = [known for known in registry.KNOWN_MODELS if registry.find_weights(known)]
+    chosen = (here or registry.KNOWN_MODELS)[0]
+    path = _FOLDER / f"{chosen.name}.tflite"
+    print(f"{'converting' if here else 'downloading and converting'} {chosen.name} ({chosen.published})", flush=True)
+    source = sources.find(chosen.name)
+    with tempfile.TemporaryDirectory() as folder:
+        calibration = _synthetic_pictures(Path(folder)) if chosen.needs_calibration else None
+        convert(source, path, Options(calibration=calibration), note)
+    return path
+
+
+def show(path: Path, frame: Frame) -> None:
+    """Finds the people, writes picture and JSON, prints what was found and how long it took."""
+    estimator = PoseEstimator(path)
+    estimate = estimator.estimate(frame.image)
+    timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
+    picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
+    ok, encoded = cv2.imencode(".png", draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
+    assert ok
+    with files.atomic(picture) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+    files.write_text(poses, edgepose_line(frame, estimate) + "\n")
+    print(f"{len(estimate)} people found in {frame.source}")
+    for number, pose in enumerate(estimate, 1):
+        box, present = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
+        where = f"{box.width:4.0f} x {box.height:3.0f} pixels at {box.x:4.0f}, {box.y:3.0f}"
+        print(f"  person {number}: {present:2} of 18 keypoints, {where}, score {pose.score:.2f}")
+    medians = [summary(list(stage)).median_ms for stage in zip(*timings, strict=True)]
+    stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
+    print(f"{sum(medians):.1f} ms a frame ({stages}; median of {_RUNS}, {estimator.interpreter_name})")
+    print(f"model    {path}\npicture  {picture}\nposes    {poses}")
+
+
+def _frame(image: Path | None) -> Frame:
+    if image is not None:
+        return Frame(read_picture(image), str(image))
+    return Frame(Scene(_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_PEOPLE}")
+
+
+def _synthetic_pictures(folder: Path) -> Path:
+    """Stand-ins for the calibration pictures that a network published in training mode needs."""
+    for seed in range(32):
+        scene = Scene(1 + seed % 6, 640, 480, seed=seed)
+        cv2.imwrite(str(folder / f"{seed:02}.png"), scene.frame(seed).image)
+    print("statistics come from synthetic scenes; real pictures (--calibration) give a more accurate model")
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

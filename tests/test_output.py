@@ -1,0 +1,134 @@
+"""What leaves the runtime: lines, documents, drawings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.runtime import COCO18, Estimate, Frame, OutputError, Pose, Timings, files, formats
+from edgepose.runtime.draw import draw_poses, limb_colours
+from edgepose.runtime.drawings import Drawings
+from edgepose.runtime.images import read_picture
+
+
+def pose() -> Pose:
+    keypoints = np.zeros((18, 3), np.float32)
+    keypoints[:, 0] = 100 + 10 * np.arange(18)
+    keypoints[:, 1] = 80 + 5 * np.arange(18)
+    keypoints[:, 2] = 0.5
+    keypoints[4] = 0
+    return Pose(keypoints, 0.6125)
+
+
+FRAME = Frame(np.zeros((240, 320, 3), np.uint8), "folder/000000000785.jpg", index=7, timestamp_ns=5)
+RESULT = Estimate((pose(),), Timings(0.5, 20.25, 0.125))
+
+
+def test_a_line_has_what_the_schema_promises() -> None:
+    line = json.loads(formats.edgepose_line(FRAME, RESULT))
+    assert line["version"] == formats.VERSION == 1
+    assert (line["source"], line["index"], line["timestamp_ns"]) == ("folder/000000000785.jpg", 7, 5)
+    assert (line["width"], line["height"]) == (320, 240)
+    assert line["timings_ms"] == {"preprocess": 0.5, "inference": 20.25, "decode": 0.125}
+    [person] = line["poses"]
+    assert person["score"] == 0.6125
+    assert len(person["keypoints"]) == 18
+    assert person["keypoints"][0] == [100.0, 80.0, 0.5]
+    assert person["keypoints"][4] == [0, 0, 0]
+
+
+def test_openpose_has_54_numbers_a_person() -> None:
+    line = json.loads(formats.openpose_line(FRAME, RESULT))
+    assert line["version"] == 1.3
+    assert [len(person["pose_keypoints_2d"]) for person in line["people"]] == [54]
+    assert line["people"][0]["pose_keypoints_2d"][3:6] == [110.0, 85.0, 0.5]
+
+
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_coco_is_an_array_pycocotools_can_load(frames: int) -> None:
+    written: list[str] = []
+    formats.document("coco", [(FRAME, RESULT)] * frames, COCO18, written.append)
+    results = json.loads("".join(written))
+    assert len(results) == frames
+    for result in results:
+        assert result["image_id"] == 785
+        assert len(result["keypoints"]) == 51
+        left_eye = COCO18.keypoints.index("left_eye")
+        assert result["keypoints"][3:5] == [100 + 10 * left_eye, 80 + 5 * left_eye]
+
+
+def test_pictures_that_are_not_numbered_have_their_index() -> None:
+    assert formats.image_id(Frame(FRAME.image, "holiday.jpg", index=3)) == 3
+
+
+def test_the_box_is_around_what_is_present() -> None:
+    box = pose().bbox
+    assert (box.x, box.y, box.width, box.height) == (100, 80, 170, 85)
+
+
+def test_drawing_leaves_the_picture_alone_and_colours_the_limbs() -> None:
+    image = np.full((240, 320, 3), 90, np.uint8)
+    drawn = draw_poses(image, [pose()])
+    assert (image == 90).all()
+    assert drawn.shape == image.shape
+    assert len(set(limb_colours(COCO18))) == 19
+
+
+@pytest.mark.parametrize("number", [0, 3, 9, 16])
+def test_each_limb_is_drawn_in_its_colour_where_it_lies(number: int) -> None:
+    limb = COCO18.limbs[number]
+    keypoints = np.zeros((18, 3), np.float32)
+    keypoints[limb.a], keypoints[limb.b] = (40, 60, 1), (200, 180, 1)
+    drawn = draw_poses(np.full((240, 320, 3), 90, np.uint8), [Pose(keypoints, 1.0)])
+    assert np.abs(drawn[120, 120].astype(int) - limb_colours(COCO18)[number]).max() < 60
+    assert (drawn[200:, :] == 90).all()
+    assert (drawn[:, 230:] == 90).all()
+
+
+def test_a_pose_outside_the_picture_can_be_drawn() -> None:
+    far = Pose(pose().keypoints * np.array([1e6, -1e6, 1], np.float32), 1.0)
+    draw_poses(np.zeros((40, 40, 3), np.uint8), [far])
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    with Drawings(tmp_path / "new" / "folder", COCO18) as drawings:
+        for name in ("a/x.png", "b/x.png", "synthetic:2"):
+            drawings.add(Frame(FRAME.image, name), RESULT)
+    names = sorted(path.name for path in (tmp_path / "new/folder").iterdir())
+    assert names == ["synthetic_2.jpg", "x-2.jpg", "x.jpg"]
+    assert read_picture(tmp_path / "new/folder/x.jpg").shape == (240, 320, 3)
+
+
+def test_a_drawn_video_plays_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
+    with Drawings(tmp_path / "whole", COCO18) as drawings:
+        for index in range(5):
+            drawings.add(Frame(FRAME.image, "clip.avi", index), RESULT)
+    assert [path.name for path in (tmp_path / "whole").iterdir()] == ["clip.mp4"]
+    capture = cv2.VideoCapture(str(tmp_path / "whole/clip.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    capture.release()
+    with pytest.raises(KeyboardInterrupt), Drawings(tmp_path / "half", COCO18) as drawings:
+        drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
+        raise KeyboardInterrupt
+    assert list((tmp_path / "half").iterdir()) == []
+
+
+def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "result.txt"
+    files.write_text(path, "first")
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half of the sec")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.txt"]
+    assert path.stat().st_mode & 0o600 == 0o600
+
+
+@pytest.mark.parametrize("place", ["missing/result.txt", "."])
+def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> None:
+    with pytest.raises(OutputError, match=r"cannot write|expected a file"):
+        files.write_text(tmp_path / place, "text")

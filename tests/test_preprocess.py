@@ -1,0 +1,148 @@
+"""Frames on their way into the network, and poses on their way back."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgepose.runtime.preprocess import Preprocessor, Resize
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack((x * 255 // max(1, width - 1), y * 255 // max(1, height - 1), (x + y) % 256), axis=2).astype(
+        np.uint8
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_letterbox_keeps_the_aspect_ratio_on_black(dtype: type) -> None:
+    destination = np.full((368, 432, 3), 7, dtype)
+    image = np.full((480, 640, 3), 200, np.uint8)
+    Preprocessor(432, 368, "letterbox", "bgr").prepare(image, "bgr", destination)
+    assert (destination[:324] == 200).all()
+    assert (destination[324:] == 0).all()
+
+
+def test_stretch_fills_the_input() -> None:
+    destination = np.zeros((368, 432, 3), np.float32)
+    Preprocessor(432, 368, "stretch", "bgr").prepare(np.full((480, 640, 3), 200, np.uint8), "bgr", destination)
+    assert (destination == 200).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_nothing_of_the_frame_before_shows(dtype: type) -> None:
+    """Frames of different shapes in turn: the black bars move."""
+    preprocessor = Preprocessor(96, 64, "letterbox", "bgr")
+    shared = np.zeros((64, 96, 3), dtype)
+    for height, width in ((60, 40), (40, 300), (64, 96), (10, 10), (300, 40)):
+        image = np.full((height, width, 3), 150, np.uint8)
+        preprocessor.prepare(image, "bgr", shared)
+        fresh = np.zeros((64, 96, 3), dtype)
+        Preprocessor(96, 64, "letterbox", "bgr").prepare(image, "bgr", fresh)
+        np.testing.assert_array_equal(shared, fresh)
+
+
+def test_uint8_input_is_written_in_place_even_if_the_interpreter_overwrote_it() -> None:
+    preprocessor = Preprocessor(96, 64, "letterbox", "bgr")
+    destination = np.zeros((64, 96, 3), np.uint8)
+    image = np.full((50, 50, 3), 99, np.uint8)
+    preprocessor.prepare(image, "bgr", destination)
+    expected = destination.copy()
+    destination[:] = 255  # the arena of the interpreter is reused during inference
+    preprocessor.prepare(image, "bgr", destination)
+    np.testing.assert_array_equal(destination, expected)
+
+
+def test_channel_order_is_that_of_the_model() -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[..., 0] = 200
+    destination = np.zeros((64, 96, 3), np.float32)
+    Preprocessor(96, 64, "stretch", "rgb").prepare(image, "bgr", destination)
+    assert destination[0, 0].tolist() == [0, 0, 200]
+    Preprocessor(96, 64, "stretch", "rgb").prepare(image, "rgb", destination)
+    assert destination[0, 0].tolist() == [200, 0, 0]
+
+
+def test_value_range_maps_0_and_255_to_its_ends() -> None:
+    destination = np.zeros((8, 8, 3), np.float32)
+    preprocessor = Preprocessor(8, 8, "stretch", "bgr", (-0.5, 0.5))
+    preprocessor.prepare(np.full((8, 8, 3), 255, np.uint8), "bgr", destination)
+    np.testing.assert_allclose(destination, 0.5, atol=1e-6)
+    preprocessor.prepare(np.zeros((8, 8, 3), np.uint8), "bgr", destination)
+    np.testing.assert_allclose(destination, -0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 4)])
+def test_grey_and_transparent_pictures_are_taken(shape: tuple[int, ...]) -> None:
+    image = np.full(shape, 120, np.uint8)
+    destination = np.zeros((24, 32, 3), np.float32)
+    Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
+    assert (destination == 120).all()
+
+
+def test_a_frame_that_is_a_view_is_taken_as_it_is() -> None:
+    """A camera's buffer often has padding at the end of its rows."""
+    padded = np.zeros((48, 80, 3), np.uint8)
+    padded[:, :64] = gradient(48, 64)
+    first, second = np.zeros((2, 24, 32, 3), np.float32)
+    Preprocessor(32, 24, "letterbox", "bgr").prepare(padded[:, :64], "bgr", first)
+    Preprocessor(32, 24, "letterbox", "bgr").prepare(gradient(48, 64), "bgr", second)
+    np.testing.assert_array_equal(first, second)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["letterbox", "stretch"]))
+def test_the_way_back_is_the_inverse_of_the_way_in(width: int, height: int, resize: Resize) -> None:
+    preprocessor = Preprocessor(432, 368, resize, "bgr")
+    target_width, target_height = preprocessor.target_size(width, height)
+    assert 1 <= target_width <= 432
+    assert 1 <= target_height <= 368
+    back = preprocessor.grid_to_frame(width, height, 8)
+    # The right edge of the picture inside the input, in cells measured from the centre of the first.
+    assert back.scale_x * ((target_width / 8 - 0.5) + 0.5) + back.offset_x == pytest.approx(width)
+    assert back.scale_y * ((target_height / 8 - 0.5) + 0.5) + back.offset_y == pytest.approx(height)
+
+
+def test_shrinking_more_than_twice_averages() -> None:
+    """Every second line white: sampling would give stripes or all of one colour."""
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[::2] = 255
+    destination = np.zeros((40, 40, 3), np.float32)
+    Preprocessor(40, 40, "stretch", "bgr").prepare(image, "bgr", destination)
+    np.testing.assert_allclose(destination, 127.5, atol=1)
+
+
+def test_a_resize_by_one_is_the_picture_itself() -> None:
+    image = gradient(24, 32)
+    destination = np.zeros((24, 32, 3), np.uint8)
+    Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
+    np.testing.assert_array_equal(destination, image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 10, 3), np.uint8),
+        np.zeros((10, 10, 2), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((4, 40000, 3), np.uint8),
+        np.zeros((1, 2, 3, 3), np.uint8),
+        "photo.jpg",
+        None,
+    ],
+)
+def test_what_is_no_picture_is_refused(image: object) -> None:
+    destination = np.zeros((24, 32, 3), np.float32)
+    with pytest.raises(ValueError, match="expected a picture"):
+        Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)  # type: ignore[arg-type]
+
+
+def test_bilinear_agrees_with_opencv() -> None:
+    image = gradient(48, 64)
+    destination = np.zeros((36, 48, 3), np.uint8)
+    Preprocessor(48, 36, "letterbox", "bgr").prepare(image, "bgr", destination)
+    np.testing.assert_array_equal(destination, cv2.resize(image, (48, 36), interpolation=cv2.INTER_LINEAR))
