@@ -1,9 +1,11 @@
 # make demo | test | check | bench. Needs Python 3.11 or later, a C compiler and make; everything else is installed
 # into .venv (and .venv-tflite, for the second interpreter) inside this folder.
 
-PYTHON ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done))
+# The first of these that runs and is new enough; a name on the PATH may be only a version manager's stand-in.
+find-python = $(shell for p in $(1); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(call find-python,python3 python3.13 python3.12 python3.11)
 # tflite-runtime has no wheels for later Pythons.
-PYTHON311 ?= $(shell command -v python3.11)
+PYTHON311 ?= $(call find-python,python3.11)
 PIP_FLAGS := --quiet --disable-pip-version-check
 VENV := .venv/bin
 TFLITE := .venv-tflite/bin

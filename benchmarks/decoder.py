@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgepose.runtime import Decoder, GridToFrame, PoseEstimator, PoseFields
+from edgepose.runtime.errors import MissingExtraError
 from edgepose.runtime.scene import Scene
 
-from . import rival
+from . import rival, rival_tensorflow
 from .timing import Measurement, measure
 
 Maps = npt.NDArray[np.float32]
@@ -54,8 +56,19 @@ def worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
         yield name, measure(lambda d=decoder, f=fields: d.decode(f, _TO_FRAME))  # type: ignore[misc]
 
 
-def against_upstream(model: Path, people: int = 5) -> tuple[Measurement, Measurement, Measurement]:
-    """Ours, the rival's enlarging, smoothing and maxima, and its grouping; OpenCV on two threads."""
+class Comparison(NamedTuple):
+    """Ours against upstream's way on the same maps, in the same run."""
+
+    ours: Measurement
+    enlarging: Measurement
+    """Enlarging, smoothing and maxima with OpenCV, which splits the Gaussian into two lines."""
+    grouping: Measurement
+    tensorflow: Measurement | None
+    """Enlarging, smoothing and maxima as upstream runs them, in TensorFlow; None where it is not installed."""
+
+
+def against_upstream(model: Path, people: int = 5) -> Comparison:
+    """Decoding of a scene; OpenCV and TensorFlow on two threads, ours on one."""
     heatmaps, pafs = maps(PoseEstimator(model), people)
     decoder, fields = Decoder(*heatmaps.shape[:2]), PoseFields(heatmaps, pafs)
     # Ours first: OpenCV's threads go on spinning for a while after their work.
@@ -64,4 +77,8 @@ def against_upstream(model: Path, people: int = 5) -> tuple[Measurement, Measure
     found = rival.enlarge_and_find(heatmaps, pafs)
     enlarging = measure(lambda: rival.enlarge_and_find(heatmaps, pafs), seconds=3)
     grouping = measure(lambda: rival.group(*found), seconds=2)
-    return ours, enlarging, grouping
+    try:
+        upstream = measure(rival_tensorflow.enlarge_and_find(heatmaps, pafs), seconds=5)
+    except MissingExtraError:
+        upstream = None
+    return Comparison(ours, enlarging, grouping, upstream)

@@ -29,6 +29,6 @@ def measure_frames(model: Path, threads: int, frames: int = 150) -> FrameCost:
     for image in images[:3]:
         estimator.estimate(image)
     timings = [estimator.estimate(images[i % len(images)]).timings_ms for i in range(frames)]
-    stages = [summary(list(stage)) for stage in zip(*timings, strict=True)]
+    preprocess, inference, decode = (summary(list(stage)) for stage in zip(*timings, strict=True))
     ratio = summary([timing.total / timing.inference for timing in timings]).median_ms
-    return FrameCost(*stages, ratio, estimator.interpreter_name)
+    return FrameCost(preprocess, inference, decode, ratio, estimator.interpreter_name)

@@ -59,4 +59,7 @@ def _batch_moments(graph: g.Graph, batch: Batch) -> dict[str, tuple[Array, Array
 
     moments: dict[str, tuple[Any, Any]] = {}
     execute.build(graph, tf.constant(batch, tf.float32), moments=moments)
-    return {name: tuple(value.numpy().astype(np.float64) for value in pair) for name, pair in moments.items()}  # type: ignore[misc]
+    return {
+        name: (mean.numpy().astype(np.float64), variance.numpy().astype(np.float64))
+        for name, (mean, variance) in moments.items()
+    }
