@@ -57,8 +57,10 @@ bench: .venv/dev.stamp
 	@touch $@
 
 build/checked/stamp: .venv/dev.stamp $(SOURCES) $(wildcard runtime/*.py runtime/*/*.py convert/*.py)
-	@rm -rf build/checked
-	EDGEPOSE_BOUNDSCHECK=1 $(VENV)/python setup.py --quiet build --build-base build/checked-temp --build-lib build/checked
+	@rm -rf build/checked && mkdir -p build
+	@echo "building the kernel with every array access checked"
+	@EDGEPOSE_BOUNDSCHECK=1 $(VENV)/python setup.py --quiet build --build-base build/checked-temp \
+	    --build-lib build/checked > build/checked.log 2>&1 || { cat build/checked.log; exit 1; }
 	@touch $@
 
 clean:

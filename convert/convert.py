@@ -73,7 +73,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
         list_pictures(options.verify)
         if options.annotations is not None:
             dataset = CocoDataset(options.verify, options.annotations)
-    candidate = adopted(source, options) if source.is_tflite else _converted(source, options, note)
+    candidate = _adopted(source, options) if source.is_tflite else _converted(source, options, note)
     manifest, found = candidate.manifest, []
     if options.verify is not None:
         manifest = _verified(candidate, options.verify, dataset)
@@ -83,7 +83,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     return Conversion(output, manifest, tuple(found))
 
 
-def input_spec(source: Source, options: Options, dtype: str = "float32") -> InputSpec:
+def _input_spec(source: Source, options: Options, dtype: str = "float32") -> InputSpec:
     """Size and kind of the input. Raises ModelError for a size that the stride does not divide."""
     width, height = options.input_size or source.default_size
     if width % STRIDE or height % STRIDE or not (64 <= width <= 4096 and 64 <= height <= 4096):
@@ -92,7 +92,7 @@ def input_spec(source: Source, options: Options, dtype: str = "float32") -> Inpu
 
 
 def _converted(source: Source, options: Options, note: Callable[[str], None]) -> _Candidate:
-    spec = input_spec(source, options)
+    spec = _input_spec(source, options)
     import_tensorflow()
     note(f"importing {source.path.name}")
     imported = source.load(options.heatmaps, options.pafs)
@@ -106,7 +106,7 @@ def _converted(source: Source, options: Options, note: Callable[[str], None]) ->
     flatbuffer = export.to_tflite(prepared, spec.width, spec.height, options.precision)
     tensors = _probe_bytes(flatbuffer)
     manifest = replace(
-        describe(source, options, flatbuffer, spec, tensors),
+        _describe(source, options, flatbuffer, spec, tensors),
         precision=options.precision,
         parameters=prepared.parameters,
         macs=macs.count(prepared, spec.height, spec.width),
@@ -141,7 +141,7 @@ def _repaired(
     return fixed, [done]
 
 
-def adopted(source: Source, options: Options) -> _Candidate:
+def _adopted(source: Source, options: Options) -> _Candidate:
     """A TFLite file that gains a manifest; the network itself stays as it is."""
     for name, given in (("--precision", options.precision != "float32"), ("--calibration", options.calibration)):
         if given:
@@ -149,12 +149,12 @@ def adopted(source: Source, options: Options) -> _Candidate:
     tensors = probe(source.path)
     flatbuffer = model_file.flatbuffer(source.path)
     spec = adopt.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    manifest = describe(source, options, flatbuffer, spec, tensors)
+    manifest = _describe(source, options, flatbuffer, spec, tensors)
     manifest = replace(manifest, recipe=("taken as it is",))
     return _Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest))
 
 
-def describe(
+def _describe(
     source: Source, options: Options, flatbuffer: bytes, spec: InputSpec, tensors: ProbeResult
 ) -> ModelManifest:
     """The manifest of a network whose tensors are known."""

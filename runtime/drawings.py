@@ -10,6 +10,7 @@ from . import files
 from .draw import draw_poses
 from .errors import OutputError
 from .images import VIDEOS
+from .quiet import silenced
 from .skeleton import Skeleton
 from .types import Estimate, Frame, Image
 
@@ -78,16 +79,27 @@ class _DrawnVideo:
         capture.release()
         self._partial = path.with_name(f".{path.stem}.part{path.suffix}")
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        self._frames = 0
         self._writer = cv2.VideoWriter(str(self._partial), fourcc, fps if 1 <= fps <= 240 else 25.0, (width, height))
         if not self._writer.isOpened():
             raise OutputError(f"{path}: cannot write a video here")
 
     def write(self, image: Image) -> None:
         self._writer.write(image)
+        self._frames += 1
 
     def close(self, *, complete: bool) -> None:
+        """Moves the video to its place. Raises OutputError where not all of it could be written."""
         self._writer.release()
-        if complete and self._partial.exists():
-            self._partial.replace(self.path)
-        else:
+        try:
+            if complete:
+                # OpenCV's writer keeps a full disk to itself: only reading back tells.
+                with silenced(show_on_error=False):
+                    capture = cv2.VideoCapture(str(self._partial))
+                    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+                    capture.release()
+                if found != self._frames:
+                    raise OutputError(f"{self.path}: the video cannot be written (is the disk full?)")
+                self._partial.replace(self.path)
+        finally:
             self._partial.unlink(missing_ok=True)

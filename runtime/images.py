@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .errors import InputError
+from .quiet import silenced
 from .types import Frame, Image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -35,7 +34,7 @@ def read_picture(path: Path) -> Image:
         raise InputError(f"{path}: cannot read the picture: {error.strerror or error}") from None
     if not content.size:
         raise InputError(f"{path}: expected a picture, the file is empty")
-    with _silenced():
+    with silenced(show_on_error=False):  # the libraries behind OpenCV complain in lines of their own
         try:
             image = cv2.imdecode(content, cv2.IMREAD_COLOR)
         except cv2.error as error:
@@ -65,7 +64,7 @@ class Video:
         """Raises InputError where the file cannot be opened as a video."""
         if not path.is_file():
             raise InputError(f"{path}: no such video")
-        with _silenced():
+        with silenced(show_on_error=False):  # the libraries behind OpenCV complain in lines of their own
             self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise InputError(f"{path}: expected a video, this cannot be opened as one")
@@ -89,19 +88,3 @@ class Video:
             index += 1
         if not index:
             raise InputError(f"{self.path}: the video has no frames that can be decoded")
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Keeps OpenCV's own warnings about damaged files off stderr: the error says it better."""
-    # The functions moved between the releases of OpenCV.
-    log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
-    if not hasattr(log, "setLogLevel"):
-        yield
-        return
-    level = log.getLogLevel() if hasattr(log, "getLogLevel") else None
-    log.setLogLevel(0)
-    try:
-        yield
-    finally:
-        log.setLogLevel(3 if level is None else level)

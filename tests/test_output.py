@@ -132,3 +132,13 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
 def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> None:
     with pytest.raises(OutputError, match=r"cannot write|expected a file"):
         files.write_text(tmp_path / place, "text")
+
+
+def test_a_video_that_was_not_written_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's writer says nothing when the disk is full."""
+    with pytest.raises(OutputError, match="cannot be written"), Drawings(tmp_path, COCO18) as drawings:
+        drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
+        video = drawings._video
+        assert video is not None
+        monkeypatch.setattr(video, "_frames", video._frames + 1)
+    assert list(tmp_path.iterdir()) == []
