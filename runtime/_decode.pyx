@@ -1,7 +1,7 @@
 """The decoder's kernel: peaks, limb connections, people. See `decode.py` for the contract.
 
-Four functions, called in this order once a frame. Each works on arrays its caller allocated, validates nothing,
-releases the GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8,
+Four functions, called in this order once a frame. Each works on the arrays of a `Workspace`, which its caller
+allocated, validates nothing, releases the GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8,
 int16): thresholds come in raw units, and only sampled values are scaled. The channels of a cell must lie side by
 side; rows and cells may have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in
 tests/decoder_twin.py.
@@ -28,6 +28,44 @@ ctypedef fused value_t:
 
 cdef enum:
     ABSENT = -1
+
+
+cdef class Workspace:
+    """The arrays of one decoder, held so that a frame does not have to ask Python for them again.
+
+    `limbs` (limbs, 4): part a, part b, PAF channel of x, of y; `starts[limb]` is 0 where it may not start a person.
+    `peaks` (parts, capacity, 3): x, y in grid cells, score; `counts` (parts). `pairs` (limbs, capacity, 2),
+    `pair_scores` (limbs, capacity), `pair_counts` (limbs). `people` (most, parts): index of the peak of each part, -1
+    where absent; `limb_sums`, `sizes` (most). `keypoints` (most, parts, 3) and `scores` (most): the result. The rest
+    is working memory.
+    """
+    cdef const int[:, ::1] limbs
+    cdef const unsigned char[::1] starts
+    cdef float[:, :, ::1] peaks
+    cdef int[::1] counts
+    cdef int[:, :, ::1] visited
+    cdef int[::1] stack
+    cdef float[:, ::1] means
+    cdef float[:, ::1] ranks
+    cdef int[::1] row_best
+    cdef int[:, :, ::1] pairs
+    cdef float[:, ::1] pair_scores
+    cdef int[::1] pair_counts
+    cdef int[:, ::1] owner
+    cdef int[:, ::1] people
+    cdef float[::1] limb_sums
+    cdef int[::1] sizes
+    cdef float[:, :, ::1] keypoints
+    cdef float[::1] scores
+    cdef int[::1] order
+
+    def __init__(self, limbs, starts, peaks, counts, visited, stack, means, ranks, row_best, pairs, pair_scores,
+                 pair_counts, owner, people, limb_sums, sizes, keypoints, scores, order):
+        self.limbs, self.starts, self.peaks, self.counts = limbs, starts, peaks, counts
+        self.visited, self.stack, self.means, self.ranks, self.row_best = visited, stack, means, ranks, row_best
+        self.pairs, self.pair_scores, self.pair_counts = pairs, pair_scores, pair_counts
+        self.owner, self.people, self.limb_sums, self.sizes = owner, people, limb_sums, sizes
+        self.keypoints, self.scores, self.order = keypoints, scores, order
 
 
 cdef inline float parabola(float before, float here, float after) noexcept nogil:
@@ -124,15 +162,18 @@ cdef inline bint refine(const value_t[:, :, :] heatmaps, int y, int x, int c, fl
     return isfinite(peak_x[0]) and isfinite(peak_y[0])
 
 
-def find_peaks(const value_t[:, :, :] heatmaps, float scale, float zero_point, float threshold_raw,
-               float[:, :, ::1] peaks, int[::1] counts, int[:, :, ::1] visited, int visit, int[::1] stack):
+def find_peaks(Workspace work, const value_t[:, :, :] heatmaps, float scale, float zero_point, float threshold_raw,
+               int visit):
     """Local 3x3 maxima above a threshold, refined to a fraction of a cell.
 
     A plateau (equal neighbouring cells) is one peak at its centre of gravity; `visited` marks the cells of plateaus
-    already walked with the number `visit` (another for every frame) and `stack` (h * w) is the walk's memory.
-    Writes `peaks` (parts, capacity, 3): x, y in grid cells, score; and `counts` (parts).
+    already walked with the number `visit` (another for every frame) and `stack` is the walk's memory. Writes `peaks`
+    and `counts`.
     Returns False where a value that matters is NaN or infinite.
     """
+    cdef float[:, :, ::1] peaks = work.peaks
+    cdef int[::1] counts = work.counts, stack = work.stack
+    cdef int[:, :, ::1] visited = work.visited
     cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1], parts = <int>peaks.shape[0]
     cdef Py_ssize_t row = heatmaps.strides[0] // <Py_ssize_t>sizeof(value_t)
     cdef Py_ssize_t column = heatmaps.strides[1] // <Py_ssize_t>sizeof(value_t)
@@ -187,6 +228,7 @@ cdef struct Field:
     int last_column
     float zero_point
     float threshold_raw
+    float step
 
 
 cdef inline float along_limb(const value_t* paf_x, const value_t* paf_y, const Field* field, float x0, float y0,
@@ -198,13 +240,13 @@ cdef inline float along_limb(const value_t* paf_x, const value_t* paf_y, const F
     first, and sampling stops as soon as too many have failed. NaN where the field is not finite.
     """
     cdef Py_ssize_t right, below, cell
-    cdef float inverse = 1 / length, ux = dx * inverse, uy = dy * inverse, step = <float>1.0 / (samples - 1)
+    cdef float inverse = 1 / length, ux = dx * inverse, uy = dy * inverse
     cdef float least = field.threshold_raw + field.zero_point * (ux + uy)
     cdef float x, y, u, v, a, b, c, d, projection, total = 0
     cdef int i, j, s, place, passed = 0
     place = (samples - 1) // 2
-    dx = dx * step
-    dy = dy * step
+    dx = dx * field.step
+    dy = dy * field.step
     for s in range(samples):
         # To and fro around the middle: 3, 4, 2, 5, 1, 6, 0, 7.
         place = place + (s if s % 2 else -s)
@@ -274,17 +316,19 @@ cdef inline int pair_up(int n_a, int n_b, const float[:, ::1] means, float[:, ::
                 row_best[p] = best_column(ranks, p, n_b)
 
 
-def connect(const value_t[:, :, :] pafs, float scale, float zero_point, float threshold_raw, int samples, int needed,
-            float reach, float penalty_from, float peak_weight, const float[:, :, ::1] peaks, const int[::1] counts,
-            const int[:, ::1] limbs, float[:, ::1] means, float[:, ::1] ranks, int[::1] row_best,
-            int[:, :, ::1] pairs, float[:, ::1] pair_scores, int[::1] pair_counts):
+def connect(Workspace work, const value_t[:, :, :] pafs, float scale, float zero_point, float threshold_raw,
+            int samples, int needed, float reach, float penalty_from, float peak_weight):
     """For every limb, pairs peaks of its two parts, best first, each peak used once.
 
-    `limbs` (limbs, 4): part a, part b, PAF channel of x, of y. `reach`: longest limb, in cells. Limbs longer than
-    `penalty_from` cells lose rank in proportion (upstream's rule). `means` and `ranks` (capacity, capacity) and
-    `row_best` (capacity) are working memory. Writes `pairs` (limbs, capacity, 2), `pair_scores` and `pair_counts`.
+    `reach`: longest limb, in cells. Limbs longer than `penalty_from` cells lose rank in proportion (upstream's rule).
+    Writes `pairs`, `pair_scores` and `pair_counts`.
     Returns False where a sampled value is NaN or infinite.
     """
+    cdef float[:, :, ::1] peaks = work.peaks
+    cdef const int[:, ::1] limbs = work.limbs
+    cdef float[:, ::1] means = work.means, ranks = work.ranks, pair_scores = work.pair_scores
+    cdef int[::1] counts = work.counts, row_best = work.row_best, pair_counts = work.pair_counts
+    cdef int[:, :, ::1] pairs = work.pairs
     cdef int limb, a, b, p, q
     cdef float dx, dy, length, mean, rank
     cdef const value_t* paf_x
@@ -297,6 +341,7 @@ def connect(const value_t[:, :, :] pafs, float scale, float zero_point, float th
     field.last_column = <int>pafs.shape[1] - 1
     field.zero_point = zero_point
     field.threshold_raw = threshold_raw
+    field.step = <float>1.0 / (samples - 1)
     with nogil:
         for limb in range(limbs.shape[0]):
             a = limbs[limb, 0]
@@ -317,7 +362,7 @@ def connect(const value_t[:, :, :] pafs, float scale, float zero_point, float th
                                               samples, needed)
                     if mean == 0:
                         continue
-                    rank = mean + min(penalty_from / length - 1, <float>0)
+                    rank = mean if length <= penalty_from else mean + (penalty_from / length - 1)
                     if not isfinite(rank):
                         finite = False
                     elif mean > 0 and rank > 0:
@@ -353,17 +398,20 @@ cdef inline void merge(int one, int two, float score, int[:, ::1] owner, int[:, 
     sizes[two] = 0
 
 
-def assemble(const int[:, ::1] limbs, const unsigned char[::1] starts, const int[:, :, ::1] pairs,
-             const float[:, ::1] pair_scores, const int[::1] pair_counts, int[:, ::1] owner,
-             int[:, ::1] people, float[::1] limb_sums, int[::1] sizes):
+def assemble(Workspace work):
     """Joins connections into people.
 
-    `starts[limb]` is 0 for limbs that may not start a person. `owner` (parts, capacity) holds each peak's person.
-    Writes `people` (most, parts): index of the peak of each part, -1 where absent; `limb_sums`: sum of the
-    connections' scores; `sizes`: number of keypoints, 0 for rows that were merged into another. Returns the number
-    of rows used. Two partial people that a limb joins become one where they share no part; otherwise both stay as
+    Writes `people`; `limb_sums`: sum of the connections' scores; `sizes`: number of keypoints, 0 for rows that were
+    merged into another. Returns the number of rows used. `owner` holds each peak's person. Two partial people that a limb joins become one where they share no part; otherwise both stay as
     they are, so that no peak ever belongs to two people.
     """
+    cdef const int[:, ::1] limbs = work.limbs
+    cdef const unsigned char[::1] starts = work.starts
+    cdef int[:, :, ::1] pairs = work.pairs
+    cdef float[:, ::1] pair_scores = work.pair_scores
+    cdef int[::1] pair_counts = work.pair_counts, sizes = work.sizes
+    cdef int[:, ::1] owner = work.owner, people = work.people
+    cdef float[::1] limb_sums = work.limb_sums
     cdef int limb, k, a, b, p, q, one, two, used = 0
     cdef float score
     with nogil:
@@ -396,15 +444,18 @@ def assemble(const int[:, ::1] limbs, const unsigned char[::1] starts, const int
     return used
 
 
-def collect(const int[:, ::1] people, const float[::1] limb_sums, const int[::1] sizes, int used,
-            const float[:, :, ::1] peaks, int limb_count, int min_keypoints, float min_score,
-            float scale_x, float scale_y, float offset_x, float offset_y,
-            float[:, :, ::1] keypoints, float[::1] scores, int[::1] order):
+def collect(Workspace work, int used, int min_keypoints, float min_score, float scale_x, float scale_y,
+            float offset_x, float offset_y):
     """Writes the people with enough keypoints and score, best first; returns how many.
 
-    `keypoints` (most, parts, 3): x, y in frame pixels (grid times scale plus offset, measured half a cell from the
-    cell's corner), score; zeros where absent. `scores`: sum of limb scores over `limb_count`. `order` is memory.
+    `keypoints`: x, y in frame pixels (grid times scale plus offset, cells measured at their centres), score; zeros where
+    absent. `scores`: sum of limb scores over the number of limbs.
     """
+    cdef float[:, :, ::1] peaks = work.peaks, keypoints = work.keypoints
+    cdef int[:, ::1] people = work.people
+    cdef float[::1] limb_sums = work.limb_sums, scores = work.scores
+    cdef int[::1] sizes = work.sizes, order = work.order
+    cdef Py_ssize_t limb_count = work.limbs.shape[0]
     cdef int person, part, peak, rank, i, kept = 0
     cdef float score
     with nogil:

@@ -68,26 +68,34 @@ class Decoder:
         self.height, self.width, self.skeleton = height, width, skeleton
         self.options = options = options or DecoderOptions()
         parts, limbs, most = len(skeleton.keypoints), len(skeleton.limbs), options.max_peaks
-        self._limbs = np.array([limb[:4] for limb in skeleton.limbs], np.int32)
-        self._starts = np.array([limb.starts for limb in skeleton.limbs], np.uint8)
-        self._peaks = np.zeros((parts, most, 3), np.float32)
-        self._counts = np.zeros(parts, np.int32)
+        # A new person takes two peaks that nobody owns, so there are never more than this.
+        people = parts * most // 2
         self._visited = np.zeros((height, width, parts), np.int32)
         self._visit = 0
-        self._stack = np.zeros(height * width, np.int32)
-        self._means, self._ranks = np.zeros((2, most, most), np.float32)
-        self._row_best = np.zeros(most, np.int32)
-        self._pairs = np.zeros((limbs, most, 2), np.int32)
-        self._pair_scores = np.zeros((limbs, most), np.float32)
-        self._pair_counts = np.zeros(limbs, np.int32)
-        self._owner = np.zeros((parts, most), np.int32)
-        # A new person takes two peaks that nobody owns, so there are never more than this.
-        self._people = np.zeros((parts * most // 2, parts), np.int32)
-        self._limb_sums = np.zeros(len(self._people), np.float32)
-        self._sizes = np.zeros(len(self._people), np.int32)
-        self._keypoints = np.zeros((len(self._people), parts, 3), np.float32)
-        self._scores = np.zeros(len(self._people), np.float32)
-        self._order = np.zeros(len(self._people), np.int32)
+        self._keypoints = np.zeros((people, parts, 3), np.float32)
+        self._scores = np.zeros(people, np.float32)
+        self._checked: tuple[object, ...] = ()
+        self._work = _decode.Workspace(
+            limbs=np.array([limb[:4] for limb in skeleton.limbs], np.int32),
+            starts=np.array([limb.starts for limb in skeleton.limbs], np.uint8),
+            peaks=np.zeros((parts, most, 3), np.float32),
+            counts=np.zeros(parts, np.int32),
+            visited=self._visited,
+            stack=np.zeros(height * width, np.int32),
+            means=np.zeros((most, most), np.float32),
+            ranks=np.zeros((most, most), np.float32),
+            row_best=np.zeros(most, np.int32),
+            pairs=np.zeros((limbs, most, 2), np.int32),
+            pair_scores=np.zeros((limbs, most), np.float32),
+            pair_counts=np.zeros(limbs, np.int32),
+            owner=np.zeros((parts, most), np.int32),
+            people=np.zeros((people, parts), np.int32),
+            limb_sums=np.zeros(people, np.float32),
+            sizes=np.zeros(people, np.int32),
+            keypoints=self._keypoints,
+            scores=self._scores,
+            order=np.zeros(people, np.int32),
+        )
 
     def decode(self, fields: PoseFields, to_frame: GridToFrame) -> tuple[Pose, ...]:
         """The people in the maps, best first, in pixels of the frame.
@@ -101,40 +109,30 @@ class Decoder:
         if self._visit == _LAST_VISIT:
             self._visited[:] = 0
             self._visit = 1
-        finite = _decode.find_peaks(
-            fields.heatmaps, scale, zero_point, options.peak_threshold / scale + zero_point,
-            self._peaks, self._counts, self._visited, self._visit, self._stack,
-        )  # fmt: skip
+        threshold = options.peak_threshold / scale + zero_point
+        finite = _decode.find_peaks(self._work, fields.heatmaps, scale, zero_point, threshold, self._visit)
         scale, zero_point = fields.paf_quantisation
         finite = finite and _decode.connect(
-            fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples, options.samples_needed,
-            options.reach * max(self.height, self.width), options.penalty_from * self.height, options.peak_weight,
-            self._peaks, self._counts, self._limbs, self._means, self._ranks, self._row_best,
-            self._pairs, self._pair_scores, self._pair_counts,
+            self._work, fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples,
+            options.samples_needed, options.reach * max(self.height, self.width), options.penalty_from * self.height,
+            options.peak_weight,
         )  # fmt: skip
         if not finite:
             raise ModelError("the model's maps hold NaN or infinity: the model is damaged or was converted wrongly")
-        used = _decode.assemble(
-            self._limbs, self._starts, self._pairs, self._pair_scores, self._pair_counts,
-            self._owner, self._people, self._limb_sums, self._sizes,
-        )  # fmt: skip
-        return self._poses(used, to_frame)
-
-    def _poses(self, used: int, to_frame: GridToFrame) -> tuple[Pose, ...]:
-        options = self.options
-        kept = _decode.collect(
-            self._people, self._limb_sums, self._sizes, used, self._peaks, len(self._limbs), options.min_keypoints,
-            options.min_score, *to_frame, self._keypoints, self._scores, self._order,
-        )  # fmt: skip
-        keypoints = self._keypoints[:kept].copy()
-        return tuple(map(Pose, keypoints, self._scores[:kept].tolist()))
+        used = _decode.assemble(self._work)
+        kept = _decode.collect(self._work, used, options.min_keypoints, options.min_score, *to_frame)
+        return tuple(map(Pose, self._keypoints[:kept].copy(), self._scores[:kept].tolist()))
 
     def _check(self, fields: PoseFields) -> None:
-        wanted = ((fields.heatmaps, self.skeleton.heatmap_channels), (fields.pafs, self.skeleton.paf_channels))
-        for values, channels in wanted:
-            if values.shape != (self.height, self.width, channels):
-                raise ValueError(f"expected maps {(self.height, self.width, channels)}, got {values.shape}")
-            if values.dtype not in _DTYPES:
-                raise ValueError(f"expected maps of float32, int8, uint8 or int16, got {values.dtype}")
-            if values.strides[2] != values.itemsize or values.strides[0] % values.itemsize:
+        kind = tuple((values.shape, values.strides, values.dtype) for values in (fields.heatmaps, fields.pafs))
+        if kind == self._checked:
+            return
+        channels = self.skeleton.heatmap_channels, self.skeleton.paf_channels
+        for (shape, strides, dtype), count in zip(kind, channels, strict=True):
+            if shape != (self.height, self.width, count):
+                raise ValueError(f"expected maps {(self.height, self.width, count)}, got {shape}")
+            if dtype not in _DTYPES:
+                raise ValueError(f"expected maps of float32, int8, uint8 or int16, got {dtype}")
+            if strides[2] != dtype.itemsize or strides[0] % dtype.itemsize or strides[1] % dtype.itemsize:
                 raise ValueError("expected maps whose channels lie side by side in memory")
+        self._checked = kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,11 +71,13 @@ class Network:
             raise ModelError(f"{path}: {self.interpreter_name} cannot load it: {reason}") from None
         self.inputs = [_info(details) for details in self._interpreter.get_input_details()]
         self.outputs = [_info(details) for details in self._interpreter.get_output_details()]
+        self._views: dict[int, Callable[[], npt.NDArray[Any]]] = {
+            info.number: self._interpreter.tensor(info.number) for info in (*self.inputs, *self.outputs)
+        }
 
     def tensor(self, info: TensorInfo) -> npt.NDArray[Any]:
         """The memory of an input or output. Drop it before `invoke`, which refuses to run while it is held."""
-        view: npt.NDArray[Any] = self._interpreter.tensor(info.number)()
-        return view
+        return self._views[info.number]()
 
     def invoke(self) -> None:
         """Runs the network once; releases the GIL."""

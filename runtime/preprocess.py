@@ -31,9 +31,8 @@ class Preprocessor:
     ) -> None:  # fmt: skip
         self.width, self.height, self.resize, self.channel_order = width, height, resize, channel_order
         low, high = value_range
-        self._gain, self._offset = (high - low) / 255.0, low
+        self._gain, self._bar = (high - low) / 255.0, low
         self._buffer: Image = np.zeros((height, width, 3), np.uint8)
-        self._filled = (width, height)
 
     def target_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that a frame of the given size takes inside the input."""
@@ -53,14 +52,12 @@ class Preprocessor:
         A grey picture (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
         """
         check_image(image)
-        direct = destination.dtype == np.uint8
-        buffer = destination if direct else self._buffer
         width, height = self.target_size(image.shape[1], image.shape[0])
-        if direct or (width, height) != self._filled:
-            buffer[height:] = 0
-            buffer[:height, width:] = 0
-            self._filled = (width, height)
-        region = buffer[:height, :width]
+        # The bars are painted every time: the interpreter may use its input's memory for something else meanwhile.
+        in_place = destination.dtype == np.uint8
+        destination[height:] = destination[:height, width:] = 0 if in_place else self._bar
+        target = destination[:height, :width]
+        region = target if in_place else self._buffer[:height, :width]
         if image.ndim == 3 and image.shape[2] == 3:
             _resize(image, region)
         else:
@@ -69,13 +66,13 @@ class Preprocessor:
             cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGRA2BGR, dst=region)
         if channel_order != self.channel_order:
             cv2.cvtColor(region, cv2.COLOR_BGR2RGB, dst=region)
-        if direct:
+        if in_place:
             return
-        np.copyto(destination, buffer)
+        np.copyto(target, region)
         if self._gain != 1.0:
-            destination *= self._gain
-        if self._offset != 0.0:
-            destination += self._offset
+            target *= self._gain
+        if self._bar != 0.0:
+            target += self._bar
 
 
 def check_image(image: Image) -> None:

@@ -35,8 +35,7 @@ class Quantisation(NamedTuple):
     zero_point: int = 0
 
 
-@dataclass(frozen=True)
-class PoseFields:
+class PoseFields(NamedTuple):
     """A network's maps as the interpreter returned them: float32, int8, uint8 or int16.
 
     `heatmaps`: (h, w, 19), `pafs`: (h, w, 38); both may be views of one tensor. Valid until the next inference.

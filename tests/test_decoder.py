@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, ModelError, PoseFields, Quantisation
-from edgepose.runtime import _decode as kernel
 
 from . import decoder_twin as twin
 from .painted import Maps, crowd, fields
@@ -144,13 +143,15 @@ def test_survives_any_bytes_as_maps(seed: int) -> None:
 
 
 def test_keeps_the_highest_peaks_where_there_are_too_many() -> None:
-    heatmaps = np.zeros((40, 40, 19), np.float32)
-    heatmaps[::2, ::2, 0] = np.arange(1, 401, dtype=np.float32).reshape(20, 20) / 401
-    peaks, counts = np.zeros((18, 50, 3), np.float32), np.zeros(18, np.int32)
-    visited, stack = np.zeros((40, 40, 18), np.int32), np.zeros(1600, np.int32)
-    assert kernel.find_peaks(heatmaps, 1.0, 0.0, 0.05, peaks, counts, visited, 1, stack)
-    assert counts.tolist() == [50, *[0] * 17]
-    assert sorted(np.round(peaks[0, :, 2] * 401).astype(int).tolist()) == list(range(351, 401))
+    """400 necks, each with shoulders; room for 50: the people of the 50 highest necks are found."""
+    heatmaps, pafs = np.zeros((80, 80, 19), np.float32), np.zeros((80, 80, 38), np.float32)
+    heights = 0.1 + np.arange(400, dtype=np.float32).reshape(20, 20) / 500
+    for part, (down, right) in {1: (0, 0), 2: (0, 2), 5: (2, 0)}.items():
+        heatmaps[down::4, right::4, part] = heights
+    for number, channel in ((0, "paf_x"), (1, "paf_y")):
+        pafs[:, :, getattr(COCO18.limbs[number], channel)] = 1
+    found = decode(heatmaps, pafs, DecoderOptions(max_peaks=50))
+    assert sorted(keypoints[1, 2] for _, keypoints in found) == pytest.approx(sorted(heights.ravel())[350:])
 
 
 def test_nothing_is_left_over_from_the_frame_before(rng: np.random.Generator) -> None:

@@ -50,7 +50,8 @@ class Scene:
         self.people, self.width, self.height, self.fps = people, width, height, fps
         rng = np.random.default_rng(seed)
         self._background = paint.texture(height, width, rng)
-        self._noise = rng.normal(0, 3.5, (_NOISE_FRAMES, height, width, 3)).round().astype(np.int16)
+        noise = (rng.standard_normal((height, width, 3), np.float32) for _ in range(_NOISE_FRAMES))
+        self._noise = [np.round(3.5 * pattern).astype(np.int16) for pattern in noise]
         self._people = _place(people, width, height, rng)
 
     def frame(self, index: int) -> SceneFrame:
