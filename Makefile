@@ -6,7 +6,13 @@ find-python = $(shell for p in $(1); do $$p -c 'import sys; sys.exit(sys.version
 PYTHON ?= $(call find-python,python3 python3.13 python3.12 python3.11)
 # tflite-runtime has no wheels for later Pythons.
 PYTHON311 ?= $(call find-python,python3.11)
-PIP_FLAGS := --quiet --disable-pip-version-check
+# Named here because a comma ends an argument of $(call).
+FOR_DEMO := '.[convert]'
+FOR_TESTS := '.[convert,eval,dev]'
+FOR_TFLITE := '.[tflite,eval,dev]'
+# pip's and the compiler's words are shown only when something fails.
+logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.log >&2; exit 1; }
+pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))
 VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml runtime/_decode.pyx
@@ -42,25 +48,26 @@ bench: .venv/dev.stamp
 	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "installing into .venv; TensorFlow is large, the first time takes a few minutes"
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
-	@$(VENV)/python -m pip install $(PIP_FLAGS) --upgrade pip
-	@$(VENV)/python -m pip install $(PIP_FLAGS) --editable '.[convert]'
+	@$(call pip,$(VENV),--upgrade pip)
+	@$(call pip,$(VENV),--editable $(FOR_DEMO))
 	@touch $@
 
 .venv/dev.stamp: .venv/demo.stamp
-	$(VENV)/python -m pip install $(PIP_FLAGS) --editable '.[convert,eval,dev]'
+	@echo "installing what tests and measurements need into .venv"
+	@$(call pip,$(VENV),--editable $(FOR_TESTS))
 	@touch $@
 
 .venv-tflite/dev.stamp: $(SOURCES)
-	test -x $(TFLITE)/python || $(PYTHON311) -m venv .venv-tflite
-	$(TFLITE)/python -m pip install $(PIP_FLAGS) --upgrade pip
-	$(TFLITE)/python -m pip install $(PIP_FLAGS) --editable '.[tflite,eval,dev]'
+	@echo "installing tflite-runtime and its NumPy 1 into .venv-tflite"
+	@test -x $(TFLITE)/python || $(PYTHON311) -m venv .venv-tflite
+	@$(call pip,$(TFLITE),--upgrade pip)
+	@$(call pip,$(TFLITE),--editable $(FOR_TFLITE))
 	@touch $@
 
 build/checked/stamp: .venv/dev.stamp $(SOURCES) $(wildcard runtime/*.py runtime/*/*.py convert/*.py)
 	@rm -rf build/checked && mkdir -p build
 	@echo "building the kernel with every array access checked"
-	@EDGEPOSE_BOUNDSCHECK=1 $(VENV)/python setup.py --quiet build --build-base build/checked-temp \
-	    --build-lib build/checked > build/checked.log 2>&1 || { cat build/checked.log; exit 1; }
+	@$(call logged,EDGEPOSE_BOUNDSCHECK=1 $(VENV)/python setup.py --quiet build --build-base build/checked-temp --build-lib build/checked)
 	@touch $@
 
 clean:

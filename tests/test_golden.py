@@ -23,13 +23,18 @@ from .conftest import data
 NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
 
 EXPLAINED = {
-    ("human-pose-estimation-0001", "000000229849", 8): "a person of one cell: the left eye shares the right eye's peak",
-    ("human-pose-estimation-0001", "000000229849", 2): "merged: elbow and wrist of a neighbour, twelve cells away",
-    ("human-pose-estimation-0001", "000000329323", 7): "merged: hip, elbow and ear of two people behind one another",
-    ("mobilenet_v2_small", "000000234607", 1): "merged: smoothing ran the necks of two candidates together",
-    ("mobilenet_v2_small", "000000410456", 3): "merged: the leg of the person in front",
+    ("human-pose-estimation-0001", "000000229849", 2): "smoothing: parts of three people whose blobs ran together",
+    ("human-pose-estimation-0001", "000000229849", 8): "whole numbers: a person one cell high, both eyes in one place",
+    ("human-pose-estimation-0001", "000000329323", 7): "smoothing: parts of three people whose blobs ran together",
 }
 """(network, picture, number of upstream's person): which of upstream's defects it shows."""
+
+DIFFERENT = {
+    ("mobilenet_v2_small", "000000234607", 1): "two weak neck peaks (0.08) of one man: smoothing joins them, here the "
+    "head and arm go to one, the legs to the other, and two people with a neck each are never merged",
+    ("mobilenet_v2_small", "000000410456", 3): "a right leg between two people: here the neighbour gets it",
+}
+"""Where no defect of upstream's explains it: upstream does better on these two of 84 people."""
 
 _SHIFT = 0.125 - 0.5
 """Upstream's 0 is the centre of the first enlarged cell; ours the centre of the first cell."""
@@ -61,7 +66,7 @@ def test_finds_whom_upstream_finds(network: str, picture: str) -> None:
             continue
         expected = on_the_map(keypoints, maxima)
         best = max((oks(expected, pose.keypoints, spread) for pose in poses), default=0.0)
-        if best < 0.85 and (network, picture, number) not in EXPLAINED:
+        if best < 0.85 and (network, picture, number) not in EXPLAINED | DIFFERENT:
             lost.append(f"person {number}: OKS {best:.2f}")
     assert not lost
 
