@@ -15,7 +15,7 @@ logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.
 pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))
 VENV := .venv/bin
 TFLITE := .venv-tflite/bin
-SOURCES := setup.py pyproject.toml runtime/_decode.pyx
+SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
 .PHONY: demo test check bench clean
 

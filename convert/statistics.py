@@ -1,7 +1,7 @@
 """Statistics for batch normalisation that was published in training mode.
 
 Such a graph normalises every picture by that picture's own mean and variance: it cannot be folded or quantised, and
-detection suffers (AP 0.220 against 0.309 for `mobilenet_v2_small`). What the training saw were the statistics of
+detection suffers (AP 0.220 against 0.308 for `mobilenet_v2_small`). What the training saw were the statistics of
 whole batches, whose variance includes the spread **between** pictures; the mean of per-picture variances lacks it
 and is worse than doing nothing.
 """

@@ -56,6 +56,11 @@ def test_layers_and_sizes(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is too long"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").glob("*.p[yx][xi]")), ids=lambda path: path.name)
+def test_the_kernels_files_are_short(path: Path) -> None:
+    assert path.read_text().count("\n") <= 250
+
+
 def test_nothing_is_imported_under_two_names() -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\n"
