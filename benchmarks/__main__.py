@@ -11,10 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-
 from edgepose.device.board import describe
 from edgepose.runtime import model_file, registry
+from edgepose.runtime.images import write_picture
 from edgepose.runtime.scene import Scene
 
 from . import decoder, frame, process
@@ -79,7 +78,7 @@ def _processes(models: list[Path]) -> None:
     loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {loaded}")
     picture = _FOLDER.resolve() / "picture.png"
-    cv2.imwrite(str(picture), Scene(2, 640, 480).frame(0).image)
+    write_picture(picture, Scene(2, 640, 480).frame(0).image)
     for path in models:
         peak = process.peak_memory_mb("run", "-m", path.resolve(), picture, "--json", _FOLDER.resolve() / "poses.jsonl")
         print(f"  peak memory of `edgepose run` on a picture, {path.stem}: {peak:.0f} MB")

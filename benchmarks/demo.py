@@ -7,8 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import cv2
-
 from edgepose.convert import sources
 from edgepose.convert.convert import Options, convert
 from edgepose.convert.convert_command import note
@@ -16,7 +14,7 @@ from edgepose.runtime import PoseEstimator, files, registry
 from edgepose.runtime.draw import draw_poses
 from edgepose.runtime.errors import EdgePoseError
 from edgepose.runtime.formats import edgepose_line
-from edgepose.runtime.images import read_picture
+from edgepose.runtime.images import read_picture, write_picture
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.types import Frame
 
@@ -61,10 +59,7 @@ def show(path: Path, frame: Frame) -> None:
     estimate = estimator.estimate(frame.image)
     timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
     picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
-    ok, encoded = cv2.imencode(".png", draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
-    assert ok
-    with files.atomic(picture) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    write_picture(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
     files.write_text(poses, edgepose_line(frame, estimate) + "\n")
     print(f"{len(estimate)} people found in {frame.source}")
     for number, pose in enumerate(estimate, 1):
@@ -87,7 +82,7 @@ def _synthetic_pictures(folder: Path) -> Path:
     """Stand-ins for the calibration pictures that a network published in training mode needs."""
     for seed in range(32):
         scene = Scene(1 + seed % 6, 640, 480, seed=seed)
-        cv2.imwrite(str(folder / f"{seed:02}.png"), scene.frame(seed).image)
+        write_picture(folder / f"{seed:02}.png", scene.frame(seed).image)
     print("statistics come from synthetic scenes; real pictures (--calibration) give a more accurate model")
     return folder
 

@@ -42,7 +42,10 @@ def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | 
             if name not in maps or maps[name].shape[3] != channels:
                 raise ModelError(f"{path}: no output {name!r} of {channels} channels; {_listed(tensors)}")
         return OutputSpec(heatmaps, 0, HEATMAPS), OutputSpec(pafs, 0, PAFS)
-    found = {channels: [name for name in maps if maps[name].shape[3] == channels] for channels in (19, 38, 57)}
+    found = {
+        channels: [name for name in maps if maps[name].shape[3] == channels]
+        for channels in (HEATMAPS, PAFS, HEATMAPS + PAFS)
+    }
     if len(found[HEATMAPS]) == 1 and len(found[PAFS]) == 1:
         return OutputSpec(found[HEATMAPS][0], 0, HEATMAPS), OutputSpec(found[PAFS][0], 0, PAFS)
     if len(found[HEATMAPS + PAFS]) == 1:

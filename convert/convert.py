@@ -10,8 +10,7 @@ from pathlib import Path
 from edgepose.runtime import PoseEstimator, model_file
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.images import list_pictures
-from edgepose.runtime.interpreter import TensorInfo
-from edgepose.runtime.manifest import InputSpec, ModelManifest, OutputSpec, Precision
+from edgepose.runtime.manifest import InputSpec, ModelManifest, Precision
 from edgepose.runtime.preprocess import Resize
 from edgepose.runtime.probe import ProbeResult, probe
 from edgepose.runtime.types import ChannelOrder
@@ -21,7 +20,6 @@ from . import adopt, export, fold, macs, statistics, verify
 from . import graph as g
 from .calibration import CalibrationPictures
 from .coco import CocoDataset
-from .outputs import HEATMAPS, PAFS
 from .sources import Source
 from .tensorflow_quiet import import_tensorflow
 
@@ -68,27 +66,27 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
 
     Raises ModelError, InputError or OutputError; see the options for what is verified.
     """
+    # Looked at first: minutes of work should not end at a misspelt folder.
+    pictures = list_pictures(options.verify) if options.verify is not None else []
     dataset = None
-    if options.verify is not None:
-        list_pictures(options.verify)
-        if options.annotations is not None:
-            dataset = CocoDataset(options.verify, options.annotations)
+    if options.verify is not None and options.annotations is not None:
+        dataset = CocoDataset(options.verify, options.annotations)
     candidate = _adopted(source, options) if source.is_tflite else _converted(source, options, note)
     manifest, found = candidate.manifest, []
-    if options.verify is not None:
-        manifest = _verified(candidate, options.verify, dataset)
+    if pictures:
+        manifest = _verified(candidate, pictures, dataset)
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     model_file.write(output, candidate.flatbuffer, manifest)
     return Conversion(output, manifest, tuple(found))
 
 
-def _input_spec(source: Source, options: Options, dtype: str = "float32") -> InputSpec:
+def _input_spec(source: Source, options: Options) -> InputSpec:
     """Size and kind of the input. Raises ModelError for a size that the stride does not divide."""
     width, height = options.input_size or source.default_size
     if width % STRIDE or height % STRIDE or not (64 <= width <= 4096 and 64 <= height <= 4096):
         raise ModelError(f"input size {width}x{height}: expected multiples of {STRIDE} from 64 to 4096")
-    return InputSpec("", width, height, dtype, options.channel_order, options.resize)
+    return InputSpec("", width, height, "float32", options.channel_order, options.resize)
 
 
 def _converted(source: Source, options: Options, note: Callable[[str], None]) -> _Candidate:
@@ -132,7 +130,7 @@ def _repaired(
     pictures = CalibrationPictures(options.calibration, spec)
     if pictures.too_few:
         note(f"warning: only {len(pictures)} calibration pictures; their statistics may be far from the world's")
-    fixed = statistics.fix(graph, lambda: pictures.batches("measuring batch statistics"))
+    fixed = statistics.fix(graph, pictures.batches("measuring batch statistics"))
     done = (
         f"{len(layers)} batch normalisations in training mode given the statistics of whole batches "
         f"of {len(pictures)} calibration pictures"
@@ -159,9 +157,9 @@ def _describe(
 ) -> ModelManifest:
     """The manifest of a network whose tensors are known."""
     digest, length = model_file.identity(flatbuffer)
-    heatmaps, pafs = adopt.outputs(source.path, tensors, options.heatmaps, options.pafs) if source.is_tflite else (
-        _by_channels(tensors, HEATMAPS), _by_channels(tensors, PAFS)
-    )  # fmt: skip
+    # The names a user gives are those of the source: only a TFLite file still has them.
+    names = (options.heatmaps, options.pafs) if source.is_tflite else (None, None)
+    heatmaps, pafs = adopt.outputs(source.path, tensors, *names)
     return ModelManifest(
         network=options.network or source.name,
         flatbuffer_sha256=digest,
@@ -177,11 +175,6 @@ def _describe(
     )
 
 
-def _by_channels(tensors: ProbeResult, channels: int) -> OutputSpec:
-    info: TensorInfo = next(info for info in tensors.outputs if info.shape[3] == channels)
-    return OutputSpec(info.name, 0, channels)
-
-
 def _probe_bytes(flatbuffer: bytes) -> ProbeResult:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
@@ -189,14 +182,14 @@ def _probe_bytes(flatbuffer: bytes) -> ProbeResult:
         return probe(path)
 
 
-def _verified(candidate: _Candidate, folder: Path, dataset: CocoDataset | None) -> ModelManifest:
+def _verified(candidate: _Candidate, pictures: list[Path], dataset: CocoDataset | None) -> ModelManifest:
     """The manifest with the figures of the comparison in it."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.tflite"
         model_file.write(path, candidate.flatbuffer, candidate.manifest)
         estimator = PoseEstimator(path)
         reference = candidate.reference()
-        figures = verify.compare(reference, estimator, list_pictures(folder))
+        figures = verify.compare(reference, estimator, pictures)
         if dataset is None:
             return replace(candidate.manifest, verification=figures)
         accuracy = verify.score(estimator, dataset)

@@ -12,7 +12,7 @@ from edgepose.runtime.errors import ModelError, OutputError
 from edgepose.runtime.info_command import describe
 from edgepose.runtime.preprocess import Resize
 
-PRECISIONS = ("float32", "float16", "dynamic")
+from .export import PRECISIONS
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ and is worse than doing nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -27,18 +27,17 @@ def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
     return [node for node in graph.nodes.values() if isinstance(node, g.BatchNorm) and node.training]
 
 
-def fix(graph: g.Graph, batches: Callable[[], Iterable[Batch]]) -> g.Graph:
+def fix(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
     """The graph with the statistics of the calibration pictures in place of the batch's own.
 
-    `batches()` gives the prepared pictures, (n, height, width, 3) uint8 each time it is called. Every batch runs
-    through the network in training mode; mean and variance over all pictures follow from the batches' by the law of
-    total variance.
+    `batches`: the prepared pictures, (n, height, width, 3) uint8. Every batch runs through the network in training
+    mode; mean and variance over all pictures follow from the batches' by the law of total variance.
     """
     layers = training_layers(graph)
     first: dict[str, list[Array]] = {layer.name: [] for layer in layers}
     second: dict[str, list[Array]] = {layer.name: [] for layer in layers}
     sizes: list[int] = []
-    for batch in batches():
+    for batch in batches:
         sizes.append(len(batch))
         for name, (mean, variance) in _batch_moments(graph, batch).items():
             first[name].append(mean)

@@ -62,7 +62,6 @@ class GraphReference:
         tf = import_tensorflow()
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
         self._input = np.zeros((1, spec.height, spec.width, 3), np.float32)
-        self._outputs = (graph.heatmaps, graph.pafs)
 
         def network(picture: Any) -> tuple[Any, Any]:
             results = execute.build(graph, picture)

@@ -82,8 +82,8 @@ def _run(command: Command, arguments: list[str]) -> int:
         code = module.run(module.parser().parse_intermixed_args(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone, as with `| head`: nothing is wrong, and nothing more can be said on stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has gone, as with `| head`: nothing is wrong.
+        _drop_stdout()
         return 0
     except (EdgePoseError, ValueError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__)

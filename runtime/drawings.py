@@ -9,12 +9,10 @@ import cv2
 from . import files
 from .draw import draw_poses
 from .errors import OutputError
-from .images import VIDEOS
+from .images import VIDEOS, write_picture
 from .quiet import silenced
 from .skeleton import Skeleton
 from .types import Estimate, Frame, Image
-
-_JPEG_QUALITY = 92
 
 
 class Drawings:
@@ -44,11 +42,7 @@ class Drawings:
             self._add_to_video(frame, drawn)
             return
         path = self._free(Path(frame.source.replace(":", "_")).stem, ".jpg")
-        ok, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if not ok:
-            raise OutputError(f"{path}: the picture cannot be encoded")
-        with files.atomic(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_picture(path, drawn)
         self.paths.append(path)
 
     def _add_to_video(self, frame: Frame, drawn: Image) -> None:

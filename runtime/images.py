@@ -1,4 +1,4 @@
-"""Reading pictures and videos from outside, with limits."""
+"""Pictures and videos read from outside, with limits, and pictures written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, OutputError
+from .files import atomic
 from .quiet import silenced
 from .types import Frame, Image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 
+_JPEG_QUALITY = 92
 _MAX_PIXELS = 1 << 26
 """Largest picture read: 67 megapixels, 200 MB in memory."""
 
@@ -44,6 +46,19 @@ def read_picture(path: Path) -> Image:
     if image is None:
         raise InputError(f"{path}: expected a picture ({', '.join(PICTURES)}), this cannot be decoded as one")
     return np.asarray(image, np.uint8)
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Writes a picture (H, W, 3) uint8 BGR, whole or not at all, as what the suffix says.
+
+    Raises OutputError where it cannot be encoded or written.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
+    ok, encoded = cv2.imencode(path.suffix, image, options)
+    if not ok:
+        raise OutputError(f"{path}: the picture cannot be encoded")
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
@@ -124,8 +124,11 @@ class _Summary:
     def text(self, estimator: PoseEstimator) -> str:
         medians = Timings(*(statistics.median(stage) for stage in zip(*self.timings, strict=True)))
         stages = ", ".join(f"{name} {value:.2f}" for name, value in medians._asdict().items())
-        plural: Callable[[int, str, str], str] = lambda n, one, many: f"{n} {one if n == 1 else many}"  # noqa: E731
         return (
-            f"{plural(self.people, 'person', 'people')} in {plural(self.frames, 'frame', 'frames')}; "
+            f"{_counted(self.people, 'person', 'people')} in {_counted(self.frames, 'frame', 'frames')}; "
             f"median {medians.total:.1f} ms a frame ({stages}), {estimator.interpreter_name}"
         )
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

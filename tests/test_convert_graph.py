@@ -94,7 +94,7 @@ def test_statistics_are_those_of_all_pictures_together(pictures: np.ndarray) -> 
     spread = (pictures * np.array([0.2, 0.5, 1, 0.1]).reshape(4, 1, 1, 1)).astype(np.uint8)
     first = execute.build(graph, spread.astype(np.float32), ["conv1"])["conv1"].numpy()
     for batches in ([spread], [spread[:3], spread[3:]]):
-        fixed = statistics.fix(graph, lambda batches=batches: batches)  # type: ignore[misc]
+        fixed = statistics.fix(graph, batches)
         norm = fixed.nodes["bn1"]
         assert isinstance(norm, g.BatchNorm)
         assert norm.mean is not None
@@ -103,7 +103,7 @@ def test_statistics_are_those_of_all_pictures_together(pictures: np.ndarray) -> 
         np.testing.assert_allclose(norm.variance, first.var(axis=(0, 1, 2)), rtol=1e-3)
     mean_of_variances = first.var(axis=(1, 2)).mean(axis=0)
     assert (norm.variance > 1.05 * mean_of_variances).any()  # the spread between pictures counts
-    assert_same(graph, statistics.fix(graph, lambda: [spread]), spread, 1e-3)
+    assert_same(graph, statistics.fix(graph, [spread]), spread, 1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])
