@@ -1,4 +1,4 @@
-# make demo | test | check | bench. Needs Python 3.11 or later, a C compiler and make; everything else is installed
+# make demo | test | test-family | check | bench. Needs Python 3.11 or later, a C compiler and make; everything else is installed
 # into .venv (and .venv-tflite, for the second interpreter) inside this folder.
 
 # The first of these that runs and is new enough; a name on the PATH may be only a version manager's stand-in.
@@ -13,11 +13,13 @@ FOR_TFLITE := '.[tflite,eval,dev]'
 # pip's and the compiler's words are shown only when something fails.
 logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.log >&2; exit 1; }
 pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))
+# Tests run on all cores.
+PYTEST_FLAGS ?= -n auto
 VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-family check bench clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -32,6 +34,15 @@ ifeq ($(PYTHON311),)
 else
 	@echo "== the same tests with tflite-runtime"
 	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest $(PYTEST_FLAGS)
+endif
+
+# Every network in every precision, converted and run in both interpreters.
+test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
+	@rm -rf build/family && mkdir -p build/family
+	FAMILY_FOLDER=$(CURDIR)/build/family $(VENV)/python -m pytest tests/test_family.py -m slow -k converts $(PYTEST_FLAGS)
+ifneq ($(PYTHON311),)
+	@echo "== the same files in tflite-runtime"
+	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/test_family.py -m slow -k interpreter
 endif
 
 check: .venv/dev.stamp

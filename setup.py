@@ -23,10 +23,10 @@ kernel = Extension(
 )
 
 setup(
-    packages=[*(f"edgepose.{part}" for part in PARTS), "edgepose.runtime.scene"],
+    packages=[*(f"edgepose.{part}" for part in PARTS), "edgepose.runtime.scene", "edgepose.convert.networks"],
     package_dir={f"edgepose.{part}": part for part in PARTS},
     package_data={
-        "edgepose.runtime": ["py.typed", "*.pyi"],
+        "edgepose.runtime": ["py.typed", "*.pyi", "models.toml"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
     },
     ext_modules=cythonize(

@@ -42,8 +42,9 @@ def main() -> int:
 
 def model() -> Path:
     """The first known model that is here, else the first that can be downloaded, converted."""
-    here = [known for known in registry.KNOWN_MODELS if registry.find_weights(known)]
-    chosen = (here or registry.KNOWN_MODELS)[0]
+    models = registry.known_models()
+    here = [known for known in models if registry.find_weights(known)]
+    chosen = (here or models)[0]
     path = _FOLDER / f"{chosen.name}.tflite"
     print(f"{'converting' if here else 'downloading and converting'} {chosen.name} ({chosen.published})", flush=True)
     source = sources.find(chosen.name)

@@ -16,11 +16,12 @@ from edgepose.runtime.probe import ProbeResult, probe
 from edgepose.runtime.types import ChannelOrder
 from edgepose.runtime.version import version
 
-from . import adopt, export, fold, macs, statistics, verify
+from . import adopt, export, fold, macs, stages, statistics, verify
 from . import graph as g
 from .calibration import CalibrationPictures
 from .coco import CocoDataset
-from .sources import Source
+from .networks import NETWORKS
+from .sources import Imported, Source, Wanted
 from .tensorflow_quiet import import_tensorflow
 
 STRIDE = 8
@@ -31,6 +32,8 @@ class Options:
     """What the user may choose. Sizes are (width, height) in pixels; None means the network's own."""
 
     network: str | None = None
+    """A network's name, by whose definition the weights are taken; for graphs any other name, as a label."""
+    stages: int | None = None
     precision: Precision = "float32"
     input_size: tuple[int, int] | None = None
     resize: Resize = "letterbox"
@@ -40,6 +43,11 @@ class Options:
     calibration: Path | None = None
     verify: Path | None = None
     annotations: Path | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the importer must know."""
+        return Wanted(self.network, self.heatmaps, self.pafs, self.stages)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
-    candidate = _adopted(source, options) if source.is_tflite else _converted(source, options, note)
+    candidate = _adopted(source, options) if source.kind == "TFLite" else _converted(source, options, note)
     manifest, found = candidate.manifest, []
     if pictures:
         manifest = _verified(candidate, pictures, dataset)
@@ -92,9 +100,12 @@ def _input_spec(source: Source, options: Options) -> InputSpec:
 def _converted(source: Source, options: Options, note: Callable[[str], None]) -> _Candidate:
     spec = _input_spec(source, options)
     import_tensorflow()
-    note(f"importing {source.path.name}")
-    imported = source.load(options.heatmaps, options.pafs)
-    repaired, recipe = _repaired(source, imported, spec, options, note)
+    note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
+    imported = source.load(options.wanted)
+    if macs.misaligned(imported.graph, spec.height, spec.width):
+        note(f"warning: some features do not line up at {spec.width}x{spec.height}; multiples of 16 are more accurate")
+    repaired, repair = _repaired(source, imported.graph, spec, options, note)
+    recipe = [*_account(imported, source, options, note), *repair]
     prepared = fold.fold(repaired)
     recipe.append("batch normalisation and constant scales folded into the convolutions")
     if options.channel_order == "rgb":
@@ -104,14 +115,32 @@ def _converted(source: Source, options: Options, note: Callable[[str], None]) ->
     flatbuffer = export.to_tflite(prepared, spec.width, spec.height, options.precision)
     tensors = _probe_bytes(flatbuffer)
     manifest = replace(
-        _describe(source, options, flatbuffer, spec, tensors),
+        _describe(source, imported.network, options, flatbuffer, spec, tensors),
         precision=options.precision,
+        untrained=source.kind == "untrained",
+        stages=len(stages.find(imported.graph)),
         parameters=prepared.parameters,
         macs=macs.count(prepared, spec.height, spec.width),
         recipe=tuple(recipe),
     )
-    published = None if repaired is imported else (lambda: verify.GraphReference(imported, spec))
+    published = None if not repair else (lambda: verify.GraphReference(imported.graph, spec))
     return _Candidate(flatbuffer, manifest, lambda: verify.GraphReference(repaired, spec), published)
+
+
+def _account(imported: Imported, source: Source, options: Options, note: Callable[[str], None]) -> list[str]:
+    """What is to be said of where the weights come from and what was cut off."""
+    recipe = []
+    if (report := imported.report) is not None:
+        for line in report.lines():
+            note(line)
+        recipe.append(f"{len(report.matched)} variables taken by name into the definition of {report.network}")
+    elif source.kind == "untrained":
+        recipe.append(f"random weights in the definition of {imported.network}: for measuring speed only")
+    elif options.network and options.network not in NETWORKS:
+        note(f"{options.network!r} is a label: no network of that name is known, the graph is taken as it is")
+    if options.stages:
+        recipe.append(f"cut after stage {options.stages}")
+    return recipe
 
 
 def _repaired(
@@ -141,27 +170,30 @@ def _repaired(
 
 def _adopted(source: Source, options: Options) -> _Candidate:
     """A TFLite file that gains a manifest; the network itself stays as it is."""
-    for name, given in (("--precision", options.precision != "float32"), ("--calibration", options.calibration)):
+    refused = {
+        "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
+    }  # fmt: skip
+    for name, given in refused.items():
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is taken as it is")
     tensors = probe(source.path)
     flatbuffer = model_file.flatbuffer(source.path)
     spec = adopt.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    manifest = _describe(source, options, flatbuffer, spec, tensors)
+    manifest = _describe(source, options.network or source.name, options, flatbuffer, spec, tensors)
     manifest = replace(manifest, recipe=("taken as it is",))
     return _Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest))
 
 
 def _describe(
-    source: Source, options: Options, flatbuffer: bytes, spec: InputSpec, tensors: ProbeResult
+    source: Source, network: str, options: Options, flatbuffer: bytes, spec: InputSpec, tensors: ProbeResult
 ) -> ModelManifest:
     """The manifest of a network whose tensors are known."""
     digest, length = model_file.identity(flatbuffer)
     # The names a user gives are those of the source: only a TFLite file still has them.
-    names = (options.heatmaps, options.pafs) if source.is_tflite else (None, None)
+    names = (options.heatmaps, options.pafs) if source.kind == "TFLite" else (None, None)
     heatmaps, pafs = adopt.outputs(source.path, tensors, *names)
     return ModelManifest(
-        network=options.network or source.name,
+        network=network,
         flatbuffer_sha256=digest,
         flatbuffer_bytes=length,
         input=replace(spec, tensor=tensors.inputs[0].name),

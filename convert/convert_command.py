@@ -12,6 +12,7 @@ from edgepose.runtime.errors import ModelError, OutputError
 from edgepose.runtime.info_command import describe
 from edgepose.runtime.preprocess import Resize
 
+from . import sizes
 from .export import PRECISIONS
 
 
@@ -19,19 +20,25 @@ def parser() -> argparse.ArgumentParser:
     """The subcommand's arguments."""
     parser = Parser(
         "convert",
-        "Makes a self-describing .tflite of a TensorFlow frozen graph (.pb), an OpenVINO IR (.xml with its .bin),\n"
-        "or a .tflite with the right outputs, which gains a manifest. A known model's name works too.",
+        "Makes a self-describing .tflite of a network by its name (`edgepose models` lists them), of a TensorFlow\n"
+        "frozen graph (.pb), checkpoint (its prefix) or SavedModel (its folder), of a Keras model (.keras, .h5) or\n"
+        "its weights (.weights.h5), of named arrays (.npz, .npy), of an OpenVINO IR (.xml with its .bin), or of a\n"
+        f".tflite with the right outputs, which gains a manifest. Sizes by name:\n{sizes.listing()}",
         "  edgepose convert human-pose-estimation-0001 -o pose.tflite\n"
         "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --precision float16\n"
-        "  edgepose convert net.xml -o net.tflite --input-size 320x240 --channel-order rgb\n"
+        "  edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4\n"
+        "  edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb\n"
+        "  edgepose convert mobilenet_fast --untrained -o speed.tflite\n"
         "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --verify val/ --annotations val.json",
     )
-    parser.add_argument("source", metavar="SOURCE", help=".pb, .xml, .tflite, or the name of a known model")
+    parser.add_argument("source", metavar="SOURCE", help="a name, a file, a folder or a checkpoint's prefix")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.tflite", help="the file to write")
-    parser.add_argument("--network", metavar="NAME", help="what the manifest calls the network")
+    parser.add_argument("--network", metavar="NAME", help="whose weights SOURCE holds; else a label")
+    parser.add_argument("--stages", type=int, metavar="K", help="end the network after its K-th stage")
+    parser.add_argument("--untrained", action="store_true", help="random weights, for measuring speed")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights (default: float32)")
     parser.add_argument(
-        "--input-size", type=_size, metavar="WxH", help="pixels, multiples of 8 (default: the network's)"
+        "--input-size", type=_size, metavar="WxH", help="multiples of 8, or a name above (default: the network's)"
     )
     parser.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how a frame is fitted in")
     parser.add_argument(
@@ -55,12 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--annotations goes with --verify, the folder of the annotated pictures")
     if (arguments.heatmaps is None) != (arguments.pafs is None):
         raise ValueError("--heatmaps and --pafs go together: give both or neither")
+    if arguments.stages is not None and arguments.stages < 1:
+        raise ValueError(f"--stages: expected 1 or more, got {arguments.stages}")
+    if arguments.untrained and (arguments.verify or arguments.calibration or arguments.network):
+        raise ValueError("--untrained takes the name of a network and no --network, --verify or --calibration")
     _check_output(arguments.output)
     from . import sources
     from .convert import Options, convert
 
     options = Options(
         network=arguments.network,
+        stages=arguments.stages,
         precision=arguments.precision,
         input_size=arguments.input_size,
         resize=arguments.resize,
@@ -71,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         verify=arguments.verify,
         annotations=arguments.annotations,
     )
-    result = convert(sources.find(arguments.source), arguments.output, options, note)
+    source = (sources.untrained if arguments.untrained else sources.find)(arguments.source)
+    result = convert(source, arguments.output, options, note)
     print(describe(result.path, result.manifest), end="")
     for shortfall in result.shortfalls:
         print(f"edgepose: verification failed: {shortfall}", file=sys.stderr)
@@ -92,7 +105,7 @@ def note(message: str) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 432x368, got {text!r}")
-    return int(width), int(height)
+    try:
+        return sizes.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -70,8 +70,8 @@ def _apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] 
             return tf.nn.max_pool2d(x, node.window, node.strides, _spell(node.padding))
         case g.ResizeLike():
             # The raw operator: tf.image.resize always uses half-pixel centres, these networks often do not.
-            size = inputs[1].shape[1:3]
-            return tf.raw_ops.ResizeBilinear(images=x, size=list(size), half_pixel_centers=node.half_pixel_centers)
+            size = [side * node.factor for side in inputs[1].shape[1:3]]
+            return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
         case g.Slice():
             return x[..., node.start : node.stop]
     raise TypeError(f"no TensorFlow spelling for {type(node).__name__}")

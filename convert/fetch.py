@@ -2,41 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from edgepose.runtime.errors import MissingExtraError, ModelError
-from edgepose.runtime.registry import KnownModel, WeightFile, cache_folder
+from edgepose.runtime.registry import cache_folder
+from edgepose.runtime.registry_file import KnownModel, WeightFile
+
+_TIMEOUT_S = (10, 30)
+"""Until a connection stands, and between two pieces of what is sent."""
+_RETRIES = 2
 
 
-def fetch(model: KnownModel) -> Path:
+class _RefusedError(Exception):
+    """The server has no such file: trying again will not help. Not a kind of error that pooch tries again after."""
+
+
+def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
     """Downloads the files of a known model that are not in the cache yet; gives the path of the first.
 
-    Raises ModelError where the download fails or a file does not have the hash it should; nothing is kept then.
+    A file is downloaded beside its place, tried again where the connection broke or the content is not what it should
+    be, and takes its place only when its hash is right. Raises ModelError where that cannot be had.
     """
     try:
         import pooch
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"downloading {model.name}", "convert", error) from None
-    pooch.utils.get_logger().setLevel("WARNING")
+    pooch.utils.get_logger().setLevel("ERROR")
     folder = cache_folder() / model.name
     for file in model.files:
+        if file.matches(folder / file.name):
+            continue
+        store = pooch.create(
+            path=folder,
+            base_url="",
+            registry={file.name: f"sha256:{file.sha256}" if file.sha256 else None},
+            urls={file.name: file.url},
+            retry_if_failed=retries,
+        )
         try:
-            pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=file.name, path=folder, progressbar=True)
+            if not file.sha256:
+                # pooch would keep what is there; it knows no hash to compare it with.
+                (folder / file.name).unlink(missing_ok=True)
+            with _leftovers_removed(folder):
+                store.fetch(file.name, downloader=_Downloader(file, timeout_s))
         except Exception as error:  # pooch raises what requests, the OS and its own checks raise
-            reason = _reason(error, file)
             raise ModelError(
-                f"{model.name}: cannot download {file.name}: {reason}; "
+                f"{model.name}: cannot download {file.name}: {_reason(error, file)}; "
                 f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
             ) from None
     return folder / model.files[0].name
 
 
+class _Downloader:
+    """pooch's own downloader with time-outs; a file known by its git hash is checked before pooch takes it."""
+
+    def __init__(self, file: WeightFile, timeout_s: tuple[float, float]) -> None:
+        self.file, self.timeout_s = file, timeout_s
+
+    def __call__(self, url: str, output: Any, store: Any) -> None:
+        import pooch
+        import requests
+
+        try:
+            pooch.HTTPDownloader(progressbar=_progress_bar(), timeout=self.timeout_s)(url, output, store)
+        except requests.HTTPError as error:
+            if error.response is not None and 400 <= error.response.status_code < 500:
+                raise _RefusedError(f"{urlsplit(url).hostname} answers {error.response.status_code}") from None
+            raise
+        if self.file.git_blob and not self.file.matches(Path(output)):
+            raise ValueError("the hash is not that of the file in git")
+
+
+def _progress_bar() -> bool:
+    import sys
+
+    return sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def _leftovers_removed(folder: Path) -> Iterator[None]:
+    """pooch's temporary files do not outlive a download that failed."""
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(folder.iterdir()) - before if folder.is_dir() else ():
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _reason(error: Exception, file: WeightFile) -> str:
     host = urlsplit(file.url).hostname
     kind = type(error).__name__
-    if "ConnectionError" in kind or "Timeout" in kind:
+    if isinstance(error, _RefusedError):
+        return f"{error} for {file.url}"
+    if "Timeout" in kind or "timed out" in str(error):
+        return f"{host} does not answer"
+    if kind == "ChunkedEncodingError" or "IncompleteRead" in str(error):
+        return f"{host} sent less than it promised"
+    if "ConnectionError" in kind:
         return f"no connection to {host}"
     if isinstance(error, ValueError) and "hash" in str(error):
-        return f"what {host} sent does not have the expected SHA-256"
-    return f"{kind}: {str(error).splitlines()[0][:160]}"
+        return f"what {host} sent does not have the expected hash"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{cache_folder()}: {error.strerror}"
+    return f"{kind}: {' '.join(str(error).split())[:160]}"

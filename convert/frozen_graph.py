@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 from edgepose.runtime.errors import ModelError
 
 from . import graph as g
+from . import macs
+from .frozen_constants import MapSize, folded
 from .outputs import choose_outputs
 from .tensorflow_quiet import import_tensorflow
 
 _IDENTITIES = {"Identity", "StopGradient", "PlaceholderWithDefault", "CheckNumerics", "Dropout"}
 _ACTIVATIONS: dict[str, g.ActivationKind] = {"Relu": "relu", "Relu6": "relu6", "Elu": "elu"}
-_SHAPE_ONLY = {"Shape", "StridedSlice", "Pack", "Cast", "Mul"}  # when all they see is shapes or constants
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
@@ -34,29 +37,50 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
         raise ModelError(f"{path}: not a TensorFlow frozen graph (a serialised GraphDef was expected)") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
-    importer = _Importer(path, definition)
+    return from_definition(path, definition, None, heatmaps, pafs)
+
+
+def from_definition(
+    path: Path, definition: Any, results: list[str] | None, heatmaps: str | None, pafs: str | None
+) -> g.Graph:
+    """The network of a GraphDef; `results` are the nodes nobody reads when left out. Raises ModelError as `load`."""
     try:
-        return importer.graph(heatmaps, pafs)
+        return _Importer(path, definition).graph(results, heatmaps, pafs)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ModelError(f"{path}: damaged frozen graph: {type(error).__name__}: {error}") from None
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What an operator before a convolution says about it: zeros put around the map, or a dilation.
+
+    TensorFlow spells a dilated depthwise convolution as one over blocks of the map (SpaceToBatchND and back).
+    """
+
+    padding: g.Padding = "SAME"
+    dilations: tuple[int, int] = (1, 1)
+
+
 class _Importer:
-    """Nodes in topological order; constants are evaluated, shapes of maps are followed as references to the map."""
+    """Nodes in topological order; constants are evaluated, sizes of maps are followed as references to the map."""
 
     def __init__(self, path: Path, definition: Any) -> None:
         self.path = path
         self.definitions = {node.name: node for node in definition.node}
         self.constants: dict[str, Any] = {}
-        self.shapes_of: dict[str, str] = {}  # node that computes a height and width -> the map it measures
+        self.sizes: dict[str, MapSize] = {}
+        self.prepared: dict[str, _Prepared] = {}
         self.names: dict[str, str] = {}
         self.nodes: dict[str, g.Node] = {}
+        self.input_size: tuple[int, int] | None = None
 
-    def graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    def graph(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
         for name in self._ordered():
             self._import(self.definitions[name])
         read = {i for node in self.nodes.values() for i in node.inputs}
         leaves = [name for name in self.nodes if name not in read]
+        if results is not None:
+            leaves = [self.names[_bare(name)] for name in results]
         named = [name and self.names.get(_bare(name), _bare(name)) for name in (heatmaps, pafs)]
         return choose_outputs(str(self.path), self.nodes, leaves, *named)
 
@@ -84,29 +108,63 @@ class _Importer:
 
         name, op = definition.name, definition.op
         inputs = [_bare(i) for i in definition.input if not i.startswith("^")]
+        constants = [self.constants[i] for i in inputs if i in self.constants]
         if op == "Const":
             self.constants[name] = tf.make_ndarray(definition.attr["value"].tensor)
         elif op in _IDENTITIES and inputs:
-            for table in (self.constants, self.shapes_of, self.names):
+            tables: tuple[dict[str, Any], ...] = (self.constants, self.sizes, self.names, self.prepared)
+            for table in tables:
                 if inputs[0] in table:
                     table[name] = table[inputs[0]]
-        elif op in _SHAPE_ONLY and all(i in self.constants or i in self.shapes_of for i in inputs):
-            self.shapes_of[name] = next(self.shapes_of[i] for i in inputs if i in self.shapes_of)
-        elif op == "Shape":
-            self.shapes_of[name] = self.names[inputs[0]]
+        elif op == "Shape" and inputs[0] in self.names:
+            self.sizes[name] = MapSize(self.names[inputs[0]])
+        elif inputs and not any(i in self.names for i in inputs):
+            self._fold(name, op, inputs, constants, definition.attr)
+        elif op == "NoOp":
+            return
+        elif op in ("Pad", "SpaceToBatchND", "BatchToSpaceND"):
+            self._prepare(name, op, inputs, constants)
         else:
             node = self._node(name, op, inputs, definition.attr)
             self.nodes[name] = node
             self.names[name] = name
 
+    def _fold(self, name: str, op: str, inputs: list[str], constants: list[Any], attr: Any) -> None:
+        """Arithmetic without maps. What cannot be followed has no value, and is an error only where one is needed."""
+        sizes = [self.sizes[i] for i in inputs if i in self.sizes]
+        if sizes:
+            self.sizes[name] = sizes[0].after(op, constants)
+        elif len(constants) == len(inputs) and (value := folded(op, attr, constants)) is not None:
+            self.constants[name] = value
+
+    def _prepare(self, name: str, op: str, inputs: list[str], constants: list[Any]) -> None:
+        self.names[name] = self.names[inputs[0]]
+        if op == "Pad":
+            (top, bottom), (left, right) = constants[0][1:3].tolist()
+            if constants[0][[0, 3]].any():
+                raise ModelError(f"{self.path}: {name!r} pads batch or channels")
+            self.prepared[name] = _Prepared(padding=((top, bottom), (left, right)))
+        elif op == "SpaceToBatchND":
+            rows, columns = (int(side) for side in constants[0])
+            before = self.prepared.get(inputs[0])
+            # Zeros at the top and left come from padding SAME; without them only what fills the last block is added.
+            valid = len(constants) > 1 and not constants[1][:, 0].any()
+            padding = before.padding if before is not None else "VALID" if valid else "SAME"
+            self.prepared[name] = _Prepared(padding, (rows, columns))
+
     def _node(self, name: str, op: str, inputs: list[str], attr: Any) -> g.Node:
         maps = tuple(self.names[i] for i in inputs if i in self.names)
         constants = [np.asarray(self.constants[i]) for i in inputs if i in self.constants]
+        prepared = next((self.prepared[i] for i in inputs if i in self.prepared), None)
+        if prepared is not None and op not in _CONVOLUTIONS:
+            raise ModelError(f"{self.path}: {inputs[0]!r} prepares a map for a convolution, but {name!r} is a {op}")
         match op:
             case "Placeholder":
+                dims = [dim.size for dim in attr["shape"].shape.dim]
+                self.input_size = (dims[1], dims[2]) if len(dims) == 4 and min(dims[1:3]) > 0 else None
                 return g.Input(name=name)
             case "Conv2D" | "DepthwiseConv2dNative":
-                return self._convolution(name, op, maps, constants, attr)
+                return self._convolution(name, op, maps, constants, attr, prepared)
             case "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3":
                 return _batch_norm(name, maps, constants, attr)
             case "BiasAdd" | "Add" | "AddV2" | "Mul" | "Sub" | "RealDiv" if constants and inputs[0] in self.names:
@@ -120,22 +178,41 @@ class _Importer:
             case "MaxPool":
                 window, strides = _spatial(attr["ksize"]), _spatial(attr["strides"])
                 return g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_padding(attr))
-            case "ResizeBilinear" if inputs[1] in self.shapes_of and not attr["align_corners"].b:
-                like = self.shapes_of[inputs[1]]
-                return g.ResizeLike(name=name, inputs=(*maps, like), half_pixel_centers=attr["half_pixel_centers"].b)
+            case "ResizeBilinear" if not attr["align_corners"].b:
+                like, factor = self._enlarged(name, maps[0], inputs[1])
+                centers = attr["half_pixel_centers"].b
+                return g.ResizeLike(name=name, inputs=(*maps, like), factor=factor, half_pixel_centers=centers)
         if op.startswith(("Variable", "VarHandle")):
             raise ModelError(f"{self.path}: {name!r} is a variable; freeze the graph first, this one holds no weights")
         raise ModelError(f"{self.path}: node {name!r} is a {op}, which has no counterpart here")
 
-    def _convolution(self, name: str, op: str, maps: tuple[str, ...], constants: list[Any], attr: Any) -> g.Conv:
+    def _enlarged(self, name: str, source: str, size: str) -> tuple[str, int]:
+        """The map whose size, times a factor, is that to which `source` is enlarged."""
+        if size in self.sizes and (factor := self.sizes[size].factor) is not None:
+            return self.sizes[size].name, factor
+        if size in self.constants and self.input_size is not None:
+            rows, columns = macs.sizes(g.Graph(self.nodes, "", ""), *self.input_size)[source]
+            height, width = (int(side) for side in self.constants[size])
+            if height % rows == 0 and height // rows * columns == width:
+                return source, height // rows
+        raise ModelError(f"{self.path}: cannot tell to what multiple of a map's size {name!r} enlarges")
+
+    def _convolution(
+        self, name: str, op: str, maps: tuple[str, ...], constants: list[Any], attr: Any, prepared: _Prepared | None
+    ) -> g.Conv:
         if attr["data_format"].s not in (b"", b"NHWC"):
             raise ModelError(f"{self.path}: {name!r} is {attr['data_format'].s.decode()}; expected NHWC")
         if len(constants) != 1 or constants[0].ndim != 4:
             raise ModelError(f"{self.path}: {name!r} has no constant kernel; freeze the graph first")
         dilations = _spatial(attr["dilations"]) if attr["dilations"].list.i else (1, 1)
+        padding = _padding(attr)
+        if prepared is not None:
+            if padding != "VALID" or (prepared.dilations != (1, 1) and dilations != (1, 1)):
+                raise ModelError(f"{self.path}: {name!r} pads a map that is padded already")
+            padding, dilations = prepared.padding, dilations if prepared.dilations == (1, 1) else prepared.dilations
         return g.Conv(
             name=name, inputs=maps, kernel=np.asarray(constants[0], np.float32), strides=_spatial(attr["strides"]),
-            dilations=dilations, padding=_padding(attr), depthwise=op != "Conv2D",
+            dilations=dilations, padding=padding, depthwise=op != "Conv2D",
         )  # fmt: skip
 
 

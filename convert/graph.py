@@ -100,8 +100,9 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeLike(Node):
-    """The first input enlarged bilinearly to the height and width of the second."""
+    """The first input enlarged bilinearly to the height and width of the second, times `factor`."""
 
+    factor: int = 1
     half_pixel_centers: bool = False
 
 
@@ -156,9 +157,14 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """Number of weights of the convolutions, biases included."""
-        convs = (node for node in self.nodes.values() if isinstance(node, Conv))
-        return sum(conv.kernel.size + (0 if conv.bias is None else conv.bias.size) for conv in convs)
+        """Number of weights, those of a batch normalisation counted as what it leaves when folded: a bias a channel."""
+        total = 0
+        for node in self.nodes.values():
+            if isinstance(node, Conv):
+                total += node.kernel.size + (0 if node.bias is None else node.bias.size)
+            elif isinstance(node, BatchNorm):
+                total += node.beta.size
+        return total
 
 
 def channels(graph: Graph) -> dict[str, int]:

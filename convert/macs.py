@@ -20,7 +20,8 @@ def sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
             case g.MaxPool():
                 known[name] = _after(known[node.inputs[0]], node.window, node.strides, (1, 1), node.padding)
             case g.ResizeLike():
-                known[name] = known[node.inputs[1]]
+                height_like, width_like = known[node.inputs[1]]
+                known[name] = height_like * node.factor, width_like * node.factor
             case _:
                 known[name] = known[node.inputs[0]]
     return known
@@ -35,6 +36,16 @@ def count(graph: g.Graph, height: int, width: int) -> int:
             rows, columns = known[node.name]
             total += rows * columns * node.kernel.size
     return total
+
+
+def misaligned(graph: g.Graph, height: int, width: int) -> bool:
+    """Whether a map is enlarged to a size that is no multiple of its own: cells then lie between cells."""
+    known = sizes(graph, height, width)
+    return any(
+        large % small
+        for node in graph.of_type(g.ResizeLike)
+        for large, small in zip(known[node.name], known[node.inputs[0]], strict=True)
+    )
 
 
 def _after(size: Size, kernel: Size, strides: Size, dilations: Size, padding: g.Padding) -> Size:

@@ -1,55 +1,143 @@
-"""What `edgepose convert` takes: a known model's name, a frozen graph, an OpenVINO IR or a TFLite file."""
+"""What `edgepose convert` takes: the name of a model or network, or a file that holds a network or its weights."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from edgepose.runtime import registry
 from edgepose.runtime.errors import ModelError
-from edgepose.runtime.registry import KNOWN_MODELS, KnownModel, find_weights, known
+from edgepose.runtime.registry_file import KnownModel
 
+from . import checkpoint, stages, weights
 from . import graph as g
+from .networks import NETWORKS, define
+from .weights import ImportReport
 
 DEFAULT_SIZE = (432, 368)
 """Width and height that tf-pose-estimation's networks were published for."""
 
-_SUFFIXES = (".pb", ".xml", ".tflite")
+Kind = Literal[
+    "frozen graph", "OpenVINO IR", "TFLite", "Keras model", "SavedModel", "checkpoint", "arrays", "Keras weights",
+    "untrained",
+]  # fmt: skip
+_SUFFIXES: dict[str, Kind] = {
+    ".weights.h5": "Keras weights", ".pb": "frozen graph", ".xml": "OpenVINO IR", ".tflite": "TFLite",
+    ".keras": "Keras model", ".h5": "Keras model", ".npy": "arrays", ".npz": "arrays",
+}  # fmt: skip
+_EXPECTED = f"a file that ends in {', '.join(_SUFFIXES)}, a SavedModel folder, the prefix of a checkpoint, or a name"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user says about a source: a network's name, names of its outputs, how many stages."""
+
+    network: str | None = None
+    heatmaps: str | None = None
+    pafs: str | None = None
+    stages: int | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A float graph, the network's name, and what became of the weights where they were taken by name."""
+
+    graph: g.Graph
+    network: str
+    report: ImportReport | None = None
 
 
 @dataclass(frozen=True)
 class Source:
     """A network to convert. `known` is set where the file's hash is that of a published model."""
 
+    kind: Kind
     path: Path
     sha256: str
-    known: KnownModel | None
-
-    @property
-    def is_tflite(self) -> bool:
-        """Whether the network is a TFLite file already."""
-        return self.path.suffix == ".tflite"
+    known: KnownModel | None = None
 
     @property
     def name(self) -> str:
-        """What the network is called where the user gives no name."""
-        return self.known.name if self.known else self.path.stem
+        """What the network is called where nobody gives it a name."""
+        return self.known.name if self.known else self.path.name.partition(".")[0]
 
     @property
     def default_size(self) -> tuple[int, int]:
         """Width and height to convert to where the user gives none."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
-    def load(self, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
-        """The float graph. Raises ModelError where the file is damaged or holds what has no counterpart here."""
-        if self.path.suffix == ".xml":
-            from . import openvino_ir
+    def load(self, wanted: Wanted) -> Imported:
+        """The float graph, cut after the wanted stage.
 
-            return openvino_ir.load(self.path, heatmaps=heatmaps, pafs=pafs)
+        With the name of a network, or where the file holds weights alone, it is the network's definition, with the
+        weights taken by name. Raises ModelError where the file is damaged, does not fit the network, or holds what has
+        no counterpart here.
+        """
+        if self.kind == "untrained":
+            from . import untrained
+
+            definition = define(self.path.name)
+            graph = definition.cut(wanted.stages).graph if wanted.stages else definition.graph
+            return Imported(untrained.fill(graph), definition.name)
+        if self.kind in ("checkpoint", "arrays", "Keras weights"):
+            return self._from_weights(wanted)
+        defined = wanted.network in NETWORKS
+        graph = self._graph(wanted)
+        if defined:
+            return self._filled(wanted.network or "", weights.names_of(graph), wanted.stages)
+        graph = stages.cut(graph, wanted.stages) if wanted.stages else graph
+        return Imported(graph, wanted.network or self.name)
+
+    def _graph(self, wanted: Wanted) -> g.Graph:
+        names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
+        match self.kind:
+            case "OpenVINO IR":
+                from . import openvino_ir
+
+                return openvino_ir.load(self.path, **names)
+            case "SavedModel":
+                from . import freeze
+
+                return freeze.saved_model(self.path, **names)
+            case "Keras model":
+                from . import freeze
+
+                return freeze.keras_file(self.path, **names)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, heatmaps=heatmaps, pafs=pafs)
+        return frozen_graph.load(self.path, **names)
+
+    def _from_weights(self, wanted: Wanted) -> Imported:
+        if wanted.heatmaps is not None:
+            raise ModelError(f"{self.path}: --heatmaps and --pafs name outputs of a graph; this file holds weights")
+        network = wanted.network or (self.known.network if self.known else None)
+        if network is not None:
+            define(network)
+        if self.kind == "Keras weights":
+            if network is None:
+                raise ModelError(f"{self.path}: such a file does not say whose weights it holds; add --network NAME")
+            from . import keras_model
+
+            whole = keras_model.load_weights(define(network).graph, self.path)
+            return self._filled(network, weights.names_of(whole), wanted.stages)
+        if self.kind == "arrays":
+            from . import arrays as reader
+
+            found = reader.load(self.path)
+        else:
+            found = checkpoint.load(self.path)
+        return self._filled(network or weights.recognise(found, str(self.path)), found, wanted.stages)
+
+    def _filled(self, network: str, found: weights.Arrays, stage: int | None) -> Imported:
+        definition = define(network)
+        if stage:
+            definition = definition.cut(stage)
+        graph, report = weights.fill(definition, found, str(self.path))
+        return Imported(graph, network, report)
 
 
 def find(source: str) -> Source:
@@ -58,23 +146,66 @@ def find(source: str) -> Source:
     Raises ModelError saying what was expected.
     """
     path = Path(source)
-    model = known(source)
+    model = registry.known(source)
     if model is not None and not path.exists():
-        found = find_weights(model)
+        found = registry.find_weights(model)
         if found is None:
             from .fetch import fetch
 
             found = fetch(model)
-        return Source(found, model.files[0].sha256, model)
-    if path.suffix not in _SUFFIXES:
-        if path.suffix or path.exists():
-            raise ModelError(f"{source}: expected {', '.join(_SUFFIXES)} or the name of a known model")
-        names = [model.name for model in KNOWN_MODELS]
-        close = difflib.get_close_matches(source, names, n=3, cutoff=0.3) or names
-        raise ModelError(f"no known model {source!r}; did you mean {' or '.join(close)}?")
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"{source}: cannot read the network: {error.strerror}") from None
-    matches = (model for model in KNOWN_MODELS if model.files[0].sha256 == digest)
-    return Source(path, digest, next(matches, None))
+        path = found
+    kind = _kind(path)
+    if kind is None:
+        raise _unknown(source)
+    if kind == "checkpoint":
+        path = checkpoint.prefix(path) or path
+        return Source(kind, path, _hash(checkpoint.files(path)))
+    if kind == "SavedModel":
+        return Source(kind, path, _hash(p for p in sorted(path.rglob("*")) if p.is_file()))
+    known = model or next((m for m in registry.known_models() if m.files[0].matches(path)), None)
+    return Source(kind, path, _hash([path]), known)
+
+
+def untrained(name: str) -> Source:
+    """A network without weights, by its own name or that of a published model. Raises ModelError for others."""
+    model = registry.known(name)
+    network = model.network if model else name
+    define(network)
+    return Source("untrained", Path(network), "", None)
+
+
+def _kind(path: Path) -> Kind | None:
+    """What a path holds, by its name; None where that is nothing known."""
+    if path.is_dir():
+        return "SavedModel" if (path / "saved_model.pb").is_file() else None
+    kind = next((kind for suffix, kind in _SUFFIXES.items() if path.name.endswith(suffix)), None)
+    return kind or ("checkpoint" if checkpoint.prefix(path) else None)
+
+
+def _unknown(source: str) -> ModelError:
+    path = Path(source)
+    if source in NETWORKS:
+        return ModelError(
+            f"{source}: no published weights are known; give a file of yours and --network {source}, "
+            "or --untrained for measuring its speed"
+        )
+    if path.is_dir():
+        return ModelError(f"{source}: expected saved_model.pb in this folder; a checkpoint is named by its prefix")
+    if path.suffix or path.exists() or path.parent != Path():
+        return ModelError(f"{source}: expected {_EXPECTED}")
+    names = [model.name for model in registry.known_models()]
+    close = difflib.get_close_matches(source, [*names, *NETWORKS], n=3, cutoff=0.3) or names
+    return ModelError(f"no known model {source!r}; did you mean {' or '.join(dict.fromkeys(close))}?")
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    """SHA-256 of the contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
+    return digest.hexdigest()

@@ -26,8 +26,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "convert": Command(
-        "edgepose.convert.convert_command", "make a .tflite of a frozen graph, an OpenVINO IR or a .tflite"
+        "edgepose.convert.convert_command", "make a .tflite of a network by name or of a file with its weights"
     ),
+    "models": Command("edgepose.convert.models_command", "list, show and fetch the networks that are known by name"),
     "run": Command("edgepose.runtime.run_command", "find the people in pictures, folders, videos or a synthetic scene"),
     "info": Command("edgepose.runtime.info_command", "show what is known of a converted model"),
     "eval": Command("edgepose.convert.eval_command", "score a model on COCO keypoint annotations"),

@@ -39,7 +39,9 @@ def describe(path: Path, manifest: ModelManifest) -> str:
         ("maps", f"{manifest.grid[1]}x{manifest.grid[0]} cells of {manifest.stride} pixels, {manifest.skeleton}"),
     ]
     if manifest.macs and manifest.parameters:
-        rows.append(("cost", f"{manifest.macs / 1e9:.3f} GMAC a frame, {manifest.parameters / 1e6:.2f} M parameters"))
+        stages = "" if manifest.stages is None else f", {manifest.stages} stage{'s' * (manifest.stages != 1)}"
+        cost = f"{manifest.macs / 1e9:.3f} GMAC a frame, {manifest.parameters / 1e6:.2f} M parameters{stages}"
+        rows.append(("cost", cost))
     rows.extend(("recipe", step) for step in manifest.recipe)
     if (checked := manifest.verification) is not None:
         errors = f"RMSE heatmaps {checked.heatmaps_rmse:.1e}, PAFs {checked.pafs_rmse:.1e} against the source"
@@ -50,5 +52,8 @@ def describe(path: Path, manifest: ModelManifest) -> str:
         if checked is not None and checked.source_ap is not None:
             published = "" if checked.published_ap is None else f"; as it was published {checked.published_ap:.3f}"
             rows.append(("", f"AP of the source {checked.source_ap:.3f}{published}"))
-    rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
+    if manifest.untrained:
+        rows.append(("source", "none: the weights are random"))
+    else:
+        rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
     return f"{path}\n" + "".join(f"  {name:9} {text}\n" for name, text in rows)

@@ -87,6 +87,9 @@ class ModelManifest:
     precision: Precision = "unknown"
     parameters: int | None = None
     macs: int | None = None
+    stages: int | None = None
+    untrained: bool = False
+    """Whether the weights are random: good for measuring speed, finds nobody."""
     recipe: tuple[str, ...] = ()
     """What the converter did, a sentence each."""
     source: str = ""
@@ -177,7 +180,7 @@ def _value(kind: str, value: Any, where: str) -> Any:
         return value
     simple = kind.removesuffix(" | None")
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if simple == "str" and isinstance(value, str):
+    if (simple, type(value)) in (("str", str), ("bool", bool)):
         return value
     if simple == "int" and number and isinstance(value, int):
         return value

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from . import files, formats, registry
 from .cli import Parser
 from .drawings import Drawings
-from .errors import InputError
+from .errors import InputError, ModelError
 from .estimator import PoseEstimator
 from .images import Video
 from .sources import Input, expand, frames
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", default="-", metavar="FILE", help="where the poses go; - is stdout (default)")
     parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="of the poses")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures and videos with the skeletons drawn")
+    parser.add_argument("--allow-untrained", action="store_true", help="run a model with random weights all the same")
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
     return parser
 
@@ -45,6 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the model over all inputs. Inputs that cannot be read are named and left out; the exit code is then 2."""
     inputs = [found for name in arguments.inputs for found in expand(name)]
     estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads)
+    if estimator.manifest.untrained and not arguments.allow_untrained:
+        raise ModelError(
+            f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
+            "Run it all the same with --allow-untrained"
+        )
     skipped: list[str] = []
     summary = _Summary()
     with ExitStack() as stack:

@@ -7,6 +7,8 @@ under a name that depends on the converter's source, so that the environment wit
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -75,7 +77,7 @@ def call_edgepose(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> 
 
 def _converter_version() -> str:
     digest = hashlib.sha256()
-    sources = [*sorted((ROOT / "convert").glob("*.py")), ROOT / "runtime/manifest.py", ROOT / "runtime/model_file.py"]
+    sources = [*sorted((ROOT / "convert").rglob("*.py")), ROOT / "runtime/manifest.py", ROOT / "runtime/model_file.py"]
     for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -89,12 +91,14 @@ def converted() -> Callable[..., Path]:
         weights(name)
         key = hashlib.sha256(" ".join(map(str, options)).encode()).hexdigest()[:6]
         path = ROOT / "build/test-models" / f"{name}-{_converter_version()}-{key}.tflite"
-        if not path.exists():
-            if not HAS_TENSORFLOW:
-                pytest.skip(f"{path.name} is not there and TensorFlow is not installed")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            result = run_edgepose("convert", name, "-o", path, *options)
-            assert result.returncode == 0, result.stderr
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+            if not path.exists():
+                if not HAS_TENSORFLOW:
+                    pytest.skip(f"{path.name} is not there and TensorFlow is not installed")
+                result = run_edgepose("convert", name, "-o", path, *options)
+                assert result.returncode == 0, result.stderr
         return path
 
     return convert
@@ -112,7 +116,7 @@ def small_model(converted: Callable[..., Path]) -> Path:
     some = ROOT / "build/test-models/calibration"
     some.mkdir(parents=True, exist_ok=True)
     for picture in sorted((data("calibration") / "images").glob("*.jpg"))[:20]:
-        if not (some / picture.name).exists():
+        with contextlib.suppress(FileExistsError):
             (some / picture.name).symlink_to(picture.resolve())
     return converted("mobilenet_v2_small", "--calibration", some)
 

@@ -159,7 +159,7 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
     out = tmp_path / "out.tflite"
     cases: list[tuple[list[str | Path], str]] = [
         (["missing.pb"], "cannot read the network"),
-        ([tmp_path / "photo.jpg"], "expected .pb, .xml, .tflite"),
+        ([tmp_path / "photo.jpg"], "expected a file that ends in .weights.h5, .pb"),
         (["mobilnet_v2_small"], "did you mean mobilenet_v2_small"),
         ([tmp_path / "bad.tflite"], "bad.tflite"),
         ([small_model, "--precision", "float16"], "--precision cannot be used on a TFLite file"),

@@ -1,0 +1,62 @@
+"""Reads SavedModels and Keras models: variables become constants, and the frozen graph is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgepose.runtime.errors import ModelError
+
+from . import frozen_graph
+from . import graph as g
+from .tensorflow_quiet import import_tensorflow
+
+
+def saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+    """The network of a SavedModel's only signature, or of `serving_default`.
+
+    Raises ModelError where the folder is damaged or an operator has no counterpart here.
+    """
+    tf = import_tensorflow()
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signatures = dict(loaded.signatures)
+    except Exception as error:  # whatever the loader meets: protobuf, the file system, TensorFlow's own checks
+        raise _damaged(folder, "SavedModel", error) from None
+    if len(signatures) != 1 and "serving_default" not in signatures:
+        names = ", ".join(signatures) or "none"
+        raise ModelError(f"{folder}: expected one signature or serving_default, found {names}")
+    function = signatures.get("serving_default") or next(iter(signatures.values()))
+    return _imported(folder, function, heatmaps, pafs)
+
+
+def keras_file(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+    """The network of a `.keras` or `.h5` file. Raises ModelError as `saved_model` does."""
+    tf = import_tensorflow()
+    from . import keras_model  # noqa: F401  registers the layers of models that were made by us
+
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # as above
+        raise _damaged(path, "Keras model", error) from None
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        shapes = ", ".join(str(tuple(i.shape)) for i in model.inputs)
+        raise ModelError(f"{path}: expected one picture (batch, height, width, 3) as input, got {shapes}")
+    shape = (1, *model.inputs[0].shape[1:])
+    function = tf.function(lambda image: model(image, training=False))
+    return _imported(
+        path, function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image")), heatmaps, pafs
+    )
+
+
+def _imported(path: Path, function: Any, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(function)
+    results = [tensor.name for tensor in frozen.outputs]
+    return frozen_graph.from_definition(path, frozen.graph.as_graph_def(), results, heatmaps, pafs)
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ModelError(f"{path}: cannot read the {kind}: {reason}")

@@ -1,0 +1,55 @@
+"""The parts of a TensorFlow graph that are arithmetic on constants and on the sizes of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Constant = npt.NDArray[Any]
+
+
+def _reduced(x: Constant, attr: Any) -> Constant:
+    axes = tuple(int(i) for i in attr["squeeze_dims"].list.i)
+    return np.squeeze(x, axes or None)
+
+
+_FOLDED: dict[str, Callable[..., Constant]] = {
+    "Rsqrt": lambda attr, x: 1 / np.sqrt(x),
+    "Sqrt": lambda attr, x: np.sqrt(x),
+    "Neg": lambda attr, x: -x,
+    "Add": lambda attr, x, y: x + y,
+    "AddV2": lambda attr, x, y: x + y,
+    "Sub": lambda attr, x, y: x - y,
+    "Mul": lambda attr, x, y: x * y,
+    "RealDiv": lambda attr, x, y: x / y,
+    "Reshape": lambda attr, x, y: x.reshape(y),
+    "ExpandDims": lambda attr, x, y: np.expand_dims(x, int(y)),
+    "Squeeze": lambda attr, x: _reduced(x, attr),
+}
+
+
+def folded(op: str, attr: Any, values: list[Constant]) -> Constant | None:
+    """The value of an operator whose inputs are constants; None where the operator is not one of those known."""
+    return _FOLDED[op](attr, *values) if op in _FOLDED else None
+
+
+@dataclass(frozen=True)
+class MapSize:
+    """Something computed from the size of a map: the size times `factor`; None where it is anything else."""
+
+    name: str
+    factor: int | None = 1
+
+    def after(self, op: str, constants: list[Constant]) -> MapSize:
+        """What an operator makes of it."""
+        if op in ("StridedSlice", "Pack", "Cast", "Identity"):
+            return self
+        if op == "Mul" and self.factor is not None and constants:
+            values = {float(v) for v in np.ravel(constants[0])}
+            if len(values) == 1 and (value := values.pop()) >= 1 and value.is_integer():
+                return MapSize(self.name, self.factor * int(value))
+        return MapSize(self.name, None)

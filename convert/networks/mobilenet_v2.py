@@ -1,0 +1,74 @@
+"""`mobilenet_v2_large`, `mobilenet_v2_small` and `mobilenet_v2_w*_r*`: MobileNetV2 with separable stages."""
+
+from __future__ import annotations
+
+from .builder import Builder, Definition
+from .heads import separable_stages
+
+WIDTHS = (1.4, 1.0, 0.75, 0.5)
+REFINE_WIDTHS = (1.0, 0.75, 0.5)
+
+_BLOCKS = (
+    (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2),
+    (64, 1), (64, 1), (64, 1), (96, 1), (96, 1), (96, 1),
+)  # fmt: skip
+"""Channels and stride of the inverted residual blocks 0 to 12; the later ones are not used."""
+
+
+def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
+    """Blocks 5 (stride 8) and 12 (stride 16, enlarged) are the features of six stages with 3x3 kernels.
+
+    Papers: Sandler et al., MobileNetV2, 2018; Cao et al., 2017. Upstream: tf_pose/network_mobilenet_v2.py and
+    tf_pose/mobilenet/ of tf-pose-estimation. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` w0.5_r0.5. GMAC
+    at 432x368; AP on COCO 2014 val as published there. The published `mobilenet_v2_small` runs the batch normalisation
+    of its backbone in training mode; see `statistics`.
+
+    ======================== =====  ======  =====  ============  =====
+    name                     width  stages   GMAC  M parameters     AP
+    ======================== =====  ======  =====  ============  =====
+    mobilenet_v2_large        1.40    1.00   4.18          2.20  0.313
+    mobilenet_v2_small        0.50    0.50   1.01          0.47  0.173
+    mobilenet_v2_w1.4_r1.0    1.40    1.00   4.18          2.20      -
+    mobilenet_v2_w1.4_r0.75   1.40    0.75   3.15          1.79      -
+    mobilenet_v2_w1.4_r0.5    1.40    0.50   2.33          1.46      -
+    mobilenet_v2_w1.0_r1.0    1.00    1.00   3.33          1.62      -
+    mobilenet_v2_w1.0_r0.75   1.00    0.75   2.36          1.22      -
+    mobilenet_v2_w1.0_r0.5    1.00    0.50   1.59          0.91      -
+    mobilenet_v2_w0.75_r1.0   0.75    1.00   3.02          1.35      -
+    mobilenet_v2_w0.75_r0.75  0.75    0.75   2.08          0.96      -
+    mobilenet_v2_w0.75_r0.5   0.75    0.50   1.35          0.67      -
+    mobilenet_v2_w0.5_r1.0    0.50    1.00   2.62          1.12      -
+    mobilenet_v2_w0.5_r0.75   0.50    0.75   1.71          0.75      -
+    mobilenet_v2_w0.5_r0.5    0.50    0.50   1.01          0.47      -
+    ======================== =====  ======  =====  ============  =====
+    """
+    b = Builder()
+    x = b.conv(
+        "MobilenetV2/Conv", "image", _divisible(32 * width), stride=2, norm="scale and offset", activation="relu6"
+    )
+    inside, blocks = _divisible(32 * width), []
+    for number, (channels, stride) in enumerate(_BLOCKS):
+        outside = _divisible(channels * width)
+        x = _block(b, number, x, inside, outside, stride)
+        inside = outside
+        blocks.append(x)
+    enlarged = b.resize_like("base/layer_14/output/upsample", blocks[12], blocks[5])
+    features = b.concat("feat_concat", blocks[5], enlarged)
+    return b.definition(name, *separable_stages(b, features, refine, 3, 6))
+
+
+def _block(b: Builder, number: int, source: str, inside: int, outside: int, stride: int) -> str:
+    """An inverted residual block: expand six times, depthwise, project, and add where the shape stays the same."""
+    scope = f"MobilenetV2/expanded_conv_{number}" if number else "MobilenetV2/expanded_conv"
+    x = source
+    if number:
+        x = b.conv(f"{scope}/expand", x, _divisible(inside * 6), 1, norm="scale and offset", activation="relu6")
+    x = b.depthwise(f"{scope}/depthwise", x, stride=stride, norm="scale and offset", activation="relu6")
+    x = b.conv(f"{scope}/project", x, outside, 1, norm="scale and offset", activation=None)
+    return b.add(f"{scope}/add", x, source) if stride == 1 and inside == outside else x
+
+
+def _divisible(channels: float) -> int:
+    """Rounded to a multiple of 8, but not down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
