@@ -23,7 +23,12 @@ kernel = Extension(
 )
 
 setup(
-    packages=[*(f"edgepose.{part}" for part in PARTS), "edgepose.runtime.scene", "edgepose.convert.networks"],
+    packages=[
+        *(f"edgepose.{part}" for part in PARTS),
+        "edgepose.runtime.scene",
+        "edgepose.convert.networks",
+        "edgepose.convert.quantise",
+    ],
     package_dir={f"edgepose.{part}": part for part in PARTS},
     package_data={
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml"],

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from edgepose.runtime.images import list_pictures, read_picture
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.images import Video, list_pictures, read_picture
 from edgepose.runtime.manifest import InputSpec
 from edgepose.runtime.preprocess import Preprocessor
 from edgepose.runtime.types import Image
@@ -21,22 +22,57 @@ _LARGEST_ZOOM = 1.5
 _CROPS = 3
 
 
-class CalibrationPictures:
-    """The pictures of a folder. Iterated anew, it gives the same batches again."""
+_FRAMES = 64
+"""Taken from a video, evenly spaced."""
 
-    def __init__(self, folder: Path, spec: InputSpec) -> None:
+
+class PictureFolder:
+    """The pictures of a folder, (H, W, 3) BGR, read one after the other."""
+
+    def __init__(self, folder: Path) -> None:
         """Raises InputError where the folder holds no pictures."""
-        self.paths = list_pictures(folder)
+        self._paths = list_pictures(folder)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[Image]:
+        return map(read_picture, self._paths)
+
+
+class CalibrationPictures:
+    """The pictures of a folder, or frames of a video. Iterated anew, it gives the same batches again."""
+
+    def __init__(self, place: Path, spec: InputSpec) -> None:
+        """Raises InputError where the folder holds no pictures or the video cannot be read."""
+        if not place.exists():
+            raise InputError(f"{place}: expected a folder of pictures or a video, there is nothing")
+        self._frames = {} if place.is_dir() else _frames(place)
+        self._paths = {path.name: path for path in list_pictures(place)} if place.is_dir() else {}
+        self.names = [*self._paths, *self._frames]
         self.spec = spec
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     @property
     def too_few(self) -> bool:
         """Whether statistics from so few pictures are to be distrusted."""
-        return len(self.paths) < _ENOUGH
+        return len(self.names) < _ENOUGH
+
+    def __iter__(self) -> Iterator[Image]:
+        """The pictures as they are, one after the other."""
+        return (self.picture(name) for name in self.names)
+
+    def picture(self, name: str) -> Image:
+        """A picture as it is, (H, W, 3) BGR."""
+        return self._frames[name] if name in self._frames else read_picture(self._paths[name])
+
+    def prepared(self, limit: int) -> npt.NDArray[np.uint8]:
+        """At most `limit` pictures, evenly chosen, as the network sees them: (n, height, width, 3) BGR."""
+        step = max(1, -(-len(self.names) // limit))
+        return np.stack([self._view(name, 0) for name in self.names[::step]])
 
     def batches(self, description: str) -> Iterator[npt.NDArray[np.uint8]]:
         """Batches (n, height, width, 3) uint8 BGR with five views of every picture: as it is, mirrored, three crops.
@@ -46,24 +82,32 @@ class CalibrationPictures:
         `mobilenet_v2_small`). The views are shuffled, always in the same way, so that each batch is as varied as the
         whole.
         """
-        views = [(path, view) for path in self.paths for view in range(2 + _CROPS)]
+        views = [(name, view) for name in self.names for view in range(2 + _CROPS)]
         views = [views[i] for i in np.random.default_rng(0).permutation(len(views))]
         count = -(-len(views) // _BATCH)
         with tqdm(total=len(views), desc=description, unit="view", disable=None) as progress:
             for start in range(count):
-                batch = [self._view(path, view) for path, view in views[start::count]]
+                batch = [self._view(name, view) for name, view in views[start::count]]
                 yield np.stack(batch)
                 progress.update(len(batch))
 
-    def _view(self, path: Path, view: int) -> Image:
-        picture = read_picture(path)
+    def _view(self, name: str, view: int) -> Image:
+        picture = self.picture(name)
         if view >= 2:
             # Seeded by name and number, so that one picture more does not change the crops of the others.
-            rng = np.random.default_rng([view, *path.name.encode()])
+            rng = np.random.default_rng([view, *name.encode()])
             return _crop(picture, self.spec.width, self.spec.height, rng)
         prepared = np.empty((self.spec.height, self.spec.width, 3), np.uint8)
         self._preprocessor.prepare(np.ascontiguousarray(picture[:, ::-1]) if view else picture, "bgr", prepared)
         return prepared
+
+
+def _frames(path: Path) -> dict[str, Image]:
+    """Evenly spaced frames of a video, by a name."""
+    with Video(path) as video:
+        every = max(1, video.count // _FRAMES)
+        found = {f"frame {frame.index}": frame.image for frame in video if frame.index % every == 0}
+    return dict(list(found.items())[:_FRAMES])
 
 
 def _crop(picture: Image, width: int, height: int, rng: np.random.Generator) -> Image:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.runtime import PoseEstimator, model_file
+from edgepose.runtime import model_file
 from edgepose.runtime.errors import ModelError
-from edgepose.runtime.images import list_pictures
 from edgepose.runtime.manifest import InputSpec, ModelManifest, Precision
 from edgepose.runtime.preprocess import Resize
-from edgepose.runtime.probe import ProbeResult, probe
+from edgepose.runtime.probe import probe
 from edgepose.runtime.types import ChannelOrder
-from edgepose.runtime.version import version
 
-from . import adopt, export, fold, macs, stages, statistics, verify
+from . import adopt, blame, export, fold, integer, macs, proof, report, stages, statistics, verify
 from . import graph as g
-from .calibration import CalibrationPictures
+from .calibration import CalibrationPictures, PictureFolder
 from .coco import CocoDataset
+from .describe import describe
 from .networks import NETWORKS
+from .proof import Candidate
+from .simplify import simplify
 from .sources import Imported, Source, Wanted
 from .tensorflow_quiet import import_tensorflow
 
@@ -41,6 +41,10 @@ class Options:
     heatmaps: str | None = None
     pafs: str | None = None
     calibration: Path | None = None
+    """A folder of pictures or a video."""
+    max_drop: float = 0.5
+    """What `auto` may lose: points of AP where there are annotations, else percent of the source's poses."""
+    report: Path | None = None
     verify: Path | None = None
     annotations: Path | None = None
 
@@ -59,32 +63,35 @@ class Conversion:
     shortfalls: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A converted network before it is verified; `published` is the source as it was, where it had to be repaired."""
-
-    flatbuffer: bytes
-    manifest: ModelManifest
-    reference: Callable[[], verify.Reference]
-    published: Callable[[], verify.Reference] | None = None
-
-
 def convert(source: Source, output: Path, options: Options, note: Callable[[str], None]) -> Conversion:
     """Converts `source` and writes `output`, whole or not at all; `note` is told what is being done.
 
-    Raises ModelError, InputError or OutputError; see the options for what is verified.
+    With `verify` the result is compared with its float source; an integer one always is, on the calibration pictures
+    if on no others. Raises ModelError, InputError or OutputError.
     """
     # Looked at first: minutes of work should not end at a misspelt folder.
-    pictures = list_pictures(options.verify) if options.verify is not None else []
+    integer.check(options.precision, options.calibration, options.report)
+    pictures: verify.Pictures | None = None if options.verify is None else PictureFolder(options.verify)
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
-    candidate = _adopted(source, options) if source.kind == "TFLite" else _converted(source, options, note)
+    if source.kind == "TFLite":
+        candidate = _adopted(source, options)
+    else:
+        candidate = _converted(source, options, pictures, dataset, note)
     manifest, found = candidate.manifest, []
-    if pictures:
-        manifest = _verified(candidate, pictures, dataset)
+    if pictures is None and candidate.integers is not None:
+        pictures = candidate.integers.calibration
+    if pictures is not None:
+        manifest = proof.verified(candidate, pictures, dataset)
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
+    if candidate.integers is not None:
+        if found:
+            found.append(f"layers that lose most by themselves: {blame.worst(candidate.integers)}")
+        if options.report is not None:
+            note(f"writing the report into {options.report}")
+            report.write(options.report, candidate, manifest, found)
     model_file.write(output, candidate.flatbuffer, manifest)
     return Conversion(output, manifest, tuple(found))
 
@@ -94,10 +101,17 @@ def _input_spec(source: Source, options: Options) -> InputSpec:
     width, height = options.input_size or source.default_size
     if width % STRIDE or height % STRIDE or not (64 <= width <= 4096 and 64 <= height <= 4096):
         raise ModelError(f"input size {width}x{height}: expected multiples of {STRIDE} from 64 to 4096")
-    return InputSpec("", width, height, "float32", options.channel_order, options.resize)
+    dtype = "uint8" if options.precision in integer.INTEGER else "float32"
+    return InputSpec("", width, height, dtype, options.channel_order, options.resize)
 
 
-def _converted(source: Source, options: Options, note: Callable[[str], None]) -> _Candidate:
+def _converted(
+    source: Source,
+    options: Options,
+    pictures: verify.Pictures | None,
+    dataset: CocoDataset | None,
+    note: Callable[[str], None],
+) -> Candidate:
     spec = _input_spec(source, options)
     import_tensorflow()
     note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
@@ -106,25 +120,41 @@ def _converted(source: Source, options: Options, note: Callable[[str], None]) ->
         note(f"warning: some features do not line up at {spec.width}x{spec.height}; multiples of 16 are more accurate")
     repaired, repair = _repaired(source, imported.graph, spec, options, note)
     recipe = [*_account(imported, source, options, note), *repair]
-    prepared = fold.fold(repaired)
+    prepared = simplify(fold.fold(repaired))
     recipe.append("batch normalisation and constant scales folded into the convolutions")
     if options.channel_order == "rgb":
         prepared = fold.to_rgb(prepared)
         recipe.append("first convolution's weights re-ordered for RGB")
     note(f"exporting {options.precision} at {spec.width}x{spec.height}")
-    flatbuffer = export.to_tflite(prepared, spec.width, spec.height, options.precision)
-    tensors = _probe_bytes(flatbuffer)
-    manifest = replace(
-        _describe(source, imported.network, options, flatbuffer, spec, tensors),
-        precision=options.precision,
-        untrained=source.kind == "untrained",
-        stages=len(stages.find(imported.graph)),
-        parameters=prepared.parameters,
-        macs=macs.count(prepared, spec.height, spec.width),
-        recipe=tuple(recipe),
-    )
+
+    def manifest_of(flatbuffer: bytes) -> ModelManifest:
+        return replace(
+            describe(source, imported.network, flatbuffer, spec),
+            precision=options.precision,
+            untrained=source.kind == "untrained",
+            stages=len(stages.find(imported.graph)),
+            parameters=prepared.parameters,
+            macs=macs.count(prepared, spec.height, spec.width),
+        )
+
+    def reference() -> verify.Reference:
+        return verify.GraphReference(repaired, spec)
+
+    integers = None
+    if options.precision in integer.INTEGER:
+        assert options.calibration is not None
+        calibration = CalibrationPictures(options.calibration, spec)
+        budget = None
+        if options.precision == "auto":
+            budget = proof.budget(manifest_of, reference(), pictures or calibration, dataset, options.max_drop)
+        integers = integer.quantised(prepared, calibration, options.precision, options.channel_order, budget, note)
+        recipe += integers.recipe
+        flatbuffer = integers.flatbuffer
+    else:
+        flatbuffer = export.to_tflite(prepared, spec.width, spec.height, options.precision)
     published = None if not repair else (lambda: verify.GraphReference(imported.graph, spec))
-    return _Candidate(flatbuffer, manifest, lambda: verify.GraphReference(repaired, spec), published)
+    manifest = replace(manifest_of(flatbuffer), recipe=tuple(recipe))
+    return Candidate(flatbuffer, manifest, reference, published, integers)
 
 
 def _account(imported: Imported, source: Source, options: Options, note: Callable[[str], None]) -> list[str]:
@@ -168,7 +198,7 @@ def _repaired(
     return fixed, [done]
 
 
-def _adopted(source: Source, options: Options) -> _Candidate:
+def _adopted(source: Source, options: Options) -> Candidate:
     """A TFLite file that gains a manifest; the network itself stays as it is."""
     refused = {
         "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
@@ -179,58 +209,7 @@ def _adopted(source: Source, options: Options) -> _Candidate:
     tensors = probe(source.path)
     flatbuffer = model_file.flatbuffer(source.path)
     spec = adopt.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    manifest = _describe(source, options.network or source.name, options, flatbuffer, spec, tensors)
+    outputs = (options.heatmaps, options.pafs)
+    manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
     manifest = replace(manifest, recipe=("taken as it is",))
-    return _Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest))
-
-
-def _describe(
-    source: Source, network: str, options: Options, flatbuffer: bytes, spec: InputSpec, tensors: ProbeResult
-) -> ModelManifest:
-    """The manifest of a network whose tensors are known."""
-    digest, length = model_file.identity(flatbuffer)
-    # The names a user gives are those of the source: only a TFLite file still has them.
-    names = (options.heatmaps, options.pafs) if source.kind == "TFLite" else (None, None)
-    heatmaps, pafs = adopt.outputs(source.path, tensors, *names)
-    return ModelManifest(
-        network=network,
-        flatbuffer_sha256=digest,
-        flatbuffer_bytes=length,
-        input=replace(spec, tensor=tensors.inputs[0].name),
-        heatmaps=heatmaps,
-        pafs=pafs,
-        stride=adopt.stride(source.path, spec, tensors, heatmaps),
-        source=source.path.name,
-        source_sha256=source.sha256,
-        licence=source.known.licence if source.known else "",
-        edgepose_version=version(),
-    )
-
-
-def _probe_bytes(flatbuffer: bytes) -> ProbeResult:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        path.write_bytes(flatbuffer)
-        return probe(path)
-
-
-def _verified(candidate: _Candidate, pictures: list[Path], dataset: CocoDataset | None) -> ModelManifest:
-    """The manifest with the figures of the comparison in it."""
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "model.tflite"
-        model_file.write(path, candidate.flatbuffer, candidate.manifest)
-        estimator = PoseEstimator(path)
-        reference = candidate.reference()
-        figures = verify.compare(reference, estimator, pictures)
-        if dataset is None:
-            return replace(candidate.manifest, verification=figures)
-        accuracy = verify.score(estimator, dataset)
-        source_ap = verify.score_reference(reference, candidate.manifest, dataset, "scoring the source")
-        published_ap = None
-        if candidate.published is not None:
-            published = candidate.published()
-            published_ap = verify.score_reference(
-                published, candidate.manifest, dataset, "scoring the source as published"
-            )
-        figures = replace(figures, source_ap=source_ap, published_ap=published_ap)
-        return replace(candidate.manifest, verification=figures, accuracy=accuracy)
+    return Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest))

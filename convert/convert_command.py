@@ -14,6 +14,7 @@ from edgepose.runtime.preprocess import Resize
 
 from . import sizes
 from .export import PRECISIONS
+from .integer import INTEGER
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         f".tflite with the right outputs, which gains a manifest. Sizes by name:\n{sizes.listing()}",
         "  edgepose convert human-pose-estimation-0001 -o pose.tflite\n"
         "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --precision float16\n"
+        "  edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration pictures/\n"
         "  edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4\n"
         "  edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb\n"
         "  edgepose convert mobilenet_fast --untrained -o speed.tflite\n"
@@ -36,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--network", metavar="NAME", help="whose weights SOURCE holds; else a label")
     parser.add_argument("--stages", type=int, metavar="K", help="end the network after its K-th stage")
     parser.add_argument("--untrained", action="store_true", help="random weights, for measuring speed")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights (default: float32)")
+    parser.add_argument("--precision", choices=(*PRECISIONS, *INTEGER), default="float32", help="default: float32")
+    parser.add_argument(
+        "--max-drop", type=float, default=0.5, metavar="X", help="what auto may lose: points of AP, or percent of poses"
+    )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page about what an integer precision lost")
     parser.add_argument(
         "--input-size", type=_size, metavar="WxH", help="multiples of 8, or a name above (default: the network's)"
     )
@@ -47,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognised")
     parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognised")
     parser.add_argument(
-        "--calibration", type=Path, metavar="DIR", help="ordinary pictures with people; some 50 will do"
+        "--calibration", type=Path, metavar="DIR", help="some 50 ordinary pictures with people, or a video"
     )
     parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these pictures")
     parser.add_argument(
@@ -66,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--stages: expected 1 or more, got {arguments.stages}")
     if arguments.untrained and (arguments.verify or arguments.calibration or arguments.network):
         raise ValueError("--untrained takes the name of a network and no --network, --verify or --calibration")
+    if not 0 <= arguments.max_drop <= 100:
+        raise ValueError(f"--max-drop: expected 0 to 100, got {arguments.max_drop:g}")
     _check_output(arguments.output)
     from . import sources
     from .convert import Options, convert
@@ -80,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         heatmaps=arguments.heatmaps,
         pafs=arguments.pafs,
         calibration=arguments.calibration,
+        max_drop=arguments.max_drop,
+        report=arguments.report,
         verify=arguments.verify,
         annotations=arguments.annotations,
     )

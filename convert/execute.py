@@ -27,7 +27,7 @@ def build(
     alive: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name, node in graph.nodes.items():
-        value = picture if isinstance(node, g.Input) else _apply(node, [alive[i] for i in node.inputs], moments)
+        value = picture if isinstance(node, g.Input) else apply(node, [alive[i] for i in node.inputs], moments)
         alive[name] = value
         if observe is not None:
             observe(node, value)
@@ -40,7 +40,8 @@ def build(
     return results
 
 
-def _apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None) -> Any:
+def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None = None) -> Any:
+    """The result of one operator for the results of its inputs."""
     import tensorflow as tf
 
     x = inputs[0]
@@ -61,7 +62,10 @@ def _apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] 
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
-            return {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}[node.kind](x)
+            y = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}[node.kind if node.cap is None else "relu"](
+                x
+            )
+            return y if node.cap is None else tf.minimum(y, node.cap)
         case g.Add():
             return inputs[0] + inputs[1]
         case g.Concat():

@@ -74,9 +74,10 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Node):
-    """ReLU, ReLU6 or ELU."""
+    """ReLU, ReLU6 or ELU; `cap` replaces ReLU6's six, channel by channel, where the channels were scaled."""
 
     kind: ActivationKind
+    cap: Array | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

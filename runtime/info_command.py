@@ -45,6 +45,8 @@ def describe(path: Path, manifest: ModelManifest) -> str:
     rows.extend(("recipe", step) for step in manifest.recipe)
     if (checked := manifest.verification) is not None:
         errors = f"RMSE heatmaps {checked.heatmaps_rmse:.1e}, PAFs {checked.pafs_rmse:.1e} against the source"
+        if checked.heatmaps_sqnr_db is not None and checked.pafs_sqnr_db is not None:
+            errors += f" (SQNR {checked.heatmaps_sqnr_db:.1f}, {checked.pafs_sqnr_db:.1f} dB)"
         rows.append(("verified", f"{errors}; {checked.pose_agreement:.1%} of {checked.people} poses agree"))
     if (accuracy := manifest.accuracy) is not None:
         where = f"{accuracy.images} pictures ({accuracy.dataset}, {accuracy.interpreter})"

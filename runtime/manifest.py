@@ -66,6 +66,9 @@ class Verification:
     pose_agreement: float
     """Share of the source's people (five keypoints or more) found with OKS >= 0.85."""
     people: int
+    heatmaps_sqnr_db: float | None = None
+    """Signal to noise of the keypoints' heatmaps, decibels; None where there is no difference."""
+    pafs_sqnr_db: float | None = None
     source_ap: float | None = None
     """AP of the float source; of a network published in training mode, with the repaired statistics."""
     published_ap: float | None = None
