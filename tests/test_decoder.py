@@ -25,10 +25,15 @@ def decode(heatmaps: Maps, pafs: Maps, options: DecoderOptions | None = None) ->
 
 
 def assert_same(found: list[tuple[float, Maps]], expected: list[tuple[float, Maps]]) -> None:
-    assert len(found) == len(expected)
-    for (score, keypoints), (other_score, other) in zip(found, expected, strict=True):
-        assert score == pytest.approx(other_score, abs=1e-4)
-        np.testing.assert_allclose(keypoints, other, atol=2e-3)
+    """The same people, best first; two whose scores differ by rounding alone may change places."""
+    assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-4)
+    left = list(found)
+    for score, keypoints in expected:
+        near = [pose for pose in left if abs(pose[0] - score) < 1e-4]
+        nearest = min(near, key=lambda pose: float(np.abs(pose[1] - keypoints).max()))
+        np.testing.assert_allclose(nearest[1], keypoints, atol=2e-3)
+        left = [pose for pose in left if pose is not nearest]
+    assert left == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 12, 20, 30])
