@@ -65,13 +65,13 @@ def write_frozen_graph(graph: g.Graph, path: Path, *, joined: bool = True) -> No
     with v1.Graph().as_default() as scope:
         made: dict[str, Any] = {}
         for node in graph.nodes.values():
-            made[node.name] = _operator(v1, node, [made[i] for i in node.inputs])
+            made[node.name] = operator(v1, node, [made[i] for i in node.inputs])
         if joined:
             v1.concat([made[graph.heatmaps], made[graph.pafs]], axis=3, name="result")
         path.write_bytes(scope.as_graph_def().SerializeToString())
 
 
-def _operator(v1: Any, node: g.Node, inputs: list[Any]) -> Any:
+def operator(v1: Any, node: g.Node, inputs: list[Any]) -> Any:
     match node:
         case g.Input():
             return v1.placeholder("float32", (None, None, None, 3), name=node.name)

@@ -11,7 +11,7 @@ import numpy as np
 from edgepose.convert import graph as g
 from edgepose.convert.networks import Definition
 
-from .networks import RNG
+from .networks import RNG, operator
 
 
 def random_weights(definition: Definition) -> dict[str, np.ndarray]:
@@ -67,10 +67,6 @@ def write(definition: Definition, weights: dict[str, np.ndarray], pictures: np.n
 def _operator(v1: Any, node: g.Node, inputs: list[Any], variables: dict[str, Any]) -> Any:
     scope = node.name.rpartition("/")[0]
     match node:
-        case g.Input():
-            return v1.placeholder("float32", (None, None, None, 3), name=node.name)
-        case g.Affine():
-            return v1.add(v1.multiply(inputs[0], node.scale[0]), node.offset[0], name=node.name)
         case g.Conv():
             y = _convolution(v1, node, inputs[0], scope, variables)
             return v1.nn.bias_add(y, variables[f"{scope}/biases"]) if f"{scope}/biases" in variables else y
@@ -84,19 +80,11 @@ def _operator(v1: Any, node: g.Node, inputs: list[Any], variables: dict[str, Any
                 own["moving_mean"], own["moving_variance"], epsilon=node.epsilon, is_training=False,
                 name=f"{node.name}/FusedBatchNorm",
             )[0]  # fmt: skip
-        case g.Activation():
-            return {"relu": v1.nn.relu, "relu6": v1.nn.relu6, "elu": v1.nn.elu}[node.kind](inputs[0], name=node.name)
-        case g.Add():
-            return v1.add(*inputs, name=node.name)
-        case g.Concat():
-            return v1.concat(inputs, axis=3, name=node.name)
-        case g.MaxPool():
-            return v1.nn.max_pool2d(inputs[0], node.window, node.strides, "SAME", name=node.name)
         case g.ResizeLike():
             # Upstream enlarges either to another map's size or by a factor: both are here.
             size = v1.shape(inputs[1])[1:3] if node.name.startswith("base") else v1.shape(inputs[0])[1:3] * 2
             return v1.image.resize_bilinear(inputs[0], size, name=node.name)
-    raise TypeError(node)
+    return operator(v1, node, inputs)
 
 
 def _convolution(v1: Any, node: g.Conv, x: Any, scope: str, variables: dict[str, Any]) -> Any:
