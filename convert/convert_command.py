@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--heatmaps and --pafs go together: give both or neither")
     if arguments.stages is not None and arguments.stages < 1:
         raise ValueError(f"--stages: expected 1 or more, got {arguments.stages}")
-    if arguments.untrained and (arguments.verify or arguments.calibration or arguments.network):
-        raise ValueError("--untrained takes the name of a network and no --network, --verify or --calibration")
+    if arguments.untrained and (arguments.verify or arguments.network):
+        raise ValueError("--untrained takes the name of a network and neither --network nor --verify")
     if not 0 <= arguments.max_drop <= 100:
         raise ValueError(f"--max-drop: expected 0 to 100, got {arguments.max_drop:g}")
     _check_output(arguments.output)
