@@ -21,7 +21,6 @@ from .quantise.pipeline import Calibration, Fitted, fitted
 from .quantise.plan import Plan
 from .quantise.sensitivity import mixed
 from .quantise.write import write
-from .simplify import simplify
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
 _LIMIT = 64
@@ -57,12 +56,12 @@ def quantised(
     budget: Budget | None,
     note: Callable[[str], None],
 ) -> Quantised:
-    """The integer form of a folded graph. Raises ModelError where an operator has none."""
+    """The integer form of a folded and simplified graph. Raises ModelError where an operator has none."""
     pictures = calibration.prepared(_LIMIT)
     if channel_order == "rgb":
         pictures = np.ascontiguousarray(pictures[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
-    found = fitted(simplify(graph), pictures, "int16" if precision == "int16x8" else "int8")
+    found = fitted(graph, pictures, "int16" if precision == "int16x8" else "int8")
     seen, plan = found.seen, found.plan
     recipe = [f"channels equalised (the float maps change by {found.change:.0e} of their range)"]
     if not seen.people:
