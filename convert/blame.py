@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import graph as g
+from . import stages
 from .integer import Quantised
+from .outputs import HEATMAPS
 from .quantise import layerwise
 from .quantise.calibrate import Real
 from .quantise.plan import MapCode
 
 _PICTURES = 6
+_KEYPOINTS = HEATMAPS - 1
 _NAMED = 5
 
 
@@ -25,19 +29,33 @@ class MapError(NamedTuple):
 
 
 def measured(integers: Quantised) -> list[MapError]:
-    """The error of every stored map on the calibration pictures that show most of people."""
+    """The error of every stored map on the calibration pictures that show most of people.
+
+    The background, which would hide all keypoints, does not count in the heatmaps.
+    """
     pictures, _ = integers.seen.chosen(_PICTURES)
-    return [
-        MapError(step.node.name, sqnr_db(step.true, step.coded), sqnr_db(step.true, step.alone),
-                 integers.plan.maps[step.node.name])
-        for step in layerwise.compare(integers.plan, pictures)
-    ]  # fmt: skip
+    heatmaps = {stage.heatmaps for stage in stages.find(integers.plan.graph)}
+    found = []
+    for step in layerwise.compare(integers.plan, pictures):
+        name = step.node.name
+        seen = slice(0, _KEYPOINTS if name in heatmaps else None)
+        true, coded, alone = (maps[..., seen] for maps in (step.true, step.coded, step.alone))
+        found.append(MapError(name, sqnr_db(true, coded), sqnr_db(true, alone), integers.plan.maps[name]))
+    return found
 
 
-def worst(integers: Quantised) -> str:
+def worst(errors: list[MapError]) -> str:
     """The operators that lose most by themselves, in words."""
-    errors = sorted(measured(integers), key=lambda error: error.alone_db)[:_NAMED]
-    return ", ".join(f"{error.name} ({error.alone_db:.0f} dB)" for error in errors)
+    lowest = sorted(errors, key=lambda error: error.alone_db)[:_NAMED]
+    return ", ".join(f"{error.name} ({error.alone_db:.0f} dB)" for error in lowest)
+
+
+def by_stage(graph: g.Graph, errors: list[MapError]) -> str:
+    """Signal to noise of the maps of every stage, in words."""
+    found = {error.name: error.sqnr_db for error in errors}
+    there = stages.find(graph)
+    heatmaps, pafs = (" ".join(f"{found[stage[kind]]:.1f}" for stage in there) for kind in (0, 1))
+    return f"signal to noise by stage: heatmaps {heatmaps} dB, PAFs {pafs} dB"
 
 
 def sqnr_db(true: Real, coded: Real) -> float:

@@ -87,11 +87,14 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.integers is not None:
+        errors = blame.measured(candidate.integers)
+        note(stage_errors := blame.by_stage(candidate.integers.plan.graph, errors))
+        manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:
-            found.append(f"layers that lose most by themselves: {blame.worst(candidate.integers)}")
+            found.append(f"layers that lose most by themselves: {blame.worst(errors)}")
         if options.report is not None:
             note(f"writing the report into {options.report}")
-            report.write(options.report, candidate, manifest, found)
+            report.write(options.report, candidate, manifest, errors, found)
     model_file.write(output, candidate.flatbuffer, manifest)
     return Conversion(output, manifest, tuple(found))
 

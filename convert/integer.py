@@ -19,7 +19,7 @@ from . import graph as g
 from .calibration import CalibrationPictures
 from .quantise.pipeline import Calibration, Fitted, fitted
 from .quantise.plan import Plan
-from .quantise.sensitivity import mixed
+from .quantise.sensitivity import Mixed, mixed
 from .quantise.write import write
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
@@ -82,16 +82,21 @@ def quantised(
 
 def _mixed(start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[[str], None]) -> tuple[Plan, list[str]]:
     """The cheapest plan within the budget, and what its float layers cost."""
-    found = mixed(start.plan, start.seen, size, lambda plan: budget.loss(write(plan, *size)[0]), budget.max_loss, note)
-    note(f"loses {found.loss:.4f} {budget.unit} with {len(found.plan.floats)} layers in float")
-    if not found.plan.floats:
+
+    def assess(plan: Plan) -> Mixed:
+        flatbuffer, _ = write(plan, *size)
+        return Mixed(plan, flatbuffer, budget.loss(flatbuffer))
+
+    whole = assess(start.plan)
+    found = mixed(whole, start.seen, size, assess, budget.max_loss, note)
+    note(f"loses {found.loss:.4f} {budget.unit} with {len(found.blocks)} blocks in float")
+    if not found.blocks:
         return found.plan, [f"nothing kept in float: int8 loses {found.loss:.4f} {budget.unit}"]
-    whole, _ = write(start.plan, *size)
-    own, _ = write(found.plan, *size)
-    before, after = inference_ms([whole, own])
-    cost = f"{(len(own) - len(whole)) / 1e3:+.0f} kB, {before:.1f} -> {after:.1f} ms on one thread here"
-    kept = ", ".join(sorted(found.plan.floats))
-    loss = f"loses {found.loss:.4f} {budget.unit}, of {found.measured} layers measured"
+    before, after = inference_ms([whole.flatbuffer, found.flatbuffer])
+    more = (len(found.flatbuffer) - len(whole.flatbuffer)) / 1e3
+    cost = f"{more:+.0f} kB, {before:.1f} -> {after:.1f} ms on one thread here"
+    kept = ", ".join(f"{block[0]} to {block[-1]}" for block in found.blocks)
+    loss = f"loses {found.loss:.4f} {budget.unit} and {whole.loss:.4f} without, of {found.measured} blocks measured"
     return found.plan, [f"kept in float32 ({loss}; {cost}): {kept}"]
 
 

@@ -18,7 +18,6 @@ from edgepose.runtime.info_command import describe
 from edgepose.runtime.manifest import ModelManifest
 from edgepose.runtime.types import Estimate, Image, Quantisation, Timings
 
-from . import blame
 from .blame import MapError
 from .integer import Quantised
 from .proof import Candidate
@@ -34,11 +33,11 @@ td:first-child, th:first-child { text-align: left } pre { background: #f4f4f4; p
 """
 
 
-def write(folder: Path, candidate: Candidate, manifest: ModelManifest, shortfalls: list[str]) -> None:
+def write(
+    folder: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], shortfalls: list[str]
+) -> None:
     """Writes `index.html` and its pictures into `folder`. Raises OutputError where that cannot be."""
-    assert candidate.integers is not None
     files.make_folder(folder)
-    errors = blame.measured(candidate.integers)
     _plot(folder / "sqnr.png", errors)
     shown = _pictures(folder, candidate, manifest)
     files.write_text(folder / "index.html", _page(manifest, errors, shown, shortfalls))

@@ -125,15 +125,16 @@ def test_rounding_that_hands_on_its_errors_beats_rounding_to_the_nearest(inputs:
 @pytest.mark.parametrize("kind", ["int8", "int16"])
 def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp_path: Path) -> None:
     """Integers in TFLite against the simulation; the float network is not far either."""
-    from edgepose.convert.quantise import layerwise, pipeline
+    from edgepose.convert.quantise import layerwise, pipeline, sensitivity
     from edgepose.convert.quantise.write import write
     from edgepose.runtime.interpreter import Network
 
     fitted = pipeline.fitted(simplify(fold(small_graph())), pictures, kind)  # type: ignore[arg-type]
     assert fitted.change < 1e-4
-    prepared, seen, plan = fitted.graph, fitted.seen, fitted.plan
+    prepared, plan = fitted.graph, fitted.plan
     some = frozenset(list(plan.maps)[6:9])
-    for plan_now in (plan, pipeline.plan_of(prepared, seen, kind, some)):  # type: ignore[arg-type]
+    mixed = sensitivity.in_float(plan, some)
+    for plan_now in (plan, mixed):
         flatbuffer, counts = write(plan_now, 96, 64)
         assert counts.get("DEQUANTIZE", 0) == 0 or plan_now.floats
         (tmp_path / "net.tflite").write_bytes(flatbuffer)

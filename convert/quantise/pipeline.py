@@ -103,18 +103,12 @@ def _change(graph: g.Graph, prepared: g.Graph, pictures: Pictures) -> float:
     return change
 
 
-def plan_of(
-    graph: g.Graph,
-    calibration: Calibration,
-    kind: Literal["int8", "int16"],
-    floats: frozenset[str] = frozenset(),
-) -> Plan:
-    """The plan of a prepared graph, with the maps in `floats` left in float32."""
+def plan_of(graph: g.Graph, calibration: Calibration, kind: Literal["int8", "int16"]) -> Plan:
+    """The plan of a prepared graph; in 16 bits the ELUs are left in float32, having no other form."""
     chosen, weight = calibration.chosen()
     maps = codes(graph, observe(graph, calibration.pictures), kind)
-    if kind == "int16":
-        floats = floats | {name for name in stored(graph) if _is_elu(graph, name)}
-    empty = Plan(graph, maps, {}, floats)
+    elus = frozenset(name for name in stored(graph) if _is_elu(graph, name))
+    empty = Plan(graph, maps, {}, elus if kind == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
     with tqdm(total=count, desc="rounding weights", unit="layer", disable=None) as progress:
         return layerwise.quantise(empty, chosen, weight, lambda name: progress.update())
