@@ -1,4 +1,4 @@
-# make demo | test | test-family | check | bench. Needs Python 3.11 or later, a C compiler and make; everything else is installed
+# make demo | test | test-family | check | bench | instructions. Needs Python 3.11 or later, a C compiler and make; everything else is installed
 # into .venv (and .venv-tflite, for the second interpreter) inside this folder.
 
 # The first of these that runs and is new enough; a name on the PATH may be only a version manager's stand-in.
@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family check bench clean
+.PHONY: demo test test-family check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -54,6 +54,16 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(VENV)/python -m edgepose.benchmarks
+	$(VENV)/python -m pytest -p no:xdist -o addopts= -o python_files=speed.py --benchmark-autosave --benchmark-columns=median,iqr,rounds \
+		--benchmark-storage=.benchmarks --benchmark-sort=name -q benchmarks/speed.py
+
+# All runs of `make bench` on this machine, one beside the other.
+bench-compare: .venv/dev.stamp
+	$(VENV)/python -m pytest_benchmark --storage=.benchmarks compare --group-by=name --columns=median,iqr,rounds --sort=name
+
+# Instructions a frame of decoder and preprocessing, against the stored ones; needs valgrind.
+instructions: .venv/dev.stamp
+	$(VENV)/python -m edgepose.benchmarks.instructions
 
 .venv/demo.stamp: $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }

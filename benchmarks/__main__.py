@@ -6,25 +6,21 @@ folder of calibration pictures comes from EDGEPOSE_TEST_DATA; without it the net
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from edgepose.device.board import describe
-from edgepose.runtime import model_file, registry
+from edgepose.runtime import model_file
 from edgepose.runtime.images import write_picture
 from edgepose.runtime.scene import Scene
 
-from . import decoder, frame, process
-
-_NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
-_FOLDER = Path("build/bench")
+from . import decoder, frame, pipeline, process
+from .models import FOLDER, bench_models
 
 
 def main() -> int:
     """Prints all measurements; gives 2 where there is no model to measure."""
-    models = _models()
+    models = bench_models()
     if not models:
         print("edgepose: no known weights found; set EDGEPOSE_MODELS to folders that hold them", file=sys.stderr)
         return 2
@@ -34,6 +30,7 @@ def main() -> int:
         print(f"model: {manifest.network} {manifest.precision}, sha256 {manifest.flatbuffer_sha256[:12]}")
     _decoding(models)
     _frames(models)
+    _pipelines(models)
     _processes(models)
     return 0
 
@@ -70,6 +67,20 @@ def _frames(models: list[Path]) -> None:
                 print(f"    {name:11}{getattr(cost, name)}")
 
 
+def _pipelines(models: list[Path]) -> None:
+    print("\noverlapping capture, inference (one thread) and decoding; a stand-in for the camera, 5 people, 640x480")
+    for path in models:
+        for camera_fps in (None, 5.0, 15.0, 30.0, 100.0):
+            result = pipeline.measure(path, camera_fps, frames=150 if camera_fps is None or camera_fps > 20 else 60)
+            rate = "as fast as frames are taken" if camera_fps is None else f"{camera_fps:.0f} frames a second"
+            print(f"  {path.stem}, {rate}")
+            print(
+                f"    serial {result.serial_fps:6.1f} FPS, {result.serial_latency_ms:6.1f} ms; overlapped "
+                f"{result.fps:6.1f} FPS, {result.share:.1%} of what the slowest stage allows, "
+                f"{result.latency_ms:6.1f} ms" + (f" ({result.late:+.2f} frames)" if camera_fps else "")
+            )
+
+
 def _processes(models: list[Path]) -> None:
     print("\nprocesses")
     bare = process.start("-c", "pass")
@@ -78,28 +89,11 @@ def _processes(models: list[Path]) -> None:
     print(f"  import edgepose.runtime              {process.start('-c', 'import edgepose.runtime')}")
     loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {loaded}")
-    picture = _FOLDER.resolve() / "picture.png"
+    picture = FOLDER.resolve() / "picture.png"
     write_picture(picture, Scene(2, 640, 480).frame(0).image)
     for path in models:
-        peak = process.peak_memory_mb("run", "-m", path.resolve(), picture, "--json", _FOLDER.resolve() / "poses.jsonl")
+        peak = process.peak_memory_mb("run", "-m", path.resolve(), picture, "--json", FOLDER.resolve() / "poses.jsonl")
         print(f"  peak memory of `edgepose run` on a picture, {path.stem}: {peak:.0f} MB")
-
-
-def _models() -> list[Path]:
-    """A converted file of each of the two networks with float weights, where those are here."""
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    pictures = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"
-    found = []
-    for model in filter(None, map(registry.known, _NETWORKS)):
-        path = _FOLDER / f"{model.name}.tflite"
-        if not path.exists():
-            if registry.find_weights(model) is None or (model.needs_calibration and not pictures.is_dir()):
-                continue
-            extra = ["--calibration", str(pictures)] if model.needs_calibration else []
-            command = [sys.executable, "-m", "edgepose.runtime.cli", "convert", model.name, "-o", str(path), *extra]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        found.append(path)
-    return found
 
 
 if __name__ == "__main__":

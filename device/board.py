@@ -7,6 +7,9 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from .health import temperature_c
+from .proc import text as _text
+
 _ROOT = Path("/")
 
 
@@ -44,14 +47,9 @@ def describe(root: Path = _ROOT) -> Board:
         cores=len(os.sched_getaffinity(0)),
         memory_mb=int((_entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        temperature_c=_temperature(root),
+        temperature_c=temperature_c(root),
         load=float((_text(root / "proc/loadavg") or "0").split()[0]),
     )
-
-
-def _temperature(root: Path) -> float | None:
-    reading = _text(root / "sys/class/thermal/thermal_zone0/temp")
-    return int(reading) / 1000 if reading.lstrip("-").isdigit() else None
 
 
 def _entry(path: Path, key: str) -> str:
@@ -61,10 +59,3 @@ def _entry(path: Path, key: str) -> str:
         if name.strip() == key:
             return value.strip()
     return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

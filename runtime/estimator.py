@@ -5,6 +5,10 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from . import model_file
 from .decode import Decoder, DecoderOptions
@@ -12,7 +16,9 @@ from .errors import ModelError
 from .interpreter import Network, TensorInfo
 from .manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
 from .preprocess import Preprocessor
-from .types import ChannelOrder, Estimate, GridToFrame, Image, PoseFields, Timings
+from .types import ChannelOrder, Estimate, GridToFrame, Image, Pose, PoseFields, Timings
+
+Buffer = npt.NDArray[Any]
 
 
 class PoseEstimator:
@@ -55,13 +61,27 @@ class PoseEstimator:
         prepared = perf_counter_ns()
         self._network.invoke()
         inferred = perf_counter_ns()
-        poses = self._decoder.decode(self.fields(), self.grid_to_frame(image))
+        poses = self.decode(self.fields(), image)
         done = perf_counter_ns()
         return Estimate(poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6))
 
-    def prepare(self, image: Image, channel_order: ChannelOrder = "bgr") -> None:
-        """Writes the picture into the network's input."""
-        self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0])
+    def prepare(self, image: Image, channel_order: ChannelOrder = "bgr", into: Buffer | None = None) -> None:
+        """Writes the picture into the network's input, or into a buffer made by `input_buffer`."""
+        self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0] if into is None else into)
+
+    def input_buffer(self) -> Buffer:
+        """Room for a prepared picture (height, width, 3), so that one can be prepared while the network runs."""
+        return np.empty(self._input.shape[1:], self._input.dtype)
+
+    def infer_prepared(self, buffer: Buffer) -> PoseFields:
+        """The network's maps for a picture that `prepare` wrote into `buffer`; valid until the next call."""
+        np.copyto(self._network.tensor(self._input)[0], buffer)
+        self._network.invoke()
+        return self.fields()
+
+    def decode(self, fields: PoseFields, image: Image) -> tuple[Pose, ...]:
+        """The people in maps that were made of `image`. May run in another thread than the network."""
+        return self._decoder.decode(fields, self.grid_to_frame(image))
 
     def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
         """The network's maps for a picture; valid, and to be dropped, before the next call."""

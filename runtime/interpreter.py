@@ -19,6 +19,7 @@ PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "t
 """Interpreters in order of preference: ai-edge-litert is TFLite's successor and the faster of the two."""
 
 _VARIABLE = "EDGEPOSE_INTERPRETER"
+_DELEGATES = ("DELEGATE", "TfLiteXNNPackDelegate")
 
 
 class TensorInfo(NamedTuple):
@@ -29,6 +30,16 @@ class TensorInfo(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     quantisation: Quantisation
+
+
+class OperatorTensor(NamedTuple):
+    """A tensor that an operator reads or writes."""
+
+    name: str
+    shape: tuple[int, ...]
+    item_bytes: int
+    whole: bool
+    """Whether it holds whole numbers."""
 
 
 def choose() -> tuple[str, Any]:
@@ -85,6 +96,28 @@ class Network:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"inference failed: {' '.join(str(error).split())}") from None
+
+    def operators(self) -> list[tuple[str, list[OperatorTensor], list[OperatorTensor]]]:
+        """Kind, inputs and outputs of every operator, as they are in the file, in order."""
+        found = []
+        for details in self._interpreter._get_ops_details():
+            if details["op_name"] not in _DELEGATES:
+                inputs, outputs = (
+                    [self._about(int(t)) for t in details[end] if t >= 0] for end in ("inputs", "outputs")
+                )
+                found.append((str(details["op_name"]), inputs, outputs))
+        return found
+
+    @property
+    def delegated(self) -> bool:
+        """Whether a delegate, which on processors is XNNPACK, runs the network or a part of it."""
+        return any(details["op_name"] in _DELEGATES for details in self._interpreter._get_ops_details())
+
+    def _about(self, number: int) -> OperatorTensor:
+        details = self._interpreter._get_tensor_details(number, subgraph_index=0)
+        dtype = np.dtype(details["dtype"])
+        shape = tuple(int(side) for side in details["shape"])
+        return OperatorTensor(details["name"], shape, dtype.itemsize, dtype.kind in "iu")
 
 
 def default_threads() -> int:

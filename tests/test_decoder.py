@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, ModelError, PoseFields, Quantisation
+from edgepose.runtime.scene.painted import Maps, crowd, fields
 
 from . import decoder_twin as twin
-from .painted import Maps, crowd, fields
 
 CELLS = GridToFrame(1.0, 1.0, -0.5, -0.5)
 """Poses in grid cells, measured from the centre of the first, as the twin has them."""

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, Limb, Pose, PoseFields, Skeleton
-
-from .painted import Maps, crowd, fields
+from edgepose.runtime.scene.painted import Maps, crowd, fields
 
 CELLS = GridToFrame(1.0, 1.0, -0.5, -0.5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.runtime.scene.body import Motion, keypoints
-from edgepose.runtime.skeleton import COCO18, Skeleton
+from ..skeleton import COCO18, Skeleton
+from .body import Motion, keypoints
 
 Maps = npt.NDArray[np.float32]
 

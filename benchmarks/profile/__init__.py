@@ -1,0 +1,1 @@
+"""`edgepose profile`: how fast models run on this machine, and what decides it."""

@@ -1,0 +1,132 @@
+"""A profile as people look at it: latency by stage, frames a second against accuracy, time against people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepose.runtime import files
+from edgepose.runtime.errors import MissingExtraError
+
+from .rows import Profile, Row
+
+_COLOURS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
+
+
+def require() -> Any:
+    """matplotlib's pyplot. Raises MissingExtraError where it is not installed."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--plot", "plot", error) from None
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def write(path: Path, profiles: Sequence[Profile]) -> None:
+    """Writes a PNG with all panels that the rows have data for. Raises OutputError where that cannot be."""
+    plt = require()
+    named = [(profile, row) for profile in profiles for row in profile.rows if row.latency_ms]
+    rows = [row for _, row in named]
+    scored = [(_label(profiles, *entry), entry[1]) for entry in named if entry[1].accuracy]
+    crowded = [(_label(profiles, *entry), entry[1]) for entry in named if entry[1].by_people]
+    panels = 1 + bool(scored) + 2 * bool(crowded)
+    height = max(4.5, 0.45 * len(rows) + 2)
+    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), squeeze=False)
+    remaining = iter(axes[0])
+    _stages(next(remaining), [(_label(profiles, *entry), entry[1]) for entry in named])
+    if scored:
+        _pareto(next(remaining), scored)
+    if crowded:
+        _people(next(remaining), crowded)
+        _shares(next(remaining), crowded[0])
+    machines = " | ".join(dict.fromkeys(_about(profile) for profile in profiles))
+    figure.suptitle(machines, fontsize=10)
+    figure.tight_layout()
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)
+
+
+def _about(profile: Profile) -> str:
+    return f"{profile.machine.name}, {profile.machine.cores} cores ({profile.machine.architecture}), {profile.input}"
+
+
+def _label(profiles: Sequence[Profile], profile: Profile, row: Row) -> str:
+    where = f"\n{profile.machine.name}" if len({p.machine.name for p in profiles}) > 1 else ""
+    about = "\nestimate" if row.estimate else ""
+    return f"{row.label}{about or where}"
+
+
+def _stages(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
+    """Horizontal bars of the latency, stacked by stage."""
+    names = [label for label, _ in rows]
+    left = [0.0] * len(rows)
+    for stage, colour in _COLOURS.items():
+        widths = [row.stages_ms.get(stage, 0.0) for _, row in rows]
+        axes.barh(range(len(rows)), widths, left=left, color=colour, label=stage)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for place, ((_, row), end) in enumerate(zip(rows, left, strict=True)):
+        axes.annotate(f" {row.fps:.3g} FPS", (end, place), va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(left) * 1.2)
+    axes.set_xlabel("milliseconds a frame, medians")
+    axes.set_title("Latency by stage")
+    axes.legend(fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _pareto(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
+    """Speed against accuracy; a line joins the rows that no other beats in both."""
+    points = [(row.fps, row.accuracy.ap if row.accuracy else 0.0, label) for label, row in rows]
+    front = sorted(p for p in points if not any(q[0] >= p[0] and q[1] >= p[1] and q != p for q in points))
+    axes.plot([p[0] for p in front], [p[1] for p in front], "-", color="#1565c0", alpha=0.5, label="Pareto front")
+    for fps, ap, label in points:
+        best = any(p[2] == label for p in front)
+        axes.plot(fps, ap, "o", color="#1565c0" if best else "#90a4ae")
+        # Labels lie under their points and to the left, where the front never runs.
+        axes.annotate(label, (fps, ap), fontsize=8, textcoords="offset points", xytext=(-4, -5), ha="right", va="top")
+    axes.set_xscale("log")
+    axes.margins(x=0.35, y=0.2)
+    axes.set_xlabel("frames a second, end to end")
+    axes.set_ylabel("COCO keypoint AP")
+    axes.set_title("Speed against accuracy")
+    axes.legend(fontsize=8, loc="lower left")
+    axes.grid(alpha=0.3, which="both")
+
+
+def _people(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
+    """The whole frame against the number of people, beside what one inference a person would take."""
+    for label, row in rows:
+        people = [point.people for point in row.by_people]
+        total = [sum(point.stages_ms.values()) for point in row.by_people]
+        (line,) = axes.plot(people, total, "o-", label=label.replace("\n", ", "), markersize=3)
+        per_person = [point.people * point.stages_ms["inference"] for point in row.by_people]
+        axes.plot(people, per_person, ":", color=line.get_color(), alpha=0.5)
+    axes.plot([], [], ":", color="grey", label="were it one inference a person (top-down)")
+    axes.set_ylim(0, 2.2 * max(sum(point.stages_ms.values()) for _, row in rows for point in row.by_people))
+    axes.set_xlabel("people in the picture, 1280x960")
+    axes.set_ylabel("milliseconds a frame")
+    axes.set_title("Time against people")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def _shares(axes: Any, entry: tuple[str, Row]) -> None:
+    """The stages of the first row against the number of people."""
+    label, row = entry
+    people = [point.people for point in row.by_people]
+    for stage, colour in _COLOURS.items():
+        if stage in row.by_people[0].stages_ms:
+            times = [point.stages_ms[stage] for point in row.by_people]
+            axes.plot(people, times, "o-", color=colour, label=stage, markersize=3)
+    axes.set_yscale("log")
+    axes.set_xlabel("people in the picture")
+    axes.set_ylabel("milliseconds (logarithmic)")
+    axes.set_title(f"Stage by stage: {label}".replace("\n", ", "), fontsize=10)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3, which="both")

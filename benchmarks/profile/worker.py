@@ -1,0 +1,166 @@
+"""Measures one model with one number of threads, in a process of its own.
+
+Of its own, so that its memory is the model's and a file that crashes the interpreter spoils one row.
+`python -m edgepose.benchmarks.profile.worker` writes JSON lines to stdout: `{"progress": TEXT}` while it works, at the
+end `{"row": {...}}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+from edgepose.device.health import read as read_health
+from edgepose.runtime import PoseEstimator, model_file
+from edgepose.runtime.errors import EdgePoseError, ModelError
+from edgepose.runtime.interpreter import Network
+from edgepose.runtime.manifest import ModelManifest
+
+from . import macs, operators, steady
+from .rows import Accuracy, PeoplePoint, Row, row_to_dict
+
+_PEOPLE = (1, 2, 5, 10, 15, 20, 25, 30)
+_PEOPLE_FRAMES = 15
+
+
+def main() -> int:
+    """Answers with a row; errors are rows too."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--ops", action="store_true")
+    parser.add_argument("--people", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        row = _measured(arguments)
+    except (EdgePoseError, ValueError, MemoryError) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())
+        row = Row(arguments.name, arguments.threads, error=reason)
+    print(json.dumps({"row": row_to_dict(row)}), flush=True)
+    return 0
+
+
+def _measured(arguments: argparse.Namespace) -> Row:
+    path: Path = arguments.model
+    manifest = _manifest(path)
+    flatbuffer = model_file.flatbuffer(path)
+    row = Row(
+        arguments.name,
+        arguments.threads,
+        sha256=model_file.identity(flatbuffer)[0],
+        model_mb=path.stat().st_size / 1e6,
+    )
+    row = _posing(row, path, arguments) if manifest else _inferring(row, path, arguments.seconds)
+    if arguments.ops:
+        found, total = operators.measure(flatbuffer, arguments.threads, lambda i, of: _say(f"operator {i} of {of}"))
+        row = replace(row, operators=found, operators_total_ms=total)
+    return row
+
+
+def _manifest(path: Path) -> ModelManifest | None:
+    """None for a file without one, of which only inference can be measured. Raises ModelError for a damaged one."""
+    try:
+        return model_file.read(path)
+    except ModelError as error:
+        if "no manifest inside" in str(error):
+            return None
+        raise
+
+
+def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
+    frames = steady.Frames(arguments.input)
+    before = read_health()
+    started = perf_counter()
+    estimator = PoseEstimator(path, threads=arguments.threads)
+    loaded = perf_counter()
+    estimator.estimate(frames.first.image, frames.first.channel_order)
+    first = perf_counter()
+    _say("warming up")
+    steady.warm(estimator, frames)
+    # The row's memory is that of the network at work; whatever is measured later must not add to it.
+    run = steady.run(estimator, frames, arguments.seconds, _say)
+    rss, peak = _memory_mb("VmRSS"), _memory_mb("VmHWM")
+    manifest = estimator.manifest
+    by_people: tuple[PeoplePoint, ...] = ()
+    if arguments.people:
+        by_people = tuple(_with(estimator, count) for count in _PEOPLE)
+    accuracy = manifest.accuracy
+    return replace(
+        row,
+        network=manifest.network,
+        precision=manifest.precision,
+        input_size=(manifest.input.width, manifest.input.height),
+        interpreter=estimator.interpreter_name,
+        macs=manifest.macs,
+        load_ms=(loaded - started) * 1e3,
+        first_ms=(first - loaded) * 1e3,
+        frames=run.frames,
+        fps=run.fps,
+        latency_ms=run.latency,
+        stages_ms=run.stages_ms,
+        people=run.people,
+        accuracy=Accuracy(accuracy.ap, accuracy.images) if accuracy else None,
+        health=(before, *run.health, read_health()),
+        overhead=run.overhead,
+        warnings=run.warnings,
+        by_people=by_people,
+        rss_mb=rss,
+        peak_rss_mb=peak,
+    )
+
+
+def _with(estimator: PoseEstimator, people: int) -> PeoplePoint:
+    _say(f"with {people} people")
+    return steady.point(estimator, people, _PEOPLE_FRAMES)
+
+
+def _inferring(row: Row, path: Path, seconds: float) -> Row:
+    """A network that is no pose network: inference alone, on zeros."""
+    before = read_health()
+    started = perf_counter()
+    network = Network(path, row.threads)
+    loaded = perf_counter()
+    network.invoke()
+    first = perf_counter()
+    run = steady.infer(network, seconds, _say)
+    shape = network.inputs[0].shape if network.inputs else ()
+    return replace(
+        row,
+        network=path.stem,
+        precision=network.inputs[0].dtype if network.inputs else "",
+        input_size=(shape[2], shape[1]) if len(shape) == 4 else None,
+        interpreter=network.interpreter_name,
+        macs=sum(operator.macs for operator in macs.operators(network)),
+        load_ms=(loaded - started) * 1e3,
+        first_ms=(first - loaded) * 1e3,
+        frames=run.frames,
+        fps=run.fps,
+        latency_ms=run.latency,
+        stages_ms=run.stages_ms,
+        health=(before, *run.health, read_health()),
+        overhead=run.overhead,
+        warnings=(*run.warnings, "no manifest: inference alone"),
+        rss_mb=_memory_mb("VmRSS"),
+        peak_rss_mb=_memory_mb("VmHWM"),
+    )
+
+
+def _memory_mb(key: str) -> float:
+    found = re.search(rf"^{key}:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def _say(text: str) -> None:
+    print(json.dumps({"progress": text}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Speed with a memory: pytest-benchmark keeps every run by machine, and a name holds the hash of its model.
+
+`make bench` adds a run to `.benchmarks/`, `make bench-compare` shows the runs of this machine beside each other. Run
+alone on a quiet machine; nothing here passes or fails by time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepose.device import board
+from edgepose.runtime import Decoder, GridToFrame, PoseEstimator, PoseFields, model_file
+from edgepose.runtime.scene import Scene
+from edgepose.runtime.scene.painted import crowd, fields
+
+from .models import bench_models
+
+_TO_FRAME = GridToFrame(8, 8)
+
+
+def _name(path: Path) -> str:
+    return f"{path.stem}-{model_file.read(path).flatbuffer_sha256[:8]}"
+
+
+MODELS = [pytest.param(path, id=_name(path)) for path in bench_models()]
+
+
+@pytest.fixture(autouse=True)
+def machine(benchmark: Any) -> None:
+    """What the run was measured on, kept with it."""
+    benchmark.extra_info["machine"] = str(board.describe())
+
+
+@pytest.mark.parametrize("people", [0, 1, 5, 30])
+def test_decode(benchmark: Any, people: int) -> None:
+    """Ideal maps of so many people, one thread."""
+    maps = PoseFields(*fields(crowd(people, 46, 54, np.random.default_rng(0)), 46, 54))
+    benchmark(Decoder(46, 54).decode, maps, _TO_FRAME)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_preprocess(benchmark: Any, model: Path) -> None:
+    """A 640x480 frame into the network's input."""
+    estimator = PoseEstimator(model, threads=1)
+    benchmark(estimator.prepare, Scene(5, 640, 480).frame(0).image)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_frame(benchmark: Any, model: Path, threads: int) -> None:
+    """From a 640x480 frame to poses."""
+    estimator = PoseEstimator(model, threads=threads)
+    image = Scene(5, 640, 480).frame(0).image
+    estimator.estimate(image)
+    estimate = benchmark(estimator.estimate, image)
+    benchmark.extra_info["people"] = len(estimate)
+    benchmark.extra_info["interpreter"] = estimator.interpreter_name

@@ -1,0 +1,168 @@
+"""Capture, inference and decoding at the same time: while the network sees one frame, the next is made ready.
+
+Three threads: one takes frames from the source and prepares them, one runs the network, the caller decodes. Between
+them lies room for one frame, and the latest wins: latency cannot grow. A source that is not live, such as a file, waits
+instead. Buffers are made once and handed round.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic_ns, perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgepose.runtime import PoseEstimator
+from edgepose.runtime.estimator import Buffer
+from edgepose.runtime.types import Estimate, Frame, PoseFields, Timings
+
+from .mailbox import Closed, Mailbox
+from .source import FrameSource
+
+_BUFFERS = 3
+"""One is being filled, one waits, one is being read."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A frame with its people.
+
+    `latency_ms`: from exposure to poses. `capture_ms`: what the source took, waiting for the exposure included.
+    """
+
+    frame: Frame
+    estimate: Estimate
+    capture_ms: float
+    latency_ms: float
+
+
+@dataclass
+class _Prepared:
+    frame: Frame
+    buffer: Buffer
+    capture_ms: float
+    preprocess_ms: float
+
+
+@dataclass
+class _Inferred:
+    prepared: _Prepared
+    fields: PoseFields
+    inference_ms: float
+
+
+class Pipeline:
+    """Iterates over results; a context manager, whose end stops all threads.
+
+    >>> with Pipeline(source, estimator) as results:
+    ...     for result in results:
+    ...         print(len(result.estimate), result.latency_ms)
+
+    A fault of source or network is raised where the results are read.
+    """
+
+    def __init__(self, source: FrameSource, estimator: PoseEstimator) -> None:
+        self._source, self._estimator = source, estimator
+        self._ready: Mailbox[_Prepared] = Mailbox()
+        self._done: Mailbox[_Inferred] = Mailbox()
+        self._inputs: SimpleQueue[Buffer | None] = SimpleQueue()
+        self._outputs: SimpleQueue[PoseFields | None] = SimpleQueue()
+        self._fault: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, box), name=f"edgepose-{name}", daemon=True)
+            for name, work, box in (("capture", self._capture, self._ready), ("inference", self._infer, self._done))
+        ]
+
+    @property
+    def dropped(self) -> int:
+        """Frames that came from the source and were never decoded because newer ones had come."""
+        return self._ready.replaced + self._done.replaced
+
+    def __enter__(self) -> Iterator[Result]:
+        for _ in range(_BUFFERS):
+            self._inputs.put(self._estimator.input_buffer())
+            fields = self._estimator.fields()
+            # Not filled from the interpreter's memory: only of the same shape.
+            self._outputs.put(fields._replace(heatmaps=np.empty_like(fields.heatmaps), pafs=np.empty_like(fields.pafs)))
+            del fields
+        for thread in self._threads:
+            thread.start()
+        return self._results()
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+        self._ready.discard()
+        self._done.discard()
+        self._inputs.put(None)
+        self._outputs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _results(self) -> Iterator[Result]:
+        while True:
+            try:
+                item = self._done.take()
+            except Closed:
+                if self._fault is not None:
+                    raise self._fault from None
+                return
+            prepared, start = item.prepared, perf_counter()
+            poses = self._estimator.decode(item.fields, prepared.frame.image)
+            decode_ms = (perf_counter() - start) * 1e3
+            self._outputs.put(item.fields)
+            timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
+            latency_ms = (monotonic_ns() - prepared.frame.timestamp_ns) / 1e6
+            yield Result(prepared.frame, Estimate(poses, timings), prepared.capture_ms, latency_ms)
+
+    def _capture(self) -> None:
+        frames = self._source.frames()
+        while True:
+            start = perf_counter()
+            frame = next(frames, None)
+            captured = perf_counter()
+            if frame is None or (buffer := self._inputs.get()) is None:
+                return
+            # Only now: waiting for a buffer is not preparing.
+            begun = perf_counter()
+            self._estimator.prepare(frame.image, frame.channel_order, buffer)
+            prepared = _Prepared(frame, buffer, (captured - start) * 1e3, (perf_counter() - begun) * 1e3)
+            if self._source.live:
+                if (older := self._ready.put(prepared)) is not None:
+                    self._inputs.put(older.buffer)
+            else:
+                self._ready.put_when_empty(prepared)
+
+    def _infer(self) -> None:
+        while True:
+            prepared = self._ready.take()
+            start = perf_counter()
+            fields = self._estimator.infer_prepared(prepared.buffer)
+            inference_ms = (perf_counter() - start) * 1e3
+            self._inputs.put(prepared.buffer)
+            if (copy := self._outputs.get()) is None:
+                return
+            np.copyto(copy.heatmaps, fields.heatmaps)
+            np.copyto(copy.pafs, fields.pafs)
+            # The interpreter does not run while its memory is held.
+            del fields
+            item = _Inferred(prepared, copy, inference_ms)
+            if self._source.live:
+                if (older := self._done.put(item)) is not None:
+                    self._outputs.put(older.fields)
+            else:
+                self._done.put_when_empty(item)
+
+    def _guarded(self, work: Callable[[], None], box: Mailbox[Any]) -> None:
+        try:
+            work()
+        except Closed:
+            pass
+        except BaseException as fault:
+            self._fault = fault
+        finally:
+            # Whoever waits for this thread must not wait for ever.
+            box.close()
