@@ -44,7 +44,8 @@ def find_peaks(heatmap: Maps, threshold: float) -> list[TwinPeak]:
     for y in range(height):
         for x in range(width):
             value = heatmap[y, x]
-            if not value > threshold or seen[y, x]:
+            # In single precision, as the kernel has it: NumPy 1 compares with a Python float in double precision.
+            if not value > np.float32(threshold) or seen[y, x]:
                 continue
             plateau, is_peak = _plateau(heatmap, y, x)
             for cell in plateau:

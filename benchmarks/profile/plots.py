@@ -34,9 +34,14 @@ def write(path: Path, profiles: Sequence[Profile]) -> None:
     scored = [(_label(profiles, *entry), entry[1]) for entry in named if entry[1].accuracy]
     crowded = [(_label(profiles, *entry), entry[1]) for entry in named if entry[1].by_people]
     panels = 1 + bool(scored) + 2 * bool(crowded)
-    height = max(4.5, 0.45 * len(rows) + 2)
-    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), squeeze=False)
-    remaining = iter(axes[0])
+    columns = min(2, panels)
+    height = max(4.5, 0.4 * len(rows) + 1)
+    figure, axes = plt.subplots(
+        -(-panels // columns), columns, figsize=(8 * columns, height * -(-panels // columns)), squeeze=False
+    )
+    for unused in axes.flat[panels:]:
+        unused.set_visible(False)
+    remaining = iter(axes.flat)
     _stages(next(remaining), [(_label(profiles, *entry), entry[1]) for entry in named])
     if scored:
         _pareto(next(remaining), scored)
@@ -88,10 +93,12 @@ def _pareto(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
     for fps, ap, label in points:
         best = any(p[2] == label for p in front)
         axes.plot(fps, ap, "o", color="#1565c0" if best else "#90a4ae")
-        # Labels lie under their points and to the left, where the front never runs.
-        axes.annotate(label, (fps, ap), fontsize=8, textcoords="offset points", xytext=(-4, -5), ha="right", va="top")
+        # Slanting, so that those of models with nearly the same accuracy lie beside each other.
+        axes.annotate(
+            label, (fps, ap), fontsize=8, textcoords="offset points", xytext=(0, -5), ha="right", va="top", rotation=35
+        )
     axes.set_xscale("log")
-    axes.margins(x=0.35, y=0.2)
+    axes.margins(x=0.25, y=0.35)
     axes.set_xlabel("frames a second, end to end")
     axes.set_ylabel("COCO keypoint AP")
     axes.set_title("Speed against accuracy")
@@ -108,12 +115,12 @@ def _people(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
         per_person = [point.people * point.stages_ms["inference"] for point in row.by_people]
         axes.plot(people, per_person, ":", color=line.get_color(), alpha=0.5)
     axes.plot([], [], ":", color="grey", label="were it one inference a person (top-down)")
-    axes.set_ylim(0, 2.2 * max(sum(point.stages_ms.values()) for _, row in rows for point in row.by_people))
+    axes.set_yscale("log")
     axes.set_xlabel("people in the picture, 1280x960")
-    axes.set_ylabel("milliseconds a frame")
+    axes.set_ylabel("milliseconds a frame (logarithmic)")
     axes.set_title("Time against people")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=2, loc="upper left")
+    axes.grid(alpha=0.3, which="both")
 
 
 def _shares(axes: Any, entry: tuple[str, Row]) -> None:
