@@ -28,12 +28,14 @@ setup(
         "edgepose.runtime.scene",
         "edgepose.convert.networks",
         "edgepose.convert.quantise",
+        "edgepose.device.sinks",
         "edgepose.benchmarks.profile",
     ],
     package_dir={f"edgepose.{part}": part for part in PARTS},
     package_data={
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
+        "edgepose.device": ["py.typed", "page/*"],
         "edgepose.benchmarks": ["py.typed", "instructions.json"],
     },
     ext_modules=cythonize(

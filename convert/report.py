@@ -28,7 +28,7 @@ _TRIED = 24
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
 img { max-width: 100% } table { border-collapse: collapse } td, th { padding: 0 .8em 0 0; text-align: right }
-td:first-child, th:first-child { text-align: left } pre { background: #f4f4f4; padding: 1em; overflow-x: auto }
+td:first-child, th:first-child { text-align: left } pre { background: #f4f4f4; padding: 1em; white-space: pre-wrap }
 .bad { color: #b00020; font-weight: 600 }
 """
 

@@ -13,13 +13,13 @@ from tqdm import tqdm
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.decode import Decoder
 from edgepose.runtime.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
+from edgepose.runtime.oks import matched, spreads
 from edgepose.runtime.preprocess import Preprocessor
 from edgepose.runtime.types import Image, Pose, PoseFields, Quantisation
 
 from . import execute
 from . import graph as g
 from .coco import CocoDataset
-from .oks import matched, spreads
 from .tensorflow_quiet import import_tensorflow
 
 SAME_PERSON = 0.85

@@ -41,10 +41,11 @@ class Mailbox(Generic[Item]):
             self._item = item
             self._condition.notify_all()
 
-    def take(self) -> Item:
-        """Waits for an item. Raises Closed once the box is closed and empty."""
+    def take(self, timeout_s: float | None = None) -> Item:
+        """Waits for an item. Raises Closed once the box is closed and empty, TimeoutError where nothing comes."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
+            if not self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s):
+                raise TimeoutError
             if self._item is None:
                 raise Closed
             item, self._item = self._item, None

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
-from time import monotonic_ns, perf_counter
+from time import monotonic, monotonic_ns, perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from .source import FrameSource
 
 _BUFFERS = 3
 """One is being filled, one waits, one is being read."""
+_PATIENCE_S = 1.0
+"""For threads to end."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Pipeline:
         """Frames that came from the source and were never decoded because newer ones had come."""
         return self._ready.replaced + self._done.replaced
 
-    def __enter__(self) -> Iterator[Result]:
+    def __enter__(self) -> Pipeline:
         for _ in range(_BUFFERS):
             self._inputs.put(self._estimator.input_buffer())
             fields = self._estimator.fields()
@@ -91,7 +93,7 @@ class Pipeline:
             del fields
         for thread in self._threads:
             thread.start()
-        return self._results()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
@@ -99,24 +101,37 @@ class Pipeline:
         self._done.discard()
         self._inputs.put(None)
         self._outputs.put(None)
+        end = monotonic() + _PATIENCE_S
         for thread in self._threads:
-            thread.join()
+            # A driver that hangs must not keep the process from ending; its thread is a daemon.
+            thread.join(max(0.0, end - monotonic()))
 
-    def _results(self) -> Iterator[Result]:
-        while True:
-            try:
-                item = self._done.take()
-            except Closed:
-                if self._fault is not None:
-                    raise self._fault from None
-                return
-            prepared, start = item.prepared, perf_counter()
-            poses = self._estimator.decode(item.fields, prepared.frame.image)
-            decode_ms = (perf_counter() - start) * 1e3
-            self._outputs.put(item.fields)
-            timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
-            latency_ms = (monotonic_ns() - prepared.frame.timestamp_ns) / 1e6
-            yield Result(prepared.frame, Estimate(poses, timings), prepared.capture_ms, latency_ms)
+    def __iter__(self) -> Iterator[Result]:
+        return self
+
+    def __next__(self) -> Result:
+        if (result := self.next_result()) is None:
+            raise StopIteration
+        return result
+
+    def next_result(self, timeout_s: float | None = None) -> Result | None:
+        """The next frame with its people, None after the last.
+
+        Raises TimeoutError where there is none in time, and whatever went wrong in source or network.
+        """
+        try:
+            item = self._done.take(timeout_s)
+        except Closed:
+            if self._fault is not None:
+                raise self._fault from None
+            return None
+        prepared, start = item.prepared, perf_counter()
+        poses = self._estimator.decode(item.fields, prepared.frame.image)
+        decode_ms = (perf_counter() - start) * 1e3
+        self._outputs.put(item.fields)
+        timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
+        latency_ms = (monotonic_ns() - prepared.frame.timestamp_ns) / 1e6
+        return Result(prepared.frame, Estimate(poses, timings), prepared.capture_ms, latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()

@@ -44,7 +44,9 @@ class SyntheticCamera:
         if fps is not None and not 0 < fps <= 1000:
             raise ValueError(f"expected 0 to 1000 frames a second, got {fps:g}")
         scene = Scene(people, width, height)
-        self._images = [scene.frame(index).image for index in range(painted)]
+        images = [scene.frame(index).image for index in range(painted)]
+        # To and fro, so that nobody jumps.
+        self._images = images + images[-2:0:-1]
         self._fps, self._closed = fps, False
 
     @property

@@ -31,6 +31,7 @@ COMMANDS = {
     "models": Command("edgepose.convert.models_command", "list, show and fetch the networks that are known by name"),
     "run": Command("edgepose.runtime.run_command", "find the people in pictures, folders, videos or a synthetic scene"),
     "info": Command("edgepose.runtime.info_command", "show what is known of a converted model"),
+    "camera": Command("edgepose.device.camera_command", "the headless camera loop: camera in, poses out"),
     "profile": Command("edgepose.benchmarks.profile_command", "measure models on this machine: FPS, stages, operators"),
     "eval": Command("edgepose.convert.eval_command", "score a model on COCO keypoint annotations"),
 }

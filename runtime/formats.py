@@ -26,16 +26,22 @@ def edgepose_line(frame: Frame, estimate: Estimate) -> str:
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,
-            "poses": [{"score": round(pose.score, 4), "keypoints": _keypoints(pose)} for pose in estimate],
+            "poses": [pose_entry(pose) for pose in estimate],
             "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
         }
     )
 
 
+def pose_entry(pose: Pose) -> dict[str, Any]:
+    """A person as edgepose's lines have them; `person` only where somebody keeps track."""
+    known = {"person": pose.person} if pose.person else {}
+    return {**known, "score": round(pose.score, 4), "keypoints": _keypoints(pose)}
+
+
 def openpose_line(frame: Frame, estimate: Estimate) -> str:
     """One frame as OpenPose writes it (version 1.3, COCO model of 18 keypoints)."""
     people = [
-        {"person_id": [-1], "pose_keypoints_2d": [number for row in _keypoints(pose) for number in row]}
+        {"person_id": [pose.person or -1], "pose_keypoints_2d": [number for row in _keypoints(pose) for number in row]}
         for pose in estimate
     ]
     return _compact({"version": 1.3, "people": people})

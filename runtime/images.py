@@ -73,7 +73,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 class Video:
-    """The frames of a video file, as an iterable of known length (0 where the file does not tell)."""
+    """The frames of a video file, an iterable of known length (0 where the file does not tell) and frames a second."""
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file cannot be opened as a video."""
@@ -85,6 +85,8 @@ class Video:
             raise InputError(f"{path}: expected a video, this cannot be opened as one")
         self.path = path
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 0 < fps <= 1000 else 25.0
 
     def __enter__(self) -> Video:
         return self

@@ -74,6 +74,8 @@ class Pose(NamedTuple):
 
     keypoints: npt.NDArray[np.float32]
     score: float
+    person: int = 0
+    """Who it is across frames, from 1; 0 where nobody keeps track."""
 
     @property
     def bbox(self) -> Box:

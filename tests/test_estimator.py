@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.convert.oks import oks, spreads
 from edgepose.runtime import COCO18, PoseEstimator
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.interpreter import PACKAGES, choose
+from edgepose.runtime.oks import oks, spreads
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.types import Pose
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepose.convert.oks import oks, spreads
 from edgepose.runtime import COCO18, Decoder, GridToFrame, PoseFields
+from edgepose.runtime.oks import oks, spreads
 
 from . import decoder_twin as twin
 from .conftest import data

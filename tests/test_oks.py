@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgepose.convert.oks import matched, oks, spreads
 from edgepose.runtime import COCO18, Pose
+from edgepose.runtime.oks import matched, oks, spreads
 
 SPREAD = spreads(COCO18.keypoints)
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from edgepose.device.board import Board
 from edgepose.device.health import Health
+from edgepose.runtime import typed
 from edgepose.runtime.errors import InputError
-
-from . import typed
 
 VERSION = 1
 STAGES = ("capture", "preprocess", "inference", "decode", "draw", "encode")

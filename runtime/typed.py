@@ -1,25 +1,49 @@
-"""JSON into dataclasses and named tuples, by their annotations: nothing gets in that they do not allow."""
+"""JSON and TOML into dataclasses and named tuples, by their annotations: nothing gets in that they do not allow."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Made = TypeVar("Made")
 
 
-def make(kind: type[Made], value: Any, where: str = "") -> Made:
-    """`value`, as JSON has it, as a `kind`. Raises ValueError naming the place and what was expected there."""
+def make(kind: type[Made], value: Any, where: str = "", *, strict: bool = False) -> Made:
+    """`value`, as JSON has it, as a `kind`. Raises ValueError naming the place and what was expected there.
+
+    `strict`: keys that the annotations do not know are refused, with the nearest that they do.
+    """
+    if strict:
+        _refuse_unknown(kind, value, where)
     made: Made = _make(kind, value, where)
     return made
 
 
+def _refuse_unknown(kind: Any, value: Any, where: str) -> None:
+    if not (is_dataclass(kind) and isinstance(value, dict)):
+        return
+    hints = get_type_hints(kind)
+    for key, inner in value.items():
+        place = f"{where}.{key}".lstrip(".")
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1) or [", ".join(hints)]
+            raise ValueError(f"{place}: there is no such key; did you mean {close[0]}?")
+        _refuse_unknown(hints[key], inner, place)
+
+
 def _make(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
     if is_dataclass(kind) or hasattr(kind, "_fields"):
         return _object(kind, value, where)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise _wrong(where, "one of " + ", ".join(map(str, get_args(kind))), value)
+        return value
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         (inner,) = (one for one in get_args(kind) if one is not types.NoneType)

@@ -1,0 +1,143 @@
+"""`edgepose camera`: the headless camera loop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+from edgepose.runtime import PoseEstimator, model_file, registry
+from edgepose.runtime.cli import Parser
+from edgepose.runtime.errors import InputError, ModelError
+
+from . import config
+from .choose_sinks import open_sinks
+from .choose_source import KINDS, Wanted, open_source
+from .config import Config
+from .loop import Loop
+from .notify import Notifier
+from .privacy import Privacy
+from .sinks.base import Sink
+from .stats import Stats
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommand's arguments."""
+    parser = Parser(
+        "camera",
+        "Finds people in what a camera sees, without a screen, until it is told to stop. Poses go to any number of\n"
+        "sinks; a slow or dead one never slows the loop. docs/camera.md has the details.",
+        "  edgepose camera -m small-int8.tflite --sink -\n"
+        "  edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur\n"
+        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtt://user@broker/pose/door\n"
+        "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
+    )
+    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument("--source", metavar="SOURCE", help=f"{', '.join(KINDS)} (default: picamera2)")
+    parser.add_argument("--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, udp://, http://")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; the command line goes before them")
+    parser.add_argument("--print-config", action="store_true", help="print a commented file of settings and end")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
+    parser.add_argument("--fps", type=float, metavar="F", help="at most so many frames a second")
+    parser.add_argument("--every-nth", type=int, metavar="N", help="look at every N-th frame only")
+    parser.add_argument("--no-track", action="store_true", help="neither number people across frames nor smooth them")
+    parser.add_argument("--privacy", choices=get_args(Privacy), help="of pictures that leave the process")
+    parser.add_argument("--record", metavar="VIDEO", help="also write a video with the skeletons")
+    parser.add_argument("--insecure", action="store_true", help="a page that others can reach without a token")
+    parser.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: never)")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the loop; 0 at its end."""
+    if arguments.print_config:
+        print(config.EXAMPLE, end="")
+        return 0
+    settings = _settings(arguments)
+    if not settings.model.path:
+        raise ValueError("expected a model: -m MODEL, or [model] path = in --config")
+    if not settings.output.sinks and not settings.output.record:
+        raise ValueError("expected at least one --sink (- for stdout), or --record")
+    models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
+    for path in models:
+        if model_file.read(path).untrained:
+            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
+    logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", stream=sys.stderr)
+    stats = Stats(models[0].stem)
+    sinks = _sinks(settings, stats)
+    stats.sinks = list(sinks)
+    loop = Loop(
+        partial(open_source, _wanted(settings)),
+        [partial(PoseEstimator, path, threads=settings.model.threads) for path in models],
+        sinks,
+        settings.loop,
+        stats,
+        Notifier(),
+    )
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    loop.run(arguments.seconds)
+    snapshot = stats.snapshot()
+    logging.getLogger("edgepose").info(
+        "%d frames, %d dropped, %d skipped, %d camera losses", snapshot.processed, snapshot.dropped, snapshot.skipped,
+        snapshot.camera_losses,
+    )  # fmt: skip
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Config:
+    """The file's settings with the command line's over them. Raises ValueError where they make no sense."""
+    settings = config.read(arguments.config) if arguments.config else Config()
+    if arguments.seconds is not None and not arguments.seconds > 0:
+        raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
+    model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
+    settings = Config(
+        replace(model, path=arguments.model or model.path, threads=arguments.threads or model.threads),
+        replace(camera, source=arguments.source or camera.source),
+        replace(
+            loop,
+            max_fps=arguments.fps if arguments.fps is not None else loop.max_fps,
+            every_nth=arguments.every_nth if arguments.every_nth is not None else loop.every_nth,
+            track=loop.track and not arguments.no_track,
+            smooth=loop.smooth and not arguments.no_track,
+        ),
+        replace(
+            output,
+            sinks=tuple(arguments.sink or output.sinks),
+            privacy=arguments.privacy or output.privacy,
+            record=arguments.record or output.record,
+            insecure=arguments.insecure or output.insecure,
+        ),
+    )
+    settings.check()
+    return settings
+
+
+def _wanted(settings: Config) -> Wanted:
+    camera = settings.camera
+    return Wanted(
+        camera.source, camera.width, camera.height, camera.fps, camera.rotate, camera.loop, camera.real_time,
+        camera.controls,
+    )  # fmt: skip
+
+
+def _sinks(settings: Config, stats: Stats) -> list[Sink]:
+    output = settings.output
+    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, node=output.name)
+    if output.record:
+        if output.privacy is None:
+            raise InputError("--record keeps pictures: choose with --privacy none, blur or silhouette")
+        from .sinks.record import RecordSink
+
+        sinks.append(RecordSink(Path(output.record), output.privacy))
+    return sinks

@@ -1,0 +1,50 @@
+"""What systemd wants to know: that the service is up, that it is alive, that it stops (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from time import monotonic
+
+
+class Notifier:
+    """Talks to systemd where it listens; does nothing elsewhere."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        # Four times as often as systemd demands.
+        self._every_s = int(microseconds) / 4e6 if microseconds.isdigit() and for_us else None
+        self._last = 0.0
+
+    def ready(self) -> None:
+        """The loop has seen its first frame."""
+        self._send("READY=1")
+
+    def alive(self) -> None:
+        """Called by the loop itself, as often as it likes: a loop that hangs does not call, and is restarted."""
+        if self._every_s is not None and monotonic() - self._last >= self._every_s:
+            self._last = monotonic()
+            self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line that `systemctl status` shows."""
+        self._send("STATUS=" + " ".join(text.split()))
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        # An address that begins with @ lies in the abstract namespace.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+            try:
+                link.connect(address)
+                link.send(message.encode())
+            except OSError:
+                return  # systemd has gone, or was never there: nobody to tell

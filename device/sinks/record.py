@@ -1,0 +1,62 @@
+"""A video of what the camera saw, with the skeletons on it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from time import monotonic
+
+import cv2
+
+from edgepose.runtime.errors import InputError, OutputError
+
+from ..privacy import Privacy, shown
+from .base import Message, Sink, SinkError
+
+_CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
+_LEAST_FREE = 200e6
+"""Bytes that are left on the disk for others."""
+
+
+class RecordSink(Sink):
+    """Writes a video at `fps`; frames are repeated or left out so that it plays at the speed of life."""
+
+    name = "record"
+
+    def __init__(self, path: Path, privacy: Privacy, fps: float = 10.0) -> None:
+        """Raises InputError for a kind of file that is not known."""
+        if path.suffix.lower() not in _CODECS:
+            raise InputError(f"{path}: expected a video to write: {', '.join(_CODECS)}")
+        super().__init__()
+        self._path, self._privacy, self._fps = path, privacy, fps
+        self._writer: cv2.VideoWriter | None = None
+        self._start = 0.0
+        self._frames = 0
+
+    def open(self) -> None:
+        """Raises OutputError where the folder is not there."""
+        if not self._path.parent.is_dir():
+            raise OutputError(f"{self._path}: there is no folder {self._path.parent}")
+
+    def write(self, message: Message) -> None:
+        """Adds the frame as often as time has passed since the last."""
+        if shutil.disk_usage(self._path.parent).free < _LEAST_FREE:
+            raise SinkError(f"{self._path}: less than {_LEAST_FREE / 1e6:.0f} MB left on the disk")
+        picture = shown(message.frame, message.estimate, message.skeleton, self._privacy)
+        if self._writer is None:
+            size = picture.shape[1], picture.shape[0]
+            codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size)
+            if not self._writer.isOpened():
+                self._writer = None
+                raise SinkError(f"{self._path}: cannot be written as a video")
+            self._start = monotonic()
+        due = int((monotonic() - self._start) * self._fps) + 1
+        while self._frames < due:
+            self._writer.write(picture)
+            self._frames += 1
+
+    def close(self) -> None:
+        """Finishes the file."""
+        if self._writer is not None:
+            self._writer.release()

@@ -1,0 +1,124 @@
+"""What the loop has done and how it fares: one place that log, page and metrics read."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import monotonic, time
+from typing import Protocol
+
+from . import health
+from .health import Health
+from .pipeline import Result
+
+_WINDOW = 120
+"""Frames that medians are taken over."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The loop at one moment. Times in milliseconds, medians over the last frames."""
+
+    time: float
+    """Seconds since 1970."""
+    uptime_s: float
+    state: str
+    """`starting`, `running`, `camera lost` or `stopping`."""
+    problem: str
+    """What is wrong, empty where nothing is."""
+    model: str
+    fps: float
+    latency_ms: float
+    stages_ms: dict[str, float]
+    people: int
+    processed: int
+    dropped: int
+    skipped: int
+    camera_losses: int
+    level: int
+    """How far the loop has been slowed down because of heat; 0 is not at all."""
+    temperature_c: float | None
+    flags: tuple[str, ...]
+    memory_mb: float
+    disk_free_mb: float
+    sinks: dict[str, dict[str, int | str]] = field(default_factory=dict)
+
+
+class Counted(Protocol):
+    """A sink, as far as statistics go."""
+
+    name: str
+
+    def counts(self) -> dict[str, int | str]:
+        """Messages by what became of them."""
+        ...
+
+
+class Stats:
+    """Collects; any thread may ask."""
+
+    def __init__(self, model: str) -> None:
+        self._lock = threading.Lock()
+        self._recent: deque[tuple[float, Result]] = deque(maxlen=_WINDOW)
+        self._started = monotonic()
+        self.model = model
+        self.state, self.problem = "starting", ""
+        self.processed = self.dropped = self.skipped = self.camera_losses = self.level = 0
+        self.sinks: list[Counted] = []
+        self._health = Health(None, None, None)
+        self._looked = 0.0
+
+    def frame(self, result: Result) -> None:
+        """A frame was processed."""
+        with self._lock:
+            self.processed += 1
+            self._recent.append((monotonic(), result))
+
+    def health(self, every_s: float = 2.0) -> Health:
+        """The board's health, read anew every `every_s`."""
+        if monotonic() - self._looked >= every_s:
+            self._looked = monotonic()
+            self._health = health.read(firmware=False)
+        return self._health
+
+    def snapshot(self) -> Snapshot:
+        """The loop at this moment."""
+        with self._lock:
+            recent = list(self._recent)
+        board = self.health()
+        spent = monotonic() - recent[0][0] if len(recent) > 1 else 0.0
+        stages: dict[str, float] = {}
+        if recent:
+            results = [result for _, result in recent]
+            for stage in ("preprocess", "inference", "decode"):
+                stages[stage] = median(getattr(result.estimate.timings_ms, stage) for result in results)
+        return Snapshot(
+            time=time(),
+            uptime_s=monotonic() - self._started,
+            state=self.state,
+            problem=self.problem,
+            model=self.model,
+            fps=(len(recent) - 1) / spent if spent > 0 else 0.0,
+            latency_ms=median(result.latency_ms for _, result in recent) if recent else 0.0,
+            stages_ms=stages,
+            people=len(recent[-1][1].estimate) if recent else 0,
+            processed=self.processed,
+            dropped=self.dropped,
+            skipped=self.skipped,
+            camera_losses=self.camera_losses,
+            level=self.level,
+            temperature_c=board.temperature_c,
+            flags=board.flags or (),
+            memory_mb=_resident_mb(),
+            disk_free_mb=shutil.disk_usage(Path.cwd()).free / 1e6,
+            sinks={f"{number}-{sink.name}": sink.counts() for number, sink in enumerate(self.sinks)},
+        )
+
+
+def _resident_mb() -> float:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * 4096 / 1e6
