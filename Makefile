@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family check bench bench-compare instructions clean
+.PHONY: demo test test-family test-pi soak check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -44,6 +44,18 @@ ifneq ($(PYTHON311),)
 	@echo "== the same files in tflite-runtime"
 	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/test_family.py -m slow -k interpreter
 endif
+
+# The real Picamera2 on libcamera's virtual camera, in a Debian root of its own: needs root and mmdebstrap.
+test-pi: .venv/dev.stamp
+	@mkdir -p build/pi
+	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
+	tests/pi/picamera.sh build/pi build/pi/small.tflite
+
+# Ten minutes of everything that goes wrong in months; needs mosquitto.
+soak: .venv/dev.stamp
+	@mkdir -p build/pi
+	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
+	$(VENV)/python tests/soak.py build/pi/small.tflite
 
 check: .venv/dev.stamp
 	$(VENV)/ruff check .

@@ -14,7 +14,7 @@ from edgepose.runtime import model_file
 from edgepose.runtime.images import write_picture
 from edgepose.runtime.scene import Scene
 
-from . import decoder, frame, pipeline, process
+from . import camera_loop, decoder, frame, pipeline, process
 from .models import FOLDER, bench_models
 
 
@@ -31,6 +31,7 @@ def main() -> int:
     _decoding(models)
     _frames(models)
     _pipelines(models)
+    _loops(models)
     _processes(models)
     return 0
 
@@ -79,6 +80,17 @@ def _pipelines(models: list[Path]) -> None:
                 f"{result.fps:6.1f} FPS, {result.share:.1%} of what the slowest stage allows, "
                 f"{result.latency_ms:6.1f} ms" + (f" ({result.late:+.2f} frames)" if camera_fps else "")
             )
+
+
+def _loops(models: list[Path]) -> None:
+    print("\nthe camera loop, tracking and smoothing, 5 people, camera stand-in of 30 frames a second, one thread")
+    print(f"  identity and smoothing of 10 people  {camera_loop.following_ms(10)}")
+    for path in models:
+        cost = camera_loop.measure_loop(path, 30.0)
+        print(
+            f"  {path.stem}: {cost.fps:.1f} FPS, everything but inference {cost.share:.1%} of inference; exposure to "
+            f"pose p95 {cost.latency_p95_ms:.1f} ms, inference p95 {cost.inference_p95_ms:.1f} ms"
+        )
 
 
 def _processes(models: list[Path]) -> None:

@@ -78,9 +78,7 @@ def _mqtt(text: str, parts: SplitResult, options: dict[str, str], node: str) -> 
 
     _only(text, options, "qos", "discovery")
     if parts.password:
-        raise InputError(
-            f"mqtt://{parts.hostname}: a password does not belong here: put it into {PASSWORD}"
-        )
+        raise InputError(f"mqtt://{parts.hostname}: a password does not belong here: put it into {PASSWORD}")
     return MqttSink(
         _host(text, parts),
         _port(text, parts, 1883),

@@ -47,6 +47,7 @@ class Loop:
         self._open_source, self._estimators, self._sinks = open_source, estimators, sinks
         self._settings, self._stats = settings, stats
         self._notifier = notifier or Notifier({})
+        self._loaded: tuple[int, PoseEstimator] | None = None
         self._adaptation = Adaptation(len(estimators), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._logged_s = monotonic()
@@ -81,7 +82,10 @@ class Loop:
     def _through(self, source: FrameSource, end_s: float | None) -> bool:
         """One opened source with one model; says whether to open it again."""
         model = self._adaptation.model
-        estimator = self._estimators[model]()
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # the old one goes before the new one comes: a small board has no room for both
+            self._loaded = model, self._estimators[model]()
+        estimator = self._loaded[1]
         self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
         thinned = Thinned(source, self._settings.every_nth * self._adaptation.every_nth, self._settings.max_fps)
         skeleton = estimator.manifest.skeleton_table

@@ -105,6 +105,9 @@ class Pipeline:
         for thread in self._threads:
             # A driver that hangs must not keep the process from ending; its thread is a daemon.
             thread.join(max(0.0, end - monotonic()))
+        # Threads and fault point back to this object: let go, buffers are freed now and not at some collection.
+        self._threads, self._fault = [], None
+        self._inputs, self._outputs = SimpleQueue(), SimpleQueue()
 
     def __iter__(self) -> Iterator[Result]:
         return self

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import monotonic, time
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from edgepose.runtime.types import Timings
 
 from . import health
 from .health import Health
@@ -48,6 +50,13 @@ class Snapshot:
     sinks: dict[str, dict[str, int | str]] = field(default_factory=dict)
 
 
+class _Moment(NamedTuple):
+    time_s: float
+    latency_ms: float
+    people: int
+    timings_ms: Timings
+
+
 class Counted(Protocol):
     """A sink, as far as statistics go."""
 
@@ -63,7 +72,7 @@ class Stats:
 
     def __init__(self, model: str) -> None:
         self._lock = threading.Lock()
-        self._recent: deque[tuple[float, Result]] = deque(maxlen=_WINDOW)
+        self._recent: deque[_Moment] = deque(maxlen=_WINDOW)
         self._started = monotonic()
         self.model = model
         self.state, self.problem = "starting", ""
@@ -76,7 +85,9 @@ class Stats:
         """A frame was processed."""
         with self._lock:
             self.processed += 1
-            self._recent.append((monotonic(), result))
+            # Not the result itself: its picture would stay, a hundred megabytes in all.
+            people = len(result.estimate)
+            self._recent.append(_Moment(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
 
     def health(self, every_s: float = 2.0) -> Health:
         """The board's health, read anew every `every_s`."""
@@ -90,12 +101,11 @@ class Stats:
         with self._lock:
             recent = list(self._recent)
         board = self.health()
-        spent = monotonic() - recent[0][0] if len(recent) > 1 else 0.0
+        spent = monotonic() - recent[0].time_s if len(recent) > 1 else 0.0
         stages: dict[str, float] = {}
         if recent:
-            results = [result for _, result in recent]
-            for stage in ("preprocess", "inference", "decode"):
-                stages[stage] = median(getattr(result.estimate.timings_ms, stage) for result in results)
+            columns = zip(*(moment.timings_ms for moment in recent), strict=True)
+            stages = dict(zip(Timings._fields, map(median, columns), strict=True))
         return Snapshot(
             time=time(),
             uptime_s=monotonic() - self._started,
@@ -103,9 +113,9 @@ class Stats:
             problem=self.problem,
             model=self.model,
             fps=(len(recent) - 1) / spent if spent > 0 else 0.0,
-            latency_ms=median(result.latency_ms for _, result in recent) if recent else 0.0,
+            latency_ms=median(moment.latency_ms for moment in recent) if recent else 0.0,
             stages_ms=stages,
-            people=len(recent[-1][1].estimate) if recent else 0,
+            people=recent[-1].people if recent else 0,
             processed=self.processed,
             dropped=self.dropped,
             skipped=self.skipped,
