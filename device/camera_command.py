@@ -18,7 +18,7 @@ from edgepose.runtime.errors import InputError, ModelError
 
 from . import config
 from .choose_sinks import open_sinks
-from .choose_source import KINDS, Wanted, open_source
+from .choose_source import KINDS, open_source
 from .config import Config
 from .loop import Loop
 from .notify import Notifier
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     sinks = _sinks(settings, stats)
     stats.sinks = list(sinks)
     loop = Loop(
-        partial(open_source, _wanted(settings)),
+        partial(open_source, settings.camera),
         [partial(PoseEstimator, path, threads=settings.model.threads) for path in models],
         sinks,
         settings.loop,
@@ -121,14 +121,6 @@ def _settings(arguments: argparse.Namespace) -> Config:
     )
     settings.check()
     return settings
-
-
-def _wanted(settings: Config) -> Wanted:
-    camera = settings.camera
-    return Wanted(
-        camera.source, camera.width, camera.height, camera.fps, camera.rotate, camera.loop, camera.real_time,
-        camera.controls,
-    )  # fmt: skip
 
 
 def _sinks(settings: Config, stats: Stats) -> list[Sink]:

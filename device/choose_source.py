@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.images import VIDEOS
 
+from .config import CameraConfig
 from .source import FrameSource, SyntheticCamera
 
 KINDS = ("picamera2", "v4l2:N", "rtsp://...", "http://...", "a video", "a folder of pictures", "synthetic[:PEOPLE]")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a camera is asked for."""
-
-    source: str
-    width: int = 640
-    height: int = 480
-    fps: float | None = None
-    rotate: bool = False
-    loop: bool = False
-    real_time: bool = True
-    controls: dict[str, Any] = field(default_factory=dict)
-
-
-def open_source(wanted: Wanted) -> FrameSource:
+def open_source(wanted: CameraConfig) -> FrameSource:
     """The source, opened. Raises InputError saying what was expected and what came."""
     kind, _, rest = wanted.source.partition(":")
     if kind == "synthetic":

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from edgepose.device.choose_sinks import open_sinks
 from edgepose.device.config import LoopConfig
@@ -143,12 +144,13 @@ def main() -> int:
 def _verdict(states: list[tuple[float, int, int]], stats: Stats, disturber: Disturber) -> int:
     tenth = max(1, len(states) // 10)
     first, last = states[:tenth], states[-tenth:]
-    growth = min(state[0] for state in last) - min(state[0] for state in first)
+    growth = median(state[0] for state in last) - median(state[0] for state in first)
     in_work = Unreliable.delivered - stats.processed - stats.dropped - stats.skipped
     print(f"frames     {Unreliable.delivered} delivered, {stats.processed} processed, {stats.dropped} dropped")
     print(f"           {in_work} in work when a camera was lost, of {stats.camera_losses} losses")
     print(f"broker     {disturber.restarts} restarts; page: {disturber.watchers} watchers vanished")
     print(f"memory     {first[0][0]:.1f} MB after warming up, {last[-1][0]:.1f} MB at the end: {growth:+.2f} MB")
+    print("           over time: " + " ".join(f"{state[0]:.1f}" for state in states[::tenth]))
     threads, handles = (max(s[i] for s in last) - max(s[i] for s in first) for i in (1, 2))
     print(f"threads    {threads:+d}; descriptors {handles:+d}")
     for sink in stats.sinks:

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from edgepose.device import config
 from edgepose.device.adapt import Adaptation
 from edgepose.device.choose_sinks import open_sinks
-from edgepose.device.choose_source import Wanted, open_source
-from edgepose.device.config import LoopConfig
+from edgepose.device.choose_source import open_source
+from edgepose.device.config import CameraConfig, LoopConfig
 from edgepose.device.health import Health
 from edgepose.device.loop import Loop
 from edgepose.device.notify import Notifier
@@ -227,7 +227,7 @@ def test_wrong_settings_are_named(text: str, message: str, tmp_path: Path) -> No
 @given(st.text(max_size=40))
 def test_any_text_is_a_source_or_refused(text: str) -> None:
     try:
-        open_source(Wanted(text)).close()
+        open_source(CameraConfig(text)).close()
     except EdgePoseError:
         return
 
@@ -243,15 +243,15 @@ def test_any_text_is_a_sink_or_refused(text: str) -> None:
 def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((16, 16, 3), np.uint8))
-    assert len(list(open_source(Wanted(str(tmp_path))).frames())) == 2
+    assert len(list(open_source(CameraConfig(str(tmp_path))).frames())) == 2
     video = tmp_path / "v.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 50.0, (64, 64))
     for _ in range(10):
         writer.write(np.zeros((64, 64, 3), np.uint8))
     writer.release()
-    assert len(list(open_source(Wanted(str(video), real_time=False)).frames())) == 10
+    assert len(list(open_source(CameraConfig(str(video), real_time=False)).frames())) == 10
     start = time.monotonic()
-    live = open_source(Wanted(str(video), loop=True))
+    live = open_source(CameraConfig(str(video), loop=True))
     frames = live.frames()
     for _ in range(20):
         next(frames)

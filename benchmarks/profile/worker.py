@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from edgepose.device.health import Health
 from edgepose.device.health import read as read_health
 from edgepose.runtime import PoseEstimator, model_file
 from edgepose.runtime.errors import EdgePoseError, ModelError
@@ -88,6 +89,7 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
     # The row's memory is that of the network at work; whatever is measured later must not add to it.
     run = steady.run(estimator, frames, arguments.seconds, _say)
     rss, peak = _memory_mb("VmRSS"), _memory_mb("VmHWM")
+    row = _with_run(row, run, before)
     manifest = estimator.manifest
     by_people: tuple[PeoplePoint, ...] = ()
     if arguments.people:
@@ -102,15 +104,7 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
         macs=manifest.macs,
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
-        frames=run.frames,
-        fps=run.fps,
-        latency_ms=run.latency,
-        stages_ms=run.stages_ms,
-        people=run.people,
         accuracy=Accuracy(accuracy.ap, accuracy.images) if accuracy else None,
-        health=(before, *run.health, read_health()),
-        overhead=run.overhead,
-        warnings=run.warnings,
         by_people=by_people,
         rss_mb=rss,
         peak_rss_mb=peak,
@@ -132,6 +126,7 @@ def _inferring(row: Row, path: Path, seconds: float) -> Row:
     first = perf_counter()
     run = steady.infer(network, seconds, _say)
     shape = network.inputs[0].shape if network.inputs else ()
+    row = _with_run(row, run, before)
     return replace(
         row,
         network=path.stem,
@@ -141,15 +136,23 @@ def _inferring(row: Row, path: Path, seconds: float) -> Row:
         macs=sum(operator.macs for operator in macs.operators(network)),
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
+        warnings=(*row.warnings, "no manifest: inference alone"),
+        rss_mb=_memory_mb("VmRSS"),
+        peak_rss_mb=_memory_mb("VmHWM"),
+    )
+
+
+def _with_run(row: Row, run: steady.Run, before: Health) -> Row:
+    return replace(
+        row,
         frames=run.frames,
         fps=run.fps,
         latency_ms=run.latency,
         stages_ms=run.stages_ms,
+        people=run.people,
         health=(before, *run.health, read_health()),
         overhead=run.overhead,
-        warnings=(*run.warnings, "no manifest: inference alone"),
-        rss_mb=_memory_mb("VmRSS"),
-        peak_rss_mb=_memory_mb("VmHWM"),
+        warnings=run.warnings,
     )
 
 
