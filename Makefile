@@ -33,7 +33,7 @@ ifeq ($(PYTHON311),)
 	@echo "== tflite-runtime not tested: it needs Python 3.11"
 else
 	@echo "== the same tests with tflite-runtime"
-	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest $(PYTEST_FLAGS)
+	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not once' $(PYTEST_FLAGS)
 endif
 
 # Every network in every precision, converted and run in both interpreters.
@@ -45,11 +45,12 @@ ifneq ($(PYTHON311),)
 	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/test_family.py -m slow -k interpreter
 endif
 
-# The real Picamera2 on libcamera's virtual camera, in a Debian root of its own: needs root and mmdebstrap.
+# The real Picamera2 on libcamera's virtual camera, and V4L2 in a virtual machine: needs root, mmdebstrap, cpio, qemu-system-x86.
 test-pi: .venv/dev.stamp
 	@mkdir -p build/pi
 	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
 	tests/pi/picamera.sh build/pi build/pi/small.tflite
+	tests/pi/v4l2.sh build/pi
 
 # Ten minutes of everything that goes wrong in months; needs mosquitto.
 soak: .venv/dev.stamp

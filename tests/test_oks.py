@@ -8,6 +8,8 @@ import pytest
 from edgepose.runtime import COCO18, Pose
 from edgepose.runtime.oks import matched, oks, spreads
 
+pytestmark = pytest.mark.once
+
 SPREAD = spreads(COCO18.keypoints)
 
 

@@ -17,6 +17,8 @@ import pytest
 from edgepose.device.picamera_source import PiCamera
 from edgepose.runtime.errors import InputError
 
+pytestmark = pytest.mark.once
+
 WIDTH, HEIGHT = 64, 48
 
 

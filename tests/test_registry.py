@@ -22,6 +22,8 @@ from edgepose.runtime.registry_file import read_list
 
 from .conftest import run_edgepose
 
+pytestmark = pytest.mark.once
+
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 GIT_BLOB = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()

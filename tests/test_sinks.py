@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +24,8 @@ import numpy as np
 import pytest
 
 from edgepose.device.choose_sinks import open_sinks
+from edgepose.device.choose_source import open_source
+from edgepose.device.config import CameraConfig
 from edgepose.device.privacy import shown
 from edgepose.device.sinks.base import Message, Sink, SinkError
 from edgepose.device.sinks.lines import FileSink
@@ -30,6 +34,8 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.types import Estimate, Frame, Pose, Timings
+
+pytestmark = pytest.mark.once
 
 
 def message(index: int = 0, people: int = 2) -> Message:
@@ -347,6 +353,39 @@ def test_poses_come_as_events_and_the_picture_as_a_stream() -> None:
             continue
         assert len(json.loads(events.readline().removeprefix(b"data: "))["poses"]) == 3
         assert stream.readline() == b"--frame\r\n"
+
+
+def test_the_stream_is_a_network_camera() -> None:
+    """One loop's page as another's source; when the page goes, the camera is lost."""
+    with page() as sink:
+        sink.send(message())
+        stop = threading.Event()
+
+        def feed() -> None:
+            for index in itertools.count():
+                if stop.wait(0.02):
+                    return
+                sink.send(message(index % 5))
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            camera = open_source(CameraConfig(f"http://me:secret@127.0.0.1:{sink.port}/stream.mjpg"))
+            frames = camera.frames()
+            seen = [next(frames) for _ in range(5)]
+        finally:
+            stop.set()
+            feeding.join()
+    assert seen[0].image.shape == (240, 320, 3)
+    assert seen[0].image.std() > 10
+    assert camera.live
+    with pytest.raises(InputError, match="no more frames come") as error:
+        for _ in range(100):
+            next(frames)
+    assert "secret" not in str(error.value)
+    camera.close()
+    with pytest.raises(InputError, match="no video comes from there"):
+        open_source(CameraConfig("rtsp://127.0.0.1:1/x"))
 
 
 def test_another_sites_name_is_refused_on_loopback() -> None:

@@ -10,6 +10,8 @@ from edgepose.device.tracker import Tracker
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.types import Pose
 
+pytestmark = pytest.mark.once
+
 FPS = 30.0
 
 

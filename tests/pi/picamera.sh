@@ -6,18 +6,14 @@ cd "$(dirname "$0")/../.."
 folder=$1 model=$2
 root=$folder/trixie
 mkdir -p "$folder"
-mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
-    awk '/^URIs/ {print $2; exit} /^deb / {for (i = 2; i <= NF; i++) if ($i ~ /^http/) {print $i; exit}}') || true
-if [ -z "$mirror" ]; then echo "picamera.sh: no Debian mirror in this machine's apt sources" >&2; exit 2; fi
+. tests/pi/common.sh
 if [ ! -e "$root/usr/bin/python3" ]; then
-    mmdebstrap --quiet --variant=extract --include=python3,python3-libcamera,libcamera-ipa,python3-numpy,python3-pil,python3-av,python3-jsonschema,python3-venv,python3-dev,python3-prctl,python3-opencv,libcap-dev,gcc,libgl1 \
-        trixie "$root" "$mirror"
-    for link in bin sbin lib lib64; do [ -e "$root/$link" ] || ln -s "usr/$link" "$root/$link"; done
+    tree "$root" python3,python3-libcamera,libcamera-ipa,python3-numpy,python3-pil,python3-av,python3-jsonschema,python3-venv,python3-dev,python3-prctl,python3-opencv,libcap-dev,gcc,libgl1
     # Maintainer scripts have not run: what they would have linked.
     for name in blas lapack; do
         ln -sf "$name/lib$name.so.3" "$root/usr/lib/x86_64-linux-gnu/lib$name.so.3"
     done
-    mkdir -p "$root/tmp" "$root/root" "$root/etc/ssl/certs"
+    mkdir -p "$root/etc/ssl/certs"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
     cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
@@ -39,8 +35,8 @@ if [ ! -e "$root/venv/done" ]; then
     chroot "$root" /venv/bin/pip install --quiet picamera2 ai-edge-litert platformdirs tqdm
     touch "$root/venv/done"
 fi
-rm -rf "$root/check" && mkdir -p "$root/check/edgepose" "$root/check/pictures"
-cp -r runtime device "$root/check/edgepose/"
+ours "$root"
+mkdir -p "$root/check/pictures"
 cp tests/pi/picamera_check.py "$root/check/" && cp "$model" "$root/check/model.tflite"
 gcc -O2 -shared -fPIC -o "$root/check/fake_dma_heap.so" tests/pi/fake_dma_heap.c -ldl
 .venv/bin/python - "$root/check/pictures" <<'PYTHON'
