@@ -14,7 +14,7 @@ from edgepose.device.loop import Loop
 from edgepose.device.pipeline import Result
 from edgepose.device.sinks.base import Message, Sink
 from edgepose.device.smoothing import Smoother
-from edgepose.device.source import SyntheticCamera
+from edgepose.device.source import FrameSource
 from edgepose.device.stats import Stats
 from edgepose.device.tracker import Tracker
 from edgepose.runtime import PoseEstimator
@@ -59,11 +59,10 @@ class _Late(Stats):
         self.latencies.append(result.latency_ms)
 
 
-def measure_loop(model: Path, camera_fps: float, threads: int = 1, seconds: float = 8.0) -> LoopCost:
-    """The loop on the synthetic scene of five people, tracking and smoothing."""
+def measure_loop(model: Path, source: FrameSource, threads: int = 1, seconds: float = 8.0) -> LoopCost:
+    """The loop on a live source, tracking and smoothing."""
     estimator, sink, stats = PoseEstimator(model, threads=threads), _Counting(), _Late()
-    camera = SyntheticCamera(5, fps=camera_fps)
-    Loop(lambda: camera, [lambda: estimator], [sink], LoopConfig(), stats).run(seconds)
+    Loop(lambda: source, [lambda: estimator], [sink], LoopConfig(), stats).run(seconds)
     following = following_ms(5)
     preprocess, inference, decode = zip(*sink.times[10:], strict=True)
     beside = median(preprocess) + median(decode) + following.median_ms

@@ -92,13 +92,17 @@ class Loop:
         tracker = Tracker(skeleton) if self._settings.track else None
         smoother = Smoother() if self._settings.smooth else None
         pipeline, before = Pipeline(thinned, estimator), (self._stats.dropped, self._stats.skipped)
-        last_s = monotonic()
+        last_s, skipped = monotonic(), 0
         try:
             with pipeline:
                 while not self._over(end_s):
                     try:
                         result = pipeline.next_result(_LOOK_S)
                     except TimeoutError:
+                        if thinned.skipped != skipped:
+                            # Frames come, but none is wanted yet.
+                            last_s, skipped = monotonic(), thinned.skipped
+                            self._notifier.alive()
                         if source.live and monotonic() - last_s > _STALL_S:
                             raise InputError(f"no frame for {_STALL_S:.0f} s") from None
                         continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections import deque
@@ -131,4 +132,4 @@ class Stats:
 
 def _resident_mb() -> float:
     pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * 4096 / 1e6
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -40,6 +40,8 @@ _EXAMPLES = """\
 examples:
   edgepose convert human-pose-estimation-0001 -o pose.tflite
   edgepose run -m pose.tflite photo.jpg --draw drawn/
+  edgepose camera -m pose.tflite --sink http://127.0.0.1:8080 --privacy blur
+  edgepose profile pose.tflite --plot pose.png
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints.json
 
 `edgepose COMMAND --help` tells more, with examples."""

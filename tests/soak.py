@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -93,7 +94,11 @@ class Disturber:
 def _state() -> tuple[float, int, int]:
     """Resident memory in MB, threads, open descriptors."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    return (
+        pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        threading.active_count(),
+        len(list(Path("/proc/self/fd").iterdir())),
+    )
 
 
 def _port() -> int:

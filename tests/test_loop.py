@@ -136,6 +136,29 @@ def test_thinning_meets_its_rate() -> None:
     assert [frame.index for frame in Thinned(Fast(), every_nth=100).frames()] == [0, 100, 200]
 
 
+def test_a_loop_that_wants_few_frames_does_not_think_the_camera_lost(
+    estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepose.device.loop._STALL_S", 0.6)
+    _, stats = run_loop(lambda: SyntheticCamera(1, 320, 240, 50, painted=2), estimator, LoopConfig(max_fps=0.5), 2.5)
+    assert stats.camera_losses == 0
+    assert 1 <= stats.processed <= 3
+
+
+def test_a_camera_that_gives_nothing_is_lost(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepose.device.loop._STALL_S", 0.5)
+
+    class Silent(SyntheticCamera):
+        def frames(self) -> Iterator[Frame]:
+            while not self._closed:
+                time.sleep(0.05)
+            yield from ()
+
+    _, stats = run_loop(lambda: Silent(1, 320, 240, 50, painted=2), estimator, seconds=2.5)
+    assert stats.camera_losses >= 2
+    assert "no frame for" in stats.problem
+
+
 def test_heat_slows_down_step_by_step_and_cool_speeds_up_again() -> None:
     adaptation = Adaptation(2, 80, 70)
     hot, warm, cool = Health(85, None, None), Health(75, None, None), Health(60, None, None)

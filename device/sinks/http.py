@@ -69,7 +69,9 @@ class HttpSink(Sink):
             )
         self._latest: Message | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news: asyncio.Condition | None = None
+        self._news = asyncio.Event()
+        """Set and replaced with every message."""
+        self._drawing = asyncio.Lock()
         self._ended: asyncio.Event | None = None
         self._begun = threading.Event()
         self._fault: Exception | None = None
@@ -98,7 +100,7 @@ class HttpSink(Sink):
         self.sent += 1
         if self._clients and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has just ended
-                asyncio.run_coroutine_threadsafe(self._tell(), self._loop)
+                self._loop.call_soon_threadsafe(self._tell)
 
     def stop(self) -> None:
         """Ends all streams and the server."""
@@ -116,15 +118,14 @@ class HttpSink(Sink):
             # Whatever happened, nobody must wait for it.
             self._begun.set()
 
-    async def _tell(self) -> None:
-        assert self._news is not None
-        async with self._news:
-            self._news.notify_all()
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def _serve(self) -> None:
         from aiohttp import web
 
-        self._loop, self._news, self._ended = asyncio.get_running_loop(), asyncio.Condition(), asyncio.Event()
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         guarded = self._guarded
 
         @web.middleware
@@ -149,7 +150,7 @@ class HttpSink(Sink):
             self.port = runner.addresses[0][1]
             self._begun.set()
             await self._ended.wait()
-            await self._tell()
+            self._tell()
         finally:
             await runner.cleanup()
 
@@ -257,21 +258,21 @@ class HttpSink(Sink):
 
     async def _next(self, least_s: float) -> None:
         """Waits for a new message, at most a second, and at least `least_s`."""
-        assert self._news is not None
+        news = self._news
         await asyncio.sleep(least_s)
-        async with self._news:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 1.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(news.wait(), 1.0)
 
     async def _jpeg(self) -> bytes:
         """The latest frame drawn, once for all who look."""
-        message, made, picture = self._picture
-        latest = self._latest
-        if latest is None or latest is message or monotonic() - made < 0.5 / _FPS:
+        async with self._drawing:
+            message, made, picture = self._picture
+            latest = self._latest
+            if latest is None or latest is message or monotonic() - made < 0.5 / _FPS:
+                return picture
+            picture = await asyncio.to_thread(_encoded, latest, self._privacy)
+            self._picture = (latest, monotonic(), picture)
             return picture
-        picture = await asyncio.to_thread(_encoded, latest, self._privacy)
-        self._picture = (latest, monotonic(), picture)
-        return picture
 
 
 def _encoded(message: Message, privacy: Privacy) -> bytes:
