@@ -86,9 +86,7 @@ def _pipelines(models: list[Path]) -> None:
 
 
 def _loops(models: list[Path]) -> None:
-    print(
-        "\nthe camera loop, tracking and smoothing, one thread; 5 people of the scene at 30 frames a second, and a video"
-    )
+    print("\nthe camera loop, tracking and smoothing, one thread; 5 people of the scene at 30 FPS, and a video")
     print(f"  identity and smoothing of 10 people  {camera_loop.following_ms(10)}")
     video = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "video" / "exercise.avi"
     for path in models:
