@@ -9,6 +9,7 @@ from time import monotonic
 
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.skeleton import Skeleton
 from edgepose.runtime.types import Estimate
 
 from .adapt import Adaptation
@@ -32,7 +33,7 @@ _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Loop:
-    """Runs until `stop` is called, the source ends, or `seconds` are over."""
+    """Runs until `stop` is called, the source ends, `seconds` are over, or nobody reads stdout any more."""
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class Loop:
         self._settings, self._stats = settings, stats
         self._notifier = notifier or Notifier({})
         self._loaded: tuple[int, PoseEstimator] | None = None
+        self._tracker: Tracker | None = None
+        self._smoother = Smoother()
         self._adaptation = Adaptation(len(estimators), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._logged_s = monotonic()
@@ -77,7 +80,8 @@ class Loop:
                 sink.stop()
 
     def _over(self, end_s: float | None) -> bool:
-        return self._stop.is_set() or (end_s is not None and monotonic() >= end_s)
+        late = end_s is not None and monotonic() >= end_s
+        return late or self._stop.is_set() or any(sink.finished for sink in self._sinks)
 
     def _through(self, source: FrameSource, end_s: float | None) -> bool:
         """One opened source with one model; says whether to open it again."""
@@ -89,8 +93,6 @@ class Loop:
         self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
         thinned = Thinned(source, self._settings.every_nth * self._adaptation.every_nth, self._settings.max_fps)
         skeleton = estimator.manifest.skeleton_table
-        tracker = Tracker(skeleton) if self._settings.track else None
-        smoother = Smoother() if self._settings.smooth else None
         pipeline, before = Pipeline(thinned, estimator), (self._stats.dropped, self._stats.skipped)
         last_s, skipped = monotonic(), 0
         try:
@@ -109,7 +111,7 @@ class Loop:
                     if result is None:
                         return False
                     last_s = monotonic()
-                    result = _followed(result, tracker, smoother)
+                    result = self._followed(result, skeleton)
                     self._stats.dropped, self._stats.skipped = before[0] + pipeline.dropped, before[1] + thinned.skipped
                     self._processed(result, Message(result.frame, result.estimate, skeleton))
                     if self._adapted(thinned) != model:
@@ -118,6 +120,17 @@ class Loop:
             self._lost(str(error))
             return True
         return False
+
+    def _followed(self, result: Result, skeleton: Skeleton) -> Result:
+        """With numbered and steadied people; they keep their numbers over losses of the camera and changes of model."""
+        poses, time_s = result.estimate.poses, result.frame.timestamp_ns / 1e9
+        if self._settings.track:
+            if self._tracker is None:
+                self._tracker = Tracker(skeleton)
+            poses = self._tracker.update(poses, time_s)
+        if self._settings.smooth:
+            poses = self._smoother.update(poses, time_s)
+        return replace(result, estimate=Estimate(poses, result.estimate.timings_ms))
 
     def _processed(self, result: Result, message: Message) -> None:
         first = self._stats.processed == 0
@@ -174,12 +187,3 @@ class Loop:
                 self._notifier.alive()
                 self._stop.wait(_LOOK_S)
         return None
-
-
-def _followed(result: Result, tracker: Tracker | None, smoother: Smoother | None) -> Result:
-    poses, time_s = result.estimate.poses, result.frame.timestamp_ns / 1e9
-    if tracker is not None:
-        poses = tracker.update(poses, time_s)
-    if smoother is not None:
-        poses = smoother.update(poses, time_s)
-    return replace(result, estimate=Estimate(poses, result.estimate.timings_ms))

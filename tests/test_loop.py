@@ -95,6 +95,9 @@ def test_a_lost_camera_is_opened_again(estimator: PoseEstimator, monkeypatch: py
     sink, stats = run_loop(open_fragile, estimator, seconds=3.0)
     assert stats.camera_losses >= 3
     assert len(opened) > 4
+    numbers = [pose.person for message in sink.messages for pose in message.estimate]
+    assert max(numbers[-4:]) <= 8, "who is still there keeps the number, or gets a new one, over a loss"
+    assert len(set(numbers)) == max(numbers), "no number is given twice"
     assert len(sink.messages) == stats.processed > 10
 
 
@@ -330,6 +333,15 @@ def test_the_command_prints_lines_and_ends_at_sigterm(small_model: Path) -> None
     assert [line["index"] for line in lines] == sorted(line["index"] for line in lines)
     assert all(json.loads(line) for line in rest.splitlines()), "every line is whole"
     assert "frames" in errors
+
+
+def test_the_loop_ends_when_nobody_reads_any_more(small_model: Path) -> None:
+    command = (
+        f"{sys.executable} -m edgepose.runtime.cli camera -m {small_model} --source synthetic:2 --sink - | head -n 2"
+    )
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, check=True)
+    assert len(done.stdout.splitlines()) == 2
+    assert "Traceback" not in done.stderr
 
 
 def test_settings_are_printed() -> None:

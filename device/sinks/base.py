@@ -55,6 +55,8 @@ class Sink:
         self._thread = threading.Thread(target=self._work, name=f"edgepose-{self.name}", daemon=True)
         self.sent = self.lost = 0
         self.problem = ""
+        self.finished = False
+        """Whether its reader has gone for good, and the loop with it."""
 
     def start(self) -> None:
         """Begins to work. Raises EdgePoseError where it is clear already that it never will."""

@@ -16,13 +16,9 @@ Fsync = Literal["never", "second", "always"]
 
 
 class StdoutSink(Sink):
-    """Lines to stdout; `gone` is set once nobody reads them any more, as with `| head`."""
+    """Lines to stdout; finished once nobody reads them any more, as with `| head`."""
 
     name = "stdout"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gone = False
 
     def write(self, message: Message) -> None:
         """One line, whole."""
@@ -30,7 +26,7 @@ class StdoutSink(Sink):
             sys.stdout.write(message.line + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
-            self.gone = True
+            self.finished = True
             # Python would fail once more on its way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
