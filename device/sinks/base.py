@@ -80,7 +80,10 @@ class Sink:
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE_S)
         self.lost += len(self._queue)
-        self.close()
+        try:
+            self.close()
+        except OSError as error:
+            LOG.warning("%s: cannot be closed: %s", self.name, error.strerror)
 
     def open(self) -> None:
         """Done once before the first message, in the caller's thread."""

@@ -54,9 +54,7 @@ class FileSink(Sink):
     def open(self) -> None:
         """Raises OutputError where the file cannot be written."""
         try:
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            self._size = self._whole_lines()
-            os.ftruncate(self._handle, self._size)
+            self._opened()
         except OSError as error:
             raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
 
@@ -64,6 +62,8 @@ class FileSink(Sink):
         """One line. A disk that is full is a SinkError; what was written of the line is taken back."""
         line = message.line.encode() + b"\n"
         try:
+            if self._handle < 0:
+                self._opened()  # rotating has failed in the middle
             if self._size + len(line) > self._rotate and self._size:
                 self._rotated()
             written = os.write(self._handle, line)
@@ -94,8 +94,13 @@ class FileSink(Sink):
                 older.replace(self._path.with_name(f"{self._path.name}.{number}"))
         if self._keep == 0:
             self._path.unlink()
+        self._opened()
+
+    def _opened(self) -> None:
+        """The file, up to its last whole line."""
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._size = 0
+        self._size = self._whole_lines()
+        os.ftruncate(self._handle, self._size)
 
     def _whole_lines(self) -> int:
         """Bytes up to the end of the last whole line."""
