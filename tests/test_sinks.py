@@ -207,7 +207,11 @@ def broker(port: int, folder: Path, password_file: str = "") -> Iterator[subproc
         yield child
     finally:
         child.terminate()
-        child.wait()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 needs_broker = pytest.mark.skipif(
@@ -486,6 +490,8 @@ def test_the_page_in_a_browser() -> None:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = selenium.Chrome(options=options, service=Service(DRIVER))
+    browser.set_script_timeout(10)
+    browser.command_executor.client_config.timeout = 30
     script = (
         "const i = document.getElementById('picture'); if (!i || !i.naturalWidth) return null;"
         "const c = document.createElement('canvas'); c.width = 64; c.height = 48; const p = c.getContext('2d');"
