@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,28 @@ from edgepose.runtime.types import Frame
 _NETWORK_TIMEOUT_MS = 5000
 
 
-class V4l2Camera:
-    """A USB camera, /dev/video`number`. OpenCV has taken the frame when it gives it: the exposure was just before."""
+class _Camera:
+    """What OpenCV has opened as `_capture`, known to the user as `_name`."""
 
     live = True
+    _name: str
+    _capture: cv2.VideoCapture
+
+    def frames(self) -> Iterator[Frame]:
+        """Until the camera is gone, which is an InputError."""
+        for index in itertools.count():
+            ok, image = self._capture.read()
+            if not ok:
+                raise InputError(f"{self._name}: no more frames come")
+            yield Frame(np.asarray(image, np.uint8), self._name, index, monotonic_ns())
+
+    def close(self) -> None:
+        """Gives the camera back."""
+        self._capture.release()
+
+
+class V4l2Camera(_Camera):
+    """A USB camera, /dev/video`number`. OpenCV has taken the frame when it gives it: the exposure was just before."""
 
     def __init__(self, number: int, width: int, height: int, fps: float | None) -> None:
         """Raises InputError where there is no such camera, it is in use, or it has no such size."""
@@ -44,19 +63,9 @@ class V4l2Camera:
             self._capture.release()
             raise InputError(f"{self._name}: has no {width}x{height}; the nearest it gives is {came[0]}x{came[1]}")
 
-    def frames(self) -> Iterator[Frame]:
-        """Until the camera is gone, which is an InputError."""
-        yield from _frames(self._capture, self._name)
 
-    def close(self) -> None:
-        """Gives the camera back."""
-        self._capture.release()
-
-
-class NetworkCamera:
+class NetworkCamera(_Camera):
     """A camera at an rtsp:// or http:// address."""
-
-    live = True
 
     def __init__(self, address: str) -> None:
         """Raises InputError where nothing answers within five seconds."""
@@ -69,14 +78,6 @@ class NetworkCamera:
             ]  # fmt: skip
             if not self._capture.open(address, cv2.CAP_FFMPEG, options):
                 raise InputError(f"{self._name}: no video comes from there")
-
-    def frames(self) -> Iterator[Frame]:
-        """Until the connection is lost, which is an InputError."""
-        yield from _frames(self._capture, self._name)
-
-    def close(self) -> None:
-        """Ends the connection."""
-        self._capture.release()
 
 
 class VideoFile:
@@ -130,16 +131,6 @@ class PictureFiles:
     def close(self) -> None:
         """No more frames."""
         self._closed = True
-
-
-def _frames(capture: cv2.VideoCapture, name: str) -> Iterator[Frame]:
-    index = 0
-    while True:
-        ok, image = capture.read()
-        if not ok:
-            raise InputError(f"{name}: no more frames come")
-        yield Frame(np.asarray(image, np.uint8), name, index, monotonic_ns())
-        index += 1
 
 
 def _without_password(address: str) -> str:

@@ -33,12 +33,11 @@ _PATIENCE_S = 1.0
 class Result:
     """A frame with its people.
 
-    `latency_ms`: from exposure to poses. `capture_ms`: what the source took, waiting for the exposure included.
+    `latency_ms`: from exposure to poses.
     """
 
     frame: Frame
     estimate: Estimate
-    capture_ms: float
     latency_ms: float
 
 
@@ -46,7 +45,6 @@ class Result:
 class _Prepared:
     frame: Frame
     buffer: Buffer
-    capture_ms: float
     preprocess_ms: float
 
 
@@ -134,20 +132,18 @@ class Pipeline:
         self._outputs.put(item.fields)
         timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
         latency_ms = (monotonic_ns() - prepared.frame.timestamp_ns) / 1e6
-        return Result(prepared.frame, Estimate(poses, timings), prepared.capture_ms, latency_ms)
+        return Result(prepared.frame, Estimate(poses, timings), latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()
         while True:
-            start = perf_counter()
             frame = next(frames, None)
-            captured = perf_counter()
             if frame is None or (buffer := self._inputs.get()) is None:
                 return
             # Only now: waiting for a buffer is not preparing.
-            begun = perf_counter()
+            start = perf_counter()
             self._estimator.prepare(frame.image, frame.channel_order, buffer)
-            prepared = _Prepared(frame, buffer, (captured - start) * 1e3, (perf_counter() - begun) * 1e3)
+            prepared = _Prepared(frame, buffer, (perf_counter() - start) * 1e3)
             if self._source.live:
                 if (older := self._ready.put(prepared)) is not None:
                     self._inputs.put(older.buffer)
