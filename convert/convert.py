@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.runtime import model_file
+from edgepose.runtime import golden, model_file
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.manifest import InputSpec, ModelManifest, Precision
 from edgepose.runtime.preprocess import Resize
@@ -96,6 +96,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
             note(f"writing the report into {options.report}")
             report.write(options.report, candidate, manifest, errors, found)
     model_file.write(output, candidate.flatbuffer, manifest)
+    golden.record(output)
     return Conversion(output, manifest, tuple(found))
 
 

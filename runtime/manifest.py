@@ -76,6 +76,17 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """A picture that can be painted anywhere, and whom the network saw in it where it was converted; see `golden`."""
+
+    people: int
+    """Of the synthetic scene, 640x480, frame 0."""
+    seed: int
+    poses: tuple[tuple[float, ...], ...]
+    """Those that must be found again: x, y and score of every keypoint, in the picture's pixels."""
+
+
+@dataclass(frozen=True)
 class ModelManifest:
     """A model's description. `flatbuffer_sha256` and `flatbuffer_bytes` tie it to the network it lies beside."""
 
@@ -100,6 +111,7 @@ class ModelManifest:
     licence: str = ""
     accuracy: Accuracy | None = None
     verification: Verification | None = None
+    golden: Golden | None = None
     edgepose_version: str = ""
     format: str = field(default=FORMAT)
     version: int = field(default=VERSION)
@@ -146,7 +158,11 @@ _NESTED: dict[str, type[Any]] = {
     "OutputSpec": OutputSpec,
     "Accuracy | None": Accuracy,
     "Verification | None": Verification,
+    "Golden | None": Golden,
 }
+_LISTS = {
+    "tuple[str, ...]": "str", "tuple[float, ...]": "float", "tuple[tuple[float, ...], ...]": "tuple[float, ...]"
+}  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
     "Precision": get_args(Precision),
     "Resize": get_args(Resize),
@@ -191,8 +207,8 @@ def _value(kind: str, value: Any, where: str) -> Any:
         return float(value)
     if simple == "tuple[float, float]" and isinstance(value, list) and len(value) == 2:
         return (_value("float", value[0], where), _value("float", value[1], where))
-    if simple == "tuple[str, ...]" and isinstance(value, list):
-        return tuple(_value("str", entry, where) for entry in value)
+    if (inner := _LISTS.get(simple)) and isinstance(value, list):
+        return tuple(_value(inner, entry, where) for entry in value)
     raise ModelError(f"{where}: expected {simple}, got {str(value)[:40]!r}")
 
 
@@ -207,8 +223,18 @@ def _validate(manifest: ModelManifest) -> None:
     if spec.dtype not in INPUT_DTYPES:
         raise ModelError(f"manifest.input.dtype: expected {' or '.join(INPUT_DTYPES)}, got {spec.dtype!r}")
     skeleton = manifest.skeleton_table
+    if manifest.golden is not None:
+        _validate_golden(manifest.golden, skeleton)
     expected = {"heatmaps": skeleton.heatmap_channels, "pafs": skeleton.paf_channels}
     for name, channels in expected.items():
         output: OutputSpec = getattr(manifest, name)
         if output.start < 0 or output.stop - output.start != channels:
             raise ModelError(f"manifest.{name}: expected {channels} channels, got {output.start}..{output.stop}")
+
+
+def _validate_golden(golden: Golden, skeleton: Skeleton) -> None:
+    numbers = 3 * len(skeleton.keypoints)
+    if not (0 <= golden.people <= 100 and 0 <= golden.seed < 1 << 32):
+        raise ModelError(f"manifest.golden: {golden.people} people, seed {golden.seed} are out of range")
+    if wrong := [len(pose) for pose in golden.poses if len(pose) != numbers]:
+        raise ModelError(f"manifest.golden.poses: expected {numbers} numbers each, got {wrong[0]}")
