@@ -25,6 +25,7 @@ from .notify import Notifier
 from .privacy import Privacy
 from .sinks.base import Sink
 from .stats import Stats
+from .status_file import StatusFile
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
     )
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument(
+        "--when-hot", action="append", metavar="MODEL", help="a cheaper model for when the board is too hot; repeatable"
+    )
     parser.add_argument("--source", metavar="SOURCE", help=f"{', '.join(KINDS)} (default: picamera2)")
     parser.add_argument("--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, udp://, http://")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; the command line goes before them")
@@ -79,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings.loop,
         stats,
         Notifier(),
+        StatusFile(),
     )
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -102,7 +107,12 @@ def _settings(arguments: argparse.Namespace) -> Config:
         raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
     model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
     settings = Config(
-        replace(model, path=arguments.model or model.path, threads=arguments.threads or model.threads),
+        replace(
+            model,
+            path=arguments.model or model.path,
+            threads=arguments.threads or model.threads,
+            when_hot=tuple(arguments.when_hot or model.when_hot),
+        ),
         replace(camera, source=arguments.source or camera.source),
         replace(
             loop,

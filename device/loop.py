@@ -20,6 +20,7 @@ from .sinks.base import LOG, Message, Sink
 from .smoothing import Smoother
 from .source import FrameSource
 from .stats import Stats
+from .status_file import StatusFile
 from .thinning import Thinned
 from .tracker import Tracker
 
@@ -43,11 +44,12 @@ class Loop:
         settings: LoopConfig,
         stats: Stats,
         notifier: Notifier | None = None,
+        status: StatusFile | None = None,
     ) -> None:
         """`estimators`: the normal model and the cheaper ones for when it is hot; loaded when they are needed."""
         self._open_source, self._estimators, self._sinks = open_source, estimators, sinks
         self._settings, self._stats = settings, stats
-        self._notifier = notifier or Notifier({})
+        self._notifier, self._status = notifier or Notifier({}), status or StatusFile("")
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
         self._smoother = Smoother()
@@ -144,6 +146,7 @@ class Loop:
         if first:
             self._notifier.ready()
         self._notifier.alive()
+        self._status.update(self._stats, now=first)
         if monotonic() - self._logged_s >= _LOG_S:
             self._logged_s = monotonic()
             snapshot = self._stats.snapshot()
@@ -169,6 +172,7 @@ class Loop:
             LOG.warning("camera lost: %s", problem)
         self._stats.state, self._stats.problem = "camera lost", problem
         self._stats.camera_losses += 1
+        self._status.update(self._stats, now=True)
 
     def _reopened(self, end_s: float | None) -> FrameSource | None:
         """The source once more, however long that takes; None where the loop shall end."""
@@ -185,5 +189,6 @@ class Loop:
             while not self._over(end_s) and monotonic() < until_s:
                 # The loop is alive, it is the camera that is not.
                 self._notifier.alive()
+                self._status.update(self._stats)
                 self._stop.wait(_LOOK_S)
         return None

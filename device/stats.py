@@ -38,6 +38,8 @@ class Snapshot:
     latency_ms: float
     stages_ms: dict[str, float]
     people: int
+    last_person: float | None
+    """When somebody was last seen, seconds since 1970; None for not yet."""
     processed: int
     dropped: int
     skipped: int
@@ -79,6 +81,7 @@ class Stats:
         self.state, self.problem = "starting", ""
         self.processed = self.dropped = self.skipped = self.camera_losses = self.level = 0
         self.sinks: list[Counted] = []
+        self._last_person: float | None = None
         self._health = Health(None, None, None)
         self._looked = 0.0
 
@@ -88,6 +91,8 @@ class Stats:
             self.processed += 1
             # Not the result itself: its picture would stay, a hundred megabytes in all.
             people = len(result.estimate)
+            if people:
+                self._last_person = time()
             self._recent.append(_Moment(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
 
     def health(self, every_s: float = 2.0) -> Health:
@@ -117,6 +122,7 @@ class Stats:
             latency_ms=median(moment.latency_ms for moment in recent) if recent else 0.0,
             stages_ms=stages,
             people=recent[-1].people if recent else 0,
+            last_person=self._last_person,
             processed=self.processed,
             dropped=self.dropped,
             skipped=self.skipped,
