@@ -28,6 +28,9 @@ setup(
         "edgepose.runtime.scene",
         "edgepose.convert.networks",
         "edgepose.convert.quantise",
+        "edgepose.convert.distill",
+        "edgepose.device.deploy",
+        "edgepose.device.deploy.board",
         "edgepose.device.sinks",
         "edgepose.benchmarks.profile",
     ],
@@ -36,6 +39,7 @@ setup(
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
         "edgepose.device": ["py.typed", "page/*"],
+        "edgepose.device.deploy.board": ["*.sh"],
         "edgepose.benchmarks": ["py.typed", "instructions.json"],
     },
     ext_modules=cythonize(

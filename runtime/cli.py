@@ -32,6 +32,11 @@ COMMANDS = {
     "run": Command("edgepose.runtime.run_command", "find the people in pictures, folders, videos or a synthetic scene"),
     "info": Command("edgepose.runtime.info_command", "show what is known of a converted model"),
     "camera": Command("edgepose.device.camera_command", "the headless camera loop: camera in, poses out"),
+    "deploy": Command("edgepose.device.deploy_command", "install model and camera loop on boards over ssh"),
+    "status": Command("edgepose.device.status_command", "how boards fare: release, FPS, temperature, last person"),
+    "logs": Command("edgepose.device.logs_command", "what the loop on a board says"),
+    "rollback": Command("edgepose.device.rollback_command", "boards go back to the release before"),
+    "doctor": Command("edgepose.device.doctor_command", "what is wrong with this machine or a board, and what to do"),
     "profile": Command("edgepose.benchmarks.profile_command", "measure models on this machine: FPS, stages, operators"),
     "eval": Command("edgepose.convert.eval_command", "score a model on COCO keypoint annotations"),
 }
@@ -41,6 +46,7 @@ examples:
   edgepose convert human-pose-estimation-0001 -o pose.tflite
   edgepose run -m pose.tflite photo.jpg --draw drawn/
   edgepose camera -m pose.tflite --sink http://127.0.0.1:8080 --privacy blur
+  edgepose deploy pi@raspberrypi.local -m pose.tflite
   edgepose profile pose.tflite --plot pose.png
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints.json
 

@@ -1,0 +1,128 @@
+"""One release to many boards: a canary first, then batches; no board depends on another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time
+
+from edgepose.runtime.errors import EdgePoseError
+
+from . import environment, judge, plan, wheelhouse
+from .facts import Facts
+from .fleet import Access, Fleet
+from .hosts import Target
+from .plan import Wanted
+from .staging import Content
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen beside what is deployed."""
+
+    wheels: tuple[Path, ...]
+    """Folders with edgepose's own wheels."""
+    cache: Path
+    offline: bool = False
+    dry_run: bool = False
+    health_s: int = 20
+    keep: int = 3
+    batch: int = 10
+
+
+@dataclass
+class Outcome:
+    """What became of the boards, a line each."""
+
+    done: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def roll_out(
+    targets: Sequence[Target], content: Content, access: Access, settings: Settings, note: Callable[[str], None]
+) -> Outcome:
+    """Deploys. One that does not answer is passed over; where the first that answers fails, the others stay as is."""
+    outcome, waiting, proven = Outcome(), list(targets), settings.dry_run
+    while waiting:
+        count = settings.batch if proven else 1
+        batch, waiting = waiting[:count], waiting[count:]
+        fleet = Fleet(batch, access)
+        try:
+            fleet.connect()
+            reached = fleet.names
+            _deploy(fleet, content, settings, outcome, note)
+        finally:
+            fleet.close()
+            outcome.problems.update(fleet.problems)
+        if not proven and reached:
+            proven = reached[0] in outcome.done
+            if not proven:
+                outcome.problems.update({target.name: f"not touched: {reached[0]} failed first" for target in waiting})
+                break
+    return outcome
+
+
+def _deploy(fleet: Fleet, content: Content, settings: Settings, outcome: Outcome, note: Callable[[str], None]) -> None:
+    """One batch."""
+    wanted: dict[str, Wanted] = {}
+    work: dict[str, list[plan.Step]] = {}
+    for name, facts in fleet.look().items():
+        try:
+            wanted[name] = _wanted(name, facts, content, settings, note)
+            work[name] = plan.steps(facts, wanted[name], settings.health_s, settings.keep)
+        except EdgePoseError as error:
+            fleet.drop(name, str(error))
+            continue
+        if not work[name]:
+            outcome.done[name] = f"nothing to change: release {facts.current} runs"
+    work = {name: steps for name, steps in work.items() if steps}
+    if settings.dry_run:
+        for name, steps in work.items():
+            outcome.done[name] = "".join(["would be changed:", *(f"\n  {step.name}" for step in steps)])
+        return
+    if work:
+        fleet.do(work, lambda name, step: note(f"{name}: {step}"))
+    for name, steps in work.items():
+        if name not in fleet.problems:
+            outcome.done[name] = f"{steps[-1].name.partition(',')[0].removeprefix('switch to ')}: healthy".replace(
+                "release ", ""
+            )
+
+
+def _wanted(name: str, facts: Facts, content: Content, settings: Settings, note: Callable[[str], None]) -> Wanted:
+    """The files for one board. Raises InputError where it cannot run them."""
+    checks = judge.examine(facts, time(), content.release)
+    for check in checks:
+        if check.verdict != "ok" and not check.blocks:
+            note(f"{name}: warning: {check.name}: {check.seen}; {check.fix}")
+    if blocking := [check for check in checks if check.blocks]:
+        raise judge.unfit(blocking)
+    place = place_of(facts)
+    own = wheelhouse.own_wheel(settings.wheels, place.tag)
+    cache = settings.cache / "wheels"
+    wheels = wheelhouse.collect(place, own, cache, offline=settings.offline, note=note)
+    packed = environment.archive(wheels, place, facts.executable, settings.cache / "environments")
+    release = content.for_board(packed.name.partition(".")[0])
+    archive = content.folder / f"{release.id}.tar"
+    content.archive(release, archive)
+    return Wanted(release, content.source, packed, archive, content.secrets)
+
+
+def place_of(facts: Facts) -> wheelhouse.Place:
+    """What wheels are to be chosen for, and what stands in for what comes from apt."""
+    versions = {**facts.candidates, **facts.packages}
+    names = {"python3-numpy": "numpy"}
+    if facts.tag.startswith("armv"):
+        names["python3-opencv"] = "opencv-python-headless"
+    from_apt = {index: judge.upstream(versions[debian]) for debian, index in names.items() if debian in versions}
+    return wheelhouse.Place(facts.tag, (facts.python[0], facts.python[1]), facts.codename, from_apt)
+
+
+def lines(outcome: Outcome, targets: Sequence[Target]) -> Iterator[str]:
+    """What became of each board, in the user's order."""
+    for target in targets:
+        if target.name in outcome.problems:
+            yield f"{target.name}: FAILED: {outcome.problems[target.name]}"
+        elif target.name in outcome.done:
+            yield f"{target.name}: {outcome.done[target.name]}"

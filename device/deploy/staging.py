@@ -1,0 +1,145 @@
+"""A release as it will lie on the board: model, models for heat, settings, and what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgepose.runtime import golden, model_file
+from edgepose.runtime.errors import InputError, ModelError
+from edgepose.runtime.registry import find_tflite
+from edgepose.runtime.version import version
+
+from .. import config
+from ..service import NAME, Release
+from .environment import plain
+
+DEFAULT_CONFIG = """\
+# No settings were given to `edgepose deploy`: poses of the camera to a file that is kept small.
+[camera]
+source = "picamera2"
+
+[output]
+sinks = ["jsonl:/var/lib/edgepose/poses.jsonl?rotate=10MB&keep=3&fsync=second"]
+"""
+_SECRET = re.compile(r"EDGEPOSE_[A-Z_]+")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the user wants on every board, checked; files lie in `folder`."""
+
+    folder: Path
+    settings: config.Config
+    release: Release
+    """Without id and environment, which differ from board to board."""
+    secrets: str
+    """Lines for systemd's EnvironmentFile; empty where none were given."""
+
+    @property
+    def source(self) -> str:
+        """Where frames come from."""
+        return self.settings.camera.source
+
+    def for_board(self, environment: str) -> Release:
+        """The release with its name: when it was made and what it holds."""
+        own = self.release
+        digest = hashlib.sha256(f"{own.content_sha256}\n{environment}".encode()).hexdigest()
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        return Release(
+            **{**asdict(own), "id": f"{now}-{digest[:8]}", "content_sha256": digest, "environment": environment}
+        )
+
+    def archive(self, release: Release, path: Path) -> None:
+        """The release as a `.tar`, with its link to the environment."""
+        with tarfile.open(path, "w") as tar:
+            for name in (release.model, *release.when_hot, release.config):
+                tar.add(self.folder / name, arcname=name, filter=plain)
+            about = self.folder / NAME
+            about.write_text(json.dumps(asdict(release), indent=1) + "\n")
+            tar.add(about, arcname=NAME, filter=plain)
+            link = tarfile.TarInfo("venv")
+            link.type, link.linkname = tarfile.SYMTYPE, f"../../environments/{release.environment}"
+            tar.addfile(link)
+
+
+def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], folder: Path) -> Content:
+    """Gathers and checks everything on the workstation: what cannot work there will not work on a board.
+
+    `secrets`: names of environment variables that the service shall have. Raises EdgePoseError or ValueError.
+    """
+    text = DEFAULT_CONFIG if settings is None else settings.read_text(encoding="utf-8") if settings.is_file() else None
+    if text is None:
+        raise InputError(f"{settings}: cannot read the configuration: there is no such file")
+    (folder / "camera.toml").write_text(text, encoding="utf-8")
+    wanted = config.read(settings) if settings else config.read(folder / "camera.toml")
+    wanted.check()
+    if not wanted.output.sinks and not wanted.output.record:
+        raise InputError(f"{settings}: expected at least one sink, or nobody would see the poses: [output] sinks =")
+    names = [model or wanted.model.path, *wanted.model.when_hot]
+    if not names[0]:
+        raise InputError("expected a model: -m MODEL, or [model] path = in --config")
+    stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
+    for name, file in zip(names, stored, strict=True):
+        _copy(find_tflite(name), folder / file)
+    manifest = model_file.read_manifest(folder / stored[0])
+    digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
+    lines = _secrets(secrets)
+    # A weak password must not be guessed from the hash that everybody on the board can read.
+    hidden = hashlib.scrypt(lines.encode(), salt=b"edgepose", n=1 << 12, r=8, p=1).hex() if lines else ""
+    content = hashlib.sha256("\n".join([*digests, text, hidden]).encode()).hexdigest()
+    release = Release(
+        id="", version=version(), network=manifest.network, precision=manifest.precision, model_sha256=digests[0],
+        content_sha256=content, when_hot=tuple(stored[1:]),
+    )  # fmt: skip
+    (folder / NAME).write_text(json.dumps(asdict(release)))
+    memory_mb = _tried(folder)
+    return Content(folder, wanted, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
+
+
+def _copy(source: Path, target: Path) -> None:
+    manifest = model_file.read(source)
+    if manifest.untrained:
+        raise ModelError(
+            f"{source}: its weights are random, made with --untrained for measuring speed; it finds nobody"
+        )
+    shutil.copyfile(source, target)
+    if manifest.golden is None:
+        golden.record(target)
+
+
+def _secrets(names: Sequence[str]) -> str:
+    lines = []
+    for name in names:
+        if not _SECRET.fullmatch(name):
+            raise InputError(
+                f"--secret {name}: expected the name of a variable such as EDGEPOSE_HTTP_TOKEN, never its value"
+            )
+        value = os.environ.get(name)
+        if not value:
+            raise InputError(f"--secret {name}: this variable is not set here: read -rs {name}; export {name}")
+        if re.search(r"[\n\r\0\"\\]", value):
+            raise InputError(f"--secret {name}: line ends, quotes and backslashes cannot be used in it")
+        lines.append(f'{name}="{value}"\n')
+    return "".join(lines)
+
+
+def _tried(folder: Path) -> int:
+    """Runs the board's self-test here; gives the megabytes it took. Raises ModelError where it fails."""
+    words = [sys.executable, "-m", "edgepose.device.self_test", str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
+        raise ModelError(f"the model fails on this machine already: {said[-1] if said else done.returncode}")
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024

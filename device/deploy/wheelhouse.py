@@ -1,0 +1,207 @@
+"""The wheels a board needs, collected on the workstation: the board needs neither compiler nor internet.
+
+pip resolves and downloads for another machine, but reads a requirement's conditions (`; python_version < "3.13"`) as if
+it were for this one; so what has come is checked against the board's own conditions until nothing is missing. What the
+board has from apt stands in as an empty wheel of that version: pip then chooses what goes with it (NumPy 1 or 2), and
+fetches no second copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+from edgepose.runtime import files
+from edgepose.runtime.errors import InputError
+
+_MANYLINUX = ("2_41", "2_39", "2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
+_GLIBC = {"bookworm": 36, "trixie": 41}
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """What wheels are chosen for."""
+
+    tag: str
+    """As `Facts.tag`."""
+    python: tuple[int, int]
+    codename: str
+    """Of the system, which tells its C library."""
+    from_apt: dict[str, str] = field(default_factory=dict)
+    """Distributions that the board has from apt: name as on the index, version."""
+
+    @property
+    def name(self) -> str:
+        """For folders."""
+        return f"{self.tag}-python{self.python[0]}.{self.python[1]}-{self.codename or 'unknown'}"
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Of edgepose: what the camera's sinks need; on 32 bits the older interpreter."""
+        return ("camera", "tflite") if self.tag.startswith("armv") else ("camera",)
+
+    def platforms(self) -> list[str]:
+        """Tags of wheels that its C library can load, newest first: pip takes each to the letter."""
+        newest = _GLIBC.get(self.codename, 36)
+        names = [f"manylinux_{name}_{self.tag}" for name in _MANYLINUX if int(name.split("_")[1]) <= newest]
+        return [*names, f"manylinux2014_{self.tag}", f"linux_{self.tag}"]
+
+
+def own_wheel(folders: Iterable[Path], tag: str) -> Path:
+    """edgepose's own newest wheel for a machine. Raises InputError where there is none."""
+    tried = []
+    for folder in folders:
+        found = sorted(folder.glob(f"edgepose-*_{tag}.whl"), key=lambda path: path.stat().st_mtime)
+        if found:
+            return found[-1]
+        tried.append(str(folder))
+    raise InputError(
+        f"no wheel of edgepose for {tag} in {' or '.join(tried)}: `make wheels` builds them, --wheels DIR tells where"
+    )
+
+
+def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
+    """All wheels for the board, `own` first. What an earlier call collected is used without a look at the index.
+
+    Raises InputError where something is missing and `offline`, or the index has no wheel for such a board.
+    """
+    folder = cache / place.name
+    files.make_folder(folder)
+    wanted = _top(own, place)
+    key = hashlib.sha256(json.dumps([wanted, place.from_apt], sort_keys=True).encode()).hexdigest()
+    lock = folder / "lock.json"
+    known = _locked(lock, key)
+    if known is not None:
+        return [own, *known]
+    if offline:
+        raise InputError(
+            f"the wheels for {place.name} are not complete here; deploy once without --offline, with internet here"
+        )
+    note(f"collecting wheels for {place.name}")
+    stand_ins = [_stand_in(folder, name, version) for name, version in place.from_apt.items()]
+    try:
+        needed = list(wanted)
+        for _ in range(_ROUNDS):
+            chosen = _download(place, needed, folder)
+            missing = _missing([own, *chosen, *stand_ins], place)
+            if not missing:
+                break
+            needed += missing
+        else:
+            raise InputError(f"{place.name}: no wheels for {', '.join(missing)}")
+    finally:
+        for path in stand_ins:
+            path.unlink(missing_ok=True)
+    chosen = [path for path in chosen if path not in stand_ins]
+    files.write_text(lock, json.dumps({"key": key, "wheels": [path.name for path in chosen]}, indent=1) + "\n")
+    return [own, *chosen]
+
+
+def _locked(lock: Path, key: str) -> list[Path] | None:
+    try:
+        content = json.loads(lock.read_text(encoding="utf-8"))
+        paths = [lock.parent / Path(name).name for name in content["wheels"]]
+        return paths if content["key"] == key and all(zipfile.is_zipfile(path) for path in paths) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _top(own: Path, place: Place) -> list[str]:
+    """What edgepose itself asks for on such a board."""
+    return sorted(str(requirement) for requirement in _requirements(own, place, ("", *place.extras)))
+
+
+def _requirements(wheel: Path, place: Place, extras: Iterable[str]) -> list[Any]:
+    """The requirements of a wheel that hold on the board, without their conditions."""
+    from packaging.requirements import Requirement
+
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    version = ".".join(map(str, place.python))
+    about = {
+        "platform_machine": place.tag, "python_version": version, "python_full_version": f"{version}.0",
+        "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }  # fmt: skip
+    found = []
+    for line in metadata.get_all("Requires-Dist") or ():
+        requirement = Requirement(line)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({**about, "extra": extra}) for extra in extras):
+            requirement.marker = None
+            found.append(requirement)
+    return found
+
+
+def _missing(wheels: list[Path], place: Place) -> list[str]:
+    """Requirements of any of the wheels that none of them meets."""
+    from packaging.utils import canonicalize_name
+
+    there = {canonicalize_name(parts[0]): parts[1] for parts in (path.name.split("-") for path in wheels)}
+    found = []
+    for number, wheel in enumerate(wheels):
+        for requirement in _requirements(wheel, place, ("", *place.extras) if number == 0 else ("",)):
+            version = there.get(canonicalize_name(requirement.name))
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                found.append(str(requirement))
+    return sorted(set(found))
+
+
+def _download(place: Place, wanted: list[str], folder: Path) -> list[Path]:
+    """The wheels that pip chooses; those already there are not fetched again."""
+    constraints = folder / "constraints.txt"
+    files.write_text(constraints, "".join(f"{name}==={version}+apt\n" for name, version in place.from_apt.items()))
+    report = folder / "report.json"
+    words = pip("install", place) + [
+        "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
+        "--find-links", str(folder), "--constraint", str(constraints), *wanted,
+    ]  # fmt: skip
+    run(words, f"no wheels for {place.name}")
+    chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
+    exact = [f"{entry['metadata']['name']}==={entry['metadata']['version']}" for entry in chosen]
+    run(
+        [*pip("download", place), "--no-deps", "--find-links", str(folder), "-d", str(folder), *exact],
+        f"no wheels for {place.name}",
+    )
+    return [folder / Path(entry["download_info"]["url"]).name.replace("%2B", "+") for entry in chosen]
+
+
+def pip(verb: str, place: Place) -> list[str]:
+    """pip, choosing for the board."""
+    abi = f"cp{place.python[0]}{place.python[1]}"
+    words = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+             "--implementation", "cp", "--python-version", abi[2:],
+             "--abi", abi, "--abi", "abi3", "--abi", "none"]  # fmt: skip
+    return words + [word for platform in place.platforms() for word in ("--platform", platform)]
+
+
+def run(words: list[str], failure: str) -> None:
+    """Runs pip. Raises InputError with the last thing it said."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        raise InputError(f"{failure}: pip: {' '.join(said[-2:])[:400] or done.returncode}")
+
+
+def _stand_in(folder: Path, name: str, version: str) -> Path:
+    """An empty wheel in the name of what apt has installed."""
+    plain = name.replace("-", "_")
+    path = folder / f"{plain}-{version}+apt-py3-none-any.whl"
+    about = f"{plain}-{version}+apt.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+apt\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: edgepose\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", "")
+    return path
