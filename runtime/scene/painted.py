@@ -14,7 +14,8 @@ Maps = npt.NDArray[np.float32]
 def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, sigma: float = 1.0) -> tuple[Maps, Maps]:
     """Heatmaps (h, w, 19) and PAFs (h, w, 38) for `people` (n, 18, 2), x and y in grid cells from cell centres.
 
-    A Gaussian of `sigma` cells a keypoint (the highest wins), a unit vector field one cell to each side of a limb.
+    A Gaussian of `sigma` cells a keypoint (the highest wins), a unit vector field one cell to each side of a limb. A
+    keypoint that is NaN is not there.
     """
     y, x = np.mgrid[:height, :width].astype(np.float32)
     heatmaps = np.zeros((height, width, skeleton.heatmap_channels), np.float32)
@@ -23,9 +24,11 @@ def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, s
     for person in people:
         for part, (px, py) in enumerate(person):
             blob = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
-            heatmaps[:, :, part] = np.maximum(heatmaps[:, :, part], blob)
+            heatmaps[:, :, part] = np.fmax(heatmaps[:, :, part], blob)
         for number, limb in enumerate(skeleton.limbs):
             a, b = person[limb.a], person[limb.b]
+            if np.isnan(a + b).any():
+                continue
             length = max(1e-3, float(np.hypot(*(b - a))))
             ux, uy = (b - a) / length
             along = (x - a[0]) * ux + (y - a[1]) * uy

@@ -1,0 +1,59 @@
+"""What is trained on: pictures with the keypoints of some of their people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.skeleton import COCO18
+
+Points = npt.NDArray[np.float32]
+
+_COCO = 17
+_NECK, _SHOULDERS = 1, (2, 5)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and its annotated people (n, 18, 2) as shares of width and height, NaN where a keypoint is not."""
+
+    path: Path
+    people: Points
+
+
+def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sample]:
+    """The pictures of a folder with the rows of `labels/NAME.txt`: class, box, then x, y and visibility of COCO's 17.
+
+    `ids`: a file of COCO numbers, one a line; only those are taken. A picture without rows has nobody annotated. Raises
+    InputError where a file is not of that form or nothing is left.
+    """
+    wanted = None if ids is None else {int(line) for line in ids.read_text().split()}
+    samples = []
+    for path in sorted(images.rglob("*.jpg")):
+        if wanted is None or (path.stem.isdigit() and int(path.stem) in wanted):
+            samples.append(Sample(path, _people(labels / f"{path.stem}.txt")))
+    if not samples:
+        raise InputError(f"{images}: expected pictures (.jpg) to train on, there are none that may be used")
+    return samples
+
+
+def _people(path: Path) -> Points:
+    people = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            values = np.array(line.split(), np.float32)
+        except ValueError:
+            raise InputError(f"{path}: expected rows of numbers, got {line[:40]!r}") from None
+        if len(values) != 5 + 3 * _COCO:
+            raise InputError(f"{path}: expected rows of {5 + 3 * _COCO} numbers, got {len(values)}")
+        coco = values[5:].reshape(_COCO, 3)
+        person = np.full((18, 2), np.nan, np.float32)
+        there = coco[:, 2] > 0
+        person[np.array(COCO18.coco_order)[there]] = coco[there, :2]
+        person[_NECK] = person[list(_SHOULDERS)].mean(axis=0)
+        people.append(person)
+    return np.array(people, np.float32).reshape(-1, 18, 2)

@@ -1,0 +1,135 @@
+"""Strongly changed views of pictures: what teacher and student both look at."""
+
+from __future__ import annotations
+
+from math import cos, exp, log, radians, sin
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgepose.runtime.images import read_picture
+from edgepose.runtime.scene import Scene
+from edgepose.runtime.skeleton import COCO18
+from edgepose.runtime.types import Image
+
+from .pictures import Points, Sample
+
+_SYNTHETIC, _MIXED = 0.06, 0.1
+"""Shares of views that are synthetic scenes, and of those with a second picture shining through."""
+_LONG_SIDE = 432
+"""Of a picture as the network will mostly see it; zoomed by `_ZOOM`."""
+_ZOOM = (0.5, 2.0)
+_TURN_DEGREES = 30.0
+
+
+def mirrored_order() -> list[int]:
+    """For every keypoint the one on the other side of the body."""
+    names = COCO18.keypoints
+    other = {"right": "left", "left": "right"}
+    swapped = [
+        f"{other[side]}_{rest}" if side in other else name for name in names for side, _, rest in [name.partition("_")]
+    ]
+    return [names.index(name) for name in swapped]
+
+
+_MIRRORED = mirrored_order()
+
+
+class Views:
+    """Draws views (size, size, 3) BGR uint8 with the people in them (n, 18, 2), in pixels, NaN where unknown."""
+
+    def __init__(self, samples: list[Sample], size: int, seed: int) -> None:
+        self._samples, self._size = samples, size
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, number: int) -> tuple[Image, Points]:
+        """A new view of sample `number`, or now and then of a synthetic scene."""
+        rng = self._rng
+        if rng.random() < _SYNTHETIC:
+            scene = Scene(int(rng.integers(1, 6)), 640, 480, seed=int(rng.integers(1 << 30)))
+            frame = scene.frame(int(rng.integers(100)))
+            image, people = frame.image, frame.keypoints
+        else:
+            image, people = self._load(number)
+        view, people = self._placed(image, people)
+        if rng.random() < _MIXED:
+            other, _ = self._placed(*self._load(int(rng.integers(len(self._samples)))))
+            share = rng.uniform(0.05, 0.3)
+            view = cv2.addWeighted(view, 1 - share, other, share, 0).astype(np.uint8)
+        return self._spoilt(view), people
+
+    def _load(self, number: int) -> tuple[Image, Points]:
+        sample = self._samples[number]
+        image = read_picture(sample.path)
+        height, width = image.shape[:2]
+        return image, sample.people * np.array((width, height), np.float32)
+
+    def _placed(self, image: Image, people: Points) -> tuple[Image, Points]:
+        """Zoomed, turned, moved, and every second time mirrored."""
+        rng, size = self._rng, self._size
+        height, width = image.shape[:2]
+        low, high = (log(limit) for limit in _ZOOM)
+        zoom = _LONG_SIDE / max(height, width) * exp(rng.uniform(low, high))
+        angle = radians(float(np.clip(rng.normal(0, _TURN_DEGREES / 2), -_TURN_DEGREES, _TURN_DEGREES)))
+        turn = zoom * np.array(((cos(angle), -sin(angle)), (sin(angle), cos(angle))))
+        if mirror := rng.random() < 0.5:
+            turn = turn @ np.diag((-1.0, 1.0))
+        # Around a person where somebody is annotated: a large view of a background teaches little.
+        centre = np.array((rng.uniform(0, width), rng.uniform(0, height)))
+        if len(people) and rng.random() < 0.8:
+            someone = people[rng.integers(len(people))]
+            if not np.isnan(someone).all():
+                centre = np.nanmean(someone, axis=0)
+        if zoom * max(height, width) < size:
+            centre = np.array((width, height)) / 2
+        aim = size / 2 + rng.uniform(-0.3, 0.3, 2) * size
+        move = aim - turn @ centre
+        matrix = np.concatenate((turn, move[:, None]), axis=1)
+        grey = tuple(int(v) for v in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
+        method = cv2.INTER_AREA if zoom < 0.6 else cv2.INTER_LINEAR
+        if zoom < 0.6:
+            # A warp samples four pixels: shrink before, or what is small becomes noise.
+            less = zoom / 0.8
+            image = np.asarray(cv2.resize(image, None, fx=less, fy=less, interpolation=method), np.uint8)
+            matrix = matrix.copy()
+            matrix[:, :2] /= less
+        view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=grey)
+        moved = people @ turn.T.astype(np.float32) + move.astype(np.float32)
+        if mirror:
+            moved = moved[:, _MIRRORED]
+        outside = ((moved < 0) | (moved >= size)).any(axis=-1)
+        moved[outside] = np.nan
+        return np.asarray(view, np.uint8), moved.astype(np.float32)
+
+    def _spoilt(self, view: Image) -> Image:
+        """Colour, light, blur, noise, compression, things in the way."""
+        rng = self._rng
+        if rng.random() < 0.8:
+            gain = rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)
+            ramp = (np.arange(256)[:, None] / 255) ** exp(rng.uniform(-0.4, 0.4)) * 255 * gain + rng.uniform(-25, 25)
+            view = np.asarray(cv2.LUT(view, np.clip(ramp, 0, 255).astype(np.uint8)[None]), np.uint8)
+        if rng.random() < 0.1:
+            view = np.repeat(cv2.cvtColor(view, cv2.COLOR_BGR2GRAY)[:, :, None], 3, axis=2).astype(np.uint8)
+        if rng.random() < 0.2:
+            view = np.asarray(cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
+        if rng.random() < 0.3:
+            noise = rng.normal(0, rng.uniform(2, 12), view.shape)
+            view = np.clip(view + noise, 0, 255).astype(np.uint8)
+        if rng.random() < 0.2:
+            _, packed = cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
+            view = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+        if rng.random() < 0.3:
+            view = view.copy()
+            for _ in range(int(rng.integers(1, 4))):
+                w, h = rng.integers(self._size // 20, self._size // 5, 2)
+                x, y = rng.integers(0, self._size - w), rng.integers(0, self._size - h)
+                view[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+        return view
+
+
+def truth(people: Points, cells: int, stride: int, sigma: float) -> tuple[npt.NDArray[np.float32], ...]:
+    """Heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of the annotated people alone."""
+    from edgepose.runtime.scene.painted import fields
+
+    return fields((people / stride - 0.5).astype(np.float32), cells, cells, sigma=sigma)
