@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family test-pi soak check bench bench-compare instructions clean
+.PHONY: demo test test-family test-pi test-boards wheels soak check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -33,7 +33,7 @@ ifeq ($(PYTHON311),)
 	@echo "== tflite-runtime not tested: it needs Python 3.11"
 else
 	@echo "== the same tests with tflite-runtime"
-	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not once' $(PYTEST_FLAGS)
+	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not boards and not once' $(PYTEST_FLAGS)
 endif
 
 # Every network in every precision, converted and run in both interpreters.
@@ -51,6 +51,21 @@ test-pi: .venv/dev.stamp
 	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
 	tests/pi/picamera.sh build/pi build/pi/small.tflite
 	tests/pi/v4l2.sh build/pi
+
+# `edgepose deploy` against emulated boards that boot systemd: needs root, systemd-container, mmdebstrap, ssh.
+test-boards: .venv/dev.stamp wheels
+	@mkdir -p build/pi
+	$(VENV)/python -m pytest tests/pi/test_boards.py -m boards -p no:xdist -x --durations=0 --durations-min=5
+
+# Wheels for x86_64, aarch64, armv7l and armv6l, checked for the stable ABI.
+wheels: dist/stamp
+
+dist/stamp: .venv/dev.stamp $(SOURCES) device/cross_build.py $(wildcard runtime/*.py runtime/*/*.py device/*.py device/*/* device/deploy/board/*)
+	@rm -rf dist
+	@$(call logged,$(VENV)/python device/cross_build.py)
+	@$(VENV)/abi3audit --strict --summary dist/*.whl
+	@ls -1 dist
+	@touch $@
 
 # Ten minutes of everything that goes wrong in months; needs mosquitto.
 soak: .venv/dev.stamp

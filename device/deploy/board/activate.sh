@@ -64,7 +64,7 @@ switch() {
     link current "$release" || { say "the link cannot be made"; return 1; }
     systemctl enable --quiet "$unit"
     if healthy "$seconds"; then
-        touch "$base/current/healthy" && sync -f "$base"
+        install -o edgepose -g edgepose -m 644 /dev/null "$base/current/healthy" && sync -f "$base"
         prune "$keep"
         say "release $release is healthy"
         return 0

@@ -1,0 +1,145 @@
+"""The laboratory: roots, boards and wheels that the tests of `edgepose deploy` need, made once under build/pi."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import lab_board, lab_root
+from .lab_board import PORT, Board
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BASE = "/opt/edgepose"
+CONFIG = """\
+[camera]
+source = "{source}"
+width = 320
+height = 240
+fps = 1
+
+[output]
+sinks = ["jsonl:/var/lib/edgepose/poses.jsonl?rotate=1MB&keep=2"]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command of ours said and how long it took."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+class Lab:
+    """Everything that outlives a board."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.key = folder / "key"
+        if not self.key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        shutil.rmtree(folder / "session", ignore_errors=True)
+        (folder / "session").mkdir()
+        self.known_hosts, self.ssh_config = folder / "session/known_hosts", folder / "session/ssh_config"
+        self.ssh_config.write_text(
+            f"Host 127.0.0.*\n  User pi\n  Port {PORT}\n  IdentityFile {self.key}\n"
+            f"  UserKnownHostsFile {self.known_hosts}\n"
+        )
+        lab_board.emulate(lab_root.emulator(folder / "emulator"))
+        self.boards: list[Board] = []
+
+    def board(self, name: str, number: int, suite: str = "bookworm") -> Board:
+        """A fresh board, booted."""
+        root = self.folder / suite
+        lab_root.make(root, suite, self.key.with_suffix(".pub"))
+        folder = self.folder / "boards" / name
+        subprocess.run(["umount", "-q", "-l", folder / "root"], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        made = Board(name, number, root, folder, self.key)
+        self.boards.append(made)
+        made.boot()
+        return made
+
+    def end(self) -> None:
+        """All boards off and away."""
+        for board in self.boards:
+            board.remove()
+
+    def edgepose(self, command: str, *boards: str, more: Sequence[str] = (), timeout_s: float = 400) -> Done:
+        """One of our commands that talk to boards."""
+        start = time.monotonic()
+        done = subprocess.run(self.words(command, *boards, more=more), capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, env=self.environment(), timeout=timeout_s)  # fmt: skip
+        print(f"$ edgepose {command} {' '.join(boards)} {' '.join(more)}\n{done.stderr}{done.stdout}")
+        return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+    def words(self, command: str, *boards: str, more: Sequence[str] = ()) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "edgepose.runtime.cli", command, *boards, "-F", str(self.ssh_config), *more]
+
+    def environment(self) -> dict[str, str]:
+        """With a cache of our own that lasts from run to run."""
+        return {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}
+
+    def config(self, source: str = "synthetic:1") -> Path:
+        """Settings of the loop: a frame a second, since an emulated board takes one for a frame."""
+        path = self.folder / "session" / f"{source.replace(':', '-')}.toml"
+        path.write_text(CONFIG.format(source=source))
+        return path
+
+    def wheels(self, name: str, change: dict[str, str]) -> Path:
+        """A folder with the aarch64 wheel, some of its files with other contents."""
+        folder = self.folder / "session" / f"wheels-{name}"
+        folder.mkdir()
+        original = next((ROOT / "dist").glob("edgepose-*aarch64.whl"))
+        with (
+            zipfile.ZipFile(original) as old,
+            zipfile.ZipFile(folder / original.name, "w", zipfile.ZIP_DEFLATED) as new,
+        ):
+            for entry in old.infolist():
+                if not entry.filename.endswith("RECORD"):
+                    new.writestr(entry, change.get(entry.filename, "").encode() or old.read(entry))
+                else:
+                    # pip looks at the names, not at the hashes, of what it unpacks.
+                    new.writestr(entry, old.read(entry))
+        return folder
+
+
+def state(board: Board) -> dict[str, Any]:
+    """What systemd says of the service, and what is current."""
+    words = (
+        f"systemctl show edgepose -p ActiveState -p MainPID -p NRestarts; readlink {BASE}/current; ls {BASE}/releases"
+    )
+    lines = board.ssh(words, check=False).splitlines()
+    pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+    others = [line for line in lines if "=" not in line]
+    current = next((line.rpartition("/")[2] for line in others if "/" in line), "")
+    return {**pairs, "current": current, "releases": [line for line in others if "/" not in line]}
+
+
+def wait_for(board: Board, wanted: str = "active", timeout_s: float = 90) -> dict[str, Any]:
+    """Until the service is in a state."""
+    end = time.monotonic() + timeout_s
+    while True:
+        seen = state(board)
+        if seen["ActiveState"] == wanted or time.monotonic() > end:
+            assert seen["ActiveState"] == wanted, f"{seen}: {board.ssh('sudo journalctl -u edgepose -n 20 --no-pager')}"
+            return seen
+        time.sleep(1)
+
+
+def rows(done: Done) -> dict[str, dict[str, Any]]:
+    """`status --json` by board."""
+    return {row["board"]: row for row in json.loads(done.out)}

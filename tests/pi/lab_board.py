@@ -1,0 +1,145 @@
+"""A board that is not there: a copy-on-write tree over a root of `root.py`, booted by systemd-nspawn with qemu-user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+PORT = 2222
+# An ELF file for 64-bit Arm, whatever its last byte of e_type says (Debian's qemu-aarch64.conf).
+_MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+_MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
+
+
+def missing() -> str:
+    """Why boards cannot be had on this machine; empty where they can."""
+    if os.geteuid() != 0:
+        return "boards need root"
+    for name, package in (
+        ("systemd-nspawn", "systemd-container"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("ssh", "openssh-client"),
+    ):
+        if shutil.which(name) is None:
+            return f"boards need {name}: apt install {package}"
+    if "overlay" not in Path("/proc/filesystems").read_text():
+        return "boards need a kernel with overlayfs"
+    if not _BINFMT.exists():
+        return "boards need a kernel with binfmt_misc"
+    return ""
+
+
+def emulate(emulator: Path) -> None:
+    """Lets the kernel run arm64 programs; C: sudo works inside, F: no tree needs the emulator."""
+    if not (_BINFMT / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], check=True)
+    known = _BINFMT / "qemu-aarch64"
+    if known.exists():
+        about = known.read_text()
+        if str(emulator) in about and "flags: POCF" in about:
+            return
+        known.write_text("-1")
+    (_BINFMT / "register").write_text(f":qemu-aarch64:M::{_MAGIC}:{_MASK}:{emulator}:POCF")
+
+
+class Board:
+    """`number` gives it its own loopback address."""
+
+    def __init__(self, name: str, number: int, base: Path, folder: Path, key: Path) -> None:
+        self.name, self.address = name, f"127.0.0.{number}"
+        self.root, self.folder, self.key = folder / "root", folder, key
+        self._base = base
+        self._process: subprocess.Popen[bytes] | None = None
+        self._make()
+
+    @property
+    def target(self) -> str:
+        """As `edgepose deploy` takes it."""
+        return f"pi@{self.address}:{PORT}"
+
+    def _make(self) -> None:
+        for name in ("upper", "work", "root"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        options = f"lowerdir={self._base},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, self.root], check=True)
+        etc = self.root / "etc"
+        host_key = etc / "ssh/ssh_host_ed25519_key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host_key], check=True)
+        (etc / "ssh/sshd_config").write_text(
+            f"Port {PORT}\nListenAddress {self.address}\nHostKey /etc/ssh/ssh_host_ed25519_key\n"
+            "PasswordAuthentication no\nUsePAM no\nMaxStartups 50\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
+        )
+        (etc / "machine-id").write_text(uuid.uuid4().hex + "\n")
+        (etc / "hostname").write_text(self.name + "\n")
+        (etc / "hosts").write_text(f"127.0.0.1 localhost {self.name}\n")
+
+    def boot(self, timeout_s: float = 90) -> None:
+        """Until ssh answers."""
+        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=off",
+                   "--link-journal=no", "-D", self.root, "-b"]  # fmt: skip
+        with (self.folder / "console.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            try:
+                with socket.create_connection((self.address, PORT), 1) as link:
+                    link.settimeout(20)
+                    if link.recv(4) == b"SSH-":
+                        return
+            except OSError:
+                time.sleep(0.3)
+        raise TimeoutError(f"{self.name}: no ssh after {timeout_s:.0f} s; see {self.folder / 'console.log'}")
+
+    def cut_power(self) -> None:
+        """Every process of the board ends at once."""
+        if self._process is None:
+            return
+        leader = self._leader()
+        if leader is not None:
+            # The first process of a namespace takes all others with it.
+            os.kill(leader, signal.SIGKILL)
+        self._process.wait(30)
+        self._process = None
+
+    def reboot(self) -> None:
+        """Off as by the switch, and on."""
+        self.cut_power()
+        self.boot()
+
+    def remove(self) -> None:
+        """The board and all that was written on it."""
+        self.cut_power()
+        subprocess.run(["umount", "-l", self.root], check=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ssh(self, command: str, check: bool = True) -> str:
+        """Runs a shell command as `pi`; what it prints."""
+        done = subprocess.run(
+            ["ssh", "-p", str(PORT), "-i", self.key, "-o", "StrictHostKeyChecking=no",
+             "-o", "UserKnownHostsFile=/dev/null",
+             "-o", "LogLevel=ERROR", f"pi@{self.address}", command],
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"{command}: {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def _leader(self) -> int | None:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        # Of nspawn's children the one that is first in its own namespace.
+        for child in children:
+            status = Path(f"/proc/{child}/status").read_text()
+            line = next((line for line in status.splitlines() if line.startswith("NSpid")), "")
+            if line.split()[-1] == "1":
+                return int(child)
+        return None

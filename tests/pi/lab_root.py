@@ -1,0 +1,173 @@
+"""Debian for arm64 without a Raspberry Pi: a tree that systemd boots under qemu-user. No maintainer script ever runs,
+so nothing is emulated while it is made (half a minute); what of them matters here is done below.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+PACKAGES = (
+    "python3", "python3-venv", "python3-numpy", "openssh-server", "systemd", "systemd-sysv", "dbus", "sudo", "udev",
+    "base-passwd", "base-files", "bash", "coreutils", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip",
+    "hostname", "login", "mawk", "mount", "passwd", "sed", "tar", "util-linux", "procps", "ca-certificates", "adduser",
+    "apt", "kmod", "iproute2", "libgl1", "libglib2.0-0",
+)  # fmt: skip
+_USERS = """\
+sshd:x:105:65534::/run/sshd:/usr/sbin/nologin
+messagebus:x:106:106::/nonexistent:/usr/sbin/nologin
+systemd-network:x:102:102::/:/usr/sbin/nologin
+systemd-resolve:x:103:103::/:/usr/sbin/nologin
+pi:x:1000:1000::/home/pi:/bin/bash
+"""
+_GROUPS = """\
+messagebus:x:106:
+systemd-journal:x:101:
+systemd-network:x:102:
+systemd-resolve:x:103:
+input:x:104:
+sgx:x:107:
+kvm:x:108:
+render:x:109:
+pi:x:1000:
+"""
+_PAM = {
+    "auth": "auth required pam_permit.so", "account": "account required pam_permit.so",
+    "session": "session required pam_permit.so", "session-noninteractive": "session required pam_permit.so",
+    "password": "password required pam_unix.so",
+}  # fmt: skip
+_MASKED = (
+    "systemd-firstboot.service", "systemd-machine-id-commit.service", "systemd-udevd.service",
+    "systemd-udev-trigger.service", "systemd-timesyncd.service", "systemd-logind.service", "ssh.socket",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer",
+)  # fmt: skip
+# Units that ask for credentials: the mount calls behind them are unknown to qemu 7.2.
+_NO_CREDENTIALS = (
+    "systemd-sysusers", "systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev", "systemd-tmpfiles-clean",
+    "systemd-tmpfiles-setup-dev-early", "systemd-journald", "systemd-sysctl", "systemd-vconsole-setup",
+)  # fmt: skip
+
+
+def make(root: Path, suite: str, key: Path) -> None:
+    """The tree, once; `key`: the public key that may log in as `pi`. Raises CalledProcessError."""
+    done = root / "var/edgepose-lab"
+    if done.exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    packages = [name if suite == "bookworm" else name.replace("libglib2.0-0", "libglib2.0-0t64") for name in PACKAGES]
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract", "--skip=check/qemu,cleanup/apt",
+         '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={','.join(packages)}", suite, root, mirror()],
+        check=True,
+    )  # fmt: skip
+    for name in ("bin", "sbin", "lib"):
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    for name in (
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "opt",
+        "srv",
+        "mnt",
+        "media",
+        "root",
+        "home/pi/.ssh",
+        "etc/sudoers.d",
+    ):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    _installed(root)
+    _users(root, key)
+    _services(root)
+    libraries = root / "usr/lib/aarch64-linux-gnu"
+    for name in ("blas", "lapack"):
+        (libraries / f"lib{name}.so.3").unlink(missing_ok=True)
+        (libraries / f"lib{name}.so.3").symlink_to(f"{name}/lib{name}.so.3")
+    done.write_text(suite)
+
+
+def emulator(folder: Path) -> Path:
+    """QEMU of Debian trixie: that of bookworm cannot start the processes of trixie's systemd (clone with a pidfd)."""
+    program = folder / "usr/bin/qemu-aarch64"
+    if not program.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        words = ["mmdebstrap", "--quiet", "--variant=extract", "--include=qemu-user", "trixie", folder, mirror()]
+        subprocess.run(words, check=True)
+    return program
+
+
+def mirror() -> str:
+    """That of this machine's apt."""
+    places = [*Path("/etc/apt/sources.list.d").glob("*.sources"), *Path("/etc/apt").glob("sources.list")]
+    text = "\n".join(path.read_text() for path in places)
+    found = re.search(r"^URIs:\s*(\S+)|^deb\s+(?:\[.*?\]\s+)?(http\S+)", text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("no Debian mirror in this machine's apt sources")
+    return found[1] or found[2]
+
+
+def _installed(root: Path) -> None:
+    """dpkg's list of what is installed, and no archives."""
+    archives = root / "var/cache/apt/archives"
+    entries = []
+    for archive in sorted(archives.glob("*.deb")):
+        fields = subprocess.run(["dpkg-deb", "-f", archive], check=True, capture_output=True, text=True).stdout
+        entries.append(fields.rstrip().replace("\n", "\nStatus: install ok installed\n", 1))
+        archive.unlink()
+    status = root / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True, exist_ok=True)
+    status.write_text("\n\n".join(entries) + "\n\n")
+    for name in ("info", "updates", "triggers"):
+        (status.parent / name).mkdir(exist_ok=True)
+    for lists in (root / "var/lib/apt/lists").glob("*_*"):
+        lists.unlink()
+
+
+def _users(root: Path, key: Path) -> None:
+    """The users the scripts would have made, and `pi` as on a Raspberry Pi: in group video, sudo without a password."""
+    for name, more in (("passwd", _USERS), ("group", _GROUPS)):
+        master = (root / f"usr/share/base-passwd/{name}.master").read_text()
+        (root / "etc" / name).write_text(master.replace("video:*:44:", "video:*:44:pi") + more)
+    users = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
+    (root / "etc/shadow").write_text("".join(f"{user}:*:19000:0:99999:7:::\n" for user in users))
+    (root / "etc/shadow").chmod(0o640)
+    (root / "etc/sudoers.d/010_pi").write_text("pi ALL=(ALL) NOPASSWD: ALL\n")
+    (root / "etc/sudoers.d/010_pi").chmod(0o440)
+    keys = root / "home/pi/.ssh/authorized_keys"
+    keys.write_text(key.read_text())
+    subprocess.run(["chown", "-R", "1000:1000", root / "home/pi"], check=True)
+    for folder in (root / "home/pi", root / "home/pi/.ssh"):
+        folder.chmod(0o700)
+    for service, line in _PAM.items():
+        (root / f"etc/pam.d/common-{service}").write_text(line + "\n")
+
+
+def _services(root: Path) -> None:
+    """systemd boots to the ssh server; address and port come with each board."""
+    units = root / "etc/systemd/system"
+    wanted = units / "multi-user.target.wants"
+    wanted.mkdir(parents=True, exist_ok=True)
+    for name in _MASKED:
+        (units / name).unlink(missing_ok=True)
+        (units / name).symlink_to("/dev/null")
+    for name in _NO_CREDENTIALS:
+        (units / f"{name}.service.d").mkdir(exist_ok=True)
+        (units / f"{name}.service.d/lab.conf").write_text(
+            "[Service]\nLoadCredential=\nSetCredential=\nImportCredential=\n"
+        )
+    (wanted / "ssh.service").unlink(missing_ok=True)
+    (wanted / "ssh.service").symlink_to("/lib/systemd/system/ssh.service")
+    (units / "default.target").unlink(missing_ok=True)
+    (units / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
+    (root / "etc/locale.conf").write_text("LANG=C.UTF-8\n")
+    (root / "etc/localtime").unlink(missing_ok=True)
+    (root / "etc/localtime").symlink_to("/usr/share/zoneinfo/UTC")
+    (root / "etc/ssh").mkdir(exist_ok=True)
+    (root / "var/log/journal").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,34 @@
+"""Runs on an emulated processor, with our wheel unpacked and the system's NumPy: does the kernel find painted people?
+
+Arguments: an `.npz` with maps and the people that were painted (made by wheels.sh, on the workstation).
+"""
+
+import sys
+
+import numpy as np
+
+from edgepose.runtime.decode import Decoder
+from edgepose.runtime.types import GridToFrame, PoseFields, Quantisation
+
+
+def main() -> None:
+    """Raises where somebody is not found."""
+    painted = np.load(sys.argv[1])
+    people = painted["people"]
+    height, width = painted["heatmaps"].shape[:2]
+    for dtype in (np.float32, np.int8):
+        maps = [painted["heatmaps"], painted["pafs"]]
+        quantisation = Quantisation()
+        if dtype is np.int8:
+            quantisation = Quantisation(1 / 64, -32)
+            maps = [np.clip(np.rint(m * 64) - 32, -128, 127).astype(np.int8) for m in maps]
+        fields = PoseFields(maps[0], maps[1], quantisation, quantisation)
+        found = Decoder(height, width).decode(fields, GridToFrame(1, 1))
+        assert len(found) == len(people), f"{len(found)} people of {len(people)}"
+        for person in people:
+            nearest = min(float(np.abs(pose.keypoints[:, :2] - 0.5 - person).max()) for pose in found)
+            assert nearest < 0.35, f"{nearest} cells off"
+        print(f"{np.dtype(dtype).name}: {len(found)} people found")
+
+
+main()
