@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtt://user@broker/pose/door\n"
         "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
     )
-    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
     parser.add_argument(
         "--when-hot", action="append", metavar="MODEL", help="a cheaper model for when the board is too hot; repeatable"
     )
@@ -64,8 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(config.EXAMPLE, end="")
         return 0
     settings = _settings(arguments)
-    if not settings.model.path:
-        raise ValueError("expected a model: -m MODEL, or [model] path = in --config")
     if not settings.output.sinks and not settings.output.record:
         raise ValueError("expected at least one --sink (- for stdout), or --record")
     models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]

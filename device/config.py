@@ -91,7 +91,7 @@ EXAMPLE = """\
 # Settings of `edgepose camera --config FILE`. Everything may be left out; these are the defaults unless said otherwise.
 
 [model]
-path = "small-int8.tflite"   # or the name of a known model; -m on the command line goes before it
+path = ""                    # a .tflite or the name of a model; default: edgepose-tiny; -m goes before it
 # threads = 4                # of the interpreter; default: cores, at most four
 when_hot = []                # cheaper models, in this order, for when the board is too hot; then frames are left out
 

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose deploy @shop.txt --config camera.toml --dry-run",
     )
     add_access(parser)
-    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
     parser.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="settings of the loop, see edgepose camera --print-config"
     )

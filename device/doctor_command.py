@@ -42,9 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.boards:
         targets = hosts.parse(arguments.boards)
         fleet.prepare()
-        boards = fleet.Fleet(targets, access_of(arguments))
+        boards = fleet.Fleet.of(targets, access_of(arguments))
         try:
-            boards.connect()
             found = {name: _examined(seen, time()) for name, seen in boards.look(deep=True).items()}
         finally:
             boards.close()

@@ -36,9 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--to {arguments.to}: expected a release such as 20261124T140000-1a2b3c4d")
     targets = hosts.parse(arguments.boards)
     fleet.prepare()
-    boards = fleet.Fleet(targets, access_of(arguments))
+    boards = fleet.Fleet.of(targets, access_of(arguments))
     try:
-        boards.connect()
         steps = plan.rollback(arguments.to, arguments.health_seconds)
         boards.do(dict.fromkeys(boards.names, steps), lambda name, step: note(f"{name}: {step}"))
         found = boards.look()

@@ -53,9 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints a row a board; 1 where one does not answer or does not run."""
     targets = hosts.parse(arguments.boards)
     fleet.prepare()
-    boards = fleet.Fleet(targets, access_of(arguments))
+    boards = fleet.Fleet.of(targets, access_of(arguments))
     try:
-        boards.connect()
         found = boards.look()
     finally:
         boards.close()

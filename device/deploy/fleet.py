@@ -13,6 +13,7 @@ from edgepose.runtime.errors import InputError, MissingExtraError
 
 from . import facts, host_keys
 from .facts import Facts
+from .host_keys import Connection
 from .hosts import Target
 from .plan import Packages, Put, Run, Step
 from .units import BASE, USER
@@ -49,27 +50,25 @@ class Access:
     accept_new: bool = False
     ask: Callable[[str], bool] | None = None
 
+    def admitted(self, targets: Sequence[Target]) -> tuple[dict[str, Connection], dict[str, str]]:
+        """See `host_keys.admitted`."""
+        return host_keys.admitted(targets, self.ssh_config, accept_new=self.accept_new, ask=self.ask)
+
 
 class Fleet:
     """Connections to boards. `problems`: for every board that fell out, why."""
 
-    def __init__(self, targets: Sequence[Target], access: Access) -> None:
+    def __init__(self, links: Mapping[str, Connection], access: Access) -> None:
+        """`links`: the boards by the names the user gave them."""
         from pyinfra.api import Config, Inventory, State
 
         from .watching import Watcher
 
         self.problems: dict[str, str] = {}
-        links = {}
-        for target in targets:
-            link = host_keys.connection(target, access.ssh_config)
-            if problem := host_keys.admit(target, link, accept_new=access.accept_new, ask=access.ask):
-                self.problems[target.name] = problem
-            else:
-                links[target.name] = link
         hosts = [
             (name, {
-                "ssh_hostname": next(t.host for t in targets if t.name == name), "ssh_port": link.port,
-                "ssh_user": link.user, "ssh_known_hosts_file": str(link.known_hosts),
+                "ssh_hostname": link.alias, "ssh_port": link.port, "ssh_user": link.user,
+                "ssh_known_hosts_file": str(link.known_hosts),
                 "ssh_strict_host_key_checking": "yes" if link.checks else "no",
                 **({"ssh_key": str(access.identity)} if access.identity else {}),
                 **({"ssh_config_file": str(access.ssh_config)} if access.ssh_config else {}),
@@ -80,6 +79,15 @@ class Fleet:
         self._state.init(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=_CONNECT_S))
         self._watcher = Watcher(self.problems)
         self._state.add_callback_handler(self._watcher)
+
+    @classmethod
+    def of(cls, targets: Sequence[Target], access: Access) -> Fleet:
+        """Connected to all that can be."""
+        links, problems = access.admitted(targets)
+        fleet = cls(links, access)
+        fleet.problems.update(problems)
+        fleet.connect()
+        return fleet
 
     def connect(self) -> None:
         """Connects to all at once; `problems` tells of those that did not answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ _TIMEOUT_S = 10
 class Connection:
     """How OpenSSH would connect to a board (`ssh -G`): the user's configuration, applied."""
 
+    alias: str
+    """As the user named the host."""
     hostname: str
     port: int
     user: str
@@ -43,9 +45,23 @@ def connection(target: Target, config: Path | None = None) -> Connection:
         known.setdefault(key, value)
     file = known.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
     return Connection(
-        known["hostname"], int(known["port"]), known["user"], Path(file).expanduser(),
+        target.host, known["hostname"], int(known["port"]), known["user"], Path(file).expanduser(),
         known.get("stricthostkeychecking") not in ("no", "off", "false"),
     )  # fmt: skip
+
+
+def admitted(
+    targets: Sequence[Target], config: Path | None, *, accept_new: bool, ask: Callable[[str], bool] | None
+) -> tuple[dict[str, Connection], dict[str, str]]:
+    """How to reach each board whose key is known by now, and for the others why not; asked before any work begins."""
+    links, problems = {}, {}
+    for target in targets:
+        link = connection(target, config)
+        if problem := admit(target, link, accept_new=accept_new, ask=ask):
+            problems[target.name] = problem
+        else:
+            links[target.name] = link
+    return links, problems
 
 
 def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[str], bool] | None) -> str:

@@ -43,11 +43,12 @@ def roll_out(
     targets: Sequence[Target], content: Content, access: Access, settings: Settings, note: Callable[[str], None]
 ) -> Outcome:
     """Deploys. One that does not answer is passed over; where the first that answers fails, the others stay as is."""
-    outcome, waiting, proven = Outcome(), list(targets), settings.dry_run
+    links, problems = access.admitted(targets)
+    outcome, waiting, proven = Outcome(problems=problems), list(links), settings.dry_run
     while waiting:
         count = settings.batch if proven else 1
         batch, waiting = waiting[:count], waiting[count:]
-        fleet = Fleet(batch, access)
+        fleet = Fleet({name: links[name] for name in batch}, access)
         try:
             fleet.connect()
             reached = fleet.names
@@ -58,7 +59,7 @@ def roll_out(
         if not proven and reached:
             proven = reached[0] in outcome.done
             if not proven:
-                outcome.problems.update({target.name: f"not touched: {reached[0]} failed first" for target in waiting})
+                outcome.problems.update(dict.fromkeys(waiting, f"not touched: {reached[0]} failed first"))
                 break
     return outcome
 

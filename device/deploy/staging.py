@@ -88,8 +88,6 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
     if not wanted.output.sinks and not wanted.output.record:
         raise InputError(f"{settings}: expected at least one sink, or nobody would see the poses: [output] sinks =")
     names = [model or wanted.model.path, *wanted.model.when_hot]
-    if not names[0]:
-        raise InputError("expected a model: -m MODEL, or [model] path = in --config")
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
     for name, file in zip(names, stored, strict=True):
         _copy(find_tflite(name), folder / file)

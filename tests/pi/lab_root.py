@@ -86,6 +86,8 @@ def make(root: Path, suite: str, key: Path) -> None:
     _installed(root)
     _users(root, key)
     _services(root)
+    if suite != "bookworm":
+        _without_mounts(root)
     libraries = root / "usr/lib/aarch64-linux-gnu"
     for name in ("blas", "lapack"):
         (libraries / f"lib{name}.so.3").unlink(missing_ok=True)
@@ -111,6 +113,18 @@ def mirror() -> str:
     if found is None:
         raise RuntimeError("no Debian mirror in this machine's apt sources")
     return found[1] or found[2]
+
+
+def _without_mounts(root: Path) -> None:
+    """The service without namespaces of mounts: the emulator lacks the calls that newer systemds make for them."""
+    lines = (
+        "ProtectSystem=no", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProtectControlGroups=no",
+        "ProtectKernelTunables=no", "ProtectKernelModules=no", "ProtectKernelLogs=no", "PrivateNetwork=no",
+    )  # fmt: skip
+    for name in ("edgepose", "edgepose-recover"):
+        folder = root / f"etc/systemd/system/{name}.service.d"
+        folder.mkdir(parents=True)
+        (folder / "lab.conf").write_text("[Service]\n" + "\n".join(lines) + "\n")
 
 
 def _installed(root: Path) -> None:

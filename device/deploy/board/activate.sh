@@ -23,7 +23,7 @@ link() {
 # Starts the service with what is current; 0 where it has seen its first frame and keeps running for $1 seconds.
 healthy() {
     systemctl reset-failed "$unit" 2>/dev/null
-    if ! systemctl restart "$unit"; then say "it does not start"; return 1; fi
+    if ! systemctl restart "$unit" 2>/dev/null; then say "it does not start"; return 1; fi
     process=$(systemctl show -p MainPID --value "$unit")
     waited=0
     while [ "$waited" -lt "$1" ]; do
@@ -35,7 +35,7 @@ healthy() {
 }
 
 # The last words of the service, for whoever wants to know why.
-why() { journalctl -u "$unit" -n 12 -o cat --no-pager 2>/dev/null | grep -v -e '^Scheduled' -e '^Stopp' -e '^Start' | tail -n 5; }
+why() { journalctl -u "$unit" _TRANSPORT=stdout -n 3 -o cat --no-pager 2>/dev/null; }
 
 prune() {
     cd "$base/releases" || return
