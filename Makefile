@@ -7,7 +7,7 @@ PYTHON ?= $(call find-python,python3 python3.13 python3.12 python3.11)
 # tflite-runtime has no wheels for later Pythons.
 PYTHON311 ?= $(call find-python,python3.11)
 # Named here because a comma ends an argument of $(call).
-FOR_DEMO := '.[convert]'
+FOR_DEMO := .
 FOR_TESTS := '.[convert,eval,camera,deploy,dev]'
 FOR_TFLITE := '.[tflite,eval,camera,deploy,dev]'
 # pip's and the compiler's words are shown only when something fails.
@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family test-pi test-boards wheels soak check bench bench-compare instructions clean
+.PHONY: demo test test-family test-pi test-boards wheels soak train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -73,6 +73,21 @@ soak: .venv/dev.stamp
 	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
 	$(VENV)/python tests/soak.py build/pi/small.tflite
 
+# The model that comes with the package, from the data to the file (docs/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
+# says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (pictures without people). Goes on where it was interrupted.
+KIT ?= build/train
+TRAIN = $(VENV)/python -m edgepose.convert.distill
+train-default: .venv/dev.stamp
+	@$(call pip,$(VENV),--editable '.[train]')
+	@test -e $(KIT)/student.npz || $(TRAIN) prepare $(KIT) --images "$(TRAIN_IMAGES)" --labels "$(TRAIN_LABELS)" --ids "$(TRAIN_IDS)" \
+		--calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --stages 4
+	$(TRAIN) train $(KIT) $(TRAIN_FLAGS)
+	$(TRAIN) export $(KIT)
+	-$(VENV)/edgepose convert $(KIT)/student.keras -o $(KIT)/edgepose-tiny.tflite --network edgepose-tiny --stages 2 --input-size 432x368 \
+		--precision int8 --channel-order rgb --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --licence Apache-2.0 \
+		--verify "$(EDGEPOSE_TEST_DATA)/coco-dev/images" --annotations "$(EDGEPOSE_TEST_DATA)/coco-dev/person_keypoints.json" \
+		--empty "$(EMPTY_IMAGES)"
+
 check: .venv/dev.stamp
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
@@ -95,14 +110,14 @@ instructions: .venv/dev.stamp
 
 .venv/demo.stamp: $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
-	@echo "installing into .venv; TensorFlow is large, the first time takes a few minutes"
+	@echo "installing into .venv"
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
 	@$(call pip,$(VENV),--upgrade pip)
 	@$(call pip,$(VENV),--editable $(FOR_DEMO))
 	@touch $@
 
 .venv/dev.stamp: .venv/demo.stamp
-	@echo "installing what tests and measurements need into .venv"
+	@echo "installing what tests and measurements need into .venv; TensorFlow is large, the first time takes a few minutes"
 	@$(call pip,$(VENV),--editable $(FOR_TESTS))
 	@touch $@
 

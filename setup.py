@@ -36,7 +36,7 @@ setup(
     ],
     package_dir={f"edgepose.{part}": part for part in PARTS},
     package_data={
-        "edgepose.runtime": ["py.typed", "*.pyi", "models.toml"],
+        "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
         "edgepose.device": ["py.typed", "page/*"],
         "edgepose.device.deploy.board": ["*.sh"],

@@ -1,15 +1,11 @@
-"""`make demo`: a real model converted, run on a picture, and the result to look at."""
+"""`make demo`: the model that comes with the package, run on a picture, and the result to look at. Needs no network."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-from edgepose.convert import sources
-from edgepose.convert.convert import Options, convert
-from edgepose.convert.convert_command import note
 from edgepose.runtime import PoseEstimator, files, registry
 from edgepose.runtime.draw import draw_poses
 from edgepose.runtime.errors import EdgePoseError
@@ -26,32 +22,18 @@ _RUNS = 30
 
 
 def main() -> int:
-    """Runs the demonstration; 2 where no model can be had, in one line that says what to do."""
+    """Runs the demonstration; 2 where the picture cannot be read, in one line that says what to do."""
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--image", type=Path, help="a picture of your own; a synthetic scene when left out")
     arguments = parser.parse_args()
     try:
         files.make_folder(_FOLDER)
         frame = _frame(arguments.image)
-        show(model(), frame)
+        show(registry.find_tflite(None), frame)
     except EdgePoseError as error:
         print(f"edgepose: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def model() -> Path:
-    """The first known model that is here, else the first that can be downloaded, converted."""
-    models = registry.known_models()
-    here = [known for known in models if registry.find_weights(known)]
-    chosen = (here or models)[0]
-    path = _FOLDER / f"{chosen.name}.tflite"
-    print(f"{'converting' if here else 'downloading and converting'} {chosen.name} ({chosen.published})", flush=True)
-    source = sources.find(chosen.name)
-    with tempfile.TemporaryDirectory() as folder:
-        calibration = _synthetic_pictures(Path(folder)) if chosen.needs_calibration else None
-        convert(source, path, Options(calibration=calibration), note)
-    return path
 
 
 def show(path: Path, frame: Frame) -> None:
@@ -62,6 +44,10 @@ def show(path: Path, frame: Frame) -> None:
     picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
     write_picture(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
     files.write_text(poses, edgepose_line(frame, estimate) + "\n")
+    spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
+    about = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC a frame"
+    scored = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} pictures of COCO"
+    print(f"{path.stem}: {estimator.manifest.precision}, {about}{scored}")
     print(f"{len(estimate)} people found in {frame.source}")
     for number, pose in enumerate(estimate, 1):
         box, present = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
@@ -77,15 +63,6 @@ def _frame(image: Path | None) -> Frame:
     if image is not None:
         return Frame(read_picture(image), str(image))
     return Frame(Scene(_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_PEOPLE}")
-
-
-def _synthetic_pictures(folder: Path) -> Path:
-    """Stand-ins for the calibration pictures that a network published in training mode needs."""
-    for seed in range(32):
-        scene = Scene(1 + seed % 6, 640, 480, seed=seed)
-        write_picture(folder / f"{seed:02}.png", scene.frame(seed).image)
-    print("statistics come from synthetic scenes; real pictures (--calibration) give a more accurate model")
-    return folder
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose profile pose.tflite --estimate pi4\n"
         "  edgepose profile --merge pi4.json pi5.json --plot boards.png --csv boards.csv",
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="a .tflite, or the name of one in EDGEPOSE_MODELS")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="a .tflite, or the name of a model (default: edgepose-tiny)"
+    )
     parser.add_argument(
         "--input", default="synthetic:5", metavar="INPUT", help="picture, folder, video or synthetic[:PEOPLE] (default)"
     )
@@ -65,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures and shows; 1 where a model could not be measured."""
     if not 0 < arguments.seconds <= _LONGEST_S:
         raise ValueError(f"--seconds: expected more than 0 and at most {_LONGEST_S:.0f}, got {arguments.seconds:g}")
-    if bool(arguments.models) == bool(arguments.merge):
-        raise ValueError("expected one MODEL or more, or --merge with the profiles to show together")
+    if arguments.models and arguments.merge:
+        raise ValueError("expected one MODEL or more, or --merge with the profiles to show together, not both")
     _check_outputs(arguments)
     if arguments.merge:
         if arguments.json:
@@ -100,7 +102,7 @@ def _profile(arguments: argparse.Namespace) -> Profile:
     _note(f"machine: {machine}")
     show, found = _printer(arguments), []
     show(table.head())
-    for model in arguments.models:
+    for model in arguments.models or [registry.DEFAULT]:
         for count in threads:
             row = _row(model, count, arguments)
             show(table.line(row))

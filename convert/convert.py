@@ -13,7 +13,7 @@ from edgepose.runtime.preprocess import Resize
 from edgepose.runtime.probe import probe
 from edgepose.runtime.types import ChannelOrder
 
-from . import adopt, blame, export, fold, integer, macs, proof, report, stages, statistics, verify
+from . import adopt, blame, export, false_poses, fold, integer, macs, proof, report, stages, statistics, verify
 from . import graph as g
 from .calibration import CalibrationPictures, PictureFolder
 from .coco import CocoDataset
@@ -47,6 +47,10 @@ class Options:
     report: Path | None = None
     verify: Path | None = None
     annotations: Path | None = None
+    empty: Path | None = None
+    """A folder of pictures without people, to choose the default least score on."""
+    licence: str = ""
+    """Of the weights, where the source is not a known model."""
 
     @property
     def wanted(self) -> Wanted:
@@ -72,6 +76,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     # Looked at first: minutes of work should not end at a misspelt folder.
     integer.check(options.precision, options.calibration, options.report)
     pictures: verify.Pictures | None = None if options.verify is None else PictureFolder(options.verify)
+    empty = None if options.empty is None else PictureFolder(options.empty)
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
@@ -96,6 +101,10 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
             note(f"writing the report into {options.report}")
             report.write(options.report, candidate, manifest, errors, found)
     model_file.write(output, candidate.flatbuffer, manifest)
+    if empty is not None:
+        least = false_poses.least_score(false_poses.scores(output, empty), len(empty))
+        note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} pictures without people")
+        model_file.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
     golden.record(output)
     return Conversion(output, manifest, tuple(found))
 
@@ -136,6 +145,7 @@ def _converted(
             describe(source, imported.network, flatbuffer, spec),
             precision=options.precision,
             untrained=source.kind == "untrained",
+            licence=source.known.licence if source.known else options.licence,
             stages=len(stages.find(imported.graph)),
             parameters=prepared.parameters,
             macs=macs.count(prepared, spec.height, spec.width),

@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's pictures, for AP"
     )
+    parser.add_argument(
+        "--empty", type=Path, metavar="DIR", help="pictures without people: chooses below which score nobody is shown"
+    )
+    parser.add_argument("--licence", default="", metavar="NAME", help="of weights of yours, for the manifest")
     return parser
 
 
@@ -92,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         report=arguments.report,
         verify=arguments.verify,
         annotations=arguments.annotations,
+        empty=arguments.empty,
+        licence=arguments.licence,
     )
     source = (sources.untrained if arguments.untrained else sources.find)(arguments.source)
     result = convert(source, arguments.output, options, note)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgepose.runtime import files, registry
 from edgepose.runtime.cli import Parser
+from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.estimator import PoseEstimator
 
 from .coco import CocoDataset, CocoScore
@@ -22,11 +23,15 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json\n"
         "  edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -",
     )
-    parser.add_argument("-m", "--model", required=True, help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the pictures")
     parser.add_argument("--annotations", required=True, type=Path, metavar="JSON", help="their COCO keypoints")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--min-score", type=float, default=0.0, metavar="S",
+        help="drop people below this pose score (default: none, as COCO's AP ranks them all)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
     return parser
 
@@ -36,7 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit: expected 1 or more, got {arguments.limit}")
     dataset = CocoDataset(arguments.images, arguments.annotations, arguments.limit)
-    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads)
+    if not 0 <= arguments.min_score <= 1:
+        raise ValueError(f"--min-score: expected 0 to 1, got {arguments.min_score:g}")
+    options = DecoderOptions(min_score=arguments.min_score)
+    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
     score = dataset.score(estimator.estimate, "scoring")
     document = _document(score, estimator)
     text = json.dumps(document, indent=1) + "\n"

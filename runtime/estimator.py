@@ -34,7 +34,8 @@ class PoseEstimator:
     def __init__(
         self, model: str | PathLike[str], *, threads: int | None = None, options: DecoderOptions | None = None
     ) -> None:
-        """Loads `model` (a `.tflite` with a manifest); `threads`: of the interpreter, default up to four.
+        """Loads `model` (a `.tflite` with a manifest); `threads`: of the interpreter, default up to four; `options`:
+        of the decoder, with the least score that the manifest names by default.
 
         Raises ModelError where the file is missing, damaged, has no manifest or contradicts it.
         """
@@ -47,6 +48,8 @@ class PoseEstimator:
         self._pafs = _find_output(path, network, manifest, manifest.pafs)
         spec = manifest.input
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
+        if options is None and manifest.min_score is not None:
+            options = DecoderOptions(min_score=manifest.min_score)
         self._decoder = Decoder(*manifest.grid, manifest.skeleton_table, options)
         self._geometry: tuple[tuple[int, ...], GridToFrame] = ((), GridToFrame(1, 1))
 

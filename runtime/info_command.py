@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
         "Shows what is known of a converted model, after checking that the file is intact.",
         "  edgepose info pose.tflite\n  edgepose info pose.tflite --json | jq .accuracy",
     )
-    parser.add_argument("model", help="a .tflite, or the name of a model in EDGEPOSE_MODELS or the cache")
+    parser.add_argument("model", nargs="?", help="a .tflite, or the name of a model (default: edgepose-tiny)")
     parser.add_argument("--json", action="store_true", help="print the manifest as it lies in the file")
     return parser
 

@@ -112,6 +112,8 @@ class ModelManifest:
     accuracy: Accuracy | None = None
     verification: Verification | None = None
     golden: Golden | None = None
+    min_score: float | None = None
+    """Pose score below which people are dropped by default, chosen on pictures without people; None for none."""
     edgepose_version: str = ""
     format: str = field(default=FORMAT)
     version: int = field(default=VERSION)
@@ -223,6 +225,8 @@ def _validate(manifest: ModelManifest) -> None:
     if spec.dtype not in INPUT_DTYPES:
         raise ModelError(f"manifest.input.dtype: expected {' or '.join(INPUT_DTYPES)}, got {spec.dtype!r}")
     skeleton = manifest.skeleton_table
+    if manifest.min_score is not None and not 0 <= manifest.min_score <= 1:
+        raise ModelError(f"manifest.min_score: expected 0 to 1, got {manifest.min_score}")
     if manifest.golden is not None:
         _validate_golden(manifest.golden, skeleton)
     expected = {"heatmaps": skeleton.heatmap_channels, "pafs": skeleton.paf_channels}

@@ -12,6 +12,10 @@ from .registry_file import KnownModel, read_list
 _VARIABLE = "EDGEPOSE_MODELS"
 _LIST = "models.toml"
 _OWN_LIST = Path(__file__).parent / _LIST
+_PACKAGED = Path(__file__).parent / "models"
+
+DEFAULT = "edgepose-tiny"
+"""The model that comes with the package and is used where none is named."""
 
 
 def known_models() -> tuple[KnownModel, ...]:
@@ -54,11 +58,19 @@ def find_weights(model: KnownModel) -> Path | None:
     return None
 
 
-def find_tflite(name: str) -> Path:
-    """The `.tflite` a user means by `-m`: a path, or the name of a file in one of the search folders.
+def packaged() -> tuple[Path, ...]:
+    """The models that come with the package, by name."""
+    return tuple(sorted(_PACKAGED.glob("*.tflite")))
+
+
+def find_tflite(name: str | None) -> Path:
+    """The `.tflite` a user means by `-m`: a path, or the name of a file in one of the search folders or the package.
+
+    None, or nothing, is the default model.
 
     Raises ModelError saying where it was looked for.
     """
+    name = name or DEFAULT
     path = Path(name)
     if path.suffix == ".tflite" or path.parent != Path() or path.exists():
         return path
@@ -74,3 +86,4 @@ def _candidates(name: str) -> Iterator[Path]:
     for folder in search_folders():
         yield folder / f"{name}.tflite"
         yield folder / name / f"{name}.tflite"
+    yield _PACKAGED / f"{name}.tflite"

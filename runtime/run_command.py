@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose run -m pose.tflite synthetic:5 --draw drawn/ --format openpose",
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder, video, or synthetic[:PEOPLE]")
-    parser.add_argument("-m", "--model", required=True, help="a .tflite, or the name of a model in EDGEPOSE_MODELS")
+    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
     parser.add_argument("--json", default="-", metavar="FILE", help="where the poses go; - is stdout (default)")
     parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="of the poses")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures and videos with the skeletons drawn")

@@ -235,7 +235,6 @@ def test_merging_shows_profiles_of_many_machines(tmp_path: Path, capfd: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "expected one MODEL or more"),
         (("net.tflite", "--seconds", "0"), "--seconds: expected more than 0"),
         (("net.tflite", "--threads", "0"), "'0': expected numbers from 1 to 64"),
         (("net.tflite", "--threads", "1,x"), "separated by commas"),

@@ -1,103 +1,137 @@
-"""`python -m edgepose.convert.distill`: a network and pictures make a better network; `make train-default`."""
+"""`python -m edgepose.convert.distill prepare | train | export`: published networks and pictures make a better network.
+
+`prepare` (needs TensorFlow) makes a kit: the pictures in one archive of some 45 MB, teacher and student as plain
+weights. `train` needs PyTorch alone, takes a GPU where there is one, may be interrupted and goes on; `export` writes
+what `edgepose convert` takes. `make train-default` does all three.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgepose.runtime import files
-from edgepose.runtime.errors import MissingExtraError, ModelError
+from edgepose.runtime.errors import EdgePoseError, MissingExtraError, ModelError
 from edgepose.runtime.manifest import InputSpec
 
-from .. import fold, sources, statistics
+from .. import fold, graph_file, sources, statistics
 from .. import graph as g
 from ..calibration import CalibrationPictures
 from ..convert import Options, convert
 from ..convert_command import note
 from ..simplify import simplify
 from ..sources import Wanted
+from .pictures import pack, read_samples, unpack
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains, or goes on training, and writes `student.keras`, which `edgepose convert` takes."""
+    """Runs one of the three; 2 and one line where something is missing."""
     arguments = _parser().parse_args(argv)
     try:
+        {"prepare": _prepare, "train": _train, "export": _export}[arguments.action](arguments)
+    except EdgePoseError as error:
+        print(f"edgepose: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgepose.convert.distill", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    prepare = actions.add_parser("prepare", help="make a kit")
+    prepare.add_argument("--images", type=Path, required=True, help="folder of pictures, searched through")
+    prepare.add_argument("--labels", type=Path, required=True, help="folder of YOLO-pose rows, a text a picture")
+    prepare.add_argument("--ids", type=Path, help="numbers of the pictures that may be used")
+    prepare.add_argument("--calibration", type=Path, required=True, help="some 50 other pictures")
+    prepare.add_argument("--teacher", default="human-pose-estimation-0001", help="what `edgepose convert` takes")
+    prepare.add_argument("--student", default="mobilenet_v2_small", help="what `edgepose convert` takes")
+    prepare.add_argument("--stages", type=int, default=2, help="of the student")
+    prepare.add_argument("--size", type=int, default=288, help="of a view, in pixels: a multiple of 16")
+    train = actions.add_parser("train", help="train, or go on training")
+    train.add_argument("--begin-with", type=Path, help="checkpoint of another training, for the layers both have")
+    train.add_argument("--size", type=int, default=288, help="of a view, as prepared")
+    train.add_argument("--views", type=int, default=30_000, help="to be looked at in all")
+    train.add_argument("--batch", type=int, default=8)
+    train.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
+    train.add_argument(
+        "--quantised", type=float, default=0.0, help="share of views with simulated integers, at the end"
+    )
+    train.add_argument("--seconds", type=float, help="end after so long; the next call goes on")
+    train.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU the float teacher looks at whole batches")
+    train.add_argument("--threads", type=int, help="of the student")
+    train.add_argument("--workers", type=int, default=1, help="processes that make lessons")
+    export = actions.add_parser("export", help="write student.keras")
+    for action in (prepare, train, export):
+        action.add_argument("kit", type=Path, help="the kit's folder; results lie in it too")
+    return parser
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    kit: Path = arguments.kit
+    files.make_folder(kit)
+    samples = read_samples(arguments.images, arguments.labels, arguments.ids)
+    note(f"{len(samples)} pictures, {sum(len(sample.people) for sample in samples)} people annotated")
+    pack(samples, kit / "pictures.zip")
+    graph_file.save(_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
+    graph_file.save(_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
+    # In integers, for processors: a quarter of the time for half a point of AP.
+    size = (arguments.size, arguments.size)
+    options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
+    convert(sources.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, note)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    try:
         from . import curves, train
+        from .targets import Lessons
     except ModuleNotFoundError as error:
         raise MissingExtraError("training", "train", error) from None
-    from .pictures import read_samples
-
-    output: Path = arguments.output
-    files.make_folder(output)
-    teacher = _teacher(arguments, output)
-    start = _student(arguments)
+    kit: Path = arguments.kit
+    on_gpu = arguments.device != "cpu"
+    teacher = graph_file.load(kit / "teacher.npz") if on_gpu else None
     schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantised=arguments.quantised)
-    training, checkpoint = train.Training(start, schedule), output / "checkpoint.pt"
+    training = train.Training(graph_file.load(kit / "student.npz"), schedule, teacher, arguments.device)
+    checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():
         training.load(checkpoint)
         note(f"going on at view {training.seen} of {schedule.views}")
     elif arguments.begin_with:
         note(f"{training.begin_with(arguments.begin_with)} layers taken from {arguments.begin_with}")
     train.limit_threads(arguments.threads)
-    samples = read_samples(arguments.images, arguments.labels, arguments.ids)
-    note(f"{len(samples)} pictures, {sum(len(sample.people) for sample in samples)} people annotated")
-    train.train(training, samples, teacher, checkpoint, note, arguments.workers, arguments.seconds)
-    curves.plot(training.losses, output / "loss.png")
+    samples = unpack(kit / "pictures.zip", kit / "pictures")
+    looking = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
+    lessons = Lessons(samples, looking, arguments.size, seed=training.seen)
+    train.train(training, lessons, checkpoint, note, arguments.workers, arguments.seconds)
+    curves.plot(training.losses, kit / "loss.png")
+    graph_file.save(training.average.to_graph(), kit / "trained.npz")
+    note(f"{kit / 'trained.npz'}: after {training.seen} views")
+
+
+def _export(arguments: argparse.Namespace) -> None:
     from ..keras_model import to_keras
 
-    with files.atomic(output / "student.keras") as temporary:
-        whole = temporary.with_suffix(".keras")
-        to_keras(training.average.to_graph()).save(whole)
-        whole.replace(temporary)
-    note(f"{output / 'student.keras'}: after {training.seen} views")
-    return 0
+    kit: Path = arguments.kit
+    model = to_keras(graph_file.load(kit / "trained.npz"))
+    part = kit / "part.keras"
+    model.save(part)
+    part.replace(kit / "student.keras")
+    note(f"{kit / 'student.keras'}: now edgepose convert")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edgepose.convert.distill", description=__doc__)
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures, searched through")
-    parser.add_argument("--labels", type=Path, required=True, help="folder of YOLO-pose rows, a text a picture")
-    parser.add_argument("--ids", type=Path, help="numbers of the pictures that may be used")
-    parser.add_argument("--calibration", type=Path, required=True, help="some 50 other pictures")
-    parser.add_argument("--teacher", default="human-pose-estimation-0001", help="what `edgepose convert` takes")
-    parser.add_argument("--student", default="mobilenet_v2_small", help="what `edgepose convert` takes")
-    parser.add_argument("--begin-with", type=Path, help="checkpoint of another training, for the layers both have")
-    parser.add_argument("--stages", type=int, default=2, help="of the student")
-    parser.add_argument("--size", type=int, default=288, help="of a view, in pixels: a multiple of 16")
-    parser.add_argument("--views", type=int, default=40_000, help="to be looked at in all")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
-    parser.add_argument(
-        "--quantised", type=float, default=0.25, help="share of views with simulated integers, at the end"
-    )
-    parser.add_argument("--seconds", type=float, help="end after so long; the next call goes on")
-    parser.add_argument("--threads", type=int, help="of the student")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make lessons")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for checkpoint, curve and result")
-    return parser
-
-
-def _teacher(arguments: argparse.Namespace, output: Path) -> Path:
-    """The teacher for square views, in integers: a quarter of the time for half a point of AP."""
-    path = output / f"teacher-{arguments.size}.tflite"
-    if not path.is_file():
-        size = (arguments.size, arguments.size)
-        options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
-        convert(sources.find(arguments.teacher), path, options, note)
-    return path
-
-
-def _student(arguments: argparse.Namespace) -> g.Graph:
-    """Where training starts: published weights, repaired and folded."""
-    source = sources.find(arguments.student)
-    graph = source.load(Wanted(stages=arguments.stages)).graph
+def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
+    """A published network, repaired and folded."""
+    source = sources.find(name)
+    graph = source.load(Wanted(stages=stages)).graph
     if statistics.training_layers(graph):
-        pictures = CalibrationPictures(arguments.calibration, InputSpec("", *source.default_size))
+        pictures = CalibrationPictures(calibration, InputSpec("", *source.default_size))
         graph = statistics.fix(graph, pictures.batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
-    if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.Affine | g.BatchNorm | g.MaxPool)]:
-        raise ModelError(f"{arguments.student}: cannot be trained here: {unknown[0]}")
+    if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
+        raise ModelError(f"{name}: cannot be trained here: {unknown[0]}")
     return graph
 
 

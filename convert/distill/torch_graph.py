@@ -56,8 +56,8 @@ class Convolution(nn.Module):
 
     def weights(self) -> g.Conv:
         """The node with the present weights."""
-        kernel = (self.kernel * self.scale).detach().numpy().transpose(_from_torch(self.node))
-        bias = (self.bias * self.scale.flatten()).detach().numpy()
+        kernel = (self.kernel * self.scale).detach().cpu().numpy().transpose(_from_torch(self.node))
+        bias = (self.bias * self.scale.flatten()).detach().cpu().numpy()
         return replace(self.node, kernel=np.ascontiguousarray(kernel), bias=bias.copy())
 
 
@@ -104,7 +104,7 @@ class GraphModule(nn.Module):
         """The maps of the nodes named in `wanted`. `picture`: (batch, 3, rows, columns), 0..255."""
         made: dict[str, Tensor] = {}
         for name, node in self.graph.nodes.items():
-            value = picture if isinstance(node, g.Input) else self._apply(node, [made[i] for i in node.inputs])
+            value = picture if isinstance(node, g.Input) else self._result(node, [made[i] for i in node.inputs])
             if self.quantise and _key(name) in self.ranges:
                 value = self.ranges[_key(name)](value)
             made[name] = value
@@ -119,7 +119,7 @@ class GraphModule(nn.Module):
             changes[node.name] = node
         return self.graph.substitute(changes)
 
-    def _apply(self, node: g.Node, inputs: list[Tensor]) -> Tensor:
+    def _result(self, node: g.Node, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]
         match node:
             case g.Conv():
@@ -130,9 +130,10 @@ class GraphModule(nn.Module):
             case g.Activation():
                 x = functional.relu(x)
                 if node.kind == "relu6":
-                    cap = torch.from_numpy(np.full(x.shape[1], 6.0, np.float32) if node.cap is None else node.cap)
-                    x = torch.minimum(x, cap.to(x.dtype).reshape(1, -1, 1, 1))
+                    x = torch.minimum(x, _constant(np.full(1, 6.0, np.float32) if node.cap is None else node.cap, x))
                 return x
+            case g.Affine():
+                return x * _constant(node.scale, x) + _constant(node.offset, x)
             case g.Add():
                 return inputs[0] + inputs[1]
             case g.Concat():
@@ -153,6 +154,11 @@ def _stored(graph: g.Graph) -> list[str]:
         if not isinstance(node, g.Input)
         and (name in results or not all(isinstance(reader, g.Activation) for reader in graph.consumers(name)))
     ]
+
+
+def _constant(values: g.Array, like: Tensor) -> Tensor:
+    """One number, or one a channel, to go with a map."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(like).reshape(1, -1, 1, 1)
 
 
 def _rounded(x: Tensor) -> Tensor:

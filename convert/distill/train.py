@@ -18,8 +18,7 @@ from edgepose.runtime import files
 
 from .. import graph as g
 from .. import stages
-from .pictures import Sample
-from .targets import Lesson, Lessons
+from .targets import Lesson, Lessons, Oracle
 from .torch_graph import GraphModule
 
 _EMPHASIS = 4.0
@@ -50,9 +49,12 @@ class Schedule:
 class Training:
     """A student that learns; `step` by `step`."""
 
-    def __init__(self, graph: g.Graph, schedule: Schedule) -> None:
-        self.student = GraphModule(graph)
-        self.average = GraphModule(graph)
+    def __init__(self, graph: g.Graph, schedule: Schedule, teacher: g.Graph | None = None, device: str = "cpu") -> None:
+        """`teacher`: where it shall look at whole batches on the `device`; else lessons come with its maps."""
+        self.device = device
+        self.student = GraphModule(graph).to(device)
+        self.average = GraphModule(graph).to(device)
+        self._oracle = None if teacher is None else Oracle(teacher, device)
         self.schedule = schedule
         self.seen = 0
         self.losses: list[tuple[int, float]] = []
@@ -73,9 +75,12 @@ class Training:
             group["lr"] = self.schedule.rate_at(self.seen)
         self.student.train()
         self.student.quantise = self.average.quantise = self.quantised
-        view = torch.as_tensor(batch.view).float().contiguous(memory_format=torch.channels_last)
+        batch = Lesson(*(torch.as_tensor(part).to(self.device, non_blocking=True) for part in batch))
+        view = batch.view.float().contiguous(memory_format=torch.channels_last)
+        if self._oracle is not None:
+            batch = self._oracle.finish(batch, view)
         # Half the time with 16 bits; but they would blur the simulated integers.
-        with torch.autocast("cpu", torch.bfloat16, enabled=not self.quantised):
+        with torch.autocast(self.device, torch.bfloat16, enabled=not self.quantised):
             made = self.student(view, self._names)
         loss = self._loss({name: maps.float() for name, maps in made.items()}, batch)
         self._optimiser.zero_grad(set_to_none=True)
@@ -106,7 +111,7 @@ class Training:
 
     def load(self, path: Path) -> None:
         """Goes on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -114,7 +119,10 @@ class Training:
 
     def begin_with(self, path: Path) -> int:
         """Takes the result of another training for all layers that both have; gives their number."""
-        theirs, mine = torch.load(path, weights_only=True)["average"], self.student.state_dict()
+        theirs, mine = (
+            torch.load(path, weights_only=True, map_location=self.device)["average"],
+            self.student.state_dict(),
+        )
         same = {
             name: value
             for name, value in theirs.items()
@@ -125,10 +133,10 @@ class Training:
         return sum(name.endswith(".kernel") for name in same)
 
     def _loss(self, made: dict[str, Tensor], batch: Lesson) -> Tensor:
-        heatmaps, pafs = torch.as_tensor(batch.heatmaps), torch.as_tensor(batch.pafs)
+        heatmaps, pafs = batch.heatmaps, batch.pafs
         somebody = torch.maximum(heatmaps[:, :-1].amax(1, keepdim=True), pafs.abs().amax(1, keepdim=True))
         weight = 1 + _EMPHASIS * somebody.clamp(0, 1)
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.device)
         for number, stage in enumerate(self._stages):
             share = 1.0 if number == len(self._stages) - 1 else _EARLIER
             error = (weight * (made[stage.heatmaps] - heatmaps) ** 2).mean()
@@ -146,13 +154,14 @@ class Training:
 
 
 def train(
-    training: Training, samples: list[Sample], teacher: Path, checkpoint: Path, note: Callable[[str], None],
-    workers: int = 1, seconds: float | None = None, every: int = 2000,
+    training: Training, lessons: Lessons, checkpoint: Path, note: Callable[[str], None], workers: int = 1,
+    seconds: float | None = None, every: int = 2000,
 ) -> None:  # fmt: skip
     """Until the schedule's end, or for so many seconds; a checkpoint every so many views."""
     start, begun, marked = monotonic(), training.seen, training.seen
-    lessons: Any = Lessons(samples, teacher, seed=training.seen)
-    loader: Iterator[Any] = iter(DataLoader(lessons, training.schedule.batch, num_workers=workers, prefetch_factor=4))
+    loader: Iterator[Any] = iter(
+        DataLoader(lessons, training.schedule.batch, num_workers=workers, prefetch_factor=4 if workers else None)
+    )
     while training.seen < training.schedule.views and (seconds is None or monotonic() - start < seconds):
         training.step(Lesson(*next(loader)))
         if training.seen - marked >= every:
