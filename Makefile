@@ -55,6 +55,7 @@ test-pi: .venv/dev.stamp
 # `edgepose deploy` against emulated boards that boot systemd: needs root, systemd-container, mmdebstrap, ssh.
 test-boards: .venv/dev.stamp wheels
 	@mkdir -p build/pi
+	tests/pi/wheels.sh build/pi/lab
 	$(VENV)/python -m pytest tests/pi/test_boards.py -m boards -p no:xdist -x --durations=0 --durations-min=5
 
 # Wheels for x86_64, aarch64, armv7l and armv6l, checked for the stable ABI.

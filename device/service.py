@@ -29,6 +29,8 @@ class Release:
     when_hot: tuple[str, ...] = ()
     config: str = "camera.toml"
     environment: str = ""
+    secrets: str = ""
+    """A slow hash of the secrets that were last given: whether others are given now can be told, not which."""
     memory_mb: int = 0
     """What the loop with this model needs, roughly."""
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepose.device import self_test, service, status_command
+from edgepose.device import config, self_test, service, status_command
 from edgepose.device.deploy import environment, facts, hosts, judge, plan, rollout, staging, units, wheelhouse
 from edgepose.device.deploy.facts import Facts
 from edgepose.device.service import Release
@@ -140,6 +140,17 @@ def test_an_upgrade_of_the_model_sends_the_release_alone(tmp_path: Path) -> None
     new = replace(RELEASE, id="20261125T140000-00000000", content_sha256="c" * 64)
     found = names(plan.steps(running(), wanted(tmp_path, new), 20, 3))
     assert [name.split()[0] for name in found] == ["release", "release", "self-test", "switch"]
+
+
+def test_secrets_stay_where_none_are_given(tmp_path: Path) -> None:
+    kept = replace(RELEASE, secrets="hash")
+    assert plan.steps(running(kept), wanted(tmp_path, kept), 20, 3) == []
+    changed = replace(RELEASE, id="20261125T140000-00000000", secrets="another")
+    found = names(plan.steps(running(kept), wanted(tmp_path, changed, 'A="b"\n'), 20, 3))
+    assert "secrets" in found
+    assert found[-1].startswith("switch to 20261125T140000-00000000"), "the loop reads them when it starts"
+    content = staging.Content(tmp_path, config.Config(), RELEASE, "")
+    assert content.for_board("e" * 16, kept).secrets == "hash"
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:

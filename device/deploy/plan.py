@@ -80,7 +80,7 @@ def up_to_date(facts: Facts, release: Release, source: str) -> bool:
     there = facts.release
     return (
         there is not None
-        and there.content_sha256 == release.content_sha256
+        and (there.content_sha256, there.secrets) == (release.content_sha256, release.secrets)
         and facts.healthy
         and facts.running
         and facts.service.get("UnitFileState") == "enabled"
@@ -134,7 +134,8 @@ def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
 def same_release(facts: Facts, release: Release) -> str | None:
     """The current release where it is this one, but not known to be healthy."""
     there = facts.release
-    return there.id if there is not None and there.content_sha256 == release.content_sha256 else None
+    same = there is not None and (there.content_sha256, there.secrets) == (release.content_sha256, release.secrets)
+    return there.id if there is not None and same else None
 
 
 def rollback(release: str | None, health_s: int) -> list[Step]:

@@ -104,7 +104,7 @@ def _wanted(name: str, facts: Facts, content: Content, settings: Settings, note:
     cache = settings.cache / "wheels"
     wheels = wheelhouse.collect(place, own, cache, offline=settings.offline, note=note)
     packed = environment.archive(wheels, place, facts.executable, settings.cache / "environments")
-    release = content.for_board(packed.name.partition(".")[0])
+    release = content.for_board(packed.name.partition(".")[0], facts.release)
     archive = content.folder / f"{release.id}.tar"
     content.archive(release, archive)
     return Wanted(release, content.source, packed, archive, content.secrets)

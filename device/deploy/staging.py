@@ -52,13 +52,23 @@ class Content:
         """Where frames come from."""
         return self.settings.camera.source
 
-    def for_board(self, environment: str) -> Release:
-        """The release with its name: when it was made and what it holds."""
+    def for_board(self, environment: str, there: Release | None = None) -> Release:
+        """The release with its name: when it was made and what it holds.
+
+        `there`: the board's present one, whose secrets stay where none are given.
+        """
         own = self.release
+        secrets = own.secrets or (there.secrets if there else "")
         digest = hashlib.sha256(f"{own.content_sha256}\n{environment}".encode()).hexdigest()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         return Release(
-            **{**asdict(own), "id": f"{now}-{digest[:8]}", "content_sha256": digest, "environment": environment}
+            **{
+                **asdict(own),
+                "id": f"{now}-{digest[:8]}",
+                "content_sha256": digest,
+                "environment": environment,
+                "secrets": secrets,
+            }
         )
 
     def archive(self, release: Release, path: Path) -> None:
@@ -96,10 +106,10 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
     lines = _secrets(secrets)
     # A weak password must not be guessed from the hash that everybody on the board can read.
     hidden = hashlib.scrypt(lines.encode(), salt=b"edgepose", n=1 << 12, r=8, p=1).hex() if lines else ""
-    content = hashlib.sha256("\n".join([*digests, text, hidden]).encode()).hexdigest()
+    content = hashlib.sha256("\n".join([*digests, text]).encode()).hexdigest()
     release = Release(
         id="", version=version(), network=manifest.network, precision=manifest.precision, model_sha256=digests[0],
-        content_sha256=content, when_hot=tuple(stored[1:]),
+        content_sha256=content, when_hot=tuple(stored[1:]), secrets=hidden,
     )  # fmt: skip
     (folder / NAME).write_text(json.dumps(asdict(release)))
     memory_mb = _tried(folder)
