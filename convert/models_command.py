@@ -6,9 +6,10 @@ import argparse
 import difflib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import registry
+from edgepose.runtime import model_file, registry
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.registry_file import KnownModel
@@ -49,12 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names() -> list[str]:
     """Published models, then the networks of which no weights are known."""
+    packaged = [path.stem for path in registry.packaged()]
     published = [model.name for model in registry.known_models()]
-    return [*published, *(name for name in NETWORKS if name not in published)]
+    return [*packaged, *published, *(name for name in NETWORKS if name not in published)]
 
 
 def _described(name: str) -> dict[str, Any]:
     """What is known of a model or network. Raises ModelError for a name that is neither's."""
+    packaged = next((path for path in registry.packaged() if path.stem == name), None)
+    if packaged is not None:
+        return _in_package(name, packaged)
     model = registry.known(name)
     if model is None and name not in NETWORKS:
         raise ModelError(f"no model or network {name!r}; did you mean {_nearest(name)}?")
@@ -83,6 +88,23 @@ def _described(name: str) -> dict[str, Any]:
     return entry
 
 
+def _in_package(name: str, path: Path) -> dict[str, Any]:
+    """A model that comes with the package, ready to run."""
+    manifest = model_file.read_manifest(path)
+    return {
+        "name": name,
+        "network": manifest.network,
+        "parameters": manifest.parameters,
+        "stages": manifest.stages,
+        "macs": manifest.macs,
+        "stride": manifest.stride,
+        "input_size": [manifest.input.width, manifest.input.height],
+        "published_ap": None if manifest.accuracy is None else manifest.accuracy.ap,
+        "licence": manifest.licence,
+        "weights": f"{path.name}, in the package",
+    }
+
+
 def _nearest(name: str) -> str:
     return " or ".join(difflib.get_close_matches(name, _names(), n=3, cutoff=0.3) or ["one of `edgepose models`"])
 
@@ -103,6 +125,8 @@ def _table(entries: list[dict[str, Any]]) -> str:
 
 
 def _state(entry: dict[str, Any]) -> str:
+    if "files" not in entry and "weights" in entry:
+        return "in the package"
     if "files" not in entry:
         same = next((model.name for model in registry.known_models() if model.network == entry["network"]), None)
         return f"as {same}" if same else "none known: bring your own, or --untrained"

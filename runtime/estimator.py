@@ -16,6 +16,7 @@ from .errors import ModelError
 from .interpreter import Network, TensorInfo
 from .manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
 from .preprocess import Preprocessor
+from .registry import find_tflite
 from .types import ChannelOrder, Estimate, GridToFrame, Image, Pose, PoseFields, Timings
 
 Buffer = npt.NDArray[Any]
@@ -32,14 +33,19 @@ class PoseEstimator:
     """
 
     def __init__(
-        self, model: str | PathLike[str], *, threads: int | None = None, options: DecoderOptions | None = None
+        self,
+        model: str | PathLike[str] | None = None,
+        *,
+        threads: int | None = None,
+        options: DecoderOptions | None = None,
     ) -> None:
-        """Loads `model` (a `.tflite` with a manifest); `threads`: of the interpreter, default up to four; `options`:
-        of the decoder, with the least score that the manifest names by default.
+        """Loads `model` (a `.tflite` with a manifest; None is the one that comes with the package).
 
-        Raises ModelError where the file is missing, damaged, has no manifest or contradicts it.
+        `threads`: of the interpreter, default up to four; `options`: of the decoder, with the least score that the
+        manifest names by default. Raises ModelError where the file is missing, damaged, has no manifest or contradicts
+        it.
         """
-        path = Path(model)
+        path = find_tflite(None) if model is None else Path(model)
         self.manifest = manifest = model_file.read(path)
         self._network = network = Network(path, threads)
         self.interpreter_name = network.interpreter_name

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from . import files, formats, registry
 from .cli import Parser
+from .decode import DecoderOptions
 from .drawings import Drawings
 from .errors import InputError, ModelError
 from .estimator import PoseEstimator
@@ -38,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="of the poses")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures and videos with the skeletons drawn")
     parser.add_argument("--allow-untrained", action="store_true", help="run a model with random weights all the same")
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="drop people below this pose score (default: the model's own)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
     return parser
 
@@ -45,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the model over all inputs. Inputs that cannot be read are named and left out; the exit code is then 2."""
     inputs = [found for name in arguments.inputs for found in expand(name)]
-    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads)
+    options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
+    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
     if estimator.manifest.untrained and not arguments.allow_untrained:
         raise ModelError(
             f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "

@@ -57,7 +57,7 @@ def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
 
 
 def test_a_picture_without_anybody_shows_nobody() -> None:
-    estimator = PoseEstimator(registry.find_tflite(None))
+    estimator = PoseEstimator()
     for seed in range(10):
         assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
 
@@ -109,3 +109,10 @@ def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
     assert least is not None
     kept = [len(PoseEstimator(path).estimate(cv2.imread(str(tmp_path / f"{seed}.png")))) for seed in range(3)]
     assert sum(kept) == sum(score >= least for score in seen)
+
+
+@pytest.mark.once
+def test_who_is_shown_can_be_chosen(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
+    none = call_edgepose(capfd, "run", tmp_path / "photo.png", "--min-score", "0.99")
+    assert json.loads(none.stdout)["poses"] == []
