@@ -161,34 +161,27 @@ def _folders(facts: Facts) -> str:
 
 
 def _environment(name: str, archive: Path) -> Iterator[Step]:
-    packed, part, whole = (
-        f"{BASE}/environments/.{name}.tar.gz",
-        f"{BASE}/environments/.{name}",
-        f"{BASE}/environments/{name}",
-    )
-    yield Put(f"environment {name}, {archive.stat().st_size / 1e6:.0f} MB", packed, archive)
+    what = f"environment {name}"
     # Compiled once, here: the service may not write.
-    yield Run(
-        f"environment {name} unpacked and compiled",
-        f"rm -rf {part} && mkdir {part} && tar -xzf {packed} -C {part} && "
-        f"{{ {part}/bin/python -m compileall -q -j 0 {part}/lib || true; }} && rm -f {packed} && sync -f {part} && "
-        f"mv -T {part} {whole} || {{ code=$?; rm -rf {part} {packed}; exit $code; }}",
-        USER, 1800,
-    )  # fmt: skip
+    compiled = "{ bin/python -m compileall -q -j 0 lib || true; }"
+    about = f"{what}, {archive.stat().st_size / 1e6:.0f} MB", f"{what} unpacked and compiled"
+    yield from _sent(about, f"{BASE}/environments", name, archive, compiled)
 
 
 def _release(release: Release, archive: Path) -> Iterator[Step]:
-    packed, part, whole = (
-        f"{BASE}/releases/.{release.id}.tar",
-        f"{BASE}/releases/.{release.id}",
-        f"{BASE}/releases/{release.id}",
-    )
-    yield Put(f"release {release.id}", packed, archive)
+    what = f"release {release.id}"
+    yield from _sent((what, f"{what} unpacked"), f"{BASE}/releases", release.id, archive, "true")
+
+
+def _sent(names: tuple[str, str], folder: str, name: str, archive: Path, prepare: str) -> Iterator[Step]:
+    """An archive sent and unpacked beside its place, prepared there, and moved there whole."""
+    packed, part, whole = f"{folder}/.{name}.tar", f"{folder}/.{name}", f"{folder}/{name}"
+    yield Put(names[0], packed, archive)
     yield Run(
-        f"release {release.id} unpacked",
-        f"rm -rf {part} && mkdir {part} && tar -xf {packed} -C {part} && rm -f {packed} && sync -f {part} && "
-        f"mv -T {part} {whole} || {{ code=$?; rm -rf {part} {packed}; exit $code; }}",
-        USER,
+        names[1],
+        f"rm -rf {part} && mkdir {part} && tar -xf {packed} -C {part} && (cd {part} && {prepare}) && rm -f {packed} && "
+        f"sync -f {part} && mv -T {part} {whole} || {{ code=$?; rm -rf {part} {packed}; exit $code; }}",
+        USER, 1800,
     )  # fmt: skip
 
 

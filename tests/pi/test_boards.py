@@ -50,6 +50,12 @@ def models(lab: Lab) -> dict[str, Path]:
     return made
 
 
+@pytest.fixture(scope="module")
+def other(lab: Lab) -> list[str]:
+    """Options for another build of edgepose: what makes a new environment necessary."""
+    return ["--wheels", str(lab.wheels("other", {"edgepose/device/__init__.py": '"""Another build."""\n'}))]
+
+
 def pictures() -> Path:
     from ..conftest import data
 
@@ -209,12 +215,11 @@ def test_an_unhealthy_release_gives_way_by_itself(lab: Lab, one: Board, models: 
     assert wait_for(one)["current"] == before
 
 
-def test_a_full_disk(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+def test_a_full_disk(lab: Lab, one: Board, models: dict[str, Path], other: list[str]) -> None:
     before = state(one)
-    wheels = lab.wheels("other", {"edgepose/device/__init__.py": '"""Another build."""\n'})
     one.ssh("sudo mount -t tmpfs -o size=8m,mode=1777 tmpfs /tmp")
     try:
-        done = deploy(lab, models["a"], one, more=["--wheels", str(wheels)])
+        done = deploy(lab, models["a"], one, more=other)
     finally:
         one.ssh("sudo umount -l /tmp")
     assert done.code == 1
@@ -227,16 +232,15 @@ STEPS = ("MB", "unpacked and compiled", "activate", "self-test", "switch to +1",
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_power_cut(lab: Lab, one: Board, models: dict[str, Path], step: str) -> None:
+def test_power_cut(lab: Lab, one: Board, models: dict[str, Path], other: list[str], step: str) -> None:
     """The machine ends at a step; what runs after the next boot is the old release or the new one."""
     if one._process is None:
         one.boot()
     old = wait_for(one)["current"]
-    other = lab.folder / "session/wheels-other"
     if step == "activate":
         one.ssh("sudo rm /usr/local/lib/edgepose/activate")
     word, _, delay = step.partition(" +")
-    options = ["-m", str(models["a"]), "--config", str(lab.config()), "--wheels", str(other), *HEALTH]
+    options = ["-m", str(models["a"]), "--config", str(lab.config()), *other, *HEALTH]
     words = lab.words("deploy", one.address, more=options)
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=lab.environment()
