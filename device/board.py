@@ -42,17 +42,17 @@ def describe(root: Path = _ROOT) -> Board:
     Sources: the device tree (/proc/device-tree/model), /proc/cpuinfo, /proc/meminfo, sysfs.
     """
     return Board(
-        name=_text(root / "proc/device-tree/model").rstrip("\0") or _entry(root / "proc/cpuinfo", "model name"),
+        name=_text(root / "proc/device-tree/model").rstrip("\0") or entry(root / "proc/cpuinfo", "model name"),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
-        memory_mb=int((_entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
+        memory_mb=int((entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         temperature_c=temperature_c(root),
         load=float((_text(root / "proc/loadavg") or "0").split()[0]),
     )
 
 
-def _entry(path: Path, key: str) -> str:
+def entry(path: Path, key: str) -> str:
     """The first value of a `key : value` file such as /proc/cpuinfo."""
     for line in _text(path).splitlines():
         name, _, value = line.partition(":")

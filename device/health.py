@@ -11,13 +11,13 @@ from pathlib import Path
 from .proc import text as _text
 
 _ROOT = Path("/")
-FLAGS = {
+_FLAGS = {
     0: "undervoltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit",
     16: "undervoltage since boot", 17: "clock capped since boot", 18: "throttled since boot",
     19: "soft temperature limit since boot",
 }  # fmt: skip
 """Bits of the firmware's get_throttled (Raspberry Pi documentation, `vcgencmd get_throttled`)."""
-_NOW = frozenset(name for bit, name in FLAGS.items() if bit < 16)
+_NOW = frozenset(name for bit, name in _FLAGS.items() if bit < 16)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class ProcessorTime:
         return max(0.0, (self.busy - start.busy) - (self.own - start.own))
 
 
+def complaints(bits: int) -> tuple[str, ...]:
+    """What the firmware's get_throttled says, in words."""
+    return tuple(name for bit, name in _FLAGS.items() if bits >> bit & 1)
+
+
 def _flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
     known = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
     text = _text(known)
@@ -85,7 +90,7 @@ def _flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
         bits = int(text, 16)
     except ValueError:
         return None
-    return tuple(name for bit, name in FLAGS.items() if bits >> bit & 1)
+    return complaints(bits)
 
 
 def _number(path: Path) -> float | None:

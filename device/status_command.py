@@ -14,7 +14,7 @@ from edgepose.runtime.cli import Parser
 from .deploy import fleet, hosts
 from .deploy.facts import Facts
 from .deploy_command import access_of, add_access
-from .health import FLAGS
+from .health import complaints
 
 _HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(
         "status",
         "Shows how boards fare: release, model, frames a second, temperature, power, when somebody was last seen.",
-        "  edgepose status pi@raspberrypi.local\n  edgepose status @shop.txt --json -",
+        "  edgepose status pi@raspberrypi.local\n  edgepose status @shop.txt --json",
     )  # fmt: skip
     add_access(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
@@ -79,7 +79,7 @@ def row(name: str, facts: Facts) -> Row:
         else str(status.get("state") or facts.service.get("ActiveState", "unknown"))
     )
     last = _number(status.get("last_person"))
-    flags = () if facts.throttled is None else tuple(text for bit, text in FLAGS.items() if facts.throttled >> bit & 1)
+    flags = () if facts.throttled is None else complaints(facts.throttled)
     return Row(
         name, facts.current or "-", f"{release.network} {release.precision}" if release else "-", state,
         _number(status.get("fps")), status.get("people"), facts.temperature_c, flags,

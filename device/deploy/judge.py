@@ -12,7 +12,7 @@ from typing import Literal
 
 from edgepose.runtime.errors import InputError
 
-from ..health import FLAGS
+from ..health import complaints
 from ..service import Release
 from .facts import Facts
 
@@ -105,7 +105,7 @@ def _power(facts: Facts) -> Iterator[Check]:
     if facts.throttled is None:
         yield Check("power", "ok", "the firmware tells nothing (no Raspberry Pi)")
     else:
-        flags = [name for bit, name in FLAGS.items() if facts.throttled >> bit & 1]
+        flags = complaints(facts.throttled)
         low = any("undervoltage" in flag for flag in flags)
         fix = (
             "a power supply with 5.1 V and enough current, a short thick cable"

@@ -77,10 +77,8 @@ def own_files(facts: Facts) -> dict[str, str]:
 
 def up_to_date(facts: Facts, release: Release, source: str) -> bool:
     """Whether the board runs just this already."""
-    there = facts.release
     return (
-        there is not None
-        and (there.content_sha256, there.secrets) == (release.content_sha256, release.secrets)
+        same_release(facts, release) is not None
         and facts.healthy
         and facts.running
         and facts.service.get("UnitFileState") == "enabled"
@@ -132,10 +130,11 @@ def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
 
 
 def same_release(facts: Facts, release: Release) -> str | None:
-    """The current release where it is this one, but not known to be healthy."""
+    """The id of the current release where it is this one, healthy or not."""
     there = facts.release
-    same = there is not None and (there.content_sha256, there.secrets) == (release.content_sha256, release.secrets)
-    return there.id if there is not None and same else None
+    if there is None or (there.content_sha256, there.secrets) != (release.content_sha256, release.secrets):
+        return None
+    return there.id
 
 
 def rollback(release: str | None, health_s: int) -> list[Step]:
