@@ -15,10 +15,11 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and when it was taken.
+    """An image and when it was taken.
 
     `image`: (H, W, 3) uint8 in `channel_order`. `timestamp_ns`: monotonic clock at exposure; for a file, its time in
-    the video or 0. `index`: counts the frames of `source` from 0.
+    the video or 0. `index`: counts the frames of `source` from 0. `captured_ns`: monotonic clock at exposure, or when
+    the frame was read from a file; 0 if unknown. Latency and wall-clock time are computed from it.
     """
 
     image: Image
@@ -26,6 +27,7 @@ class Frame:
     index: int = 0
     timestamp_ns: int = 0
     channel_order: ChannelOrder = "bgr"
+    captured_ns: int = 0
 
 
 class Quantisation(NamedTuple):
