@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import get_args
 
 from edgepose.runtime import PoseEstimator, model_file, registry
 from edgepose.runtime.cli import Parser
-from edgepose.runtime.errors import InputError, ModelError
+from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
 
 from . import config
 from .choose_sinks import open_sinks
@@ -23,7 +21,8 @@ from .config import Config
 from .loop import Loop
 from .notify import Notifier
 from .privacy import Privacy
-from .sinks.base import Sink
+from .shutdown import Shutdown, end_process
+from .sinks.base import LOG, Sink
 from .stats import Stats
 from .status_file import StatusFile
 
@@ -84,18 +83,26 @@ def run(arguments: argparse.Namespace) -> int:
         StatusFile(),
     )
 
-    def end(number: int, frame: FrameType | None) -> None:
-        loop.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    loop.run(arguments.seconds)
+    code = 0
+    with Shutdown(loop.stop):
+        try:
+            loop.run(arguments.seconds)
+        except EdgePoseError as error:
+            if not loop.remaining_threads():
+                raise
+            LOG.error("%s", " ".join(str(error).split()))
+            code = 2
     snapshot = stats.snapshot()
-    logging.getLogger("edgepose").info(
+    LOG.info(
         "%d frames, %d dropped, %d skipped, %d camera losses", snapshot.processed, snapshot.dropped, snapshot.skipped,
         snapshot.camera_losses,
     )  # fmt: skip
-    return 0
+    if loop.unreadable:
+        LOG.error("%d of the files could not be read (see above)", loop.unreadable)
+        code = code or 1
+    if loop.remaining_threads():
+        end_process(code)
+    return code
 
 
 def _settings(arguments: argparse.Namespace) -> Config:
