@@ -35,6 +35,8 @@ _STEADY_S = 10.0
 _LOG_INTERVAL_S = 60.0
 _RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Before each attempt to open a camera that was lost."""
+_OPENING_GRACE_S = 0.3
+"""How long the end of the loop waits for a camera that is just being opened."""
 _STUCK_TIMEOUT_S = 60.0
 """A driver that has not returned for so long never will: only a new process helps."""
 _MAX_STUCK_THREADS = 8
@@ -285,6 +287,7 @@ class Loop:
         while not opening.wait(_POLL_S):
             stuck = monotonic() - begun_s > _STUCK_TIMEOUT_S
             if self._should_stop(end_s) or stuck:
+                opening.wait(_OPENING_GRACE_S)
                 opening.abandon()
                 self._stuck.append((opening.thread, begun_s))
                 if stuck:
