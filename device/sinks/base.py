@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from edgepose.runtime import formats
 from edgepose.runtime.errors import EdgePoseError
+from edgepose.runtime.naming import device_name
 from edgepose.runtime.skeleton import Skeleton
 from edgepose.runtime.types import Estimate, Frame
 
@@ -27,16 +28,25 @@ class SinkError(EdgePoseError):
 
 @dataclass(frozen=True)
 class Message:
-    """A frame with its people, as every sink gets it; its line is made once, by the first sink that wants it."""
+    """A frame with its people, as every sink gets it; its line is made once, by the first sink that wants it.
+
+    `device`: display name of this device. `taken`: wall-clock time of the exposure, RFC 3339, computed when the message
+    is made; None if the frame does not say when it was captured.
+    """
 
     frame: Frame
     estimate: Estimate
     skeleton: Skeleton
+    device: str = field(default_factory=device_name)
+    taken: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taken", formats.capture_time(self.frame.captured_ns))
 
     @cached_property
     def line(self) -> str:
         """JSON, as docs/output.md has it, without the end of the line."""
-        return formats.edgepose_line(self.frame, self.estimate)
+        return formats.edgepose_line(self.frame, self.estimate, device=self.device, taken=self.taken)
 
 
 class Sink:
