@@ -16,19 +16,23 @@ Fsync = Literal["never", "second", "always"]
 
 
 class StdoutSink(Sink):
-    """Lines to stdout; finished once nobody reads them any more, as with `| head`."""
+    """Lines to stdout; finished once nobody reads them any more, as with `| head`.
+
+    Written with `os.write`: a thread that hangs inside `sys.stdout` because the reader has stopped would hold its lock,
+    and Python would abort at exit.
+    """
 
     name = "stdout"
 
     def write(self, message: Message) -> None:
         """One line, whole."""
+        rest = memoryview(message.line.encode() + b"\n")
         try:
-            sys.stdout.write(message.line + "\n")
-            sys.stdout.flush()
+            handle = sys.stdout.fileno()
+            while rest:
+                rest = rest[os.write(handle, rest) :]
         except BrokenPipeError:
             self.finished = True
-            # Python would fail once more on its way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise SinkError(f"cannot be written: {error.strerror}") from None
 
@@ -36,6 +40,7 @@ class StdoutSink(Sink):
 class FileSink(Sink):
     """Lines appended to `path`; beyond `rotate_bytes` it becomes `path.1` and so on, `keep` of them.
 
+    The file belongs to the sink's thread, once `open` has opened it.
     Every line is written with one call, so that a process that is killed leaves at most its last line in pieces; that
     piece is cut off on the next start. `fsync`: when lines must have reached the disk.
     """
