@@ -79,8 +79,8 @@ class Config:
             "loop.every_nth: expected 1 or more": loop.every_nth >= 1,
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,
             "loop.cool_c: expected less than loop.hot_c": loop.cool_c < loop.hot_c,
-            f"output.name: expected at most {naming.MAX_NAME_LENGTH} printable characters": not self.output.name
-            or naming.is_valid_name(self.output.name),
+            f"output.name: expected 1 to {naming.MAX_NAME_LENGTH} printable characters, got {self.output.name[:80]!r}":
+                not self.output.name or naming.is_valid_name(self.output.name),
         }  # fmt: skip
         for message, well in checks.items():
             if not well:

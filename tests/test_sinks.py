@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +293,21 @@ def test_a_full_disk_loses_messages_but_never_half_a_line(tmp_path: Path, monkey
     sink.write(some)
     sink.close()
     assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [0, 0]
+
+
+def test_lines_go_to_devices_and_pipes_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    sinks = open_sinks([f"jsonl:{tmp_path}/pipe?rotate=1kB", "jsonl:/dev/null?rotate=1kB"], Stats("x"), None)
+    for sink in sinks:
+        sink.start()
+        for _ in range(3):
+            sink.send(message())
+    wait(lambda: all(sink.sent == 3 for sink in sinks))
+    assert stop_all(sinks) == []
+    assert len(os.read(reader, 65536).splitlines()) == 3
+    os.close(reader)
+    assert Path("/dev/null").is_char_device()
 
 
 def test_lines_survive_being_killed(tmp_path: Path) -> None:
@@ -589,14 +604,26 @@ def test_mqtt_a_broker_that_drops_everybody_is_not_stormed(caplog: pytest.LogCap
     assert "closes the connection without an answer" in caplog.text
 
 
+@contextmanager
+def unreachable() -> Iterator[int]:
+    """A port whose connections hang, as those to a host that is switched off: its queue is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            link = stack.enter_context(socket.socket())
+            link.setblocking(False)
+            link.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
 def test_mqtt_a_dead_broker_delays_neither_start_nor_end(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("paho.mqtt.client")
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
-        # One that accepts and never answers, one where nobody listens, one that cannot be reached, an unknown name.
+    with socket.create_server(("127.0.0.1", 0)) as silent, unreachable() as port:
+        # One that never answers, one where nobody listens, one whose packets are dropped, an unknown name.
         wanted = [
             f"mqtt://127.0.0.1:{silent.getsockname()[1]}/a",
             f"mqtt://127.0.0.1:{free_port()}/b",
-            "mqtt://192.0.2.1/c",
+            f"mqtt://127.0.0.1:{port}/c",
             "mqtt://no-such-host.invalid/d",
         ]
         for text in wanted:
@@ -617,14 +644,17 @@ def test_mqtt_a_dead_broker_delays_neither_start_nor_end(caplog: pytest.LogCaptu
 def test_mqtt_a_dead_broker_does_not_delay_the_end_of_the_process() -> None:
     pytest.importorskip("paho.mqtt.client")
     code = (
-        "import time\nfrom edgepose.device.choose_sinks import open_sinks\nfrom edgepose.device.stats import Stats\n"
+        "import sys, time\nfrom edgepose.device.stats import Stats\n"
+        "from edgepose.device.choose_sinks import open_sinks\n"
         "from edgepose.device.sinks.base import stop_all\n"
-        "sinks = open_sinks(['mqtt://192.0.2.1/x', 'mqtt://127.0.0.1:9/x'], Stats('x'), None)\n"
+        "sinks = open_sinks([f'mqtt://127.0.0.1:{port}/x' for port in (sys.argv[1], 9)], Stats('x'), None)\n"
         "start = time.monotonic()\n"
         "[sink.start() for sink in sinks]\nstop_all(sinks)\nprint(start)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-    assert time.monotonic() - float(done.stdout) < 3.5
+    with unreachable() as port:
+        command = [sys.executable, "-c", code, str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert time.monotonic() - float(done.stdout) < 3.0
 
 
 @needs_broker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from time import monotonic
@@ -54,6 +55,8 @@ class FileSink(Sink):
         self._path, self._rotate, self._keep, self._fsync = path, rotate_bytes, keep, fsync
         self._handle = -1
         self._size = 0
+        self._regular = True
+        """Whether it is a file that can be cut off and rotated, and no pipe or device."""
         self._synced = 0.0
 
     def open(self) -> None:
@@ -69,13 +72,15 @@ class FileSink(Sink):
         try:
             if self._handle < 0:
                 self._opened()  # rotating has failed in the middle
-            if self._size + len(line) > self._rotate and self._size:
+            if self._regular and self._size + len(line) > self._rotate and self._size:
                 self._rotated()
             written = os.write(self._handle, line)
-            if written < len(line):
+            if written < len(line) and self._regular:
                 os.ftruncate(self._handle, self._size)
                 raise SinkError(f"{self._path}: no space left on the disk")
             self._size += written
+            if not self._regular:
+                return
             if self._fsync == "always" or (self._fsync == "second" and monotonic() - self._synced >= 1):
                 self._synced = monotonic()
                 os.fdatasync(self._handle)
@@ -85,7 +90,7 @@ class FileSink(Sink):
     def close(self) -> None:
         """Everything is on the disk."""
         if self._handle >= 0:
-            if self._fsync != "never":
+            if self._fsync != "never" and self._regular:
                 os.fdatasync(self._handle)
             os.close(self._handle)
             self._handle = -1
@@ -104,8 +109,10 @@ class FileSink(Sink):
     def _opened(self) -> None:
         """The file, up to its last whole line."""
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._size = self._whole_lines()
-        os.ftruncate(self._handle, self._size)
+        self._regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+        if self._regular:
+            self._size = self._whole_lines()
+            os.ftruncate(self._handle, self._size)
 
     def _whole_lines(self) -> int:
         """Bytes up to the end of the last whole line."""
