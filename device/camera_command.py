@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "sinks; a slow or dead one never slows the loop. docs/camera.md has the details.",
         "  edgepose camera -m small-int8.tflite --sink -\n"
         "  edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur\n"
-        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtt://user@broker/pose/door\n"
+        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker\n"
         "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
     )
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")

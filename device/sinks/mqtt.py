@@ -36,7 +36,8 @@ _GOODBYE_TIMEOUT_S = 0.4
 _END_TIMEOUT_S = 0.3
 _SHORT_CONNECTION_S = 5.0
 _MAX_SHORT_CONNECTIONS = 3
-"""So many in a row, and another client has probably the same client id (MQTT 3.1.1 does not say so)."""
+"""So many in a row that a broker closes without a reason while it is there, and another client has probably the same
+client id. With MQTT 5 a broker can say so; mosquitto 2.0 does not."""
 _MAX_RECONNECT_DELAY_S = 30
 _LOG_INTERVAL_S = 60.0
 _MAX_UNANSWERED = 2
@@ -141,7 +142,7 @@ class MqttSink(Sink):
         self._away = "does not answer"
         """Why there is no connection."""
         self._connected_s = 0.0
-        self._unanswered = self._short_connections = 0
+        self._unanswered = self._short_connections = self._unexplained = 0
         self._log_again_s = 0.0
         self._replace = False
         """Whether the sink's thread shall make a new client."""
@@ -264,6 +265,7 @@ class MqttSink(Sink):
         """Called inside paho's `except OSError`, so that the reason can be had."""
         if client is not self._client:
             return
+        self._unexplained = 0  # the broker is away, and no other client has to do with it
         error = sys.exc_info()[1]
         self._away, self._refusal = f"is away: {_reason(error)}", ""
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in _CLOCK_ERRORS:
@@ -284,14 +286,15 @@ class MqttSink(Sink):
         from_server = flags.is_disconnect_packet_from_server
         taken_over = from_server and reason.value == _TAKEN_OVER
         if monotonic() - connected_s > _SHORT_CONNECTION_S:
-            self._short_connections = 0
-        elif taken_over or not from_server:
+            self._short_connections = self._unexplained = 0
+        else:
             self._short_connections += 1
+            self._unexplained = 0 if from_server else self._unexplained + 1
         client.reconnect_delay_set(self._reconnect_delay_s(), _MAX_RECONNECT_DELAY_S)
-        if taken_over or (self._short_connections and self._short_connections % _MAX_SHORT_CONNECTIONS == 0):
+        if taken_over or self._unexplained >= _MAX_SHORT_CONNECTIONS:
             self._give_up_client_id(client, taken_over)
         else:
-            self._away = f"is away: {reason}"
+            self._away = f"{f'is away: {reason}' if from_server else 'has closed the connection'}"
 
     def _give_up_client_id(self, client: Any, taken_over: bool) -> None:
         old, self.client_id = self.client_id, self._make_client_id()
@@ -299,12 +302,13 @@ class MqttSink(Sink):
         what = (
             "session taken over: another client has connected with the client id"
             if taken_over
-            else f"{self._short_connections} connections were closed right after their start: probably a session "
+            else f"{self._unexplained} connections were closed right after their start: probably a session "
             "takeover by another client with the client id"
         )
         if monotonic() >= self._log_again_s:
             self._log_again_s = monotonic() + _LOG_INTERVAL_S
             LOG.warning("mqtt: %s: %s %s; connecting again as %s", self._address, what, old, self.client_id)
+        self._unexplained = 0
         self._ask_for_new_client(client)
 
     def _reconnect_delay_s(self) -> int:
