@@ -74,6 +74,22 @@ class Stuck(Sink):
         wait(lambda: self.free)
 
 
+def end_with_the_test_process() -> None:
+    """A broker or child that outlives a killed test run would keep its port and write on forever."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def dying_with_us(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that is killed at the end, whatever happens."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_the_test_process)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait(10)
+
+
 def test_a_stuck_sink_costs_the_loop_nothing_and_is_counted() -> None:
     sink, some = Stuck(), message()
     sink.start()
@@ -323,11 +339,9 @@ def test_lines_survive_being_killed(tmp_path: Path) -> None:
     )
     root = Path(__file__).resolve().parent.parent
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", code, str(path), str(root)])
         before = path.stat().st_size if path.exists() else 0
-        wait(lambda before=before: path.exists() and path.stat().st_size > before + 20_000)  # type: ignore[misc]
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        with dying_with_us([sys.executable, "-c", code, str(path), str(root)]):
+            wait(lambda before=before: path.exists() and path.stat().st_size > before + 20_000)  # type: ignore[misc]
     lines = path.read_bytes().split(b"\n")
     assert all(json.loads(line) for line in lines[:-1])
 
@@ -343,11 +357,6 @@ def test_datagrams_arrive_and_need_nobody() -> None:
     sink.send(message())
     sink.stop()
     assert sink.lost == 0
-
-
-def end_with_the_test_process() -> None:
-    """A broker that outlives a killed test run would hold the port, and the pipe that the run writes to."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextmanager
@@ -452,11 +461,9 @@ def test_mqtt_the_last_will_is_sent_when_the_process_dies(tmp_path: Path) -> Non
         "MqttSink('127.0.0.1', int(sys.argv[1]), 'x').start()\ntime.sleep(60)\n"
     )
     with broker(port, tmp_path), listening(port, "x/status") as topics:
-        child = subprocess.Popen([sys.executable, "-c", code, str(port)], preexec_fn=end_with_the_test_process)
         heard = topics.setdefault("x/status", [])
-        wait(lambda: "online" in heard)
-        child.kill()
-        child.wait()
+        with dying_with_us([sys.executable, "-c", code, str(port)]):
+            wait(lambda: "online" in heard)
         wait(lambda: heard[-1] == "offline")
 
 

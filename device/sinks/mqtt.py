@@ -294,7 +294,7 @@ class MqttSink(Sink):
         if taken_over or self._unexplained >= _MAX_SHORT_CONNECTIONS:
             self._give_up_client_id(client, taken_over)
         else:
-            self._away = f"{f'is away: {reason}' if from_server else 'has closed the connection'}"
+            self._away = f"is away: {reason}" if from_server else "has closed the connection"
 
     def _give_up_client_id(self, client: Any, taken_over: bool) -> None:
         old, self.client_id = self.client_id, self._make_client_id()
