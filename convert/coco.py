@@ -87,9 +87,9 @@ class CocoDataset:
                 self.unreadable.append(str(error))
                 continue
             height, width = image.shape[:2]
-            if entry.size not in (None, (width, height)):
+            if entry.size is not None and entry.size != (width, height):
                 raise InputError(
-                    f"{path}: expected the annotated image of {entry.size[0]}x{entry.size[1]} pixels, "  # type: ignore[index]
+                    f"{path}: expected the annotated image of {entry.size[0]}x{entry.size[1]} pixels, "
                     f"this one has {width}x{height}; check --images"
                 )
             scored.append(entry.id)

@@ -124,7 +124,8 @@ def _file_name(entry: dict[str, Any], position: int) -> str:
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    width, height = entry.get("width"), entry.get("height")
+    width: Any = entry.get("width")
+    height: Any = entry.get("height")
     if _is_whole(width) and _is_whole(height) and width > 0 and height > 0:
         return int(width), int(height)
     return None
@@ -180,7 +181,7 @@ def _person(entry: dict[str, Any], name: str, notes: Counter[str]) -> dict[str, 
         raise InputError(f"{name}: expected {KEYPOINTS} keypoints ({3 * KEYPOINTS} numbers), got {count} numbers")
     values = [_number(value, f"{name}: keypoints") for value in keypoints]
     there = [(values[i], values[i + 1]) for i in range(0, len(values), 3) if values[i + 2] > 0]
-    visible = entry.get("num_keypoints")
+    visible: Any = entry.get("num_keypoints")
     if not _is_whole(visible) or not 0 <= visible <= KEYPOINTS:
         notes["annotations without num_keypoints: counted from the keypoints"] += 1
         visible = len(there)

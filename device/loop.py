@@ -18,7 +18,7 @@ from .config import LoopConfig
 from .notify import Notifier
 from .opening import Opening
 from .pipeline import Pipeline, Result
-from .sinks.base import LOG, Message, Sink
+from .sinks.base import LOG, Message, Sink, stop_all
 from .smoothing import Smoother
 from .source import FrameSource
 from .stats import Stats
@@ -35,6 +35,8 @@ _STEADY_S = 10.0
 _LOG_INTERVAL_S = 60.0
 _RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Before each attempt to open a camera that was lost."""
+_SINKS_STOP_TIMEOUT_S = 1.0
+"""With the pipeline's half second, the end takes less than two seconds."""
 _OPENING_GRACE_S = 0.3
 """How long the end of the loop waits for a camera that is just being opened."""
 _STUCK_TIMEOUT_S = 60.0
@@ -121,7 +123,7 @@ class Loop:
         self._stop.set()
 
     def remaining_threads(self) -> list[threading.Thread]:
-        """Return threads that are still inside a driver or the network; they end with the process at the latest."""
+        """Return threads that are still inside a driver, the network or a sink; they end with the process at the latest."""
         self._stuck = [(thread, since_s) for thread, since_s in self._stuck if thread.is_alive()]
         return [thread for thread, _ in self._stuck]
 
@@ -152,8 +154,8 @@ class Loop:
             self._notifier.stopping()
             if source is not None:
                 source.close()
-            for sink in started:
-                sink.stop()
+            now = monotonic()
+            self._stuck += [(sink.thread, now) for sink in stop_all(started, _SINKS_STOP_TIMEOUT_S)]
 
     def _should_stop(self, end_s: float | None) -> bool:
         late = end_s is not None and monotonic() >= end_s

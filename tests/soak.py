@@ -224,7 +224,8 @@ def main() -> int:
             f"jsonl:{folder}/poses.jsonl?rotate=1MB&keep=2", f"mqtt://127.0.0.1:{mqtt_port}/soak",
             f"http://127.0.0.1:{http_port}", "udp://127.0.0.1:9",
         ]  # fmt: skip
-        sinks = open_sinks(wanted, stats, "blur")
+        sinks = open_sinks(wanted, stats, "blur", name="first")
+        sinks += open_sinks([f"mqtt://127.0.0.1:{mqtt_port}"], stats, None, name="second board")
         stats.sinks = list(sinks)
         estimator = PoseEstimator(arguments.model, threads=1)
         # Reopening takes the loop half a second where the camera is there again at once.
