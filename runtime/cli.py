@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from .errors import EdgePoseError
@@ -64,9 +65,30 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def parse_intermixed_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse as argparse does, and expand `~` in paths: shells leave `--option=~/x` alone."""
+        parsed = super().parse_intermixed_args(args, namespace)
+        for name, value in vars(parsed).items():
+            setattr(parsed, name, _expand_user(value))
+        return parsed
+
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _expand_user(value: object) -> object:
+    """Expand a leading `~` of a path, if no file has that name."""
+    if isinstance(value, list):
+        return [_expand_user(item) for item in value]
+    if not isinstance(value, (str, Path)) or not str(value).startswith("~") or Path(value).exists():
+        return value
+    try:
+        return type(value)(Path(value).expanduser())
+    except RuntimeError:  # no such user
+        return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
