@@ -65,18 +65,25 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    def parse_intermixed_args(
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        """Parse as argparse does, and expand `~` in paths: shells leave `--option=~/x` alone."""
-        parsed = super().parse_intermixed_args(args, namespace)
-        for name, value in vars(parsed).items():
-            setattr(parsed, name, _expand_user(value))
-        return parsed
-
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _protect_names(arguments: list[str]) -> list[str]:
+    """Make `-- -name` work: parse_intermixed_args takes what follows `--` for options all the same."""
+    if "--" not in arguments:
+        return arguments
+    end = arguments.index("--")
+    names = [f"./{name}" if name.startswith("-") and name != "-" else name for name in arguments[end + 1 :]]
+    return [*arguments[:end], *names]
+
+
+def _expand_paths(parsed: argparse.Namespace) -> argparse.Namespace:
+    """Expand `~` in all arguments that are paths: shells leave `--option=~/x` alone."""
+    for name, value in vars(parsed).items():
+        setattr(parsed, name, _expand_user(value))
+    return parsed
 
 
 def _expand_user(value: object) -> object:
@@ -112,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Command, arguments: list[str]) -> int:
     module = importlib.import_module(command.module)
     try:
-        code = module.run(module.parser().parse_intermixed_args(arguments))
+        code = module.run(_expand_paths(module.parser().parse_intermixed_args(_protect_names(arguments))))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone, as with `| head`: nothing is wrong.

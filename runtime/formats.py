@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,16 +66,22 @@ class OpenPoseFolder:
     """Writes one `NAME_%012d_keypoints.json` per frame into a folder, as OpenPose's --write_json does.
 
     NAME is the stem of the image or video. The number is the index of a frame in its video, and of an image its
-    position among all images of the run, so that an image that cannot be read does not shift the others.
+    position among all inputs of the run, so that an image that cannot be read does not shift the others.
     """
 
-    def __init__(self, folder: Path, images: Iterable[str] = ()) -> None:
-        """Make the folder. `images`: all single images of the run, in order. Raises OutputError if it cannot be."""
+    def __init__(self, folder: Path, images: Mapping[str, int] | None = None) -> None:
+        """Make the folder.
+
+        Args:
+            folder: where the files are written.
+            images: the position of every single image of the run by its name.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
         files.make_folder(folder)
         self.folder = folder
-        self._positions: dict[str, int] = {}
-        for name in images:
-            self._positions.setdefault(name, len(self._positions))
+        self._positions = dict(images or {})
         # The position makes images unique; videos all start at 0.
         self._stems = {name: _file_stem(name) for name in self._positions}
         self._written: set[Path] = set()

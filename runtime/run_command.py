@@ -71,34 +71,34 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.max_pixels <= images.MAX_PIXELS_OPENCV:
         raise InputError(f"--max-pixels {arguments.max_pixels}: expected 1 to {images.MAX_PIXELS_OPENCV}")
     failures: list[str] = []
-    inputs = _expand_all(arguments.inputs, failures)
-    summary = _Summary()
+    inputs = [item for name in arguments.inputs for item in _expand(name)]
     for line in describe_left_out(inputs):
         print(f"edgepose: {line}", file=sys.stderr)
-    if inputs:
+    summary = _Summary()
+    if all(item.error for item in inputs):
+        failures = [item.error for item in inputs]
+    else:
         _process(arguments, inputs, failures, summary)
     for message in failures:
         print(f"edgepose: {message}", file=sys.stderr)
     if not failures:
         return 0
     if summary.frames:
-        total = len(inputs) + summary.missing
-        print(f"edgepose: {len(failures)} of {_counted(total, 'input', 'inputs')} failed", file=sys.stderr)
+        print(f"edgepose: {len(failures)} of {_counted(len(inputs), 'input', 'inputs')} failed", file=sys.stderr)
     return 1 if summary.frames else 2
 
 
-def _expand_all(names: list[str], failures: list[str]) -> list[Input]:
-    inputs = []
-    for name in names:
-        try:
-            inputs += expand(name)
-        except (InputError, OSError, ValueError) as error:
-            failures.append(_describe(name, error))
-    return inputs
+def _expand(name: str) -> list[Input]:
+    """The inputs behind one argument. One that is not there keeps its place: those after it keep their numbers."""
+    try:
+        return expand(name)
+    except InputError as error:
+        return [Input(name, None, error=str(error))]
+    except (OSError, ValueError) as error:
+        return [Input(name, None, error=_describe(repr(name), error))]
 
 
 def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
-    summary.missing = len(failures)
     options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
     estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
     if estimator.manifest.untrained and not arguments.allow_untrained:
@@ -125,8 +125,9 @@ def _write(
     """Write the results. Those that came before an error are kept."""
     kind: formats.Format = arguments.format
     to_folder = kind == "openpose" and arguments.json != "-"
-    names = [item.name for item in inputs if _is_single(item)] if kind == "coco" or to_folder else []
-    ids = formats.CocoImageIds(names)
+    numbered = list(enumerate(inputs)) if kind == "coco" or to_folder else []
+    names = {item.name: number for number, item in reversed(numbered) if _is_single(item)}
+    ids = formats.CocoImageIds(reversed(names))
     if kind == "coco" and ids.warning:
         print(f"edgepose: {ids.warning}", file=sys.stderr)
     if to_folder:
@@ -183,6 +184,8 @@ def _estimates(
                         drawings.add(frame, estimate, video=source.is_video)
             except OutputError:
                 raise
+            except InputError as error:
+                failures.append(str(error) if source.error else _describe(source.name, error))
             except Exception as error:  # whatever one input raises stays with that input
                 failures.append(_describe(source.name, error))
 
@@ -217,12 +220,11 @@ def _count(inputs: list[Input]) -> int | None:
 
 
 class _Summary:
-    """People and stage times over all frames; `missing`: arguments that name no input."""
+    """People and stage times over all frames."""
 
     def __init__(self) -> None:
         self.people = 0
         self.timings: list[Timings] = []
-        self.missing = 0
 
     @property
     def frames(self) -> int:

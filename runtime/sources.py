@@ -24,17 +24,21 @@ _MAX_NAMES_LISTED = 5
 class Input:
     """One image, video or scene.
 
-    `path` is None for the scene. `folder` is the folder it was found in, "" if it was named itself.
+    `path` is None for the scene. `folder` is the folder it was found in, "" if it was named itself. `error` says why
+    it cannot be read, "" if that is not known yet.
     """
 
     name: str
     path: Path | None
     people: int = 0
     folder: str = ""
+    error: str = ""
 
     @cached_property
     def kind(self) -> FileKind:
         """What the file holds, by its content. Raises InputError if it cannot be read."""
+        if self.error:
+            raise InputError(self.error)
         return "image" if self.path is None else inspect_file(self.path)
 
     @property
@@ -64,6 +68,8 @@ def expand(name: str) -> list[Input]:
         if count and not (count.isascii() and count.isdigit() and int(count) <= 100):
             raise InputError(f"{name}: expected synthetic or synthetic:N with N from 0 to 100")
         return [Input(name, None, int(count or 2))]
+    if not name:
+        raise InputError("'': no such image, folder or video: the name is empty")
     path = _expand_user(name)
     if path.is_dir():
         images = survey_folder(path).images
@@ -92,6 +98,8 @@ def describe_left_out(inputs: list[Input]) -> list[str]:
 
 def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """Read the frames of one input: one for an image or the scene, all of a video, an animation or a TIFF file."""
+    if source.error:
+        raise InputError(source.error)
     if source.path is None:
         from .scene import Scene
 

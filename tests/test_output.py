@@ -117,7 +117,7 @@ def test_pycocotools_loads_the_results() -> None:
 
 
 def test_openpose_files_have_name_and_number(tmp_path: Path) -> None:
-    folder = formats.OpenPoseFolder(tmp_path / "pose", ["a/left.jpg", "a/damaged.jpg", "a/right.jpg"])
+    folder = formats.OpenPoseFolder(tmp_path / "pose", {"a/left.jpg": 0, "a/damaged.jpg": 1, "a/right.jpg": 2})
     for source, index in (("a/left.jpg", 0), ("a/right.jpg", 0), ("x/clip.mp4", 0), ("x/clip.mp4", 1),
                           ("y/clip.avi", 0), ("y/left.mp4", 0)):  # fmt: skip
         folder.write(Frame(FRAME.image, source, index), RESULT)
