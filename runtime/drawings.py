@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import files
 from .draw import draw_poses
-from .errors import OutputError
+from .errors import InputError, OutputError
 from .images import VIDEOS, fits_jpeg, open_capture, write_picture
 from .quiet import silenced
 from .skeleton import Skeleton
@@ -49,6 +50,7 @@ class Drawings:
 
         Raises:
             OutputError: it cannot be written.
+            InputError: frames of this size cannot be encoded as a video.
         """
         drawn = draw_poses(frame.image, estimate, self._skeleton)
         if Path(frame.source).suffix.lower() in VIDEOS if video is None else video:
@@ -96,7 +98,9 @@ class _DrawnVideo:
             place = str(self._partial.absolute())  # FFmpeg takes `NAME:` for a protocol
             self._writer = cv2.VideoWriter(place, fourcc, fps if 1 <= fps <= 240 else 25.0, self._size)
         if not self._writer.isOpened():
-            raise OutputError(f"{path}: cannot write a video of {width}x{height} pixels here")
+            if os.access(path.parent, os.W_OK):
+                raise InputError(f"{source}: {width}x{height} pixels cannot be encoded as a video")
+            raise OutputError(f"{path}: cannot write a video here")
 
     def write(self, image: Image) -> None:
         if (image.shape[1], image.shape[0]) != self._size:  # OpenCV would drop the frame

@@ -170,7 +170,10 @@ def _trailing_number(name: str) -> int | None:
 
 
 def coco_results(frame: Frame, estimate: Estimate, skeleton: Skeleton, image_id: int) -> list[dict[str, Any]]:
-    """Format one frame as COCO keypoint results: 17 keypoints per person; `file_name` is the source as named."""
+    """Format one frame as COCO keypoint results: 17 keypoints per person.
+
+    `file_name` is the source as it was named, `frame` the index of the frame in it.
+    """
     return [
         {
             "image_id": image_id,
@@ -178,7 +181,7 @@ def coco_results(frame: Frame, estimate: Estimate, skeleton: Skeleton, image_id:
             "keypoints": coco_keypoints(pose, skeleton),
             "score": round(pose.score, 5),
             "file_name": frame.source,
-            **({"frame": frame.index} if frame.index else {}),
+            "frame": frame.index,
         }
         for pose in estimate
     ]

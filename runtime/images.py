@@ -66,7 +66,9 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     """
     header = _header(path, max_pixels)
     if header is None:
-        raise InputError(f"{path}: expected an image ({', '.join(PICTURES)}), this cannot be decoded as one")
+        raise InputError(
+            f"{path}: expected an image ({', '.join(PICTURES)}), {_describe_content(path, 'decoded as one')}"
+        )
     image = _decode(path, header, max_pixels)
     if image is None and header.kind == "GIF":  # OpenCV decodes GIF since 4.11, its FFmpeg always has
         with Video(path, max_pixels) as video:
@@ -191,7 +193,7 @@ class Video:
         with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
             self._capture = open_capture(path)
         if not self._capture.isOpened():
-            raise InputError(f"{path}: expected an image or a video, this cannot be opened as either")
+            raise InputError(f"{path}: expected an image or a video, {_describe_content(path, 'opened as either')}")
         width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         try:
             self._check_size(int(width), int(height))
@@ -226,7 +228,9 @@ class Video:
             yield Frame(np.asarray(image, np.uint8), str(self.path), index, round(timestamp_ms * 1e6))
             index += 1
         if not index:
-            raise InputError(f"{self.path}: expected an image or a video, no frame can be decoded")
+            raise InputError(
+                f"{self.path}: expected an image or a video, {_describe_content(self.path, 'decoded as either')}"
+            )
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -270,6 +274,27 @@ def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
     if header is not None and max_pixels is not None and header.width * header.height > max_pixels:
         raise InputError(_too_large(path, header.width, header.height, max_pixels))
     return header
+
+
+def _describe_content(path: Path, purpose: str) -> str:
+    """What the file is instead, if it is one of the usual wrong downloads."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    for beginning, text in _WRONG_DOWNLOADS.items():
+        if start.startswith(beginning):
+            return text
+    return f"this cannot be {purpose}"
+
+
+_WRONG_DOWNLOADS = {
+    b"version https://git-lfs": "this is a Git LFS pointer; get the file itself with `git lfs pull`",
+    b"<!doctype html": "this is an HTML page; download the file itself",
+    b"<html": "this is an HTML page; download the file itself",
+    b"<svg": "this is an SVG drawing; convert it to PNG",
+    b"%pdf": "this is a PDF document; export its pages as images",
+    b"\x1f\x8b": "this is a gzip archive; unpack it",
+    b"pk\x03\x04": "this is a ZIP archive; unpack it",
+}
 
 
 def _too_large(path: Path, width: int, height: int, max_pixels: int) -> str:
@@ -342,5 +367,5 @@ def _is_decodable(path: Path) -> bool:
         with path.open("rb") as file:
             kind = image_kind(file.read(32))
         return kind is not None and (kind == "GIF" or bool(cv2.haveImageReader(str(path.absolute()))))
-    except OSError:
+    except (OSError, cv2.error):
         return False

@@ -294,6 +294,46 @@ def test_a_larger_limit_is_in_force_too(tmp_path: Path, capfd: Capture) -> None:
     assert call_edgepose(capfd, "run", path, "--max-pixels", "70000000").returncode == 0
 
 
+@pytest.mark.parametrize(("content", "words"), [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+    (b"\n<!DOCTYPE html><html>", "HTML page"),
+    (b"\x1f\x8b\x08\0", "gzip"),
+    (b"PK\x03\x04\0", "ZIP archive"),
+    (b"%PDF-1.7", "PDF document"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4", "a"])
+def test_wrong_downloads_are_named_as_what_they_are(
+    content: bytes, words: str, name: str, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = call_edgepose(capfd, "run", tmp_path / name)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"{tmp_path / name}: " in done.stderr
+    assert words in done.stderr
+
+
+class _ClosedWriter:
+    fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+    def __init__(self, *_: object) -> None:
+        self.isOpened = lambda: False
+
+
+def test_a_video_that_cannot_be_drawn_costs_no_other_input(
+    tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepose.runtime import drawings
+
+    video, image = write_video(tmp_path / "a.mp4"), write_image(tmp_path / "b.png")
+    monkeypatch.setattr(drawings.cv2, "VideoWriter", _ClosedWriter)
+    done = call_edgepose(capfd, "run", video, image, "--draw", tmp_path / "drawn")
+    assert done.returncode == 1, done.stderr
+    assert "64x48 pixels cannot be encoded as a video" in done.stderr
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["b.jpg"]
+
+
 def test_image_ids_of_a_run(tmp_path: Path, capfd: Capture) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
