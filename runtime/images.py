@@ -105,7 +105,8 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
         yield Frame(read_picture(path, max_pixels), str(path))
         return
     header = _header(path, max_pixels)
-    if header is None or header.kind in ("GIF", "JPEG"):
+    by_ffmpeg = ("GIF", "JPEG") if hasattr(cv2, "imdecodeanimation") else ("GIF", "JPEG", "PNG")
+    if header is None or header.kind in by_ffmpeg:
         with Video(path, max_pixels) as video:
             yield from video
         return

@@ -76,12 +76,12 @@ class Preprocessor:
 
 
 def check_image(image: Image) -> None:
-    """Raises ValueError, saying what came, for what is not a picture that can be resized."""
+    """Raises ValueError, saying what came, for what is not an image that can be resized."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         came = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"expected a picture (H, W, 3) of uint8, got {came}")
+        raise ValueError(f"expected an image (H, W, 3) of uint8, got {came}")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-        raise ValueError(f"expected a picture (H, W, 3) of uint8, got shape {image.shape}")
+        raise ValueError(f"expected an image (H, W, 3) of uint8, got shape {image.shape}")
     if image.shape[0] < 1 or image.shape[1] < 1:
         raise ValueError(f"expected an image of at least 1x1 pixels, got {image.shape[1]}x{image.shape[0]}")
 

@@ -70,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not 0 < arguments.max_pixels <= images.MAX_PIXELS_OPENCV:
         raise InputError(f"--max-pixels {arguments.max_pixels}: expected 1 to {images.MAX_PIXELS_OPENCV}")
+    if arguments.format == "openpose" and Path(arguments.json).suffix.lower() in (".json", ".jsonl"):
+        raise InputError(f"--json {arguments.json}: expected a folder; --format openpose writes one file per frame")
     failures: list[str] = []
     inputs = [item for name in arguments.inputs for item in _expand(name)]
     for line in describe_left_out(inputs):

@@ -170,6 +170,22 @@ def test_an_animation_has_all_its_frames_with_their_times(suffix: str, name: str
     assert read_picture(path).shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif"])
+def test_an_older_opencv_gives_all_frames_or_an_error(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    write_animation(path)
+    for name in ("imdecodeanimation", "imdecodemulti"):  # since 4.11 and 4.7
+        monkeypatch.delattr(cv2, name)
+    monkeypatch.setattr(cv2, "imreadmulti", lambda *_, **__: (False, ()))
+    if suffix in ("gif", "png"):
+        assert len(list(read_frames(path))) == 5
+    else:
+        with pytest.raises(InputError, match="0 of 5 frames can be decoded"):
+            list(read_frames(path))
+
+
 def test_an_animation_is_decoded_a_few_frames_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "x.webp"
     write_animation(path)

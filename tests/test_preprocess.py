@@ -136,7 +136,7 @@ def test_a_resize_by_one_is_the_picture_itself() -> None:
 )
 def test_what_is_no_picture_is_refused(image: object) -> None:
     destination = np.zeros((24, 32, 3), np.float32)
-    with pytest.raises(ValueError, match="expected a"):
+    with pytest.raises(ValueError, match="expected an image"):
         Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)  # type: ignore[arg-type]
 
 

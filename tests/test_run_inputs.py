@@ -63,6 +63,56 @@ def test_timestamps_belong_to_their_frame(suffix: str, fourcc: str, tmp_path: Pa
         assert video.count >= 0
 
 
+class _FakeCapture:
+    """A capture whose container gives the times of few frames."""
+
+    def __init__(self, times_ms: list[float], size: tuple[int, int] = (48, 64)) -> None:
+        self._times, self._read, self._size = times_ms, 0, size
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, number: int) -> float:
+        if number == cv2.CAP_PROP_POS_MSEC:
+            return self._times[self._read - 1] if self._read else 0.0
+        return {cv2.CAP_PROP_FPS: 20.0, cv2.CAP_PROP_FRAME_COUNT: -192153584101141.0}.get(number, 16.0)
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        self._read += 1
+        return self._read <= len(self._times), np.zeros((*self._size, 3), np.uint8)
+
+    def release(self) -> None: ...
+
+
+@pytest.mark.parametrize(("reported", "expected"), [
+    ([0, 0, 0, 0], [0, 50, 100, 150]),
+    ([0, 50, 100, 0], [0, 50, 100, 150]),
+    ([0, 40, 120, 240], [0, 40, 120, 240]),
+    ([-10, 50, float("nan"), 170], [0, 50, 100, 170]),
+])  # fmt: skip
+def test_times_that_the_container_does_not_give_are_filled_in(
+    reported: list[float], expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepose.runtime import images
+
+    (tmp_path / "x.mp4").write_bytes(b"x")
+    monkeypatch.setattr(images, "open_capture", lambda _: _FakeCapture(reported))
+    with Video(tmp_path / "x.mp4") as video:
+        assert video.count == 0
+        assert [frame.timestamp_ns for frame in video] == [value * 1_000_000 for value in expected]
+
+
+def test_frames_that_are_larger_than_the_container_says_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepose.runtime import images
+
+    (tmp_path / "x.mp4").write_bytes(b"x")
+    monkeypatch.setattr(images, "open_capture", lambda _: _FakeCapture([0, 50], (480, 640)))
+    with Video(tmp_path / "x.mp4", 10_000) as video, pytest.raises(InputError, match="640x480 pixels is more than"):
+        list(video)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "ts", "flv", "3gp", "dat", ""])
 def test_videos_are_recognized_by_content(suffix: str, tmp_path: Path, capfd: Capture) -> None:
     fourcc = {"ts": "mp2v", "flv": "FLV1"}.get(suffix, "mp4v")
@@ -205,6 +255,13 @@ def test_nothing_readable_is_2_and_writes_no_file(tmp_path: Path, capfd: Capture
     assert "text.png" in done.stderr
     assert "missing.png" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_openpose_does_not_make_a_folder_that_looks_like_a_file(tmp_path: Path, capfd: Capture) -> None:
+    done = call_edgepose(capfd, "run", "synthetic", "--format", "openpose", "--json", tmp_path / "poses.jsonl")
+    assert done.returncode == 2
+    assert "expected a folder" in done.stderr
+    assert not (tmp_path / "poses.jsonl").exists()
 
 
 def test_a_folder_says_what_it_left_out(tmp_path: Path, capfd: Capture) -> None:
