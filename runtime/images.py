@@ -78,6 +78,29 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     return image
 
 
+def decode_picture(content: bytes | bytearray, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image that was received, for example from a network camera; `name` is used in messages.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        InputError: it is empty, damaged, not an image, or its header gives more than `max_pixels` pixels.
+    """
+    try:
+        header = read_header(bytes(content))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    if header is None:
+        raise InputError(f"{name}: expected an image, the {len(content)} bytes cannot be decoded as one")
+    if header.width * header.height > max_pixels:
+        raise InputError(_too_large(name, header.width, header.height, max_pixels))
+    image = _decode_bytes(np.frombuffer(content, np.uint8), name, header, max_pixels)
+    if image is None:
+        raise InputError(f"{name}: the image cannot be decoded: {header.kind}, damaged or not supported by this OpenCV")
+    return image
+
+
 def inspect_file(path: Path) -> FileKind:
     """Tell from its content whether a file is one image, several, or to be opened as a video.
 
@@ -298,30 +321,37 @@ _WRONG_DOWNLOADS = {
 }
 
 
-def _too_large(path: Path, width: int, height: int, max_pixels: int) -> str:
+def _too_large(path: Path | str, width: int, height: int, max_pixels: int) -> str:
     return f"{path}: {width}x{height} pixels is more than the limit of {max_pixels} pixels (--max-pixels)"
 
 
 def _decode(path: Path, header: ImageHeader, max_pixels: int) -> Image | None:
     try:
         content = np.fromfile(path, np.uint8)
-        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except OSError as error:
         raise InputError(f"{path}: cannot read the image: {error.strerror or error}") from None
+    return _decode_bytes(content, str(path), header, max_pixels)
+
+
+def _decode_bytes(
+    content: np.typing.NDArray[np.uint8], name: str, header: ImageHeader, max_pixels: int
+) -> Image | None:
+    try:
+        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise InputError(
-                f"{path}: {header.width}x{header.height} pixels is more than OpenCV's limit; "
+                f"{name}: {header.width}x{header.height} pixels is more than OpenCV's limit; "
                 "raise the environment variable OPENCV_IO_MAX_IMAGE_PIXELS"
             ) from None
-        raise InputError(f"{path}: the image cannot be decoded: {error.err}") from None
+        raise InputError(f"{name}: the image cannot be decoded: {error.err}") from None
     except MemoryError:
-        raise InputError(f"{path}: not enough memory for {header.width}x{header.height} pixels") from None
+        raise InputError(f"{name}: not enough memory for {header.width}x{header.height} pixels") from None
     if image is None:
         return None
     if image.shape[0] * image.shape[1] > max_pixels:
-        raise InputError(_too_large(path, image.shape[1], image.shape[0], max_pixels))
+        raise InputError(_too_large(name, image.shape[1], image.shape[0], max_pixels))
     return np.asarray(image, np.uint8)
 
 

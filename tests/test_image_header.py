@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgepose.runtime import InputError
 from edgepose.runtime.image_header import image_kind, read_header
-from edgepose.runtime.images import inspect_file, list_pictures, read_frames, read_picture
+from edgepose.runtime.images import decode_picture, inspect_file, list_pictures, read_frames, read_picture
 
 SUFFIXES = ("png", "jpg", "bmp", "webp", "tiff", "ppm", "pam", "gif", "avif", "jp2", "hdr", "sr", "pfm")
 
@@ -114,6 +114,16 @@ def test_every_format_is_refused_by_its_header(suffix: str, tmp_path: Path) -> N
         read_picture(path, 320 * 240 - 1)
     with pytest.raises(InputError, match="320x240"):
         list(read_frames(path, 320 * 240 - 1))
+
+
+def test_received_images_have_the_limit_too() -> None:
+    content = encode("jpg", 320, 240)
+    assert decode_picture(content, "camera", 320 * 240).shape == (240, 320, 3)
+    for damaged, words in ((b"", "0 bytes"), (b"<html>", "6 bytes"), (content[:20], "header is cut off")):
+        with pytest.raises(InputError, match=f"camera: .*{words}"):
+            decode_picture(damaged, "camera")
+    with pytest.raises(InputError, match="camera: 320x240 pixels is more than the limit"):
+        decode_picture(bytearray(content), "camera", 1000)
 
 
 def test_the_limit_is_in_force_though_opencv_was_imported_before(tmp_path: Path) -> None:
