@@ -70,9 +70,7 @@ dist/stamp: .venv/dev.stamp $(SOURCES) device/cross_build.py $(wildcard runtime/
 
 # Ten minutes of everything that goes wrong in months; needs mosquitto.
 soak: .venv/dev.stamp
-	@mkdir -p build/pi
-	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
-	$(VENV)/python tests/soak.py build/pi/small.tflite
+	$(VENV)/python tests/soak.py
 
 # The model that comes with the package, from the data to the file (docs/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
 # says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (pictures without people). Goes on where it was interrupted.

@@ -196,9 +196,8 @@ def _repaired(
         return graph, []
     if options.calibration is None:
         raise ModelError(
-            f"{source.path}: {len(layers)} batch normalisations run in training mode: each picture is normalised by "
-            "itself, which cannot be folded and costs accuracy. Give some 50 ordinary pictures with people: "
-            "--calibration DIR"
+            f"{source.path}: its {len(layers)} batch normalizations need statistics; add --calibration DIR with about "
+            "50 images of people"
         )
     pictures = CalibrationPictures(options.calibration, spec)
     if pictures.too_few:

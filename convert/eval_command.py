@@ -37,10 +37,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores the model and prints a table."""
+    """Scores the model and prints a table; 1 where images could not be read."""
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit: expected 1 or more, got {arguments.limit}")
     dataset = CocoDataset(arguments.images, arguments.annotations, arguments.limit)
+    for note in dataset.notes:
+        print(f"edgepose: {arguments.annotations}: {note}", file=sys.stderr)
     if not 0 <= arguments.min_score <= 1:
         raise ValueError(f"--min-score: expected 0 to 1, got {arguments.min_score:g}")
     options = DecoderOptions(min_score=arguments.min_score)
@@ -51,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json not in (None, "-"):
         files.write_text(Path(arguments.json), text)
     sys.stdout.write(text if arguments.json == "-" else _table(score, estimator))
-    return 0
+    for message in dataset.unreadable:
+        print(f"edgepose: left out: {message}", file=sys.stderr)
+    return 1 if dataset.unreadable else 0
 
 
 def _document(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:

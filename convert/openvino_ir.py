@@ -40,6 +40,12 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
         raise ModelError(f"{xml_path}: not a readable OpenVINO IR: {error}") from None
     if root.tag != "net" or root.find("layers") is None:
         raise ModelError(f"{xml_path}: expected an OpenVINO IR (<net> with <layers>), got <{root.tag}>")
+    version = root.get("version", "")
+    if version.isdigit() and int(version) < 10:
+        raise ModelError(
+            f"{xml_path}: expected an OpenVINO IR of version 10 or later, this is version {version}; "
+            "convert the network again with OpenVINO 2020.1 or later"
+        )
     try:
         return _Importer(xml_path, root, bin_path.read_bytes()).graph(heatmaps, pafs)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgepose.runtime import registry
+from edgepose.runtime import file_kind, registry
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.registry_file import KnownModel
 
@@ -29,6 +30,22 @@ _SUFFIXES: dict[str, Kind] = {
     ".weights.h5": "Keras weights", ".pb": "frozen graph", ".xml": "OpenVINO IR", ".tflite": "TFLite",
     ".keras": "Keras model", ".h5": "Keras model", ".npy": "arrays", ".npz": "arrays",
 }  # fmt: skip
+_MAGIC: dict[Kind, tuple[bytes, ...]] = {
+    "Keras model": (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"), "Keras weights": (b"\x89HDF\r\n\x1a\n",),
+    "arrays": (b"\x93NUMPY", b"PK\x03\x04"),
+}  # fmt: skip
+_GRAPH_START = re.compile(rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a|[\x12\x1a\x22]", re.DOTALL)
+"""The fields of a GraphDef: a node of some length that begins with its name, or a library or version."""
+_FOREIGN = {
+    ".onnx": "ONNX models are not imported; convert the network that it was made from",
+    ".pt": "PyTorch checkpoints are not imported; export the network as TFLite or SavedModel",
+    ".pth": "PyTorch checkpoints are not imported; export the network as TFLite or SavedModel",
+    ".engine": "a TensorRT engine cannot be converted; give the network that it was built from",
+    ".mlmodel": "Core ML models are not imported; give the network that it was made from",
+    ".pbtxt": "a graph in text form is not imported; convert it to the binary form (.pb)",
+    ".caffemodel": "Caffe models are not imported; give a TensorFlow version of the network",
+}
+"""What to say of files of other frameworks that their content does not give away."""
 _EXPECTED = f"a file that ends in {', '.join(_SUFFIXES)}, a SavedModel folder, the prefix of a checkpoint, or a name"
 
 
@@ -162,6 +179,7 @@ def find(source: str) -> Source:
         return Source(kind, path, _hash(checkpoint.files(path)))
     if kind == "SavedModel":
         return Source(kind, path, _hash(p for p in sorted(path.rglob("*")) if p.is_file()))
+    _check_content(kind, path)
     known = model or next((m for m in registry.known_models() if m.files[0].matches(path)), None)
     return Source(kind, path, _hash([path]), known)
 
@@ -182,8 +200,38 @@ def _kind(path: Path) -> Kind | None:
     return kind or ("checkpoint" if checkpoint.prefix(path) else None)
 
 
+def _check_content(kind: Kind, path: Path) -> None:
+    """Raise ModelError where a file is plainly something else than its name says, such as a web page."""
+    expected = _MAGIC.get(kind)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
+    if head and expected is not None and head.startswith(expected):
+        return
+    if kind == "TFLite":
+        if head[4:] == b"TFL3":
+            if file_kind.is_edge_tpu(path):
+                raise ModelError(f"{path}: {file_kind.EDGE_TPU}")
+            return
+    elif kind == "frozen graph" and _GRAPH_START.match(head):
+        return
+    elif kind == "OpenVINO IR" and head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+        what = file_kind.describe(path)
+        if what is None or "OpenVINO" in what or what == "an XML document":
+            return
+    what = file_kind.describe(path)
+    if what is not None:
+        raise ModelError(f"{path}: expected a {kind} as the name says, this is {what}")
+
+
 def _unknown(source: str) -> ModelError:
     path = Path(source)
+    if path.is_file() and (what := file_kind.describe(path)) is not None:
+        return ModelError(f"{path}: this is {what}")
+    if path.suffix.lower() in _FOREIGN:
+        return ModelError(f"{path}: {_FOREIGN[path.suffix.lower()]}")
     if source in NETWORKS:
         return ModelError(
             f"{source}: no published weights are known; give a file of yours and --network {source}, "

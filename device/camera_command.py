@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import get_args
 
-from edgepose.runtime import PoseEstimator, model_file, registry
+from edgepose.runtime import PoseEstimator, model_file, naming, registry
 from edgepose.runtime.cli import Parser
-from edgepose.runtime.errors import InputError, ModelError
+from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
+from edgepose.runtime.files import expand_home
 
 from . import config
 from .choose_sinks import open_sinks
@@ -23,7 +22,8 @@ from .config import Config
 from .loop import Loop
 from .notify import Notifier
 from .privacy import Privacy
-from .sinks.base import Sink
+from .shutdown import Shutdown, end_process
+from .sinks.base import LOG, Sink
 from .stats import Stats
 from .status_file import StatusFile
 
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "sinks; a slow or dead one never slows the loop. docs/camera.md has the details.",
         "  edgepose camera -m small-int8.tflite --sink -\n"
         "  edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur\n"
-        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtt://user@broker/pose/door\n"
+        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker\n"
         "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
     )
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
         "--when-hot", action="append", metavar="MODEL", help="a cheaper model for when the board is too hot; repeatable"
     )
     parser.add_argument("--source", metavar="SOURCE", help=f"{', '.join(KINDS)} (default: picamera2)")
-    parser.add_argument("--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, udp://, http://")
+    parser.add_argument(
+        "--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, mqtts://, udp://, http://"
+    )
+    parser.add_argument("--name", help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; the command line goes before them")
     parser.add_argument("--print-config", action="store_true", help="print a commented file of settings and end")
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
@@ -84,34 +87,42 @@ def run(arguments: argparse.Namespace) -> int:
         StatusFile(),
     )
 
-    def end(number: int, frame: FrameType | None) -> None:
-        loop.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    loop.run(arguments.seconds)
+    code = 0
+    with Shutdown(loop.stop):
+        try:
+            loop.run(arguments.seconds)
+        except EdgePoseError as error:
+            if not loop.remaining_threads():
+                raise
+            LOG.error("%s", " ".join(str(error).split()))
+            code = 2
     snapshot = stats.snapshot()
-    logging.getLogger("edgepose").info(
+    LOG.info(
         "%d frames, %d dropped, %d skipped, %d camera losses", snapshot.processed, snapshot.dropped, snapshot.skipped,
         snapshot.camera_losses,
     )  # fmt: skip
-    return 0
+    if loop.unreadable:
+        LOG.error("%d of the files could not be read (see above)", loop.unreadable)
+        code = code or 1
+    if loop.remaining_threads():
+        end_process(code)
+    return code
 
 
 def _settings(arguments: argparse.Namespace) -> Config:
     """The file's settings with the command line's over them. Raises ValueError where they make no sense."""
-    settings = config.read(arguments.config) if arguments.config else Config()
+    settings = config.read(Path(expand_home(str(arguments.config)))) if arguments.config else Config()
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
     model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
     settings = Config(
         replace(
             model,
-            path=arguments.model or model.path,
+            path=expand_home(arguments.model or model.path),
             threads=arguments.threads or model.threads,
-            when_hot=tuple(arguments.when_hot or model.when_hot),
+            when_hot=tuple(expand_home(path) for path in arguments.when_hot or model.when_hot),
         ),
-        replace(camera, source=arguments.source or camera.source),
+        replace(camera, source=expand_home(arguments.source or camera.source)),
         replace(
             loop,
             max_fps=arguments.fps if arguments.fps is not None else loop.max_fps,
@@ -121,6 +132,7 @@ def _settings(arguments: argparse.Namespace) -> Config:
         ),
         replace(
             output,
+            name=arguments.name or output.name,
             sinks=tuple(arguments.sink or output.sinks),
             privacy=arguments.privacy or output.privacy,
             record=arguments.record or output.record,
@@ -133,11 +145,15 @@ def _settings(arguments: argparse.Namespace) -> Config:
 
 def _sinks(settings: Config, stats: Stats) -> list[Sink]:
     output = settings.output
-    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, node=output.name)
+    name = naming.resolve_name(output.name)
+    naming.set_device_name(name)
+    source = settings.camera.source
+    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
     if output.record:
         if output.privacy is None:
             raise InputError("--record keeps pictures: choose with --privacy none, blur or silhouette")
         from .sinks.record import RecordSink
 
-        sinks.append(RecordSink(Path(output.record), output.privacy))
+        path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")
+        sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
     return sinks

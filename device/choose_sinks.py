@@ -1,68 +1,146 @@
-"""Sinks from what a user writes: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtt://user@host/topic`, `udp://host:port`, and
-`http://127.0.0.1:8080`."""
+"""Sinks from what a user writes: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtts://user@host/topic`, `udp://host:port`,
+and `http://127.0.0.1:8080`."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.files import expand_home
+from edgepose.runtime.naming import device_name, fill_placeholders, placeholder_values
+from edgepose.runtime.redact import mask_credentials
 
 from .privacy import Privacy
 from .sinks.base import Sink
 from .stats import Stats
 
-KINDS = ("-", "jsonl:FILE", "mqtt://HOST/TOPIC", "udp://HOST:PORT", "http://HOST:PORT")
+KINDS = ("-", "jsonl:FILE", "mqtt://HOST/TOPIC", "mqtts://HOST/TOPIC", "udp://HOST:PORT", "http://HOST:PORT")
+_SCHEMES = ("jsonl", "mqtts", "mqtt", "udp", "http")
+_OTHER_SCHEMES = {
+    "ssl": "mqtts",
+    "tls": "mqtts",
+    "mqtt+ssl": "mqtts",
+    "mqtt+tls": "mqtts",
+    "tcp": "mqtt",
+    "file": "jsonl",
+}
+"""What other programs call them."""
 _UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_FILE_OPTIONS = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
+"""What makes the end of `jsonl:FILE?...` options; anything else after a `?` belongs to the name of the file."""
+_TLS_OPTIONS = ("ca", "cert", "key")
+
+
+@dataclass(frozen=True)
+class _Device:
+    """What a sink has to know about this device."""
+
+    name: str
+    values: Mapping[str, str]
+    """Of the placeholders."""
 
 
 def open_sinks(
-    wanted: Sequence[str], stats: Stats, privacy: Privacy | None, *, insecure: bool = False, node: str = "edgepose"
+    wanted: Sequence[str],
+    stats: Stats,
+    privacy: Privacy | None,
+    *,
+    insecure: bool = False,
+    name: str = "",
+    source: str = "",
 ) -> list[Sink]:
-    """The sinks, not started. Raises InputError or ValueError saying what was expected and what came."""
-    return [_open(text, stats, privacy, insecure, node) for text in wanted]
+    """Return the sinks, not started.
+
+    Args:
+        wanted: One text per sink, see docs/camera.md. `{hostname}`, `{name}` and `{source}` are replaced in file names
+            and topics.
+        stats: What the page shows.
+        privacy: What an image that leaves the process may show.
+        insecure: Whether the page may be seen by others without a token.
+        name: Display name of this device; default: `naming.device_name()`.
+        source: The camera source as the user wrote it, for `{source}`.
+
+    Raises:
+        InputError: A text cannot be understood; says what was expected and what was given.
+        ValueError: A setting makes no sense.
+    """
+    name = name or device_name()
+    device = _Device(name, placeholder_values(name, source or "camera"))
+    return [_open(text, stats, privacy, insecure, device) for text in wanted]
 
 
-def _open(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, node: str) -> Sink:
+def _open(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
     if text == "-":
         from .sinks.lines import StdoutSink
 
         return StdoutSink()
-    parts = urlsplit(text)
-    options = dict(parse_qsl(parts.query))
-    if parts.scheme == "jsonl":
-        return _file(text, parts, options)
-    if parts.scheme == "udp":
+    kind, colon, rest = text.partition(":")
+    kind = kind.lower() if colon else ""
+    if kind == "jsonl":
+        return _file(text, rest, device)
+    if kind not in _SCHEMES:
+        raise InputError(f"sink {mask_credentials(text)!r}: expected {', '.join(KINDS)}{_hint(text, kind)}")
+    shown = mask_credentials(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InputError(f"sink {shown!r}: {error}") from None
+    options = _options(shown, parts.query)
+    if "#" in text:
+        raise InputError(f"sink {shown!r}: expected no '#'; write %23 for one in a user name")
+    if kind in ("mqtt", "mqtts"):
+        return _mqtt(shown, parts, options, device)
+    if kind == "udp":
         from .sinks.udp import UdpSink
 
-        _only(text, options)
-        return UdpSink(_host(text, parts), _port(text, parts, None))
-    if parts.scheme == "mqtt":
-        return _mqtt(text, parts, options, node)
-    if parts.scheme == "http":
-        from .sinks.http import HttpSink
+        _only(shown, options)
+        if parts.path.strip("/"):
+            raise InputError(f"sink {shown!r}: expected udp://HOST:PORT without a path")
+        return UdpSink(_host(shown, parts), _port(shown, parts, None))
+    from .sinks.http import HttpSink
 
-        _only(text, options)
-        if privacy is None:
-            raise InputError(
-                f"{text}: the page shows what the camera sees: choose with --privacy none, blur or silhouette (or "
-                "privacy = in the configuration)"
-            )
-        return HttpSink(_host(text, parts), _port(text, parts, 8080), stats, privacy, insecure=insecure)
-    close = difflib.get_close_matches(parts.scheme or text, ["jsonl", "mqtt", "udp", "http"], n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise InputError(f"sink {text!r}: expected {', '.join(KINDS)}{hint}")
+    _only(shown, options)
+    if privacy is None:
+        raise InputError(
+            f"{shown}: the page shows what the camera sees: choose with --privacy none, blur or silhouette (or "
+            "privacy = in the configuration)"
+        )
+    return HttpSink(_host(shown, parts), _port(shown, parts, 8080), stats, privacy, insecure=insecure)
 
 
-def _file(text: str, parts: SplitResult, options: dict[str, str]) -> Sink:
+def _hint(text: str, kind: str) -> str:
+    if not kind and Path(text).suffix in (".jsonl", ".json", ".txt", ".log"):
+        return f"; did you mean jsonl:{text}?"
+    close = difflib.get_close_matches(kind or text, _SCHEMES, n=1)
+    near = _OTHER_SCHEMES.get(kind) or (close[0] if close else "")
+    return f"; did you mean {near}?" if near else ""
+
+
+def _options(text: str, query: str) -> dict[str, str]:
+    """Return `key=value&key=value` as a dict; an option that is given twice is an error."""
+    options: dict[str, str] = {}
+    # Not parse_qsl: it makes a space of every + in a file name, and drops options without a value.
+    for option in query.split("&") if query else ():
+        key, _, value = (unquote(part) for part in option.partition("="))
+        if key in options:
+            raise InputError(f"sink {text!r}: option {key!r} is given twice")
+        options[key] = value
+    return options
+
+
+def _file(text: str, rest: str, device: _Device) -> Sink:
     from .sinks.lines import FileSink
 
+    before, _, after = rest.rpartition("?")
+    has_options = bool(before) and _FILE_OPTIONS.fullmatch(after) is not None
+    name, options = (before, _options(text, after)) if has_options else (rest, {})
     _only(text, options, "rotate", "keep", "fsync")
-    path = unquote(parts.netloc + parts.path)
-    if not path:
-        raise InputError(f"sink {text!r}: expected jsonl:FILE")
+    path = _path(text, name.removeprefix("//"), device)
     given: dict[str, object] = {}
     if "rotate" in options:
         given["rotate_bytes"] = _bytes(text, options["rotate"])
@@ -70,23 +148,38 @@ def _file(text: str, parts: SplitResult, options: dict[str, str]) -> Sink:
         given["keep"] = _number(text, options["keep"], 1000)
     if "fsync" in options:
         given["fsync"] = options["fsync"]
-    return FileSink(Path(path), **given)  # type: ignore[arg-type]
+    return FileSink(path, **given)  # type: ignore[arg-type]
 
 
-def _mqtt(text: str, parts: SplitResult, options: dict[str, str], node: str) -> Sink:
-    from .sinks.mqtt import PASSWORD, MqttSink
+def _path(text: str, name: str, device: _Device) -> Path:
+    if not name or "\0" in name:
+        raise InputError(f"sink {text!r}: expected the name of a file")
+    return Path(expand_home(fill_placeholders(name, device.values, f"sink {text!r}")))
 
-    _only(text, options, "qos", "discovery")
-    if parts.password:
-        raise InputError(f"mqtt://{parts.hostname}: a password does not belong here: put it into {PASSWORD}")
+
+def _mqtt(text: str, parts: SplitResult, options: dict[str, str], device: _Device) -> Sink:
+    from .sinks.mqtt import PASSWORD, MqttSink, Tls
+
+    secure = parts.scheme == "mqtts"
+    host = _host(text, parts)
+    if parts.password is not None:
+        raise InputError(f"{parts.scheme}://{host}: put the password into {PASSWORD} instead of the address")
+    if not secure and (found := [key for key in _TLS_OPTIONS if key in options]):
+        raise InputError(f"sink {text!r}: option {found[0]!r} needs mqtts://")
+    _only(text, options, "qos", "discovery", *(_TLS_OPTIONS if secure else ()))
+    files = {key: _path(text, options[key], device) for key in _TLS_OPTIONS if key in options}
+    if "key" in files and "cert" not in files:
+        raise InputError(f"sink {text!r}: option 'key' needs 'cert'")
+    topic = fill_placeholders(unquote(parts.path).lstrip("/"), device.values, f"sink {text!r}")
     return MqttSink(
-        _host(text, parts),
-        _port(text, parts, 1883),
-        unquote(parts.path.lstrip("/")) or node,
+        host,
+        _port(text, parts, 8883 if secure else 1883),
+        topic,
         user=unquote(parts.username or ""),
         qos=_number(text, options.get("qos", "0"), 2),
-        discovery=options.get("discovery", "homeassistant"),
-        node=node,
+        discovery=fill_placeholders(options.get("discovery", "homeassistant"), device.values, f"sink {text!r}"),
+        device=device.name,
+        tls=Tls(**files) if secure else None,
     )
 
 
@@ -112,7 +205,9 @@ def _only(text: str, options: dict[str, str], *known: str) -> None:
     for key in options:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            raise InputError(f"sink {text!r}: no option {key!r}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise InputError(
+                f"sink {text!r}: unknown option {key!r}" + (f"; did you mean {close[0]}?" if close else "")
+            )
 
 
 def _bytes(text: str, value: str) -> int:

@@ -6,12 +6,17 @@ import difflib
 from pathlib import Path
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import VIDEOS
+from edgepose.runtime.images import PICTURES, VIDEOS
+from edgepose.runtime.redact import mask_credentials
 
 from .config import CameraConfig
 from .source import FrameSource, SyntheticCamera
 
-KINDS = ("picamera2", "v4l2:N", "rtsp://...", "http://...", "a video", "a folder of pictures", "synthetic[:PEOPLE]")
+KINDS = (
+    "picamera2", "v4l2:N", "/dev/video0", "rtsp://...", "http://...", "a video", "an image", "a folder of images",
+    "synthetic[:PEOPLE]",
+)  # fmt: skip
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
 
 
 def open_source(wanted: CameraConfig) -> FrameSource:
@@ -32,16 +37,38 @@ def open_source(wanted: CameraConfig) -> FrameSource:
     if kind == "v4l2":
         number = _number(wanted.source, rest or "0", 63)
         return opencv_source.V4l2Camera(number, wanted.width, wanted.height, wanted.fps)
-    if kind in ("rtsp", "rtsps", "http", "https"):
-        return opencv_source.NetworkCamera(wanted.source)
-    path = Path(wanted.source)
+    if "://" in wanted.source and kind.lower() in _SCHEMES:
+        # FFmpeg knows schemes in lower case only.
+        return opencv_source.NetworkCamera(kind.lower() + ":" + rest, wanted.fps)
+    path = Path(wanted.source).expanduser()
     if path.is_dir():
-        return opencv_source.PictureFiles(path)
-    if path.suffix.lower() in VIDEOS:
-        return opencv_source.VideoFile(path, live=wanted.real_time, loop=wanted.loop)
+        return opencv_source.ImageFiles(path)
+    if wanted.source.isascii() and wanted.source.isdigit() and not path.exists():
+        # As in cv2.VideoCapture(0).
+        return opencv_source.V4l2Camera(
+            _number(wanted.source, wanted.source, 63), wanted.width, wanted.height, wanted.fps
+        )
+    if path.is_char_device() or wanted.source.startswith("/dev/"):
+        return opencv_source.V4l2Camera(str(path), wanted.width, wanted.height, wanted.fps)
+    if path.is_file():
+        return _file(path, wanted)
+    if path.suffix.lower() in (*VIDEOS, *PICTURES) or "/" in wanted.source:
+        raise InputError(f"{mask_credentials(wanted.source)}: no such file, folder or device")
     close = difflib.get_close_matches(kind, ["picamera2", "v4l2", "synthetic", "rtsp", "http"], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise InputError(f"{wanted.source}: expected {', '.join(KINDS)}{hint}")
+    raise InputError(f"{mask_credentials(wanted.source)}: expected {', '.join(KINDS)}{hint}")
+
+
+def _file(path: Path, wanted: CameraConfig) -> FrameSource:
+    """A video or an image, whatever its name says."""
+    from . import opencv_source
+
+    if path.suffix.lower() in PICTURES:
+        return opencv_source.ImageFiles(path)
+    try:
+        return opencv_source.VideoFile(path, live=wanted.real_time, loop=wanted.loop)
+    except InputError:
+        raise InputError(f"{path}: expected a video, an image or a folder of images, this cannot be opened") from None
 
 
 def _number(source: str, text: str, most: int) -> int:

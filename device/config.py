@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import typed
+from edgepose.runtime import naming, typed
 from edgepose.runtime.errors import InputError
 
 from .privacy import Privacy
@@ -53,7 +52,7 @@ class LoopConfig:
 class OutputConfig:
     """[output]"""
 
-    name: str = "edgepose"
+    name: str = ""
     sinks: tuple[str, ...] = ()
     privacy: Privacy | None = None
     record: str = ""
@@ -80,7 +79,8 @@ class Config:
             "loop.every_nth: expected 1 or more": loop.every_nth >= 1,
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,
             "loop.cool_c: expected less than loop.hot_c": loop.cool_c < loop.hot_c,
-            "output.name: expected letters, digits, - and _": bool(re.fullmatch(r"[\w-]{1,64}", self.output.name)),
+            f"output.name: expected 1 to {naming.MAX_NAME_LENGTH} printable characters, got {self.output.name[:80]!r}":
+                not self.output.name or naming.is_valid_name(self.output.name),
         }  # fmt: skip
         for message, well in checks.items():
             if not well:
@@ -116,11 +116,12 @@ hot_c = 80.0                 # above: slow down; firmware's throttling counts as
 cool_c = 70.0                # below: back to normal
 
 [output]
-name = "edgepose"            # of this device, for MQTT and Home Assistant
+name = ""                    # of this device: any text; default: EDGEPOSE_NAME, else the host name
 sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
-#        "-"  "mqtt://user@broker/pose/door?qos=0"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
+#        "-"  "mqtt://user@broker/pose/{name}?qos=0"  "mqtts://broker"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
+#        {hostname}, {name} (as ASCII: kueche for Küche) and {source} can be used in topics and file names
 # privacy = "blur"           # of pictures that leave the process: none, blur, silhouette; needed for page and record
-record = ""                  # a video with skeletons: out.avi
+record = ""                  # a video with skeletons: out.avi, {name}.avi
 insecure = false             # a page for others without a token (EDGEPOSE_HTTP_TOKEN)
 """
 

@@ -18,6 +18,8 @@ import numpy as np
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.types import ChannelOrder, Frame, Image
 
+from .source import FrameSource
+
 _BUFFERS = 4
 _CONVERSIONS = {
     "YUV420": cv2.COLOR_YUV2BGR_I420, "NV12": cv2.COLOR_YUV2BGR_NV12, "NV21": cv2.COLOR_YUV2BGR_NV21,
@@ -29,10 +31,8 @@ _PACKED: Mapping[str, tuple[int, ChannelOrder]] = {
 }  # fmt: skip
 
 
-class PiCamera:
+class PiCamera(FrameSource):
     """The main stream of camera `number`, as small as the network wants it."""
-
-    live = True
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class PiCamera:
         `prepare` is called with the Picamera2 before it is configured (tests). Raises InputError where there is no
         Picamera2, no camera, or another program has it.
         """
+        super().__init__()
         camera_class = _picamera2()
         self._picamera = None
         try:
@@ -69,27 +70,27 @@ class PiCamera:
             raise InputError(f"picamera2: gives {self.format}; expected one of {', '.join([*_PACKED, *_CONVERSIONS])}")
 
     def frames(self) -> Iterator[Frame]:
-        """Until the camera is closed; a camera that is lost is an InputError."""
+        """Iterate until `stop` is called; a camera that is lost is an InputError."""
         index = 0
-        while (camera := self._picamera) is not None:
+        while (camera := self._picamera) is not None and not self._stop_requested.is_set():
             try:
                 request = camera.capture_request()
             except (RuntimeError, OSError) as error:
                 raise InputError(f"picamera2: the camera is lost: {error}") from None
-            if self._picamera is None:
-                return
             try:
+                if self._stop_requested.is_set():
+                    return
                 # SensorTimestamp counts from boot, sleep included; ours does not include sleep.
                 taken = request.get_metadata().get("SensorTimestamp")
                 stamp = monotonic_ns() if taken is None else _monotonic(int(taken))
                 image, order = self._image(request.make_array("main"))
             finally:
                 request.release()
-            yield Frame(image, "picamera2", index, stamp, order)
+            yield Frame(image, "picamera2", index, stamp, order, captured_ns=stamp)
             index += 1
 
     def close(self) -> None:
-        """Stops the camera and gives it back."""
+        """Stop the camera and give it back. Only for the thread that owns it."""
         camera, self._picamera = self._picamera, None
         if camera is not None:
             camera.stop()

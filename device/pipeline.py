@@ -3,12 +3,21 @@
 Three threads: one takes frames from the source and prepares them, one runs the network, the caller decodes. Between
 them lies room for one frame, and the latest wins: latency cannot grow. A source that is not live, such as a file, waits
 instead. Buffers are made once and handed round.
+
+Who owns what:
+- The capture thread owns the source from `__enter__` on. It alone reads from it and closes it; everybody else only asks
+  it to stop.
+- The inference thread alone runs the interpreter. The capture thread uses the estimator's preprocessor, the caller its
+  decoder; these share nothing that changes.
+- A buffer belongs to whoever took it out of a queue or mailbox last.
+- A thread that does not end in time is left alone (`remaining_threads`): it cleans up after itself when its driver
+  returns, and meanwhile nobody else touches what it owns.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic, monotonic_ns, perf_counter
@@ -25,8 +34,8 @@ from .source import FrameSource
 
 _BUFFERS = 3
 """One is being filled, one waits, one is being read."""
-_PATIENCE_S = 1.0
-"""For threads to end."""
+_JOIN_TIMEOUT_S = 0.5
+"""How long leaving the pipeline waits for its threads."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +75,20 @@ class Pipeline:
     """
 
     def __init__(self, source: FrameSource, estimator: PoseEstimator) -> None:
+        """The pipeline owns `source` once it was entered."""
         self._source, self._estimator = source, estimator
+        self._stopping = threading.Event()
         self._ready: Mailbox[_Prepared] = Mailbox()
         self._done: Mailbox[_Inferred] = Mailbox()
         self._inputs: SimpleQueue[Buffer | None] = SimpleQueue()
         self._outputs: SimpleQueue[PoseFields | None] = SimpleQueue()
         self._fault: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work, box), name=f"edgepose-{name}", daemon=True)
+            threading.Thread(target=self._run, args=(work, box), name=f"edgepose-{name}", daemon=True)
             for name, work, box in (("capture", self._capture, self._ready), ("inference", self._infer, self._done))
         ]
+        self.remaining_threads: list[threading.Thread] = []
+        """Threads that did not end in time when the pipeline was left: in a driver, or in the network."""
 
     @property
     def dropped(self) -> int:
@@ -94,18 +107,20 @@ class Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.close()
+        self._stopping.set()
+        self._source.stop()
         self._ready.discard()
         self._done.discard()
         self._inputs.put(None)
         self._outputs.put(None)
-        end = monotonic() + _PATIENCE_S
+        end = monotonic() + _JOIN_TIMEOUT_S
         for thread in self._threads:
-            # A driver that hangs must not keep the process from ending; its thread is a daemon.
             thread.join(max(0.0, end - monotonic()))
+        self.remaining_threads = [thread for thread in self._threads if thread.is_alive()]
         # Threads and fault point back to this object: let go, buffers are freed now and not at some collection.
         self._threads, self._fault = [], None
-        self._inputs, self._outputs = SimpleQueue(), SimpleQueue()
+        if not self.remaining_threads:
+            self._inputs, self._outputs = SimpleQueue(), SimpleQueue()
 
     def __iter__(self) -> Iterator[Result]:
         return self
@@ -131,28 +146,37 @@ class Pipeline:
         decode_ms = (perf_counter() - start) * 1e3
         self._outputs.put(item.fields)
         timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
-        latency_ms = (monotonic_ns() - prepared.frame.timestamp_ns) / 1e6
+        latency_ms = (monotonic_ns() - prepared.frame.captured_ns) / 1e6
         return Result(prepared.frame, Estimate(poses, timings), latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()
-        while True:
-            frame = next(frames, None)
-            if frame is None or (buffer := self._inputs.get()) is None:
-                return
-            # Only now: waiting for a buffer is not preparing.
-            start = perf_counter()
-            self._estimator.prepare(frame.image, frame.channel_order, buffer)
-            prepared = _Prepared(frame, buffer, (perf_counter() - start) * 1e3)
-            if self._source.live:
-                if (older := self._ready.put(prepared)) is not None:
-                    self._inputs.put(older.buffer)
-            else:
-                self._ready.put_when_empty(prepared)
+        try:
+            for frame in frames:
+                # A driver may have taken its time: nobody waits any more, and the estimator may be in other hands.
+                if self._stopping.is_set() or (buffer := self._inputs.get()) is None:
+                    return
+                # Only now: waiting for a buffer is not preparing.
+                start = perf_counter()
+                self._estimator.prepare(frame.image, frame.channel_order, buffer)
+                prepared = _Prepared(frame, buffer, (perf_counter() - start) * 1e3)
+                if self._source.live:
+                    if (older := self._ready.put(prepared)) is not None:
+                        self._inputs.put(older.buffer)
+                else:
+                    self._ready.put_when_empty(prepared)
+        finally:
+            try:
+                if isinstance(frames, Generator):
+                    frames.close()  # what it has opened is closed by this thread, too
+            finally:
+                self._source.close()
 
     def _infer(self) -> None:
         while True:
             prepared = self._ready.take()
+            if self._stopping.is_set():
+                return
             start = perf_counter()
             fields = self._estimator.infer_prepared(prepared.buffer)
             inference_ms = (perf_counter() - start) * 1e3
@@ -170,7 +194,7 @@ class Pipeline:
             else:
                 self._done.put_when_empty(item)
 
-    def _guarded(self, work: Callable[[], None], box: Mailbox[Any]) -> None:
+    def _run(self, work: Callable[[], None], box: Mailbox[Any]) -> None:
         try:
             work()
         except Closed:

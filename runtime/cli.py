@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from .errors import EdgePoseError
 
@@ -54,8 +54,26 @@ examples:
 `edgepose COMMAND --help` tells more, with examples."""
 
 
+class _StoreOnce(argparse.Action):
+    """Stores a value, and refuses the option's second appearance: which one would be meant?"""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given: set[str] = namespace.__dict__.setdefault("_given", set())
+        if option_string is not None and self.dest in given:
+            first = getattr(namespace, self.dest)
+            raise argparse.ArgumentError(self, f"given twice: {first} and {values}; give it once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and whose options are given at most once."""
 
     def __init__(self, command: str, description: str, examples: str) -> None:
         super().__init__(
@@ -64,6 +82,8 @@ class Parser(argparse.ArgumentParser):
             epilog=f"examples:\n{examples}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self.register("action", None, _StoreOnce)
+        self.register("action", "store", _StoreOnce)
 
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import InputError, OutputError
 
 
 @contextmanager
@@ -51,3 +51,20 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot make this folder: {error.strerror}") from None
+
+
+def expand_home(path: str) -> str:
+    """Return `path` with a leading `~` or `~user` replaced by the home folder; a file of that name is `./~`.
+
+    Raises:
+        InputError: There is no such user, or the home folder is not known.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise InputError(
+            f"{path}: the home folder {user} is not known; for a file of that name write ./{user}"
+        ) from None

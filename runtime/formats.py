@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from . import files
 from .images import VIDEOS
+from .naming import device_name
+from .redact import mask_credentials
 from .skeleton import Skeleton
 from .types import Estimate, Frame, Pose
 
 Format = Literal["edgepose", "openpose", "coco"]
-VERSION = 1
+VERSION = 2
 """Of edgepose's own lines; goes up when an entry changes its meaning or goes."""
 
 _MAX_ID_DIGITS = 15
 """Larger numbers are not exact in every JSON reader."""
 
 
-def edgepose_line(frame: Frame, estimate: Estimate) -> str:
-    """One frame: where it came from, the people in pixels of the frame, and the stage times."""
+def edgepose_line(frame: Frame, estimate: Estimate, *, device: str | None = None, taken: str | None = None) -> str:
+    """Return one frame as a line of JSON: device, source, time, people in pixels of the frame, stage times.
+
+    Args:
+        frame: The frame. Credentials in the address of its source are removed.
+        estimate: The people in it.
+        device: Display name of the device; default: `naming.device_name()`.
+        taken: Time of the exposure as RFC 3339 (`capture_time`); None if it is unknown, as for files.
+    """
     height, width = frame.image.shape[:2]
     return _compact(
         {
             "version": VERSION,
-            "source": frame.source,
+            "device": device_name() if device is None else device,
+            "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
             "index": frame.index,
+            "time": taken,
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,
@@ -36,6 +49,22 @@ def edgepose_line(frame: Frame, estimate: Estimate) -> str:
             "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
         }
     )
+
+
+def capture_time(captured_ns: int) -> str | None:
+    """Return the wall-clock time of a moment of the monotonic clock: RFC 3339, UTC, milliseconds; None for 0.
+
+    It is computed from the wall clock at the moment of the call, minus the age of the capture. A wall clock that has
+    been set since the program started is therefore followed at once.
+
+    Args:
+        captured_ns: `Frame.captured_ns`; 0 if unknown.
+    """
+    if captured_ns == 0:
+        return None
+    milliseconds = (time.time_ns() - (time.monotonic_ns() - captured_ns)) // 1_000_000
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pose_entry(pose: Pose) -> dict[str, Any]:

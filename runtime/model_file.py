@@ -12,6 +12,7 @@ import os
 import zipfile
 from pathlib import Path
 
+from . import file_kind
 from .errors import ModelError
 from .files import atomic
 from .manifest import ModelManifest
@@ -45,6 +46,8 @@ def read_manifest(path: Path) -> ModelManifest:
             text = archive.read(_ENTRY)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, RuntimeError, EOFError, ValueError) as error:
         if isinstance(error, KeyError) or "not a zip" in str(error):
+            if file_kind.is_edge_tpu(path):
+                raise ModelError(f"{path}: {file_kind.EDGE_TPU}") from None
             raise ModelError(
                 f"{path}: no manifest inside, so input and outputs are unknown; "
                 f"`edgepose convert {path.name} -o OUT.tflite` adds one"
@@ -91,7 +94,7 @@ def check_tflite(path: Path) -> None:
     if not head:
         raise ModelError(f"{path}: expected a TFLite model, the file is empty")
     if head[4:] != _IDENTIFIER:
-        raise ModelError(f"{path}: expected a TFLite model (.tflite), this is something else")
+        raise ModelError(f"{path}: expected a TFLite model (.tflite), this is {file_kind.describe(path) or 'not one'}")
 
 
 def _sha256(path: Path, length: int) -> str:

@@ -94,7 +94,7 @@ def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
     options = ["-o", out, "--input-size", "96x64"]
     refused = call_edgepose(capfd, "convert", tmp_path / "net.pb", *options)
     assert refused.returncode == 2
-    assert "training mode" in refused.stderr
+    assert "need statistics" in refused.stderr
     assert "--calibration" in refused.stderr
     assert not out.exists()
     repaired = call_edgepose(
@@ -111,7 +111,7 @@ def test_the_published_graph_is_refused_without_calibration(tmp_path: Path, capf
     out = tmp_path / "x.tflite"
     result = call_edgepose(capfd, "convert", weights("mobilenet_v2_small"), "-o", out)
     assert result.returncode == 2
-    assert "39 batch normalisations run in training mode" in result.stderr
+    assert "its 39 batch normalizations need statistics; add --calibration DIR" in result.stderr
     assert not out.exists()
 
 
@@ -222,9 +222,9 @@ def test_bad_annotations_are_one_line_and_2(small_model: Path, tmp_path: Path) -
     cases = {
         "": "not JSON",
         "[]": "expected COCO annotations",
-        json.dumps({**good, "images": []}): "name no pictures",
-        json.dumps({**good, "images": [{"id": 1, "file_name": "gone.jpg"}]}): "not here: gone.jpg",
-        json.dumps({**good, "images": [{"id": 1}]}): "damaged COCO annotations",
+        json.dumps({**good, "images": []}): "name no images",
+        json.dumps({**good, "images": [{**good["images"][0], "file_name": "gone.jpg"}]}): "not here: gone.jpg",
+        json.dumps({**good, "images": [{"id": 1}]}): "expected a file_name",
     }
     for content, words in cases.items():
         (tmp_path / "a.json").write_text(content)

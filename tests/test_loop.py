@@ -66,8 +66,8 @@ class Fragile(SyntheticCamera):
 
 
 @pytest.fixture(scope="module")
-def estimator(small_model: Path) -> PoseEstimator:
-    return PoseEstimator(small_model, threads=1)
+def estimator() -> PoseEstimator:
+    return PoseEstimator(threads=1)
 
 
 def run_loop(
@@ -83,7 +83,7 @@ def run_loop(
 
 
 def test_a_lost_camera_is_opened_again(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepose.device.loop._PAUSES_S", (0.01,))
+    monkeypatch.setattr("edgepose.device.loop._RECONNECT_DELAYS_S", (0.01,))
     opened = []
 
     def open_fragile() -> FrameSource:
@@ -125,14 +125,10 @@ def test_people_are_numbered_and_every_frame_is_accounted_for(estimator: PoseEst
 def test_thinning_meets_its_rate() -> None:
     images = np.zeros((2, 2, 3), np.uint8)
 
-    class Fast:
-        live = True
-
+    class Fast(FrameSource):
         def frames(self) -> Iterator[Frame]:
             for index in range(300):
-                yield Frame(images, "", index, int(index * 1e7))
-
-        def close(self) -> None: ...
+                yield Frame(images, "", index, captured_ns=int(index * 1e7))
 
     thinned = Thinned(Fast(), max_fps=30)
     assert len(list(thinned.frames())) == pytest.approx(90, abs=2), "three seconds at a hundred frames a second"
@@ -143,18 +139,18 @@ def test_thinning_meets_its_rate() -> None:
 def test_a_loop_that_wants_few_frames_does_not_think_the_camera_lost(
     estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgepose.device.loop._STALL_S", 0.6)
+    monkeypatch.setattr("edgepose.device.loop._STALL_TIMEOUT_S", 0.6)
     _, stats = run_loop(lambda: SyntheticCamera(1, 320, 240, 50, painted=2), estimator, LoopConfig(max_fps=0.5), 2.5)
     assert stats.camera_losses == 0
     assert 1 <= stats.processed <= 3
 
 
 def test_a_camera_that_gives_nothing_is_lost(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepose.device.loop._STALL_S", 0.5)
+    monkeypatch.setattr("edgepose.device.loop._STALL_TIMEOUT_S", 0.5)
 
     class Silent(SyntheticCamera):
         def frames(self) -> Iterator[Frame]:
-            while not self._closed:
+            while not self._stop_requested.is_set():
                 time.sleep(0.05)
             yield from ()
 
@@ -284,7 +280,7 @@ def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
         next(frames)
     assert live.live
     assert 0.3 < time.monotonic() - start < 2, "twenty frames at fifty a second"
-    live.close()
+    live.stop()
     assert list(frames) == []
 
 
@@ -308,18 +304,16 @@ def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
         (("--config", "none.toml"), "cannot read the configuration"),
     ],
 )
-def test_bad_input_is_one_line(
-    arguments: tuple[str, ...], message: str, small_model: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    result = call_edgepose(capfd, "camera", *(str(small_model) if part == "MODEL" else part for part in arguments))
+def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    result = call_edgepose(capfd, "camera", *("edgepose-tiny" if part == "MODEL" else part for part in arguments))
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_the_command_prints_lines_and_ends_at_sigterm(small_model: Path) -> None:
+def test_the_command_prints_lines_and_ends_at_sigterm() -> None:
     command = [
-        sys.executable, "-m", "edgepose.runtime.cli", "camera", "-m", str(small_model), "--source", "synthetic:2",
+        sys.executable, "-m", "edgepose.runtime.cli", "camera", "-m", "edgepose-tiny", "--source", "synthetic:2",
         "--sink", "-", "--threads", "1",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
@@ -335,9 +329,9 @@ def test_the_command_prints_lines_and_ends_at_sigterm(small_model: Path) -> None
     assert "frames" in errors
 
 
-def test_the_loop_ends_when_nobody_reads_any_more(small_model: Path) -> None:
+def test_the_loop_ends_when_nobody_reads_any_more() -> None:
     command = (
-        f"{sys.executable} -m edgepose.runtime.cli camera -m {small_model} --source synthetic:2 --sink - | head -n 2"
+        f"{sys.executable} -m edgepose.runtime.cli camera -m edgepose-tiny --source synthetic:2 --sink - | head -n 2"
     )
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, check=True)
     assert len(done.stdout.splitlines()) == 2

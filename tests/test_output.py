@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.runtime import COCO18, Estimate, Frame, OutputError, Pose, Timings, files, formats
+from edgepose.runtime import COCO18, Estimate, Frame, OutputError, Pose, Timings, files, formats, naming
 from edgepose.runtime.draw import draw_poses, limb_colours
 from edgepose.runtime.drawings import Drawings
 from edgepose.runtime.images import read_picture
@@ -30,9 +30,11 @@ FRAME = Frame(np.zeros((240, 320, 3), np.uint8), "folder/000000000785.jpg", inde
 RESULT = Estimate((pose(),), Timings(0.5, 20.25, 0.125))
 
 
-def test_a_line_has_what_the_schema_promises() -> None:
+def test_a_line_has_what_the_schema_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(naming.VARIABLE, raising=False)
     line = json.loads(formats.edgepose_line(FRAME, RESULT))
-    assert line["version"] == formats.VERSION == 1
+    assert line["version"] == formats.VERSION == 2
+    assert (line["device"], line["time"]) == (naming.host_name(), None)
     assert (line["source"], line["index"], line["timestamp_ns"]) == ("folder/000000000785.jpg", 7, 5)
     assert (line["width"], line["height"]) == (320, 240)
     assert line["timings_ms"] == {"preprocess": 0.5, "inference": 20.25, "decode": 0.125}

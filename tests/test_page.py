@@ -119,7 +119,7 @@ def test_the_stream_is_a_network_camera() -> None:
     assert seen[0].image.shape == (240, 320, 3)
     assert seen[0].image.std() > 10
     assert camera.live
-    with pytest.raises(InputError, match="no more frames come") as error:
+    with pytest.raises(InputError, match="the camera stopped delivering frames") as error:
         for _ in range(100):
             next(frames)
     assert "secret" not in str(error.value)

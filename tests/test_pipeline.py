@@ -5,24 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgepose.device.mailbox import Closed, Mailbox
 from edgepose.device.pipeline import Pipeline
-from edgepose.device.source import SyntheticCamera
+from edgepose.device.source import FrameSource, SyntheticCamera
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError, ModelError
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.types import Frame
 
 
-class FewFrames:
+class FewFrames(FrameSource):
     """So many frames of the scene, not live; then an end, or a fault."""
 
     def __init__(self, count: int, fault: Exception | None = None, live: bool = False) -> None:
+        super().__init__()
         self._images = [Scene(2, 320, 240).frame(i).image for i in range(count)]
         self._fault = fault
         self.live = live
@@ -30,7 +30,7 @@ class FewFrames:
 
     def frames(self) -> Iterator[Frame]:
         for index, image in enumerate(self._images):
-            yield Frame(image, "few", index, time.monotonic_ns())
+            yield Frame(image, "few", index, captured_ns=time.monotonic_ns())
         if self._fault is not None:
             raise self._fault
 
@@ -39,8 +39,8 @@ class FewFrames:
 
 
 @pytest.fixture(scope="module")
-def estimator(small_model: Path) -> PoseEstimator:
-    return PoseEstimator(small_model, threads=1)
+def estimator() -> PoseEstimator:
+    return PoseEstimator(threads=1)
 
 
 def test_a_file_loses_no_frame_and_gives_the_same_poses(estimator: PoseEstimator) -> None:
@@ -144,7 +144,7 @@ def test_a_camera_keeps_time() -> None:
     frames = camera.frames()
     stamps = [next(frames).timestamp_ns for _ in range(20)]
     assert 8e6 < np.median(np.diff(stamps)) < 12e6
-    camera.close()
+    camera.stop()
     assert list(frames) == []
     with pytest.raises(ValueError, match="frames a second"):
         SyntheticCamera(fps=0)

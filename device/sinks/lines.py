@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from time import monotonic
@@ -16,19 +17,23 @@ Fsync = Literal["never", "second", "always"]
 
 
 class StdoutSink(Sink):
-    """Lines to stdout; finished once nobody reads them any more, as with `| head`."""
+    """Lines to stdout; finished once nobody reads them any more, as with `| head`.
+
+    Written with `os.write`: a thread that hangs inside `sys.stdout` because the reader has stopped would hold its lock,
+    and Python would abort at exit.
+    """
 
     name = "stdout"
 
     def write(self, message: Message) -> None:
         """One line, whole."""
+        rest = memoryview(message.line.encode() + b"\n")
         try:
-            sys.stdout.write(message.line + "\n")
-            sys.stdout.flush()
+            handle = sys.stdout.fileno()
+            while rest:
+                rest = rest[os.write(handle, rest) :]
         except BrokenPipeError:
             self.finished = True
-            # Python would fail once more on its way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise SinkError(f"cannot be written: {error.strerror}") from None
 
@@ -36,6 +41,7 @@ class StdoutSink(Sink):
 class FileSink(Sink):
     """Lines appended to `path`; beyond `rotate_bytes` it becomes `path.1` and so on, `keep` of them.
 
+    The file belongs to the sink's thread, once `open` has opened it.
     Every line is written with one call, so that a process that is killed leaves at most its last line in pieces; that
     piece is cut off on the next start. `fsync`: when lines must have reached the disk.
     """
@@ -49,6 +55,8 @@ class FileSink(Sink):
         self._path, self._rotate, self._keep, self._fsync = path, rotate_bytes, keep, fsync
         self._handle = -1
         self._size = 0
+        self._regular = True
+        """Whether it is a file that can be cut off and rotated, and no pipe or device."""
         self._synced = 0.0
 
     def open(self) -> None:
@@ -64,13 +72,15 @@ class FileSink(Sink):
         try:
             if self._handle < 0:
                 self._opened()  # rotating has failed in the middle
-            if self._size + len(line) > self._rotate and self._size:
+            if self._regular and self._size + len(line) > self._rotate and self._size:
                 self._rotated()
             written = os.write(self._handle, line)
-            if written < len(line):
+            if written < len(line) and self._regular:
                 os.ftruncate(self._handle, self._size)
                 raise SinkError(f"{self._path}: no space left on the disk")
             self._size += written
+            if not self._regular:
+                return
             if self._fsync == "always" or (self._fsync == "second" and monotonic() - self._synced >= 1):
                 self._synced = monotonic()
                 os.fdatasync(self._handle)
@@ -80,7 +90,7 @@ class FileSink(Sink):
     def close(self) -> None:
         """Everything is on the disk."""
         if self._handle >= 0:
-            if self._fsync != "never":
+            if self._fsync != "never" and self._regular:
                 os.fdatasync(self._handle)
             os.close(self._handle)
             self._handle = -1
@@ -99,8 +109,10 @@ class FileSink(Sink):
     def _opened(self) -> None:
         """The file, up to its last whole line."""
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._size = self._whole_lines()
-        os.ftruncate(self._handle, self._size)
+        self._regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+        if self._regular:
+            self._size = self._whole_lines()
+            os.ftruncate(self._handle, self._size)
 
     def _whole_lines(self) -> int:
         """Bytes up to the end of the last whole line."""

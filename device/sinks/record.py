@@ -19,7 +19,10 @@ _LEAST_FREE = 200e6
 
 
 class RecordSink(Sink):
-    """Writes a video at `fps`; frames are repeated or left out so that it plays at the speed of life."""
+    """Writes a video at `fps`; frames are repeated or left out so that it plays at the speed of life.
+
+    The video writer belongs to the sink's thread: it is opened, written and released there and nowhere else.
+    """
 
     name = "record"
 
@@ -57,6 +60,7 @@ class RecordSink(Sink):
             self._frames += 1
 
     def close(self) -> None:
-        """Finishes the file."""
+        """Finish the file."""
         if self._writer is not None:
             self._writer.release()
+            self._writer = None

@@ -1,4 +1,4 @@
-"""One datagram a frame, for whoever listens; nobody needs to."""
+"""One datagram per frame, whether somebody listens or not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edgepose.runtime.errors import InputError
 
 from .base import Message, Sink, SinkError
 
-_MOST = 65_000
+_MAX_BYTES = 65_000
 
 
 class UdpSink(Sink):
-    """JSON as in the lines, to one address."""
+    """JSON as in the lines, to one address. The socket belongs to the sink's thread."""
 
     name = "udp"
 
@@ -21,21 +21,27 @@ class UdpSink(Sink):
         self._host, self._port = host, port
         self._socket: socket.socket | None = None
 
-    def open(self) -> None:
-        """Raises InputError where the name is unknown."""
+    def connect(self) -> None:
+        """Resolve the host name. Raises InputError if it is unknown."""
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0]
             self._socket = socket.socket(family, kind, protocol)
             self._socket.connect(address)
-        except OSError as error:
-            raise InputError(f"udp://{self._host}:{self._port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            self.close()
+            raise InputError(f"udp://{self._host}:{self._port}: {getattr(error, 'strerror', None) or error}") from None
 
     def write(self, message: Message) -> None:
-        """Sends it off."""
+        """Send one datagram; resolves the host name again if that has failed so far."""
+        if self._socket is None:
+            try:
+                self.connect()
+            except InputError as error:
+                raise SinkError(str(error)) from None
         assert self._socket is not None
         content = message.line.encode()
-        if len(content) > _MOST:
-            raise SinkError(f"a frame of {len(content)} bytes does not fit a datagram")
+        if len(content) > _MAX_BYTES:
+            raise SinkError(f"a frame of {len(content)} bytes does not fit into a datagram")
         try:
             self._socket.send(content)
         except ConnectionRefusedError:
@@ -44,6 +50,7 @@ class UdpSink(Sink):
             raise SinkError(f"udp://{self._host}:{self._port}: {error.strerror}") from None
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
+            self._socket = None

@@ -1,0 +1,304 @@
+"""COCO annotations as other people write them give the same score, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.convert import coco_annotations
+from edgepose.convert.coco import CocoDataset
+from edgepose.runtime import PoseEstimator
+from edgepose.runtime.decode import DecoderOptions
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.formats import coco_keypoints
+from edgepose.runtime.images import write_picture
+from edgepose.runtime.scene import Scene
+from edgepose.runtime.skeleton import COCO18
+from edgepose.runtime.types import Pose
+
+from .conftest import call_edgepose
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def annotation(number: int, image: int, keypoints: np.ndarray) -> dict[str, Any]:
+    values = coco_keypoints(Pose(keypoints, 1.0), COCO18)
+    points = np.reshape(values, (-1, 3))
+    points[points[:, 2] > 0, 2] = 2
+    there = points[points[:, 2] > 0, :2]
+    (left, top), (right, bottom) = there.min(axis=0), there.max(axis=0)
+    return {
+        "id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "num_keypoints": len(there),
+        "keypoints": [float(value) for value in points.ravel()],
+        "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
+        "area": float(0.53 * (right - left) * (bottom - top)),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four painted images of three people, and their exact annotations."""
+    place = tmp_path_factory.mktemp("coco")
+    (place / "images").mkdir()
+    scene = Scene(3, 640, 480)
+    images, people = [], []
+    for number in range(1, 5):
+        frame = scene.frame(number * 12)
+        write_picture(place / "images" / f"{number}.png", frame.image)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 640, "height": 480})
+        for points in frame.keypoints:
+            keypoints = np.concatenate((points, np.ones((18, 1), np.float32)), axis=1)
+            people.append(annotation(len(people) + 1, number, keypoints))
+    categories = [{"id": 1, "name": "person", "keypoints": [str(i) for i in range(17)]}]
+    document = {"images": images, "annotations": people, "categories": categories}
+    (place / "base.json").write_text(json.dumps(document))
+    return place
+
+
+@pytest.fixture(scope="module")
+def estimator() -> PoseEstimator:
+    return PoseEstimator(threads=1, options=DecoderOptions(min_score=0))
+
+
+@pytest.fixture(scope="module")
+def base_ap(folder: Path, estimator: PoseEstimator) -> float:
+    ap = CocoDataset(folder / "images", folder / "base.json").score(estimator.estimate, "base").ap
+    assert ap > 0.2
+    return ap
+
+
+def changed(folder: Path, change: Change) -> Path:
+    document = json.loads((folder / "base.json").read_text())
+    change(document)
+    (folder / "changed.json").write_text(json.dumps(document))
+    return folder / "changed.json"
+
+
+def without(key: str) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        for person in document["annotations"]:
+            del person[key]
+
+    return change
+
+
+def other_category(number: object, name: str = "person") -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["categories"] = [{"id": number, "name": name, "keypoints": ["x"] * 17}]
+        for person in document["annotations"]:
+            person["category_id"] = number
+
+    return change
+
+
+def text_ids(document: dict[str, Any]) -> None:
+    for entry in document["images"]:
+        entry["id"] = f"image-{entry['id']}"
+    for person in document["annotations"]:
+        person["image_id"], person["id"] = f"image-{person['image_id']}", f"a{person['id']}"
+
+
+def digits_as_text(document: dict[str, Any]) -> None:
+    for person in document["annotations"]:
+        person["image_id"] = str(person["image_id"])
+
+
+def ids_from_zero(document: dict[str, Any]) -> None:
+    for number, person in enumerate(document["annotations"]):
+        person["id"] = number
+
+
+def same_ids(document: dict[str, Any]) -> None:
+    for person in document["annotations"]:
+        person["id"] = 1
+
+
+def other_things(document: dict[str, Any]) -> None:
+    document["categories"].append({"id": 2, "name": "dog"})
+    document["annotations"].append({"id": 99, "image_id": 1, "category_id": 2, "bbox": [0, 0, 9, 9]})
+
+
+def prefixed(prefix: str) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        for entry in document["images"]:
+            entry["file_name"] = prefix + entry["file_name"]
+
+    return change
+
+
+def only_urls(document: dict[str, Any]) -> None:
+    for entry in document["images"]:
+        entry["coco_url"] = f"http://images.example.org/val/{entry.pop('file_name')}"
+
+
+def nested(document: dict[str, Any]) -> None:
+    for person in document["annotations"]:
+        person["keypoints"] = np.reshape(person["keypoints"], (-1, 3)).tolist()
+
+
+def no_categories(document: dict[str, Any]) -> None:
+    del document["categories"]
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (without("area"), "without area"), (without("num_keypoints"), "without num_keypoints"),
+        (without("iscrowd"), ""), (without("bbox"), "without bbox"), (without("id"), ""),
+        (other_category(0), ""), (other_category(7), ""), (other_category("p"), ""), (other_category(3, "pose"), ""),
+        (text_ids, ""), (digits_as_text, ""), (ids_from_zero, ""), (same_ids, ""), (other_things, ""),
+        (nested, ""), (no_categories, ""), (only_urls, ""),
+        (prefixed("val2017/"), "found by their names"), (prefixed("C:\\data\\"), "found by their names"),
+        (prefixed("./"), ""),
+    ],
+)  # fmt: skip
+def test_the_score_does_not_depend_on_the_dialect(
+    change: Change, note: str, folder: Path, estimator: PoseEstimator, base_ap: float
+) -> None:
+    dataset = CocoDataset(folder / "images", changed(folder, change))
+    score = dataset.score(estimator.estimate, "changed")
+    assert score.ap == pytest.approx(base_ap, abs=1e-6)
+    assert (score.images, score.people) == (4, 12)
+    assert any(note in text for text in dataset.notes) if note else not dataset.notes
+
+
+def test_folders_in_file_names_are_respected(folder: Path, estimator: PoseEstimator, base_ap: float) -> None:
+    """A file of the same name elsewhere gave a wrong score."""
+    root = folder / "root"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+    for number in range(1, 5):
+        content = (folder / f"images/{number}.png").read_bytes()
+        (root / "a" / f"{number}.png").write_bytes(content)
+        (root / "b" / f"{number}.png").write_bytes((folder / "images/1.png").read_bytes())
+        (root / f"{number}.png").write_bytes((folder / "images/2.png").read_bytes())
+    dataset = CocoDataset(root, changed(folder, prefixed("a/")))
+    assert dataset.score(estimator.estimate, "a").ap == pytest.approx(base_ap, abs=1e-6)
+
+    def two_of_one_name(document: dict[str, Any]) -> None:
+        for entry, name in zip(document["images"], ("x/1.png", "y/1.png", "x/2.png", "x/3.png"), strict=True):
+            entry["file_name"] = name
+
+    with pytest.raises(InputError, match=r"1\.png may be x/1\.png and y/1\.png"):
+        CocoDataset(root, changed(folder, two_of_one_name))
+
+
+def test_other_images_of_the_same_name_are_refused(folder: Path, estimator: PoseEstimator) -> None:
+    place = folder / "small"
+    place.mkdir()
+    for number in range(1, 5):
+        write_picture(place / f"{number}.png", np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(InputError, match="annotated image of 640x480 pixels, this one has 100x100"):
+        CocoDataset(place, folder / "base.json").score(estimator.estimate, "small")
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_scored(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = folder / "damaged"
+    place.mkdir()
+    for number in range(1, 5):
+        content = (folder / f"images/{number}.png").read_bytes()
+        (place / f"{number}.png").write_bytes(content if number != 2 else b"<html>")
+    done = call_edgepose(capfd, "eval", "--images", place, "--annotations", folder / "base.json", "--threads", "1")
+    assert done.returncode == 1
+    assert "3 " in done.stdout
+    assert "2.png" in done.stderr.splitlines()[-1]
+
+
+def drop_images(document: dict[str, Any]) -> None:
+    document["images"] = []
+
+
+def set_first(key: str, value: object) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["annotations"][0][key] = value
+
+    return change
+
+
+def two_categories(document: dict[str, Any]) -> None:
+    document["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+
+
+def duplicate_image(document: dict[str, Any]) -> None:
+    document["images"].append(copy.deepcopy(document["images"][0]))
+
+
+def nobody(document: dict[str, Any]) -> None:
+    document["annotations"] = []
+
+
+def no_name(document: dict[str, Any]) -> None:
+    del document["images"][0]["file_name"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_images, "name no images"), (nobody, "no person with keypoints"), (no_name, "expected a file_name"),
+        (set_first("keypoints", [1, 2, 3]), "expected 17 keypoints (51 numbers), got 3 numbers"),
+        (set_first("keypoints", ["x"] * 51), "expected a number, got 'x'"),
+        (set_first("keypoints", [float("nan")] * 51), "expected a number, got nan"),
+        (set_first("bbox", [1, 2]), "expected a bbox"), (set_first("image_id", [1]), "expected an id"),
+        (two_categories, "expected one that is named person, got 'cat', 'dog'"),
+        (duplicate_image, "two images have the id 1"),
+        (prefixed("nowhere-"), "4 of 4 annotated images are not here: nowhere-1.png"),
+    ],
+)  # fmt: skip
+def test_wrong_annotations_are_one_line(
+    change: Change, message: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = changed(folder, change)
+    done = call_edgepose(capfd, "eval", "--images", folder / "images", "--annotations", path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not JSON"), ("[]", "this is a list, as detection results are"), ("3", "expected COCO annotations"),
+        ('{"images": {}, "annotations": []}', "no images"), ("[" * 100000, "not JSON"), ("\xff", "not JSON"),
+    ],
+)  # fmt: skip
+def test_other_files_are_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        coco_annotations.read(tmp_path / "a.json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+KEYS = ("id", "image_id", "category_id", "keypoints", "bbox", "area", "iscrowd", "num_keypoints", "segmentation")
+
+
+@given(st.data())
+def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
+    person: dict[str, Any] = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1.0, 2.0, 2] * 17}
+    image: dict[str, Any] = {"id": 1, "file_name": "a.jpg"}
+    category: dict[str, Any] = {"id": 1, "name": "person"}
+    document: dict[str, Any] = {"images": [image], "annotations": [person], "categories": [category]}
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = data.draw(st.sampled_from((document, image, person, category)))
+        part[data.draw(st.sampled_from((*part, *KEYS)))] = data.draw(JSON)
+    try:
+        found = coco_annotations.normalize(document)
+    except InputError:
+        return
+    assert found.images
+    for entry in found.dataset["annotations"]:
+        assert len(entry["keypoints"]) == 51
+        assert all(np.isfinite([*entry["keypoints"], *entry["bbox"], entry["area"]]))

@@ -1,0 +1,118 @@
+"""Wrong downloads are named as what they are, wherever a model is given."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.convert import sources
+from edgepose.runtime import file_kind, model_file, registry
+from edgepose.runtime.errors import ModelError
+
+from .conftest import call_edgepose
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7804434\n"
+HTML = b"\n<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
+TEXT_GRAPH = b'node {\n  name: "image"\n  op: "Placeholder"\n}\n'
+OLD_IR = b'<?xml version="1.0"?><net name="pose" version="7" batch="1"><layers/><edges/></net>'
+
+
+def archive(*names: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name in names:
+            file.writestr(name, b"x")
+    return content.getvalue()
+
+
+def tar() -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as file:
+        file.addfile(tarfile.TarInfo("graph_opt.pb"))
+    return content.getvalue()
+
+
+def edge_tpu() -> bytes:
+    return b"\x1c\0\0\0TFL3" + b"\0" * 100 + b"edgetpu-custom-op" + b"\0" * 50
+
+
+CONTENTS = [
+    (LFS, "Git LFS pointer"), (HTML, "HTML page"), (b"<html><body>404</body></html>", "HTML page"),
+    (gzip.compress(b"x" * 99), "gzip archive"), (lzma.compress(b"x"), "xz archive"), (tar(), "tar archive"),
+    (archive("pose.pb"), "ZIP archive"), (archive("archive/data.pkl"), "PyTorch checkpoint"),
+    (archive("config.json", "model.weights.h5", "metadata.json"), "Keras model"), (b"PK\x03\x04garbage", "damaged ZIP"),
+    (TEXT_GRAPH, "text form"), (b'{"error": "rate limit exceeded"}', "rate limit exceeded"),
+    (b'{"modelTopology": {}}', "TensorFlow.js"), (b"", "empty file"), (b"\0" * 5000, "file of zeros"),
+    (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "AccessDenied"),
+    (b"\xff\xd8\xff\xe0\0\x10JFIF", "JPEG image"), (b"\x89PNG\r\n\x1a\n....", "PNG image"),
+    (b"\x08\x07\x12\x07pytorch\x1a\x051.9.0", "ONNX model"), (b"\x80\x04\x95\x10\0", "Python pickle"),
+    (b"404: Not Found\n", "text file"),
+]  # fmt: skip
+
+
+NAMES = ("graph_opt.pb", "pose.tflite", "pose.bin", "pose.npz", "pose.h5")
+PAIRS = [
+    (name, content, what) for name in NAMES for content, what in CONTENTS
+    # A ZIP archive is what such a file may be; its reader says what is wrong with it.
+    if not (name in ("pose.npz", "pose.h5") and content.startswith(b"PK"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "what"), PAIRS)
+def test_a_wrong_download_is_named(
+    name: str, content: bytes, what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=what):
+        sources.find(str(tmp_path / name))
+    done = call_edgepose(capfd, "convert", tmp_path / name, "-o", tmp_path / "out.tflite")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert what in done.stderr
+    with pytest.raises(ModelError) as error:
+        model_file.read(tmp_path / name)
+    assert what in str(error.value) or not content
+
+
+def test_a_model_of_the_edge_tpu_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pose_edgetpu.tflite"
+    path.write_bytes(edge_tpu())
+    with pytest.raises(ModelError, match="compiled for the Edge TPU"):
+        model_file.read(path)
+    with pytest.raises(ModelError, match="compiled for the Edge TPU"):
+        sources.find(str(path))
+
+
+def test_an_old_ir_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pose.xml").write_bytes(OLD_IR)
+    (tmp_path / "pose.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match="version 10 or later, this is version 7"):
+        sources.find(str(tmp_path / "pose.xml")).load(sources.Wanted())
+
+
+@pytest.mark.parametrize("name", ["pose.onnx", "pose.pth", "pose.pbtxt", "pose.caffemodel"])
+def test_files_of_other_frameworks_are_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09")
+    with pytest.raises(ModelError, match="not imported"):
+        sources.find(str(tmp_path / name))
+
+
+def test_models_of_ours_are_still_models() -> None:
+    path = registry.find_tflite("edgepose-tiny")
+    assert sources.find(str(path)).kind == "TFLite"
+    assert "TFLite" in str(file_kind.describe(path))
+
+
+@given(st.binary(max_size=300))
+def test_any_content_is_described_or_not(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.bin"
+    path.write_bytes(content)
+    text = file_kind.describe(path)
+    assert text is None or "\n" not in text
