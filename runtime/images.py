@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
+from . import file_kind
 from .errors import InputError, OutputError
 from .files import atomic
 from .image_header import ImageHeader, image_kind, read_header
@@ -302,23 +303,10 @@ def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
 
 def _describe_content(path: Path, purpose: str) -> str:
     """What the file is instead, if it is one of the usual wrong downloads."""
-    with path.open("rb") as file:
-        start = file.read(512).lstrip().lower()
-    for beginning, text in _WRONG_DOWNLOADS.items():
-        if start.startswith(beginning):
-            return text
-    return f"this cannot be {purpose}"
-
-
-_WRONG_DOWNLOADS = {
-    b"version https://git-lfs": "this is a Git LFS pointer; get the file itself with `git lfs pull`",
-    b"<!doctype html": "this is an HTML page; download the file itself",
-    b"<html": "this is an HTML page; download the file itself",
-    b"<svg": "this is an SVG drawing; convert it to PNG",
-    b"%pdf": "this is a PDF document; export its pages as images",
-    b"\x1f\x8b": "this is a gzip archive; unpack it",
-    b"pk\x03\x04": "this is a ZIP archive; unpack it",
-}
+    found = file_kind.describe(path)
+    if found is None or found.endswith((" image", " or an image")):
+        return f"this cannot be {purpose}"
+    return f"this is {found}"
 
 
 def _too_large(path: Path | str, width: int, height: int, max_pixels: int) -> str:
