@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import Video, list_pictures, read_picture
+from edgepose.runtime.images import Video, inspect_file, list_pictures, read_frames, read_picture
 from edgepose.runtime.manifest import InputSpec
 from edgepose.runtime.preprocess import Preprocessor
 from edgepose.runtime.types import Image
@@ -103,11 +103,22 @@ class CalibrationPictures:
 
 
 def _frames(path: Path) -> dict[str, Image]:
-    """Evenly spaced frames of a video, by a name."""
-    with Video(path) as video:
-        every = max(1, video.count // _FRAMES)
-        found = {f"frame {frame.index}": frame.image for frame in video if frame.index % every == 0}
-    return dict(list(found.items())[:_FRAMES])
+    """Evenly spaced frames of a video, an animation or a TIFF of several pages, by a name."""
+    kind = inspect_file(path)
+    if kind == "image":
+        raise InputError(f"{path}: expected a folder of images or a video, this is one image")
+    every = 1
+    if kind == "video":
+        with Video(path) as video:
+            every = max(1, video.count // _FRAMES)
+    found: dict[int, Image] = {}
+    for frame in read_frames(path):
+        if frame.index % every == 0:
+            found[frame.index] = frame.image
+        if len(found) == 2 * _FRAMES:  # the file did not say how many frames it has, or too few
+            every *= 2
+            found = {index: image for index, image in found.items() if index % every == 0}
+    return dict([(f"frame {index}", image) for index, image in found.items()][:_FRAMES])
 
 
 def _crop(picture: Image, width: int, height: int, rng: np.random.Generator) -> Image:

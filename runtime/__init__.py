@@ -6,8 +6,13 @@
 Names are imported when they are first used: the command line should not load OpenCV to print its help.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# OpenCV reads its limit once, when it is loaded. The limit of edgepose is lower and is checked before decoding
+# (images.MAX_PIXELS); this one holds where a decoder finds another size than the header said.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 if TYPE_CHECKING:
     from .decode import Decoder, DecoderOptions

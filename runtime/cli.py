@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from .errors import EdgePoseError
@@ -89,6 +90,34 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+def _protect_names(arguments: list[str]) -> list[str]:
+    """Make `-- -name` work: parse_intermixed_args takes what follows `--` for options all the same."""
+    if "--" not in arguments:
+        return arguments
+    end = arguments.index("--")
+    names = [f"./{name}" if name.startswith("-") and name != "-" else name for name in arguments[end + 1 :]]
+    return [*arguments[:end], *names]
+
+
+def _expand_paths(parsed: argparse.Namespace) -> argparse.Namespace:
+    """Expand `~` in all arguments that are paths: shells leave `--option=~/x` alone."""
+    for name, value in vars(parsed).items():
+        setattr(parsed, name, _expand_user(value))
+    return parsed
+
+
+def _expand_user(value: object) -> object:
+    """Expand a leading `~` of a path, if no file has that name."""
+    if isinstance(value, list):
+        return [_expand_user(item) for item in value]
+    if not isinstance(value, (str, Path)) or not str(value).startswith("~") or Path(value).exists():
+        return value
+    try:
+        return type(value)(Path(value).expanduser())
+    except RuntimeError:  # no such user
+        return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code: 0 done, 1 a negative verdict, 2 wrong use or bad input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -110,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Command, arguments: list[str]) -> int:
     module = importlib.import_module(command.module)
     try:
-        code = module.run(module.parser().parse_intermixed_args(arguments))
+        code = module.run(_expand_paths(module.parser().parse_intermixed_args(_protect_names(arguments))))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone, as with `| head`: nothing is wrong.

@@ -16,7 +16,7 @@ from .types import ChannelOrder, GridToFrame, Image
 
 Resize = Literal["letterbox", "stretch"]
 
-_MAX_SIDE = 1 << 15  # OpenCV's resize fails with a side of 32768 pixels or more
+_MAX_SIDE_PX = (1 << 15) - 1  # OpenCV's resize fails with a longer side
 
 
 class Preprocessor:
@@ -76,22 +76,36 @@ class Preprocessor:
 
 
 def check_image(image: Image) -> None:
-    """Raises ValueError, saying what came, for what is not a picture that can be resized."""
+    """Raises ValueError, saying what came, for what is not an image that can be resized."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         came = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"expected a picture (H, W, 3) of uint8, got {came}")
+        raise ValueError(f"expected an image (H, W, 3) of uint8, got {came}")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-        raise ValueError(f"expected a picture (H, W, 3) of uint8, got shape {image.shape}")
-    if not (0 < image.shape[0] < _MAX_SIDE and 0 < image.shape[1] < _MAX_SIDE):
-        raise ValueError(
-            f"expected a picture of 1 to {_MAX_SIDE - 1} pixels a side, got {image.shape[1]}x{image.shape[0]}"
-        )
+        raise ValueError(f"expected an image (H, W, 3) of uint8, got shape {image.shape}")
+    if image.shape[0] < 1 or image.shape[1] < 1:
+        raise ValueError(f"expected an image of at least 1x1 pixels, got {image.shape[1]}x{image.shape[0]}")
 
 
 def _resize(image: Image, destination: Image) -> None:
     """Bilinear; averaging where the picture shrinks more than twice, which bilinear sampling would alias."""
     height, width = destination.shape[:2]
+    image = _shorten(image)
     shrinks = max(image.shape[0] / height, image.shape[1] / width)
     cv2.resize(
         image, (width, height), dst=destination, interpolation=cv2.INTER_AREA if shrinks > 2 else cv2.INTER_LINEAR
     )
+
+
+def _shorten(image: Image) -> Image:
+    """Average neighboring pixels along a side that is too long for OpenCV's resize, to less than half of its limit."""
+    for axis in (0, 1):
+        length = image.shape[axis]
+        if length > _MAX_SIDE_PX:
+            factor = -(-length // (_MAX_SIDE_PX // 2))
+            # The average of a last, shorter group counts for a whole one: less than one pixel of the shortened side.
+            starts = np.arange(0, length, factor)
+            sums = np.add.reduceat(image, starts, axis=axis, dtype=np.uint32)
+            sizes = np.diff([*starts.tolist(), length]).astype(np.uint32)
+            sizes = sizes.reshape((-1, *[1] * (image.ndim - axis - 1)))
+            image = ((sums + sizes // 2) // sizes).astype(np.uint8)
+    return image

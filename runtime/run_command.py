@@ -1,4 +1,4 @@
-"""`edgepose run`: poses out of pictures, folders and videos."""
+"""`edgepose run`: poses out of images, folders and videos."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import get_args
 
 from tqdm import tqdm
 
-from . import files, formats, registry
+from . import files, formats, images, registry
 from .cli import Parser
 from .decode import DecoderOptions
 from .drawings import Drawings
-from .errors import InputError, ModelError
+from .errors import EdgePoseError, InputError, ModelError, OutputError
 from .estimator import PoseEstimator
 from .images import Video
-from .sources import Input, expand, frames
+from .skeleton import Skeleton
+from .sources import Input, describe_left_out, expand, frames
 from .types import Estimate, Frame, Timings
 
 
@@ -27,28 +28,79 @@ def parser() -> argparse.ArgumentParser:
     """The subcommand's arguments."""
     parser = Parser(
         "run",
-        "Finds the people in pictures, folders of pictures, videos, or a synthetic scene (synthetic:5).\n"
-        "Writes one JSON line a picture or frame to stdout; docs/output.md has the schema.",
+        "Find people in images, folders of images, videos, or a synthetic scene (synthetic:5).\n"
+        "Writes one JSON line per image or frame to stdout; docs/output.md has the schema.\n"
+        "Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.",
         "  edgepose run -m pose.tflite photo.jpg\n"
         "  edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw drawn/\n"
         "  edgepose run -m pose.tflite synthetic:5 --draw drawn/ --format openpose",
     )
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder, video, or synthetic[:PEOPLE]")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, video, or synthetic[:PEOPLE]")
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument("--json", default="-", metavar="FILE", help="where the poses go; - is stdout (default)")
-    parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="of the poses")
-    parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures and videos with the skeletons drawn")
+    parser.add_argument(
+        "--json",
+        default="-",
+        metavar="FILE",
+        help="output file; - is stdout (default). With --format openpose a folder, one file per frame",
+    )
+    parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="output format")
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write images and videos with the skeletons drawn")
     parser.add_argument("--allow-untrained", action="store_true", help="run a model with random weights all the same")
     parser.add_argument(
         "--min-score", type=float, metavar="S", help="drop people below this pose score (default: the model's own)"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=images.MAX_PIXELS,
+        metavar="N",
+        help="refuse larger images and video frames before decoding (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the model over all inputs. Inputs that cannot be read are named and left out; the exit code is then 2."""
-    inputs = [found for name in arguments.inputs for found in expand(name)]
+    """Run the model over all inputs.
+
+    Whatever goes wrong with one input is reported with its name, and the others are done.
+
+    Returns:
+        0 done; 1 some inputs could not be read; 2 none could.
+    """
+    if not 0 < arguments.max_pixels <= images.MAX_PIXELS_OPENCV:
+        raise InputError(f"--max-pixels {arguments.max_pixels}: expected 1 to {images.MAX_PIXELS_OPENCV}")
+    if arguments.format == "openpose" and Path(arguments.json).suffix.lower() in (".json", ".jsonl"):
+        raise InputError(f"--json {arguments.json}: expected a folder; --format openpose writes one file per frame")
+    failures: list[str] = []
+    inputs = [item for name in arguments.inputs for item in _expand(name)]
+    for line in describe_left_out(inputs):
+        print(f"edgepose: {line}", file=sys.stderr)
+    summary = _Summary()
+    if all(item.error for item in inputs):
+        failures = [item.error for item in inputs]
+    else:
+        _process(arguments, inputs, failures, summary)
+    for message in failures:
+        print(f"edgepose: {message}", file=sys.stderr)
+    if not failures:
+        return 0
+    if summary.frames:
+        print(f"edgepose: {len(failures)} of {_counted(len(inputs), 'input', 'inputs')} failed", file=sys.stderr)
+    return 1 if summary.frames else 2
+
+
+def _expand(name: str) -> list[Input]:
+    """The inputs behind one argument. One that is not there keeps its place: those after it keep their numbers."""
+    try:
+        return expand(name)
+    except InputError as error:
+        return [Input(name, None, error=str(error))]
+    except (OSError, ValueError) as error:
+        return [Input(name, None, error=_describe(repr(name), error))]
+
+
+def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
     options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
     estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
     if estimator.manifest.untrained and not arguments.allow_untrained:
@@ -56,65 +108,117 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
             "Run it all the same with --allow-untrained"
         )
-    skipped: list[str] = []
-    summary = _Summary()
     with ExitStack() as stack:
-        drawings = (
-            stack.enter_context(Drawings(arguments.draw, estimator.manifest.skeleton_table)) if arguments.draw else None
-        )
-        results = _estimates(inputs, estimator, skipped)
-        watched = _watched(results, summary, drawings)
-        if arguments.json == "-":
-            formats.document(arguments.format, watched, estimator.manifest.skeleton_table, sys.stdout.write)
-        else:
-            with files.atomic(Path(arguments.json)) as temporary, temporary.open("w", encoding="utf-8") as file:
-                formats.document(arguments.format, watched, estimator.manifest.skeleton_table, file.write)
-                if not summary.frames:
-                    raise InputError(skipped[0])
-    for message in skipped:
-        print(f"edgepose: {message}", file=sys.stderr)
+        skeleton = estimator.manifest.skeleton_table
+        drawings = stack.enter_context(Drawings(arguments.draw, skeleton)) if arguments.draw else None
+        _write(arguments, inputs, _estimates(inputs, estimator, arguments.max_pixels, failures, summary, drawings),
+               skeleton, summary)  # fmt: skip
     if summary.frames:
         print(summary.text(estimator), file=sys.stderr)
-    return 2 if skipped else 0
 
 
-def _estimates(inputs: list[Input], estimator: PoseEstimator, skipped: list[str]) -> Iterator[tuple[Frame, Estimate]]:
+def _write(
+    arguments: argparse.Namespace,
+    inputs: list[Input],
+    results: Iterator[tuple[Frame, Estimate]],
+    skeleton: Skeleton,
+    summary: _Summary,
+) -> None:
+    """Write the results. Those that came before an error are kept."""
+    kind: formats.Format = arguments.format
+    to_folder = kind == "openpose" and arguments.json != "-"
+    numbered = list(enumerate(inputs)) if kind == "coco" or to_folder else []
+    names = {item.name: number for number, item in reversed(numbered) if _is_single(item)}
+    ids = formats.CocoImageIds(reversed(names))
+    if kind == "coco" and ids.warning:
+        print(f"edgepose: {ids.warning}", file=sys.stderr)
+    if to_folder:
+        folder = formats.OpenPoseFolder(Path(arguments.json), names)
+        for frame, estimate in results:
+            folder.write(frame, estimate)
+        return
+    if arguments.json == "-":
+        formats.document(kind, results, skeleton, sys.stdout.write, ids)
+        return
+    stopped: BaseException | None = None
+    with suppress(_NothingToWriteError), files.atomic(Path(arguments.json)) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            try:
+                formats.document(kind, results, skeleton, file.write, ids)
+            except (Exception, KeyboardInterrupt) as error:
+                stopped = error
+        if not summary.frames:
+            raise _NothingToWriteError
+    if stopped is not None:
+        raise stopped
+
+
+class _NothingToWriteError(Exception):
+    """No frame could be read: no file is written."""
+
+
+def _is_single(item: Input) -> bool:
+    """Whether an input is one image; one that cannot be read is taken for one."""
+    try:
+        return item.kind == "image"
+    except InputError:
+        return not item.may_have_many_frames
+
+
+def _estimates(
+    inputs: list[Input],
+    estimator: PoseEstimator,
+    max_pixels: int,
+    failures: list[str],
+    summary: _Summary,
+    drawings: Drawings | None,
+) -> Iterator[tuple[Frame, Estimate]]:
     total = _count(inputs)
     with tqdm(total=total, unit="frame", disable=None if total is None or total > 3 else True) as progress:
         for source in inputs:
             try:
-                for frame in frames(source):
-                    yield frame, estimator.estimate(frame.image, frame.channel_order)
+                for frame in frames(source, max_pixels):
+                    estimate = estimator.estimate(frame.image, frame.channel_order)
+                    summary.add(estimate)
+                    yield frame, estimate
                     progress.update()
+                    if drawings is not None:
+                        drawings.add(frame, estimate, video=source.is_video)
+            except OutputError:
+                raise
             except InputError as error:
-                skipped.append(str(error))
+                failures.append(str(error) if source.error else _describe(source.name, error))
+            except Exception as error:  # whatever one input raises stays with that input
+                failures.append(_describe(source.name, error))
+
+
+def _describe(name: str, error: Exception) -> str:
+    """One line with the name of the input."""
+    text = " ".join(str(getattr(error, "err", "") or error).split())
+    if isinstance(error, MemoryError):
+        return f"{name}: not enough memory"
+    if isinstance(error, EdgePoseError) and name in text:
+        return text
+    if isinstance(error, (EdgePoseError, ValueError)):
+        return f"{name}: {text}"
+    return f"{name}: {type(error).__name__}: {text}" if text else f"{name}: {type(error).__name__}"
 
 
 def _count(inputs: list[Input]) -> int | None:
-    """Frames to come, None where a video does not tell."""
+    """Frames to come, None if a video does not say."""
     total = 0
     for source in inputs:
-        if source.is_video and source.path is not None:
-            try:
-                with Video(source.path) as video:
-                    if not video.count:
-                        return None
-                    total += video.count
-            except InputError:
-                continue
-        else:
+        if not source.may_have_many_frames or not source.is_video or source.path is None:
             total += 1
+            continue
+        try:
+            with Video(source.path) as video:
+                if not video.count:
+                    return None
+                total += video.count
+        except InputError:
+            return None
     return total
-
-
-def _watched(
-    results: Iterator[tuple[Frame, Estimate]], summary: _Summary, drawings: Drawings | None
-) -> Iterator[tuple[Frame, Estimate]]:
-    for frame, estimate in results:
-        summary.add(estimate)
-        if drawings is not None:
-            drawings.add(frame, estimate)
-        yield frame, estimate
 
 
 class _Summary:

@@ -98,7 +98,7 @@ def test_results_outlive_the_next_frame(small_model: Path) -> None:
 
 @pytest.mark.parametrize("image", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.float64), "x"])
 def test_what_is_no_picture_is_a_value_error(small_model: Path, image: object) -> None:
-    with pytest.raises(ValueError, match="expected a picture"):
+    with pytest.raises(ValueError, match="expected an image"):
         PoseEstimator(small_model).estimate(image)  # type: ignore[arg-type]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -63,8 +65,96 @@ def test_coco_is_an_array_pycocotools_can_load(frames: int) -> None:
         assert result["keypoints"][3:5] == [100 + 10 * left_eye, 80 + 5 * left_eye]
 
 
-def test_pictures_that_are_not_numbered_have_their_index() -> None:
-    assert formats.image_id(Frame(FRAME.image, "holiday.jpg", index=3)) == 3
+def test_image_ids_are_trailing_numbers_or_running_numbers() -> None:
+    ids = formats.CocoImageIds(["COCO_val2014_000000000042.jpg", "holiday.jpg", "a/000000000001.jpg"])
+    found = [ids(name, 0) for name in ("COCO_val2014_000000000042.jpg", "holiday.jpg", "a/000000000001.jpg")]
+    assert found == [42, 2, 1]
+    assert not ids.warning
+
+
+def test_frames_of_two_videos_never_share_an_image_id() -> None:
+    ids = formats.CocoImageIds(["x_3.jpg"])
+    frames = [(name, index) for name in ("a/clip_7.mp4", "b/clip_7.mp4", "x.gif") for index in range(4)]
+    found = [ids(*frame) for frame in frames] + [ids("x_3.jpg", 0)]
+    assert len(set(found)) == len(found)
+    assert found[-1] == 3
+    assert found == [ids(*frame) for frame in frames] + [3]
+
+
+def test_equal_trailing_numbers_give_running_numbers_and_a_warning() -> None:
+    ids = formats.CocoImageIds(["a/000042.jpg", "b/img_42.jpg", "c_7.jpg"])
+    assert [ids(name, 0) for name in ("a/000042.jpg", "b/img_42.jpg", "c_7.jpg")] == [1, 2, 3]
+    assert "a/000042.jpg and b/img_42.jpg" in ids.warning
+
+
+def test_a_number_that_is_too_long_is_not_an_image_id() -> None:
+    assert formats.CocoImageIds([f"{10**18 + 7}.jpg"])(f"{10**18 + 7}.jpg", 0) == 1
+
+
+def test_image_ids_without_a_list_of_the_images() -> None:
+    ids = formats.CocoImageIds()
+    assert [ids("a/7.jpg", 0), ids("b/7.jpg", 0), ids("clip_9.mp4", 0), ids("a/7.jpg", 0)] == [7, 1, 2, 7]
+
+
+def test_coco_results_name_their_image_and_the_array_is_closed_after_an_error() -> None:
+    def results() -> Iterator[tuple[Frame, Estimate]]:
+        yield FRAME, RESULT
+        raise RuntimeError
+
+    written: list[str] = []
+    with pytest.raises(RuntimeError):
+        formats.document("coco", results(), COCO18, written.append)
+    [result] = json.loads("".join(written))
+    assert result["file_name"] == FRAME.source
+
+
+def test_pycocotools_loads_the_results() -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    truth = coco.COCO()
+    truth.dataset = {"images": [{"id": 785}], "annotations": [], "categories": [{"id": 1}]}
+    truth.createIndex()
+    written: list[str] = []
+    formats.document("coco", [(FRAME, RESULT)], COCO18, written.append)
+    assert truth.loadRes(json.loads("".join(written))).getImgIds() == [785]
+
+
+def test_openpose_files_have_name_and_number(tmp_path: Path) -> None:
+    folder = formats.OpenPoseFolder(tmp_path / "pose", {"a/left.jpg": 0, "a/damaged.jpg": 1, "a/right.jpg": 2})
+    for source, index in (("a/left.jpg", 0), ("a/right.jpg", 0), ("x/clip.mp4", 0), ("x/clip.mp4", 1),
+                          ("y/clip.avi", 0), ("y/left.mp4", 0)):  # fmt: skip
+        folder.write(Frame(FRAME.image, source, index), RESULT)
+    found = sorted(path.name for path in (tmp_path / "pose").iterdir())
+    assert found == [
+        "clip-2_000000000000_keypoints.json",
+        "clip_000000000000_keypoints.json",
+        "clip_000000000001_keypoints.json",
+        "left-2_000000000000_keypoints.json",
+        "left_000000000000_keypoints.json",
+        "right_000000000002_keypoints.json",
+    ]
+    content = json.loads((tmp_path / "pose" / found[0]).read_text())
+    assert content.keys() == {"version", "people"}
+    # As Pose2Sim finds the number of a frame.
+    assert [int(re.split(r"(\d+)", name)[-2]) for name in found] == [0, 0, 1, 0, 0, 2]
+
+
+def test_openpose_lines_have_name_and_index() -> None:
+    line = json.loads(formats.openpose_line(FRAME, RESULT))
+    assert (line["source"], line["index"]) == (FRAME.source, FRAME.index)
+
+
+def test_drawings_that_are_too_large_for_jpeg_are_png(tmp_path: Path) -> None:
+    with Drawings(tmp_path, COCO18) as drawings:
+        drawings.add(Frame(np.zeros((1, 65535, 3), np.uint8), "wide.bmp"), RESULT)
+    assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
+
+
+def test_video_frames_that_change_their_size_are_drawn(tmp_path: Path) -> None:
+    with Drawings(tmp_path, COCO18) as drawings:
+        for index, size in enumerate([(240, 320), (120, 160), (240, 320)]):
+            drawings.add(Frame(np.zeros((*size, 3), np.uint8), "a:b.avi", index), RESULT)
+    capture = cv2.VideoCapture(str(tmp_path / "a_b.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_the_box_is_around_what_is_present() -> None:

@@ -238,7 +238,7 @@ def test_merging_shows_profiles_of_many_machines(tmp_path: Path, capfd: pytest.C
         (("net.tflite", "--seconds", "0"), "--seconds: expected more than 0"),
         (("net.tflite", "--threads", "0"), "'0': expected numbers from 1 to 64"),
         (("net.tflite", "--threads", "1,x"), "separated by commas"),
-        (("net.tflite", "--input", "nowhere.mp4"), "no such picture, folder or video"),
+        (("net.tflite", "--input", "nowhere.mp4"), "no such image, folder or video"),
         (("net.tflite", "--plot", "p.jpg"), "ends in .png"),
         (("net.tflite", "--json", "/nowhere/p.json"), "there is no folder /nowhere"),
         (("net.tflite", "--merge", "p.json"), "expected one MODEL or more, or --merge"),
