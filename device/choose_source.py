@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import PICTURES, VIDEOS
+from edgepose.runtime.images import PICTURES, VIDEOS, inspect_file
 from edgepose.runtime.redact import mask_credentials
 
 from .config import CameraConfig
@@ -60,15 +60,12 @@ def open_source(wanted: CameraConfig) -> FrameSource:
 
 
 def _file(path: Path, wanted: CameraConfig) -> FrameSource:
-    """A video or an image, whatever its name says."""
+    """Open a video, an animation or an image, whatever its name says."""
     from . import opencv_source
 
-    if path.suffix.lower() in PICTURES:
+    if inspect_file(path) in ("image", "pages"):
         return opencv_source.ImageFiles(path)
-    try:
-        return opencv_source.VideoFile(path, live=wanted.real_time, loop=wanted.loop)
-    except InputError:
-        raise InputError(f"{path}: expected a video, an image or a folder of images, this cannot be opened") from None
+    return opencv_source.VideoFile(path, live=wanted.real_time, loop=wanted.loop)
 
 
 def _number(source: str, text: str, most: int) -> int:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import Video, list_pictures, read_picture
+from edgepose.runtime.images import Video, inspect_file, list_pictures, read_frames
 from edgepose.runtime.redact import mask_credentials
 from edgepose.runtime.types import Frame, Image
 
@@ -145,33 +146,39 @@ class VideoFile(FrameSource):
     finite = True
 
     def __init__(self, path: Path, *, live: bool = False, loop: bool = False) -> None:
-        """Raises InputError where it cannot be opened."""
+        """Take a video or an animated image. Raises InputError where it cannot be opened."""
         super().__init__()
-        with Video(path) as video:
-            self._fps = video.fps
+        if inspect_file(path) == "video":
+            with Video(path):
+                pass
         self._path, self.live, self._loop = path, live, loop
         self.media_time = not live
 
     def frames(self) -> Iterator[Frame]:
         """Iterate from the first frame to the last, or until `stop` is called."""
         index = 0
-        due = monotonic()
         while not self._stop_requested.is_set():
-            with Video(self._path) as video:
-                for frame in video:
-                    if self.live:
-                        due = max(due + 1 / self._fps, monotonic() - 1)
-                        self._stop_requested.wait(max(0.0, due - monotonic()))
-                    if self._stop_requested.is_set():
+            start_s = monotonic()
+            for frame in read_frames(self._path):
+                if self.live:
+                    due_s = start_s + frame.timestamp_ns / 1e9
+                    if self._stop_requested.wait(max(0.0, due_s - monotonic())):
                         return
-                    yield Frame(frame.image, str(self._path), index, frame.timestamp_ns, captured_ns=monotonic_ns())
-                    index += 1
+                    # Whoever is late by more than a second does not rush through what was missed.
+                    start_s += max(0.0, monotonic() - due_s - 1)
+                if self._stop_requested.is_set():
+                    return
+                yield Frame(frame.image, str(self._path), index, frame.timestamp_ns, captured_ns=monotonic_ns())
+                index += 1
             if not self._loop:
                 return
 
 
 class ImageFiles(FrameSource):
-    """Images, one after the other, once. One that cannot be read is logged, counted and left out."""
+    """Images, one after the other, once; of a file of several pages or an animation all.
+
+    One that cannot be read is logged, counted and left out.
+    """
 
     live = False
     finite = True
@@ -188,13 +195,14 @@ class ImageFiles(FrameSource):
             if self._stop_requested.is_set():
                 return
             try:
-                image = read_picture(path)
-            except (InputError, cv2.error, MemoryError, ValueError) as error:
+                for frame in read_frames(path):
+                    if self._stop_requested.is_set():
+                        return
+                    yield replace(frame, index=index, captured_ns=monotonic_ns())
+                    index += 1
+            except (InputError, cv2.error, MemoryError, ValueError, OSError) as error:
                 self.unreadable += 1
-                LOG.error("%s", str(error) or f"{path}: {type(error).__name__}")
-                continue
-            yield Frame(image, str(path), index, captured_ns=monotonic_ns())
-            index += 1
+                LOG.error("%s", str(error) if isinstance(error, InputError) else f"{path}: {error}")
 
 
 def _live_frame(image: Image, name: str, index: int) -> Frame:

@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import (
     HTTPBasicAuthHandler,
@@ -17,10 +17,8 @@ from urllib.request import (
     build_opener,
 )
 
-import cv2
-import numpy as np
-
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.images import decode_picture
 from edgepose.runtime.redact import mask_credentials
 from edgepose.runtime.types import Image
 
@@ -64,19 +62,7 @@ def fetch(address: str, cancelled: Callable[[], bool] = lambda: False) -> Image:
         raise InputError(f"{name}: the camera does not answer: {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"{name}: the camera does not answer: {error or type(error).__name__}") from None
-    return _decode(np.frombuffer(content, np.uint8), name)
-
-
-def _decode(content: np.typing.NDArray[np.uint8], name: str) -> Image:
-    image = None
-    if content.size:
-        try:
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-        except cv2.error as error:
-            raise InputError(f"{name}: cannot decode the image: {error.err}") from None
-    if image is None:
-        raise InputError(f"{name}: expected an image, the answer cannot be decoded as one")
-    return np.asarray(image, np.uint8)
+    return decode_picture(content, name)
 
 
 def _open(address: str) -> Any:
@@ -84,7 +70,11 @@ def _open(address: str) -> Any:
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     plain = urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
-    return _opener(plain, parts.username, parts.password).open(Request(plain), timeout=_TIMEOUT_S)
+    try:
+        return _opener(plain, parts.username, parts.password).open(Request(plain), timeout=_TIMEOUT_S)
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise URLError(f"{error.code} {error.reason}") from None
 
 
 def _opener(address: str, user: str | None, password: str | None) -> OpenerDirector:
