@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.files import expand_home
 from edgepose.runtime.images import PICTURES, VIDEOS, inspect_file
 from edgepose.runtime.redact import mask_credentials
 
@@ -40,7 +41,7 @@ def open_source(wanted: CameraConfig) -> FrameSource:
     if "://" in wanted.source and kind.lower() in _SCHEMES:
         # FFmpeg knows schemes in lower case only.
         return opencv_source.NetworkCamera(kind.lower() + ":" + rest, wanted.fps)
-    path = Path(wanted.source).expanduser()
+    path = Path(expand_home(wanted.source))
     if path.is_dir():
         return opencv_source.ImageFiles(path)
     if wanted.source.isascii() and wanted.source.isdigit() and not path.exists():

@@ -82,4 +82,17 @@ def _opener(address: str, user: str | None, password: str | None) -> OpenerDirec
         return build_opener()
     passwords = HTTPPasswordMgrWithDefaultRealm()
     passwords.add_password(None, address, unquote(user), unquote(password or ""))
-    return build_opener(HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords))
+    return build_opener(_BasicHandler(passwords), _DigestHandler(passwords))
+
+
+# The handlers of the standard library leave the connection of the refusal open.
+class _BasicHandler(HTTPBasicAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+class _DigestHandler(HTTPDigestAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)

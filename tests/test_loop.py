@@ -300,7 +300,7 @@ def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
         (("-m", "MODEL", "--sink", "htp://localhost"), "did you mean http?"),
         (("-m", "MODEL", "--sink", "http://127.0.0.1:1"), "choose with --privacy"),
         (("-m", "MODEL", "--sink", "http://0.0.0.0:8080", "--privacy", "blur"), "can be reached by others"),
-        (("-m", "MODEL", "--sink", "mqtt://user:secret@host/x"), "a password does not belong here"),
+        (("-m", "MODEL", "--sink", "mqtt://user:secret@host/x"), "put the password into EDGEPOSE_MQTT_PASSWORD"),
         (("-m", "MODEL", "--sink", "jsonl:/nowhere/x.jsonl", "--source", "synthetic:1"), "cannot be written"),
         (("-m", "MODEL", "--sink", "jsonl:x?rotat=3"), "did you mean rotate?"),
         (("-m", "MODEL", "--record", "x.gif", "--privacy", "none"), "expected a video to write"),
