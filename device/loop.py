@@ -123,7 +123,7 @@ class Loop:
         self._stop.set()
 
     def remaining_threads(self) -> list[threading.Thread]:
-        """Return threads that are still inside a driver, the network or a sink; they end with the process at the latest."""
+        """Return threads that are still inside a driver, the network or a sink."""
         self._stuck = [(thread, since_s) for thread, since_s in self._stuck if thread.is_alive()]
         return [thread for thread, _ in self._stuck]
 
@@ -188,9 +188,14 @@ class Loop:
         finally:
             if pipeline is None:
                 source.close()
+        before = self._stats.dropped, self._stats.skipped
+
+        def count() -> None:
+            self._stats.dropped, self._stats.skipped = before[0] + pipeline.dropped, before[1] + thinned.skipped
+
         try:
             with pipeline:
-                return self._take_results(pipeline, thinned, estimator.manifest.skeleton_table, end_s)
+                return self._take_results(pipeline, thinned, estimator.manifest.skeleton_table, end_s, count)
         except InputError as error:
             if source.finite:
                 LOG.error("%s", error)
@@ -199,14 +204,22 @@ class Loop:
             self._lose_camera(str(error))
             return _End.LOST
         finally:
+            count()
             now = monotonic()
             for thread in pipeline.remaining_threads:
                 self._stuck.append((thread, now))
                 if thread.name == "edgepose-inference":
                     self._inference = thread
 
-    def _take_results(self, pipeline: Pipeline, thinned: Thinned, skeleton: Skeleton, end_s: float | None) -> _End:
-        model, before = self._adaptation.model, (self._stats.dropped, self._stats.skipped)
+    def _take_results(
+        self,
+        pipeline: Pipeline,
+        thinned: Thinned,
+        skeleton: Skeleton,
+        end_s: float | None,
+        count: Callable[[], None],
+    ) -> _End:
+        model = self._adaptation.model
         first_s, last_s, skipped = 0.0, monotonic(), 0
         while not self._should_stop(end_s):
             try:
@@ -227,7 +240,7 @@ class Loop:
                 self._attempt = 0
                 self._loss_log.steady()
             result = self._track_and_smooth(result, thinned.time_ns(result.frame) / 1e9, skeleton)
-            self._stats.dropped, self._stats.skipped = before[0] + pipeline.dropped, before[1] + thinned.skipped
+            count()
             self._publish(result, Message(result.frame, result.estimate, skeleton))
             # A file would begin anew with another model.
             if self._adapt(thinned) != model and not thinned.finite:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepose.runtime import cli, registry
+from edgepose.runtime import cli, naming, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -38,6 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees or touches the user's cache of models."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    # The name of the device is set once per process; the commands of other tests ran in this one.
+    monkeypatch.setattr(naming, "_configured", "")
+    monkeypatch.delenv(naming.VARIABLE, raising=False)
 
 
 def data(name: str) -> Path:

@@ -579,7 +579,7 @@ def test_mqtt_a_broker_that_restarts_often_is_not_taken_for_a_takeover(
     (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
     for _ in range(3):
         with broker(port, tmp_path):
-            if not sink._thread.ident:
+            if not sink.thread.ident:
                 sink.start()
             wait(lambda: sink._is_connected(), 20)  # type: ignore[attr-defined]
         sink.send(message())
