@@ -119,7 +119,11 @@ def _expand_user(value: object) -> object:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; gives the exit code: 0 done, 1 a negative verdict, 2 wrong use or bad input."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done; 1 a negative verdict, or some of several inputs failed; 2 wrong use or bad input.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())

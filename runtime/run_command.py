@@ -86,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not failures:
         return 0
     if summary.frames:
-        print(f"edgepose: {len(failures)} of {_counted(len(inputs), 'input', 'inputs')} failed", file=sys.stderr)
+        failed = min(len(failures), len(inputs))  # an input can fail twice: in drawing and in reading
+        print(f"edgepose: {failed} of {_counted(len(inputs), 'input', 'inputs')} failed", file=sys.stderr)
     return 1 if summary.frames else 2
 
 
@@ -176,20 +177,33 @@ def _estimates(
     total = _count(inputs)
     with tqdm(total=total, unit="frame", disable=None if total is None or total > 3 else True) as progress:
         for source in inputs:
+            drawn = drawings
             try:
                 for frame in frames(source, max_pixels):
                     estimate = estimator.estimate(frame.image, frame.channel_order)
                     summary.add(estimate)
                     yield frame, estimate
                     progress.update()
-                    if drawings is not None:
-                        drawings.add(frame, estimate, video=source.is_video)
-            except OutputError:
+                    if drawn is not None and (problem := _draw(drawn, source, frame, estimate)):
+                        failures.append(problem)
+                        drawn = None  # the poses of its other frames are still wanted
+            except OutputError:  # from _draw: the folder cannot be written
                 raise
             except InputError as error:
                 failures.append(str(error) if source.error else _describe(source.name, error))
             except Exception as error:  # whatever one input raises stays with that input
                 failures.append(_describe(source.name, error))
+
+
+def _draw(drawings: Drawings, source: Input, frame: Frame, estimate: Estimate) -> str:
+    """Draw one frame; returns why it cannot be drawn, or "". Raises OutputError if the folder cannot be written."""
+    try:
+        drawings.add(frame, estimate, video=source.is_video)
+    except OutputError:
+        raise
+    except Exception as error:
+        return _describe(source.name, error)
+    return ""
 
 
 def _describe(name: str, error: Exception) -> str:

@@ -387,7 +387,8 @@ def test_a_video_that_cannot_be_drawn_costs_no_other_input(
     monkeypatch.setattr(drawings.cv2, "VideoWriter", _ClosedWriter)
     done = call_edgepose(capfd, "run", video, image, "--draw", tmp_path / "drawn")
     assert done.returncode == 1, done.stderr
-    assert "64x48 pixels cannot be encoded as a video" in done.stderr
+    assert done.stderr.count("64x48 pixels cannot be encoded as a video") == 1
+    assert len(documents(done.stdout)) == 7
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["b.jpg"]
 
 
