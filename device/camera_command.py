@@ -19,6 +19,7 @@ from . import config
 from .choose_sinks import open_sinks
 from .choose_source import KINDS, open_source
 from .config import Config
+from .log_filter import RepeatFilter
 from .loop import Loop
 from .notify import Notifier
 from .privacy import Privacy
@@ -73,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     for path in models:
         if model_file.read(path).untrained:
             raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
-    logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RepeatFilter())
+    logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", handlers=[handler])
     stats = Stats(models[0].stem)
     sinks = _sinks(settings, stats)
     stats.sinks = list(sinks)

@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -19,8 +20,16 @@ from .privacy import Privacy
 from .sinks.base import Sink
 from .stats import Stats
 
-KINDS = ("-", "jsonl:FILE", "mqtt://HOST/TOPIC", "mqtts://HOST/TOPIC", "udp://HOST:PORT", "http://HOST:PORT")
-_SCHEMES = ("jsonl", "mqtts", "mqtt", "udp", "http")
+KINDS = (
+    "-",
+    "jsonl:FILE",
+    "mqtt://HOST/TOPIC",
+    "mqtts://HOST/TOPIC",
+    "udp://HOST:PORT",
+    "http://HOST:PORT",
+    "https://HOST:PORT",
+)
+_SCHEMES = ("jsonl", "mqtts", "mqtt", "udp", "http", "https")
 _OTHER_SCHEMES = {
     "ssl": "mqtts",
     "tls": "mqtts",
@@ -102,15 +111,44 @@ def _open(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, devi
         if parts.path.strip("/"):
             raise InputError(f"sink {shown!r}: expected udp://HOST:PORT without a path")
         return UdpSink(_host(shown, parts), _port(shown, parts, None))
-    from .sinks.http import HttpSink
+    return _page(shown, parts, options, stats, privacy, insecure)
 
-    _only(shown, options)
+
+def _page(
+    text: str, parts: SplitResult, options: dict[str, str], stats: Stats, privacy: Privacy | None, insecure: bool
+) -> Sink:
+    from .sinks.http import HttpSink, PageOptions
+
+    tls = parts.scheme.lower() == "https"
+    _only(text, options, "host", "proxy", "path", *(("cert", "key") if tls else ()))
     if privacy is None:
         raise InputError(
-            f"{shown}: the page shows what the camera sees: choose with --privacy none, blur or silhouette (or "
+            f"{text}: the page shows what the camera sees: choose with --privacy none, blur or silhouette (or "
             "privacy = in the configuration)"
         )
-    return HttpSink(_host(shown, parts), _port(shown, parts, 8080), stats, privacy, insecure=insecure)
+    if tls and not options.get("cert"):
+        raise InputError(f"sink {text!r}: expected ?cert=FILE (and &key=FILE): HTTPS needs a certificate")
+    if parts.path.strip("/"):
+        raise InputError(f"sink {text!r}: expected an address without a path; for a proxy add ?path={parts.path}")
+    path = options.get("path", "").strip("/")
+    if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
+        raise InputError(f"sink {text!r}: expected a path such as /door, got {options['path']!r}")
+    page = PageOptions(
+        hosts=frozenset(name.strip().lower() for name in options.get("host", "").split(",") if name.strip()),
+        proxies=tuple(_network(text, name.strip()) for name in options.get("proxy", "").split(",") if name.strip()),
+        path=f"/{path}" if path else "",
+        certificate=expand_home(options.get("cert", "")),
+        key=expand_home(options.get("key", "")),
+    )
+    port = _port(text, parts, 8443 if tls else 8080)
+    return HttpSink(_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
+
+
+def _network(text: str, name: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(name)
+    except ValueError:
+        raise InputError(f"sink {text!r}: expected proxy=ADDRESS or NETWORK/BITS, got {name!r}") from None
 
 
 def _hint(text: str, kind: str) -> str:

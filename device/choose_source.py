@@ -11,6 +11,7 @@ from edgepose.runtime.images import PICTURES, VIDEOS, inspect_file
 from edgepose.runtime.redact import mask_credentials
 
 from .config import CameraConfig
+from .credentials import add_credentials
 from .source import FrameSource, SyntheticCamera
 
 KINDS = (
@@ -40,7 +41,7 @@ def open_source(wanted: CameraConfig) -> FrameSource:
         return opencv_source.V4l2Camera(number, wanted.width, wanted.height, wanted.fps)
     if "://" in wanted.source and kind.lower() in _SCHEMES:
         # FFmpeg knows schemes in lower case only.
-        return opencv_source.NetworkCamera(kind.lower() + ":" + rest, wanted.fps)
+        return opencv_source.NetworkCamera(add_credentials(kind.lower() + ":" + rest), wanted.fps)
     path = Path(expand_home(wanted.source))
     if path.is_dir():
         return opencv_source.ImageFiles(path)

@@ -274,7 +274,8 @@ class Loop:
             snapshot = self._stats.snapshot()
             text = (
                 f"{snapshot.fps:.1f} FPS, {snapshot.latency_ms:.0f} ms, {snapshot.people} people, {snapshot.processed} "
-                f"frames, {snapshot.dropped} dropped, {snapshot.memory_mb:.0f} MB"
+                f"frames, {snapshot.dropped} dropped"
+                + (f", {snapshot.memory_mb:.0f} MB" if snapshot.memory_mb is not None else "")
                 + (f", {snapshot.temperature_c:.0f} C" if snapshot.temperature_c is not None else "")
                 + "".join(f", {flag}" for flag in snapshot.flags)
             )

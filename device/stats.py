@@ -48,8 +48,9 @@ class Snapshot:
     """How far the loop has been slowed down because of heat; 0 is not at all."""
     temperature_c: float | None
     flags: tuple[str, ...]
-    memory_mb: float
-    disk_free_mb: float
+    memory_mb: float | None
+    disk_free_mb: float | None
+    """None where the system does not tell, for example because no descriptors are left."""
     sinks: dict[str, dict[str, int | str]] = field(default_factory=dict)
 
 
@@ -131,11 +132,21 @@ class Stats:
             temperature_c=board.temperature_c,
             flags=board.flags or (),
             memory_mb=_resident_mb(),
-            disk_free_mb=shutil.disk_usage(Path.cwd()).free / 1e6,
+            disk_free_mb=_disk_free_mb(),
             sinks={f"{number}-{sink.name}": sink.counts() for number, sink in enumerate(self.sinks)},
         )
 
 
-def _resident_mb() -> float:
-    pages = Path("/proc/self/statm").read_text().split()[1]
+def _resident_mb() -> float | None:
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _disk_free_mb() -> float | None:
+    try:
+        return shutil.disk_usage(Path.cwd()).free / 1e6
+    except OSError:
+        return None

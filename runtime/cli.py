@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from .errors import EdgePoseError
+from .redact import mask_credentials
 
 
 class Command(NamedTuple):
@@ -87,7 +88,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {mask_credentials(message)} (see {self.prog} --help)\n")
 
 
 def _protect_names(arguments: list[str]) -> list[str]:
@@ -168,7 +169,7 @@ def _drop_stdout() -> None:
 
 
 def _fail(message: str) -> int:
-    print("edgepose: " + " ".join(message.split()), file=sys.stderr)
+    print("edgepose: " + mask_credentials(" ".join(message.split())), file=sys.stderr)
     return 2
 
 

@@ -67,7 +67,7 @@ function stats(snapshot) {
   at("temperature").textContent = snapshot.temperature_c === null ? "-" : snapshot.temperature_c.toFixed(0) + " °C";
   at("problem").textContent = [snapshot.problem, ...snapshot.flags].filter(Boolean).join(", ");
   at("more").textContent = `${snapshot.model}, ${snapshot.processed} frames, ${snapshot.dropped} dropped, ` +
-    `${snapshot.memory_mb.toFixed(0)} MB, up ${(snapshot.uptime_s / 60).toFixed(0)} min`;
+    `${snapshot.memory_mb === null ? "-" : snapshot.memory_mb.toFixed(0)} MB, up ${(snapshot.uptime_s / 60).toFixed(0)} min`;
   stages(snapshot.stages_ms);
   history_.push({ fps: snapshot.fps, people });
   if (history_.length > KEPT) history_.shift();

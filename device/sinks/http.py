@@ -2,7 +2,10 @@
 
 `/` page, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` and, every second, `stats`), `/metrics`
 (Prometheus), `/healthz`. aiohttp in a thread of its own. On loopback only, unless the user says otherwise; elsewhere a
-token is asked for.
+token must be set. A token that is set is always asked for, because a reverse proxy comes from loopback, too.
+
+Ownership: the page's thread runs the event loop, and everything but `_latest` belongs to that loop. `send` replaces
+`_latest` and posts a wake-up to the loop, `stop` posts the end; neither touches a connection.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import contextlib
 import hmac
 import json
 import os
+import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,22 +32,23 @@ from edgepose.runtime.errors import InputError, MissingExtraError
 from ..privacy import Privacy, shown
 from ..stats import Stats
 from . import metrics
-from .base import Message, Sink
+from .base import LOG, Message, Sink
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN = "EDGEPOSE_HTTP_TOKEN"
-_CLIENTS = 8
-"""Streams at once."""
+_MAX_STREAMS = 8
 _FPS = 10.0
-"""Of the picture on the page."""
+"""Of the image on the page."""
 _QUALITY = 75
-_LEAST_TOKEN = 12
+_MIN_TOKEN_LENGTH = 12
+_STOP_TIMEOUT_S = 1.0
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }  # fmt: skip
 _FILES = {
     "/": ("page.html", "text/html"),
@@ -51,22 +57,59 @@ _FILES = {
 }
 
 
+@dataclass(frozen=True)
+class PageOptions:
+    """How others reach the page.
+
+    `hosts`: names besides localhost, this machine's name, `NAME.local` and IP addresses that requests may name.
+    `proxies`: reverse proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed. `path`: the path under
+    which a proxy shows the page, such as `/door`. `certificate`, `key`: PEM files; the page is served over HTTPS.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    path: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
 class HttpSink(Sink):
     """Serves the latest message; nothing is drawn or encoded while nobody looks."""
 
     name = "http"
 
-    def __init__(self, host: str, port: int, stats: Stats, privacy: Privacy, *, insecure: bool = False) -> None:
-        """Raises InputError for an address beyond this machine without a token in EDGEPOSE_HTTP_TOKEN."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        stats: Stats,
+        privacy: Privacy,
+        *,
+        insecure: bool = False,
+        options: PageOptions | None = None,
+    ) -> None:
+        """Prepare the page.
+
+        Raises:
+            InputError: The address can be reached by others and there is no token in EDGEPOSE_HTTP_TOKEN, the token is
+                too short, or the certificate cannot be used.
+        """
         super().__init__()
         self._host, self._port, self._stats, self._privacy = host, port, stats, privacy
+        self._options = options or PageOptions()
+        self._scheme = "https" if self._options.certificate else "http"
+        self._tls = _load_certificate(self._options)
         self._token = os.environ.get(TOKEN, "")
-        self._local = host == "localhost" or _is_loopback(host)
-        if not self._local and not insecure and len(self._token) < _LEAST_TOKEN:
+        local = host == "localhost" or _is_loopback(host)
+        address = f"{self._scheme}://{host}:{port}"
+        if self._token and len(self._token) < _MIN_TOKEN_LENGTH:
+            raise InputError(f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN}")
+        if not local and not insecure and not self._token:
             raise InputError(
-                f"http://{host}:{port} can be reached by others: put a token of {_LEAST_TOKEN} characters or more into "
+                f"{address} can be reached by others: put a token of {_MIN_TOKEN_LENGTH} characters or more into "
                 f"{TOKEN}, or say --insecure"
             )
+        self._hosts = _allowed_hosts(host) | self._options.hosts
         self._latest: Message | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -76,6 +119,7 @@ class HttpSink(Sink):
         self._begun = threading.Event()
         self._fault: Exception | None = None
         self._clients = 0
+        self._connections: set[Any] = set()
         self._picture: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port
         """Where it listens; the real one where 0 was asked for."""
@@ -86,11 +130,11 @@ class HttpSink(Sink):
             import aiohttp  # noqa: F401 - only whether it is there
         except ModuleNotFoundError as error:
             raise MissingExtraError("http", "camera", error) from None
-        self._thread = threading.Thread(target=self._run, name="edgepose-http", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="edgepose-http", daemon=True)
+        self.thread.start()
         self._begun.wait()
         if isinstance(self._fault, OSError):
-            raise InputError(f"http://{self._host}:{self._port}: {self._fault.strerror}")
+            raise InputError(f"{self._scheme}://{self._host}:{self._port}: {self._fault.strerror or self._fault}")
         if self._fault is not None:
             raise self._fault
 
@@ -107,7 +151,7 @@ class HttpSink(Sink):
         if self._loop is not None and self._ended is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._ended.set)
-            self._thread.join(2.0)
+            self.thread.join(_STOP_TIMEOUT_S)
 
     def _run(self) -> None:
         try:
@@ -125,33 +169,60 @@ class HttpSink(Sink):
     async def _serve(self) -> None:
         from aiohttp import web
 
+        from .http_limits import KEEPALIVE_TIMEOUT_S, MAX_CONNECTIONS, Connection
+
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_log_fault)
         guarded = self._guarded
 
         @web.middleware
         async def guard(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
-            return await guarded(request, handler)
+            connection = request.protocol
+            if isinstance(connection, Connection):
+                connection.begin()
+            try:
+                return await guarded(request, handler)
+            finally:
+                if isinstance(connection, Connection):
+                    connection.end()
 
         app = web.Application(middlewares=[guard], client_max_size=1024)
-        for path in _FILES:
-            app.router.add_get(path, self._file)
-        app.router.add_get("/stream.mjpg", self._stream)
-        app.router.add_get("/snapshot.jpg", self._snapshot)
-        app.router.add_get("/poses", self._poses)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", self._healthz)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, max_line_size=2048, max_field_size=2048)
+        routes = {
+            **dict.fromkeys(_FILES, self._file),
+            "/stream.mjpg": self._stream, "/snapshot.jpg": self._snapshot, "/poses": self._poses,
+            "/metrics": self._metrics, "/healthz": self._healthz,
+        }  # fmt: skip
+        # A proxy may or may not leave its own path in what it asks for.
+        for prefix in {"", self._options.path}:
+            for path, handler in routes.items():
+                app.router.add_get(prefix + path, handler)
+        if self._options.path:
+            app.router.add_get(self._options.path, self._add_slash)
+        limits: dict[str, Any] = {
+            "access_log": None, "max_line_size": 2048, "max_field_size": 2048, "lingering_time": 1.0,
+            "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
+        }  # fmt: skip
+        runner = web.AppRunner(app, **limits)
         await runner.setup()
+        web_server = runner.server
+        assert web_server is not None
+        server = None
         try:
-            site = web.TCPSite(runner, self._host, self._port, reuse_address=True, backlog=32)
-            await site.start()
-            self.port = runner.addresses[0][1]
+            server = await self._loop.create_server(
+                lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
+                self._host, self._port, reuse_address=True, backlog=MAX_CONNECTIONS, ssl=self._tls,
+                ssl_handshake_timeout=10.0 if self._tls else None,
+            )  # fmt: skip
+            self.port = server.sockets[0].getsockname()[1]
             self._begun.set()
             await self._ended.wait()
             self._tell()
         finally:
+            if server is not None:
+                server.close()
+            await web_server.shutdown(0.3)
             await runner.cleanup()
 
     async def _guarded(
@@ -159,17 +230,35 @@ class HttpSink(Sink):
     ) -> web.StreamResponse:
         from aiohttp import web
 
-        if self._local and not _names_this_machine(request.host):
+        forwarded = self._is_from_proxy(request)
+        host = _last(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
+        name = _host_name(host or request.host)
+        if name not in self._hosts and not _is_address(name):
             # Another site's name that resolves to this machine: a page there must not read the camera.
-            return web.Response(status=403, text="unknown host", headers=_HEADERS)
-        if self._token and not self._local and not self._knows_token(request):
+            return web.Response(status=403, text="unknown host; ?host=NAME adds it to the sink", headers=_HEADERS)
+        if not _is_own_site(request):
+            return web.Response(status=403, text="request of another site", headers=_HEADERS)
+        if self._token and not self._knows_token(request):
             return web.Response(status=401, text="token missing or wrong: /?token=...", headers=_HEADERS)
-        if request.path == "/" and "token" in request.query:
+        if request.path in ("/", f"{self._options.path}/") and "token" in request.query:
             # Out of the address bar and the history, into a cookie that scripts cannot read.
-            answer: web.StreamResponse = web.Response(status=303, headers={**_HEADERS, "Location": "/"})
-            answer.set_cookie("token", request.query["token"], httponly=True, samesite="Strict", max_age=30 * 86400)
+            place = f"{self._options.path}/"
+            answer: web.StreamResponse = web.Response(status=303, headers={**_HEADERS, "Location": place})
+            https = self._tls is not None or (
+                forwarded and _last(request.headers.get("X-Forwarded-Proto", "")) == "https"
+            )
+            answer.set_cookie(
+                "token", self._token, httponly=True, samesite="Strict", max_age=30 * 86400, secure=https, path=place
+            )
             return answer
         return await handler(request)
+
+    def _is_from_proxy(self, request: web.Request) -> bool:
+        try:
+            peer = ip_address(request.remote or "")
+        except ValueError:
+            return False
+        return any(peer in network for network in self._options.proxies)
 
     def _knows_token(self, request: web.Request) -> bool:
         given = (
@@ -177,12 +266,20 @@ class HttpSink(Sink):
             or request.cookies.get("token", "")
             or request.query.get("token", "")
         )
-        return hmac.compare_digest(given.encode(), self._token.encode())
+        # Headers may hold any bytes.
+        return hmac.compare_digest(
+            given.encode("utf-8", "surrogateescape"), self._token.encode("utf-8", "surrogateescape")
+        )
+
+    async def _add_slash(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
+        return web.Response(status=308, headers={**_HEADERS, "Location": f"{self._options.path}/"})
 
     async def _file(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
-        name, kind = _FILES[request.path]
+        name, kind = _FILES[request.path.removeprefix(self._options.path) if self._options.path else request.path]
         text = resources.files("edgepose.device").joinpath("page", name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=kind, headers=_HEADERS)
 
@@ -209,17 +306,21 @@ class HttpSink(Sink):
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web
 
+        from .http_limits import write
+
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         async with self._client(request, response) as welcome:
             while welcome and not self._over:
                 if picture := await self._jpeg():
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                    await response.write(head.encode() + picture + b"\r\n")
+                    await write(request, response, head.encode() + picture + b"\r\n")
                 await self._next(1 / _FPS)
         return response
 
     async def _poses(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web
+
+        from .http_limits import write
 
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
         last, told = None, 0.0
@@ -227,18 +328,18 @@ class HttpSink(Sink):
             while welcome and not self._over:
                 if (message := self._latest) is not None and message is not last:
                     last = message
-                    await response.write(f"event: poses\ndata: {message.line}\n\n".encode())
+                    await write(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
                 if monotonic() - told >= 1:
                     told = monotonic()
                     stats = json.dumps(asdict(self._stats.snapshot()))
-                    await response.write(f"event: stats\ndata: {stats}\n\n".encode())
+                    await write(request, response, f"event: stats\ndata: {stats}\n\n".encode())
                 await self._next(0.0)
         return response
 
     @contextlib.asynccontextmanager
     async def _client(self, request: web.Request, response: Any) -> AsyncIterator[bool]:
         """One of the few that may watch; says whether there is room. A client that goes ends it quietly."""
-        if self._clients >= _CLIENTS:
+        if self._clients >= _MAX_STREAMS:
             response.set_status(503)
             await response.prepare(request)
             yield False
@@ -281,13 +382,60 @@ def _encoded(message: Message, privacy: Privacy) -> bytes:
     return encoded.tobytes() if ok else b""
 
 
+def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log a fault of the event loop in one line, such as no descriptors left."""
+    error = context.get("exception")
+    LOG.error("http: %s", f"{context.get('message', '')} ({error})" if error else context.get("message", ""))
+
+
+def _load_certificate(options: PageOptions) -> ssl.SSLContext | None:
+    if not options.certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(options.certificate, options.key or None)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{options.certificate}: cannot be used as a certificate with its key: {reason}") from None
+    return context
+
+
+def _allowed_hosts(host: str) -> frozenset[str]:
+    """Names of this machine; addresses are always allowed, since no other site can be called so."""
+    own = socket.gethostname().lower()
+    return frozenset({"localhost", own, own.partition(".")[0], f"{own.partition('.')[0]}.local", host.lower()})
+
+
+def _host_name(host: str) -> str:
+    """The name of `name:port` or `[address]:port`, in small letters."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return (host.rpartition(":")[0] if host.count(":") == 1 else host).rstrip(".").lower()
+
+
+def _is_own_site(request: web.Request) -> bool:
+    """Return False if a browser asks on behalf of a page of another site, except to show the page itself."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site in ("none", "same-origin"):
+        return True
+    return request.headers.get("Sec-Fetch-Mode") == "navigate" and request.headers.get("Sec-Fetch-Dest") == "document"
+
+
+def _last(values: str) -> str:
+    """The value that the nearest proxy has added."""
+    return values.rpartition(",")[2].strip()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _names_this_machine(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.count(":") == 1 else host.partition("]")[0].lstrip("[") or host
-    return name == "localhost" or _is_loopback(name)

@@ -30,8 +30,10 @@ def prometheus(snapshot: Snapshot) -> str:
     flags = {f'{{flag="{flag}"}}': 1.0 for flag in snapshot.flags}
     if flags:
         add("firmware_flag", "gauge", "What the firmware complains about.", flags)
-    add("memory_bytes", "gauge", "Resident memory.", {"": snapshot.memory_mb * 1e6})
-    add("disk_free_bytes", "gauge", "Free space where the loop runs.", {"": snapshot.disk_free_mb * 1e6})
+    if snapshot.memory_mb is not None:
+        add("memory_bytes", "gauge", "Resident memory.", {"": snapshot.memory_mb * 1e6})
+    if snapshot.disk_free_mb is not None:
+        add("disk_free_bytes", "gauge", "Free space where the loop runs.", {"": snapshot.disk_free_mb * 1e6})
     for count in ("sent", "lost"):
         values = {f'{{sink="{name}"}}': float(counts[count]) for name, counts in snapshot.sinks.items()}
         if values:

@@ -1,0 +1,50 @@
+"""Credentials of network cameras from the environment or a file, so that they do not show in the process list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.redact import mask_credentials
+
+USER = "EDGEPOSE_CAMERA_USER"
+PASSWORD = "EDGEPOSE_CAMERA_PASSWORD"
+PASSWORD_FILE = "EDGEPOSE_CAMERA_PASSWORD_FILE"
+CREDENTIAL = "camera-password"
+"""Name of the systemd credential (`LoadCredential=camera-password:FILE`)."""
+
+
+def add_credentials(address: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return `address` with the user and password of the environment, unless it has its own.
+
+    The password comes from EDGEPOSE_CAMERA_PASSWORD, the file EDGEPOSE_CAMERA_PASSWORD_FILE, or the systemd credential
+    `camera-password`; the user from EDGEPOSE_CAMERA_USER.
+
+    Raises:
+        InputError: The address cannot be parsed, or the file cannot be read.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError(f"{mask_credentials(address)}: not an address: {error}") from None
+    user = environment.get(USER, "")
+    if not user or "@" in parts.netloc:
+        return address
+    userinfo = f"{quote(user, safe='')}:{quote(_password(environment), safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{userinfo}@{parts.netloc}"))
+
+
+def _password(environment: Mapping[str, str]) -> str:
+    if PASSWORD in environment:
+        return environment[PASSWORD]
+    folder = environment.get("CREDENTIALS_DIRECTORY", "")
+    name = environment.get(PASSWORD_FILE) or (str(Path(folder) / CREDENTIAL) if folder else "")
+    if not name or (PASSWORD_FILE not in environment and not Path(name).is_file()):
+        return ""
+    try:
+        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: the camera's password cannot be read: {error}") from None

@@ -1,0 +1,43 @@
+"""Keeps a log readable and free of secrets: a line that repeats is counted, credentials are masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+from time import monotonic
+
+from edgepose.runtime.redact import mask_credentials
+
+INTERVAL_S = 60.0
+_MAX_KEYS = 1000
+
+
+class RepeatFilter(logging.Filter):
+    """Passes a warning or error once a minute, with the number of those that were left out since.
+
+    Lines that differ in numbers only count as the same. Attach it to a handler; handlers call filters from all threads,
+    one at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        text = mask_credentials(record.getMessage())
+        record.msg, record.args = text, ()
+        if record.levelno < logging.WARNING:
+            return True
+        key = (record.name, record.levelno, re.sub(r"\d+", "#", text))
+        now = monotonic()
+        since, left_out = self._passed.get(key, (-INTERVAL_S, 0))
+        if now - since < INTERVAL_S:
+            self._passed[key] = since, left_out + 1
+            return False
+        if len(self._passed) >= _MAX_KEYS:
+            self._passed.clear()
+        self._passed[key] = now, 0
+        if left_out:
+            record.msg = f"{text} ({left_out} more in the last {now - since:.0f} s)"
+        return True
