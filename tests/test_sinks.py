@@ -735,6 +735,28 @@ def test_mqtt_a_broker_that_hangs_does_not_delay_the_end(tmp_path: Path) -> None
 
 
 @needs_broker
+def test_mqtt_messages_that_a_broker_does_not_confirm_count_as_lost(tmp_path: Path) -> None:
+    pytest.importorskip("paho.mqtt.client")
+    port = free_port()
+    with broker(port, tmp_path) as child:
+        (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x?qos=1"], Stats("x"), None)
+        sink.start()
+        wait(lambda: sink._is_connected())  # type: ignore[attr-defined]
+        child.send_signal(signal.SIGSTOP)
+        try:
+            some = message()
+            end = time.monotonic() + 10
+            while "confirm" not in sink.problem and time.monotonic() < end:
+                sink.send(some)
+                time.sleep(0.002)
+            assert "does not confirm messages as fast as they come" in sink.problem
+            assert sink.lost > 0
+            assert stop_all([sink]) == []
+        finally:
+            child.send_signal(signal.SIGCONT)
+
+
+@needs_broker
 def test_mqtt_a_login_refused_after_the_start_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,7 +204,8 @@ class Sink:
                 self.write(message)
             except Exception as error:
                 # Not only SinkError: a fault of a library must not end the thread without a word.
-                self.lost += 1
+                with self._wake:
+                    self.lost += 1
                 self._troubled(str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}")
                 with self._wake:
                     if self._wake.wait_for(lambda: self._ending or self._poked, delay_s) and self._ending:

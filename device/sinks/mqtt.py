@@ -142,6 +142,7 @@ class MqttSink(Sink):
         self._away = "does not answer"
         """Why there is no connection."""
         self._connected_s = 0.0
+        self._connected_once = False
         self._unanswered = self._short_connections = self._unexplained = 0
         self._log_again_s = 0.0
         self._replace = False
@@ -205,7 +206,9 @@ class MqttSink(Sink):
     def _publish(self, topic: str, payload: str, qos: int, *, retain: bool = False) -> None:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if info.rc:
-            raise SinkError(f"{self._address} does not take messages as fast as they come")
+            full = self._is_connected()
+            what = "does not confirm messages as fast as they come" if full else "has closed the connection"
+            raise SinkError(f"{self._address} {what}")
 
     def _make_client_id(self) -> str:
         """Return 23 ASCII letters and digits at most: what every broker of MQTT 3.1.1 must accept."""
@@ -242,6 +245,9 @@ class MqttSink(Sink):
         if not reason.is_failure:
             self._refusal, self._away = "", "is away"
             self._connected_s = monotonic()
+            if not self._connected_once:
+                self._connected_once = True
+                LOG.info("mqtt: connected to %s as %s, topic %s", self._address, self._device, self._topic)
             client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
             # The broker may have been restarted without its memory.
             self._people = None
