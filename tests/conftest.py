@@ -61,7 +61,7 @@ def weights(name: str) -> Path:
     return path
 
 
-def run_edgepose(*arguments: str | Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def run_edgepose(*arguments: str | Path, timeout_s: float = 1500) -> subprocess.CompletedProcess[str]:
     """The real command line, in a process of its own."""
     command = [sys.executable, "-m", "edgepose.runtime.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/")
