@@ -120,8 +120,9 @@ def _without_mounts(root: Path) -> None:
     lines = (
         "ProtectSystem=no", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProtectControlGroups=no",
         "ProtectKernelTunables=no", "ProtectKernelModules=no", "ProtectKernelLogs=no", "PrivateNetwork=no",
+        "PrivateMounts=no", "PrivateUsers=no",
     )  # fmt: skip
-    for name in ("edgepose", "edgepose-recover"):
+    for name in ("edgepose", "edgepose-recover", "edgepose-self-test", "edgepose-imports"):
         folder = root / f"etc/systemd/system/{name}.service.d"
         folder.mkdir(parents=True)
         (folder / "lab.conf").write_text("[Service]\n" + "\n".join(lines) + "\n")
