@@ -212,8 +212,8 @@ def test_an_upload_with_a_name_that_is_no_id_is_refused(base: Path, name: str) -
 
 
 def test_the_output_of_the_service_user_is_cut_off() -> None:
-    words = [sys.executable, install.__file__, "sandbox", "1000", "sh", "-c", "yes | head -c 5000000; exit 3"]
-    done = subprocess.run(words, capture_output=True)
+    words = [sys.executable, "-I", "-S", "-B", "-", "sandbox", "1000", "sh", "-c", "yes | head -c 5000000; exit 3"]
+    done = subprocess.run(words, input=plan.install_script().encode(), capture_output=True)
     assert (done.returncode, len(done.stdout)) == (3, 1000)
 
 

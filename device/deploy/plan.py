@@ -46,6 +46,17 @@ class Run:
 
 Step = Packages | Put | Run
 
+_LOADER = """\
+import sys, types
+package = sys.modules["board"] = types.ModuleType("board")
+package.__path__ = []
+for name, source in {sources!r}.items():
+    module = sys.modules["board." + name] = types.ModuleType("board." + name)
+    module.__package__ = "board"
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+sys.exit(module.main(sys.argv[1:]))
+"""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -162,8 +173,10 @@ def import_check(facts: Facts) -> str:
 
 
 def install_script() -> str:
-    """The source of the program that does what needs root."""
-    return (files(__package__) / "board" / "install.py").read_text(encoding="utf-8")
+    """The source of the program that does what needs root: both modules of it in one."""
+    board = files(__package__) / "board"
+    sources = {name: (board / f"{name}.py").read_text(encoding="utf-8") for name in ("folders", "install")}
+    return _LOADER.format(sources=sources)
 
 
 def _install_command(*words: str) -> str:

@@ -1,9 +1,10 @@
 """The steps of a deployment that need root, as one program without any dependency.
 
-It is sent through ssh's standard input and run as `/usr/bin/python3 -I -S -B - VERB ARGUMENT...`: neither the working
-folder nor the user's site-packages nor a `.pth` file is read. It takes nothing on trust that another user can write:
-folders are opened one by one without following symbolic links, uploads are checked against the SHA-256 that the
-workstation sent, and archives may hold plain files, folders and the links that are listed here, nothing else.
+`plan.install_script` packs it together with `folders.py`. It is sent through ssh's standard input and run as
+`/usr/bin/python3 -I -S -B - VERB ARGUMENT...`: neither the working folder nor the user's site-packages nor a `.pth`
+file is read. It takes nothing on trust that another user can write: folders are opened one by one without following
+symbolic links, uploads are checked against the SHA-256 that the workstation sent, and archives may hold plain files,
+folders and the links that are listed here, nothing else.
 
   prepare BASE UID GROUPS          user, folders; takes a board with the old layout over
   unpack BASE KIND NAME UID SHA256  uploads/UID/NAME.tar to environments/NAME or releases/NAME
@@ -27,6 +28,18 @@ import sys
 import tarfile
 from typing import Any
 
+from .folders import (
+    NO_FOLLOW,
+    RefusedError,
+    check_owner,
+    lstat,
+    make_folders,
+    open_base,
+    open_folder,
+    own_folder,
+    remove,
+)
+
 USER = "edgepose"
 FOLDERS = ("releases", "environments", "healthy")
 RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}", re.ASCII)
@@ -42,89 +55,6 @@ LINKS = {
     "releases": {"venv": re.compile(r"\.\./\.\./environments/[0-9a-f]{16}", re.ASCII)},
 }
 """The symbolic links that an archive may hold, and their targets."""
-NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class RefusedError(Exception):
-    """Something is not as it must be."""
-
-
-def open_folder(name: str, parent: int | None = None) -> int:
-    """Open a folder without following a symbolic link in its last component."""
-    try:
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW, dir_fd=parent)
-    except OSError as error:
-        raise RefusedError(f"{name}: expected a folder, not a link: {error.strerror}") from None
-
-
-def check_owner(folder: int, name: str, owner: int) -> None:
-    """Refuse a folder that belongs to another user or that others may write to."""
-    about = os.fstat(folder)
-    if about.st_uid != owner or about.st_mode & 0o022:
-        raise RefusedError(f"{name}: expected a folder that only its owner {owner} may write to, not {describe(about)}")
-
-
-def describe(about: os.stat_result) -> str:
-    """Return owner and mode in words."""
-    return f"owner {about.st_uid}, mode {stat.S_IMODE(about.st_mode):o}"
-
-
-def open_base(base: str, owner: int) -> int:
-    """Open the base folder, after every folder above it has been found to be root's."""
-    if not os.path.isabs(base) or os.path.normpath(base) != base:
-        raise RefusedError(f"{base}: expected a plain absolute path")
-    parent = os.open("/", os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW)
-    path = ""
-    for name in base.split("/")[1:-1]:
-        path += "/" + name
-        child = open_folder(name, parent)
-        about = os.fstat(child)
-        # /tmp may be written to by all, but nobody can rename what is another's there.
-        if about.st_uid not in (0, owner) or (about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX):
-            raise RefusedError(f"{path}: expected a folder of root's that nobody else may write to: {describe(about)}")
-        os.close(parent)
-        parent = child
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.basename(base), 0o755, dir_fd=parent)
-        return open_folder(os.path.basename(base), parent)
-    finally:
-        os.close(parent)
-
-
-def own_folder(name: str, parent: int, mode: int, owner: int, group: int, *, empty: bool = False) -> int:
-    """Make a folder ours: whatever else has its name goes; what a folder of that name holds is not looked at.
-
-    `parent` must be ours already, so that nobody can put another thing in the place of what was opened.
-    """
-    about = lstat(name, parent)
-    if about is not None and (empty or not stat.S_ISDIR(about.st_mode)):
-        remove(name, parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-    folder = open_folder(name, parent)
-    os.fchown(folder, owner, group)
-    os.fchmod(folder, mode)
-    return folder
-
-
-def lstat(name: str, parent: int) -> os.stat_result | None:
-    """What has this name, itself and not what it points to; None if nothing has."""
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def remove(name: str, parent: int) -> None:
-    """Remove a file, a link or a whole folder; links in it are removed, never followed."""
-    about = lstat(name, parent)
-    if about is None:
-        return
-    if stat.S_ISDIR(about.st_mode):
-        shutil.rmtree(name, dir_fd=parent)
-    else:
-        os.unlink(name, dir_fd=parent)
 
 
 def prepare(base: str, uid: str, groups: str) -> None:
@@ -298,18 +228,6 @@ def checked_name(name: str) -> str:
     if os.path.isabs(name) or ".." in name.split("/") or "\0" in name or "\\" in name or plain.startswith(".."):
         raise RefusedError(f"{name!r}: this name leads out of the archive")
     return "" if plain == "." else plain
-
-
-def make_folders(path: str, target: int) -> int:
-    """Open a folder below `target`, made with those above it."""
-    folder = os.dup(target)
-    for part in path.split("/") if path else ():
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o755, dir_fd=folder)
-        child = open_folder(part, folder)
-        os.close(folder)
-        folder = child
-    return folder
 
 
 def write_member(
