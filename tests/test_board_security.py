@@ -498,7 +498,7 @@ def test_a_wheel_that_was_changed_is_found_out(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / place.name
     folder.mkdir(parents=True)
     tool = wheel(folder, "tool", "1.0")
-    key = hashlib.sha256(json.dumps([["tool"], {}], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([["tool"], {}, wheelhouse.read_pins(place)], sort_keys=True).encode()).hexdigest()
     lock = {"key": key, "wheels": {tool.name: wheelhouse.sha256_of(tool)}}
     (folder / "lock.json").write_text(json.dumps(lock))
     collect = SimpleNamespace(offline=True, note=print)
@@ -510,6 +510,17 @@ def test_a_wheel_that_was_changed_is_found_out(tmp_path: Path) -> None:
     (tmp_path / "edgepose-0.1-cp311-abi3-manylinux2014_aarch64.whl").write_bytes(own.read_bytes())
     with pytest.raises(InputError, match="SHA-256"):
         wheelhouse.own_wheel([tmp_path], "aarch64")
+
+
+@pytest.mark.parametrize("name", ["aarch64-python3.11-bookworm", "aarch64-python3.13-trixie"])
+def test_the_wheels_of_a_board_are_pinned_with_hashes(name: str) -> None:
+    tag, python, codename = name.split("-")
+    major, minor = python.removeprefix("python").split(".")
+    pins = wheelhouse.read_pins(wheelhouse.Place(tag, (int(major), int(minor)), codename))
+    lines = (Path(wheelhouse.__file__).parent / f"pins/{name}.txt").read_text().splitlines()
+    assert {"aiohttp", "ai-edge-litert", "opencv-python-headless", "paho-mqtt"} <= set(pins)
+    assert len(pins) == len(lines), "every line is understood"
+    assert wheelhouse.read_pins(wheelhouse.Place("aarch64", (3, 99), "nowhere")) == {}
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.parser import Parser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from edgepose.runtime.errors import InputError
 _MANYLINUX = ("2_41", "2_39", "2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 _GLIBC = {"bookworm": 36, "trixie": 41}
 _ROUNDS = 4
+_PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.+!]+) --hash=sha256:(?P<digest>[0-9a-f]{64})")
 HASHES = "SHA256SUMS"
 """Beside edgepose's own wheels, written by `make wheels`."""
 
@@ -108,7 +111,7 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
     folder = cache / place.name
     files.make_folder(folder)
     wanted = _top(own, place)
-    key = hashlib.sha256(json.dumps([wanted, place.from_apt], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([wanted, place.from_apt, read_pins(place)], sort_keys=True).encode()).hexdigest()
     lock = folder / "lock.json"
     known = _locked(lock, key)
     if known is None and _is_locked(lock, key):
@@ -206,7 +209,10 @@ def _missing(wheels: list[Path], place: Place) -> list[str]:
 def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
     """The wheels that pip chooses, with their SHA-256; those already there are not fetched again."""
     constraints = folder / "constraints.txt"
-    files.write_text(constraints, "".join(f"{name}==={version}+apt\n" for name, version in place.from_apt.items()))
+    pinned_here = read_pins(place)
+    lines = [f"{name}==={version}+apt\n" for name, version in place.from_apt.items()]
+    lines += [f"{name}==={version}\n" for name, (version, _) in pinned_here.items()]
+    files.write_text(constraints, "".join(lines))
     report = folder / "report.json"
     words = pip("install", place) + [
         "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
@@ -220,6 +226,9 @@ def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
         about = entry["download_info"]
         path = folder / Path(about["url"]).name.replace("%2B", "+")
         digest = about.get("archive_info", {}).get("hashes", {}).get("sha256") or sha256_of(path)
+        _, wanted_digest = pinned_here.get(_canonical(entry["metadata"]["name"]), ("", digest))
+        if digest != wanted_digest:
+            raise InputError(f"{path.name}: its SHA-256 is {digest}, the pinned one is {wanted_digest}")
         digests[path] = digest
         lines.append(f"{entry['metadata']['name']}==={entry['metadata']['version']} --hash=sha256:{digest}\n")
     pinned = folder / "requirements.txt"
@@ -230,6 +239,34 @@ def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
         f"no wheels for {place.name}",
     )  # fmt: skip
     return digests
+
+
+def read_pins(place: Place) -> dict[str, tuple[str, str]]:
+    """Return version and SHA-256 of the wheels that this version of edgepose was tested with on such a board, by name.
+
+    The files are requirements with hashes, as pip reads them; a system without one gets what pip chooses.
+    """
+    path = resources.files(__package__) / "pins" / f"{place.name}.txt"
+    if not path.is_file():
+        return {}
+    pins = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := _PIN.fullmatch(line):
+            pins[match["name"]] = (match["version"], match["digest"])
+    return pins
+
+
+def write_pins(wheels: Iterable[Path]) -> str:
+    """Return the file of pins for the wheels of a board."""
+    lines = sorted(
+        f"{_canonical(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} --hash=sha256:{sha256_of(wheel)}\n"
+        for wheel in wheels
+    )
+    return "".join(lines)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pip(verb: str, place: Place) -> list[str]:
