@@ -453,6 +453,10 @@ def test_a_list_of_boards_can_name_them(tmp_path: Path) -> None:
         ("pi@door", "Küche 2"),
         ("pi@counter", ""),
     ]
+    assert [target.device for target in hosts.parse(["pi@door", f"@{path}"])] == ["Küche 2", ""]
+    path.write_text("pi@door\tname=one\npi@door name=two\n")
+    with pytest.raises(InputError, match="named twice"):
+        hosts.parse([f"@{path}"])
     assert 'Environment="EDGEPOSE_NAME=Küche 2"\n' in units.service([], "Küche 2")
 
 

@@ -42,7 +42,11 @@ def parse(words: Iterable[str]) -> list[Target]:
     for word in words:
         for text in _inventory(word) if word.startswith("@") else [word]:
             target = _target(text)
-            found.setdefault(target.name, target)
+            other = found.setdefault(target.name, target)
+            if target.device and not other.device:
+                found[target.name] = target
+            elif target.device and target.device != other.device:
+                raise InputError(f"{target.name}: named twice: {other.device} and {target.device}")
     if not found:
         raise InputError("expected at least one board: user@host[:port], or @FILE with one a line")
     if len(found) > _MOST:
@@ -63,8 +67,8 @@ def _inventory(word: str) -> list[str]:
 
 
 def _target(line: str) -> Target:
-    text, named, device = line.partition(" name=")
-    text, device = text.strip(), device.strip()
+    text, *named = re.split(r"\s+name=", line.strip(), maxsplit=1)
+    device = named[0].strip() if named else ""
     if named and not NAME.fullmatch(device):
         shown = printable(device, limit=80)
         raise InputError(f"{text[:80]!r}: name={shown}: expected 1 to 64 letters, digits, spaces and .()&',-_")
