@@ -105,7 +105,9 @@ def test_folders_are_made_and_a_release_is_unpacked(base: Path) -> None:
     assert unpack(base, packed(*RELEASE_FILES)) == 0, "one that was left half is replaced"
 
 
-@pytest.mark.parametrize("name", ["releases", "environments", "healthy", "staging", "uploads", "current", "previous"])
+@pytest.mark.parametrize(
+    "name", ["releases", "environments", "healthy", "staging", "uploads", "current", "previous", ".lock", "other"]
+)
 def test_a_planted_link_is_removed_and_not_followed(base: Path, victim: Path, name: str) -> None:
     base.mkdir()
     (base / name).symlink_to(victim)

@@ -425,5 +425,8 @@ def test_trixie(lab: Lab, models: dict[str, Path]) -> None:
     assert done.code == 0, done.out
     wait_for(three)
     assert three.ssh(f"{BASE}/current/venv/bin/python --version").startswith("Python 3.13")
-    assert "ai-edge-litert" in three.ssh(f"{BASE}/current/venv/bin/python -m edgepose.device.self_test {BASE}/current")
+    self_test = (
+        f"cd / && sudo -u edgepose {BASE}/current/venv/bin/python -I -m edgepose.device.self_test {BASE}/current"
+    )
+    assert "ai-edge-litert" in three.ssh(self_test)
     assert "nothing to change" in deploy(lab, models["a"], three).out

@@ -77,9 +77,17 @@ def prepare(base: str, uid: str, groups: str) -> None:
     os.close(own_folder(str(int(uid)), uploads, 0o700, int(uid), -1, empty=True))
     for name in ("current", "previous"):
         take_link(name, folder, opened)
-    remove(".current.new", folder)
-    remove(".previous.new", folder)
+    remove_strangers(folder, owner)
     os.sync()
+
+
+def remove_strangers(folder: int, owner: int) -> None:
+    """Remove from the base folder what is not ours, such as a link in the place of the lock."""
+    for name in os.listdir(folder):
+        about = lstat(name, folder)
+        lock = name == ".lock" and about is not None and stat.S_ISREG(about.st_mode) and about.st_uid == owner
+        if not lock and name not in (*FOLDERS, "staging", "uploads", "current", "previous"):
+            remove(name, folder)
 
 
 def make_user(groups: list[str]) -> None:
