@@ -39,6 +39,7 @@ setup(
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
         "edgepose.device": ["py.typed", "page/*"],
+        "edgepose.device.deploy": ["pins/*.txt"],
         "edgepose.device.deploy.board": ["*.sh"],
         "edgepose.benchmarks": ["py.typed", "instructions.json"],
     },

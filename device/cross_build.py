@@ -7,6 +7,7 @@ of that, under the stable ABI, only the sizes of types.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -95,7 +96,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for architecture in arguments.architectures:
         build(architecture, arguments.output)
-    for wheel in sorted(arguments.output.glob("*.whl")):
+    wheels = sorted(arguments.output.glob("*.whl"))
+    sums = [f"{hashlib.sha256(wheel.read_bytes()).hexdigest()}  {wheel.name}\n" for wheel in wheels]
+    # As sha256sum writes it; `edgepose deploy` refuses a wheel that is not in it.
+    (arguments.output / "SHA256SUMS").write_text("".join(sums))
+    for wheel in wheels:
         print(f"{wheel}  {wheel.stat().st_size / 1e3:.0f} kB")
 
 

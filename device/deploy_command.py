@@ -10,6 +10,7 @@ from pathlib import Path
 from edgepose.runtime.cli import Parser
 
 from .deploy import fleet, host_keys, hosts, rollout, staging
+from .deploy.untrusted import printable
 
 _SOURCE = Path(__file__).resolve().parent.parent
 
@@ -17,7 +18,10 @@ _SOURCE = Path(__file__).resolve().parent.parent
 def add_access(parser: argparse.ArgumentParser) -> None:
     """Arguments of every command that talks to boards."""
     parser.add_argument(
-        "boards", nargs="+", metavar="HOST", help="user@host[:port], a name of ~/.ssh/config, or @FILE with one a line"
+        "boards",
+        nargs="+",
+        metavar="HOST",
+        help="user@host[:port], a name of ~/.ssh/config, or @FILE with one a line, as HOST or HOST name=NAME",
     )
     add_ssh(parser)
     parser.add_argument("--accept-new", action="store_true", help="trust boards whose host key is not known yet")
@@ -110,5 +114,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def note(message: str) -> None:
-    """Tells the user what is being done."""
-    print(f"edgepose: {message}", file=sys.stderr, flush=True)
+    """Tells the user what is being done; a board's words are in it."""
+    print(f"edgepose: {printable(message)}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from edgepose.runtime.errors import InputError
 from .deploy import facts, fleet, hosts, judge
 from .deploy.judge import Check
 from .deploy.units import BASE
+from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
@@ -44,13 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
         fleet.prepare()
         boards = fleet.Fleet.of(targets, access_of(arguments))
         try:
-            found = {name: _examined(seen, time()) for name, seen in boards.look(deep=True).items()}
+            found = {
+                name: _examined(seen, time()) for name, seen in boards.look_at_imports(boards.look(deep=True)).items()
+            }
         finally:
             boards.close()
         problems = boards.problems
     else:
         done = subprocess.run(
-            [sys.executable, "-", BASE, "deep"], input=facts.script(), capture_output=True, text=True, check=False
+            [sys.executable, "-I", "-", BASE, "deep"], input=facts.script(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise InputError(f"this machine cannot be looked at: {done.stderr[-200:]}")
@@ -64,9 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         for name, checks in found.items():
-            print("\n".join(_lines(name, checks)))
+            print("\n".join(map(printable, _lines(name, checks))))
         for name, problem in problems.items():
-            print(f"{name}: no answer: {problem}")
+            print(f"{name}: no answer: {printable(problem)}")
     failed = any(check.verdict == "failed" for checks in found.values() for check in checks)
     return 1 if failed or problems else 0
 

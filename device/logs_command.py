@@ -10,7 +10,10 @@ from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import InputError
 
 from .deploy import hosts
+from .deploy.untrusted import printable
 from .deploy_command import add_ssh
+
+_MAX_LINE_BYTES = 16384
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.follow:
         journal.append("-f")
     try:
-        code = subprocess.run([*words, target.host, " ".join(map(quote, journal))], check=False).returncode
+        with subprocess.Popen(
+            [*words, target.host, " ".join(map(quote, journal))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as running:
+            assert running.stdout is not None
+            # Whoever writes into the journal of a board does not write to this terminal.
+            while line := running.stdout.readline(_MAX_LINE_BYTES):
+                text = line.decode(errors="replace").rstrip("\n")
+                print(printable(text, limit=_MAX_LINE_BYTES, keep="\t"), flush=True)
+        code = running.returncode
     except FileNotFoundError:
         raise InputError("ssh is not installed: sudo apt install openssh-client") from None
     # 255 is ssh's own failure, which it has explained.

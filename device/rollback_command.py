@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import InputError
 
 from .deploy import fleet, hosts, plan
+from .deploy.facts import RELEASE_ID
+from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access, note
-
-_RELEASE = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,21 +31,26 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Goes back on all boards at once; 1 where one did not."""
-    if arguments.to and not _RELEASE.fullmatch(arguments.to):
+    if arguments.to and not RELEASE_ID.fullmatch(arguments.to):
         raise InputError(f"--to {arguments.to}: expected a release such as 20261124T140000-1a2b3c4d")
     targets = hosts.parse(arguments.boards)
     fleet.prepare()
     boards = fleet.Fleet.of(targets, access_of(arguments))
     try:
-        steps = plan.rollback(arguments.to, arguments.health_seconds)
-        boards.do(dict.fromkeys(boards.names, steps), lambda name, step: note(f"{name}: {step}"))
+        work = {}
+        for name, facts in boards.look().items():
+            try:
+                work[name] = plan.rollback(facts, arguments.to, arguments.health_seconds)
+            except InputError as error:
+                boards.drop(name, str(error))
+        boards.do(work, lambda name, step: note(f"{name}: {step}"))
         found = boards.look()
     finally:
         boards.close()
     for target in targets:
         problem = boards.problems.get(target.name)
         print(
-            f"{target.name}: FAILED: {problem}"
+            f"{target.name}: FAILED: {printable(problem)}"
             if problem
             else f"{target.name}: release {found[target.name].current} runs"
         )

@@ -30,7 +30,9 @@ class Release:
     config: str = "camera.toml"
     environment: str = ""
     secrets: str = ""
-    """A slow hash of the secrets that were last given: whether others are given now can be told, not which."""
+    """A random id of the secrets that were last given; it tells nothing about them."""
+    salt: str = ""
+    """Of the hash of the configuration, which can hold credentials."""
     memory_mb: int = 0
     """What the loop with this model needs, roughly."""
 

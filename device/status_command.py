@@ -13,6 +13,7 @@ from edgepose.runtime.cli import Parser
 
 from .deploy import fleet, hosts
 from .deploy.facts import Facts
+from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access
 from .health import complaints
 
@@ -82,9 +83,9 @@ def row(name: str, facts: Facts) -> Row:
     flags = () if facts.throttled is None else complaints(facts.throttled)
     return Row(
         name, facts.current or "-", f"{release.network} {release.precision}" if release else "-", state,
-        _number(status.get("fps")), status.get("people"), facts.temperature_c, flags,
+        _number(status.get("fps")), _count(status.get("people")), facts.temperature_c, flags,
         None if last is None else max(0.0, facts.time - last), _number(status.get("uptime_s")),
-        str(status.get("problem") or ""),
+        str(status.get("problem") or "")[:500],
     )  # fmt: skip
 
 
@@ -104,9 +105,11 @@ def table(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]  # fmt: skip
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return lines + [f"{row.board}: {row.problem}" for row in rows if row.problem]
+    # What a board says is not trusted: the service writes its status, and whoever is root there the rest.
+    shown = [[printable(cell, limit=60) for cell in line] for line in cells]
+    widths = [max(len(line[column]) for line in shown) for column in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in shown]
+    return lines + [f"{row.board}: {printable(row.problem)}" for row in rows if row.problem]
 
 
 def _text(value: float | int | None, form: str) -> str:
@@ -114,7 +117,13 @@ def _text(value: float | int | None, form: str) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+        return None
+    return float(value)
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 10**6 else None
 
 
 def _span(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -32,7 +34,8 @@ FRESH: dict[str, Any] = {
     "executable": "/usr/bin/python3.11", "groups": ["video", "render"], "memory_mb": 3800, "memory_free_mb": 3000,
     "swap_mb": 512, "time": 1e9, "uptime_s": 100.0, "disk_free_mb": 20_000, "clock_synchronised": True, "throttled": 0,
     "temperature_c": 45.0, "packages": {"python3-numpy": "1:1.24.2-1+deb12u1"}, "candidates": {}, "files": {},
-    "current": None, "release": None, "healthy": False, "releases": [], "environments": [], "folders": False,
+    "current": None, "release": None, "release_owned": True, "healthy": False, "name": "", "uid": 1000,
+    "releases": [], "environments": [], "folders": False,
     "service": {}, "status": None,
 }  # fmt: skip
 RELEASE = Release("20261124T140000-1a2b3c4d", "0.1.0", "net", "int8", "a" * 64, "b" * 64, environment="e" * 16)
@@ -139,18 +142,19 @@ def test_what_has_drifted_is_put_right(tmp_path: Path, changes: dict[str, Any], 
 def test_an_upgrade_of_the_model_sends_the_release_alone(tmp_path: Path) -> None:
     new = replace(RELEASE, id="20261125T140000-00000000", content_sha256="c" * 64)
     found = names(plan.steps(running(), wanted(tmp_path, new), 20, 3))
-    assert [name.split()[0] for name in found] == ["release", "release", "self-test", "switch"]
+    assert [name.split()[0] for name in found] == ["user", "release", "release", "self-test", "switch"]
 
 
 def test_secrets_stay_where_none_are_given(tmp_path: Path) -> None:
-    kept = replace(RELEASE, secrets="hash")
+    kept = replace(RELEASE, secrets="0" * 32)
     assert plan.steps(running(kept), wanted(tmp_path, kept), 20, 3) == []
-    changed = replace(RELEASE, id="20261125T140000-00000000", secrets="another")
+    changed = replace(RELEASE, id="20261125T140000-00000000", secrets="1" * 32)
     found = names(plan.steps(running(kept), wanted(tmp_path, changed, 'A="b"\n'), 20, 3))
     assert "secrets" in found
     assert found[-1].startswith("switch to 20261125T140000-00000000"), "the loop reads them when it starts"
+    (tmp_path / "camera.toml").write_text("")
     content = staging.Content(tmp_path, config.Config(), RELEASE, "")
-    assert content.for_board("e" * 16, kept).secrets == "hash"
+    assert content.for_board("e" * 16, kept).secrets == "0" * 32
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
@@ -164,11 +168,20 @@ def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
     assert "chmod 600" in step.command
 
 
-def test_only_what_needs_it_runs_as_root(tmp_path: Path) -> None:
-    steps = plan.steps(board(), wanted(tmp_path), 20, 3)
-    users = {step.name.split(",")[0]: step.user for step in steps if isinstance(step, plan.Run)}
-    assert users["self-test"] == "edgepose"
-    assert {user for name, user in users.items() if "unpacked" in name} == {"edgepose"}
+def test_what_executes_a_release_runs_in_the_services_sandbox(tmp_path: Path) -> None:
+    """As the service user, with every property of the unit, without the user's site-packages."""
+    step = next(step for step in plan.steps(board(), wanted(tmp_path), 20, 3) if step.name == "self-test")
+    assert isinstance(step, plan.Run)
+    words = shlex.split(step.command)
+    given = [after for word, after in itertools.pairwise(words) if word == "-p"]
+    assert given[0] == "User=edgepose"
+    unit = units.service(units.GROUPS)
+    for key, value in units.SANDBOX:
+        assert f"{key}={value}" in given
+        assert f"{key}={value}\n" in unit
+    for line in (" ".join(words), unit):
+        assert "venv/bin/python -I -B -u -m edgepose.device." in line
+        assert "PYTHONNOUSERSITE=1" in line
 
 
 @pytest.mark.parametrize("step", range(12))
@@ -322,9 +335,10 @@ def test_a_release_is_tried_here_before_it_leaves(small_model: Path, tmp_path: P
     (tmp_path / "stage").mkdir()
     content = staging.prepare(str(small_model), settings, [], tmp_path / "stage")
     assert 50 < content.release.memory_mb < 1000
-    first, again = content.for_board("e" * 16), content.for_board("e" * 16)
-    assert first.content_sha256 == again.content_sha256
-    assert first.content_sha256 != content.for_board("f" * 16).content_sha256
+    first = content.for_board("e" * 16)
+    assert first.content_sha256 == content.for_board("e" * 16, first).content_sha256
+    assert first.content_sha256 != content.for_board("f" * 16, first).content_sha256
+    assert first.content_sha256 != content.for_board("e" * 16).content_sha256, "credentials in it: a random salt"
     content.archive(first, tmp_path / "r.tar")
     with tarfile.open(tmp_path / "r.tar") as tar:
         tar.extractall(tmp_path / "release", filter="fully_trusted")

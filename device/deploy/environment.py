@@ -11,31 +11,36 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepose.runtime import files
 
-from .wheelhouse import Place, pip, run
+from .wheelhouse import Place, pip, requirements, run, sha256_of
 
 _FORMAT = "1"
 _UNUSED = ("*.pyi", "*.h", "*.lib", "tests", "__pycache__")
 """What packages carry and a board never reads."""
 
 
-def identity(wheels: Sequence[Path], place: Place, executable: str) -> str:
-    """What the environment is, in sixteen digits: the same wheels for the same Python are the same environment."""
+def identity(wheels: Mapping[Path, str], place: Place, executable: str) -> str:
+    """Return the name of an environment, sixteen digits: the same wheels for the same Python have the same.
+
+    `wheels`: with their SHA-256.
+    """
     digest = hashlib.sha256(f"{_FORMAT}\n{place.python}\n{executable}\n".encode())
-    for wheel in sorted(wheels, key=lambda path: path.name):
-        digest.update(wheel.name.encode() + hashlib.sha256(wheel.read_bytes()).digest())
+    for wheel, hashed in sorted(wheels.items(), key=lambda pair: pair[0].name):
+        digest.update(wheel.name.encode() + bytes.fromhex(hashed))
     return digest.hexdigest()[:16]
 
 
 def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) -> Path:
     """The environment as a `.tar.gz` in the cache, made when it is not there yet."""
-    name = identity(wheels, place, executable)
+    digests = {wheel: sha256_of(wheel) for wheel in wheels}
+    name = identity(digests, place, executable)
     path = cache / f"{name}.tar.gz"
-    if path.is_file():
+    recorded = path.with_suffix(".sha256")
+    if path.is_file() and recorded.is_file() and recorded.read_text(encoding="utf-8").strip() == sha256_of(path):
         return path
     files.make_folder(cache)
     with tempfile.TemporaryDirectory() as folder:
@@ -43,18 +48,12 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
         version = f"python{place.python[0]}.{place.python[1]}"
         packages = root / "lib" / version / "site-packages"
         packages.mkdir(parents=True)
-        run(
-            [
-                *pip("install", place),
-                "--no-index",
-                "--no-deps",
-                "--no-compile",
-                "--target",
-                str(packages),
-                *map(str, wheels),
-            ],
-            "the environment cannot be laid out",
-        )
+        listed = Path(folder) / "requirements.txt"
+        # What is unpacked is what the name of the environment was computed from: pip checks it again.
+        listed.write_text(requirements((wheel, digests[wheel]) for wheel in wheels), encoding="utf-8")
+        words = [*pip("install", place), "--no-index", "--no-deps", "--no-compile", "--require-hashes",
+                 "--target", str(packages), "-r", str(listed)]  # fmt: skip
+        run(words, "the environment cannot be laid out")
         shutil.rmtree(packages / "bin", ignore_errors=True)
         for pattern in _UNUSED:
             for found in list(packages.rglob(pattern)):
@@ -73,6 +72,8 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
             tarfile.open(fileobj=packed, mode="w") as tar,
         ):
             tar.add(root, arcname=".", filter=plain)
+    # The archive is kept for months; what is sent to a board is what was laid out here.
+    files.write_text(recorded, sha256_of(path) + "\n")
     return path
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
+from time import monotonic
 from typing import Any
 
 from edgepose.runtime.errors import InputError, MissingExtraError
 
-from . import facts, host_keys
+from . import facts, host_keys, plan, untrusted
 from .facts import Facts
 from .host_keys import Connection
 from .hosts import Target
 from .plan import Packages, Put, Run, Step
-from .units import BASE, USER
+from .units import BASE
 
 _CONNECT_S = 15
 _PROBE_S = 120
@@ -114,28 +116,60 @@ class Fleet:
         return [host.name for host in self._state.inventory if host in self._state.active_hosts]
 
     def look(self, *, deep: bool = False) -> dict[str, Facts]:
-        """Facts of all boards; one that gives none falls out."""
-        words = f"python3 - {BASE}{' deep' if deep else ''}"
+        """Facts of all boards; one that gives none falls out.
+
+        The probe runs as the user who logs in, with the system's own Python and nothing of that user's on its path.
+        """
+        words = f"/usr/bin/python3 -I - {BASE}{' deep' if deep else ''}"
         found: dict[str, Facts] = {}
         for name, (done, out, err) in self.run(words, stdin=facts.script()).items():
             try:
                 if not done:
-                    raise InputError(f"python3 does not run there: {(err or out)[-200:]}")
+                    raise InputError(f"/usr/bin/python3 does not run there: {(err or out)[-200:]}")
                 found[name] = facts.read(out)
-            except InputError as error:
+            except Exception as error:  # one bad board is no reason to leave the others alone
                 self.drop(name, str(error))
         return found
 
-    def run(self, command: str, stdin: str | None = None) -> dict[str, tuple[bool, str, str]]:
-        """A command on all boards at once: whether it succeeded, what it printed, and on stderr."""
+    def look_at_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
+        """Facts with what the current release can import, tried as the service user in the service's sandbox."""
+        scripts = plan.install_script()
+        seen = dict(found)
+        for name, board in found.items():
+            # Only what is root's: the Python of the old layout belongs to the service user.
+            if board.current is None or not board.folders or not board.release_owned:
+                continue
+            done, out, _ = self.run(plan.import_check(board), scripts, sudo=True, only=name)[name]
+            try:
+                seen[name] = replace(board, imports=facts.read_imports(out if done else "{}"))
+            except InputError as error:
+                seen[name] = replace(board, imports={"edgepose.runtime": f"the import check failed: {error}"})
+        return seen
+
+    def read_as_root(self, name: str, path: str) -> str:
+        """The beginning of a small file of root's; empty if it is not there."""
+        done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=name)[name]
+        return out if done else ""
+
+    def run(
+        self, command: str, stdin: str | None = None, *, sudo: bool = False, only: str = ""
+    ) -> dict[str, tuple[bool, str, str]]:
+        """A command on all boards at once: whether it succeeded, what it printed, and on stderr.
+
+        Without `sudo` no more than `untrusted.MAX_ANSWER_BYTES` are read of either. `only`: the one board.
+        """
         from pyinfra.api.command import StringCommand
 
         state = self._state
-        hosts = [host for host in state.inventory if host in state.active_hosts]
+        hosts = [host for host in state.inventory if host in state.active_hosts and only in ("", host.name)]
 
         def call(host: Any) -> tuple[bool, str, str]:
             try:
-                done, output = host.run_shell_command(StringCommand(command), _stdin=stdin, _timeout=_PROBE_S)
+                if not sudo:
+                    return _run_limited(host.connector.client, command, stdin)
+                done, output = host.run_shell_command(
+                    StringCommand(command), _stdin=stdin, _timeout=_PROBE_S, _sudo=True
+                )
             except Exception as error:  # whatever a broken connection makes of itself
                 return False, "", f"{type(error).__name__}: {error}"
             return bool(done), output.stdout, output.stderr
@@ -147,7 +181,7 @@ class Fleet:
         """A board falls out."""
         from pyinfra.api.exceptions import PyinfraError
 
-        self.problems[name] = why
+        self.problems[name] = untrusted.printable(why)
         host = self._state.inventory.get_host(name)
         try:
             self._state.fail_hosts({host})
@@ -172,7 +206,7 @@ class Fleet:
         for name, pairs in done.items():
             for step, operation in pairs:
                 if not (operation.is_complete() and operation.did_succeed()):
-                    self.problems[name] = f"{step.name}: {self._said(name, operation)}"
+                    self.problems[name] = untrusted.printable(f"{step.name}: {self._said(name, operation)}")
                     break
 
     def _add(self, host: Any, step: Step) -> Any:
@@ -195,8 +229,6 @@ class Fleet:
                 more = {
                     "src": str(step.source),
                     "dest": step.path,
-                    "user": USER,
-                    "group": USER,
                     "create_remote_dir": False,
                     "force": True,
                 }
@@ -204,11 +236,10 @@ class Fleet:
                 function = server.shell
                 more = {
                     "commands": [step.command],
-                    "_sudo_user": step.user,
                     "_stdin": step.stdin,
                     "_timeout": step.timeout_s,
                 }
-        return add_op(self._state, function, name=step.name, host=host, _sudo=True, **more)[host]
+        return add_op(self._state, function, name=step.name, host=host, _sudo=not isinstance(step, Put), **more)[host]
 
     def _said(self, name: str, operation: Any) -> str:
         """The last lines of a failed step."""
@@ -217,3 +248,33 @@ class Fleet:
             lines = [line.strip() for line in (*operation.stdout_lines, *operation.stderr_lines) if line.strip()]
         lines = lines or self._watcher.errors.get(name, [])
         return "; ".join(lines[-6:])[:1000] or "the connection broke"
+
+
+def _run_limited(client: Any, command: str, stdin: str | None) -> tuple[bool, str, str]:
+    """Run a command as the user who logged in; the board is not waited for forever, nor is all read that it sends."""
+    channel = client.get_transport().open_session(timeout=_CONNECT_S)
+    try:
+        channel.settimeout(_PROBE_S)
+        channel.exec_command(command)
+        if stdin:
+            channel.sendall(stdin.encode())
+        channel.shutdown_write()
+        out = _read_limited(channel.recv)
+        err = _read_limited(channel.recv_stderr)
+        if not channel.status_event.wait(_PROBE_S):
+            raise TimeoutError("no exit status")
+        return channel.recv_exit_status() == 0, out, err
+    finally:
+        channel.close()
+
+
+def _read_limited(receive: Callable[[int], bytes]) -> str:
+    blocks, size, end = [], 0, monotonic() + _PROBE_S
+    while block := receive(65536):
+        blocks.append(block)
+        size += len(block)
+        if size > untrusted.MAX_ANSWER_BYTES:
+            raise InputError(f"expected an answer of at most {untrusted.MAX_ANSWER_BYTES} bytes")
+        if monotonic() > end:
+            raise InputError(f"expected an answer within {_PROBE_S} s")
+    return b"".join(blocks).decode(errors="replace")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.runtime.errors import InputError
+from edgepose.runtime.errors import EdgePoseError, InputError
 
 from .hosts import Target
+from .untrusted import printable
 
 _TIMEOUT_S = 10
 
@@ -56,8 +57,13 @@ def admitted(
     """How to reach each board whose key is known by now, and for the others why not; asked before any work begins."""
     links, problems = {}, {}
     for target in targets:
-        link = connection(target, config)
-        if problem := admit(target, link, accept_new=accept_new, ask=ask):
+        try:
+            link = connection(target, config)
+            problem = admit(target, link, accept_new=accept_new, ask=ask)
+        except (EdgePoseError, OSError, ValueError, KeyError) as error:
+            problems[target.name] = printable(error)
+            continue
+        if problem:
             problems[target.name] = problem
         else:
             links[target.name] = link
@@ -87,7 +93,7 @@ def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[
 
 def ask_user(question: str) -> bool:
     """A question on the terminal."""
-    print(question, file=sys.stderr)
+    print(printable(question, keep="\n"), file=sys.stderr)
     return input("yes or no? ").strip().lower() in ("y", "yes")
 
 

@@ -1,4 +1,7 @@
-"""The boards a user names: user@host[:port], names from ~/.ssh/config, or @FILE with one of these a line."""
+"""The boards a user names: user@host[:port], names from ~/.ssh/config, or @FILE with one of these a line.
+
+A line of a file may name the board: `pi@door.local name=Front door`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.runtime.errors import InputError
+
+from .units import NAME
+from .untrusted import printable
 
 _FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
 _MOST = 1000
@@ -21,6 +27,8 @@ class Target:
     host: str
     user: str | None = None
     port: int | None = None
+    device: str = ""
+    """What the board is called in its messages (EDGEPOSE_NAME); empty: it keeps its name, at first the host name."""
 
     def options(self, config: Path | None = None, identity: Path | None = None) -> list[str]:
         """For OpenSSH's programs."""
@@ -33,7 +41,12 @@ def parse(words: Iterable[str]) -> list[Target]:
     found: dict[str, Target] = {}
     for word in words:
         for text in _inventory(word) if word.startswith("@") else [word]:
-            found.setdefault(text, _target(text))
+            target = _target(text)
+            other = found.setdefault(target.name, target)
+            if target.device and not other.device:
+                found[target.name] = target
+            elif target.device and target.device != other.device:
+                raise InputError(f"{target.name}: named twice: {other.device} and {target.device}")
     if not found:
         raise InputError("expected at least one board: user@host[:port], or @FILE with one a line")
     if len(found) > _MOST:
@@ -53,7 +66,12 @@ def _inventory(word: str) -> list[str]:
     return found
 
 
-def _target(text: str) -> Target:
+def _target(line: str) -> Target:
+    text, *named = re.split(r"\s+name=", line.strip(), maxsplit=1)
+    device = named[0].strip() if named else ""
+    if named and not NAME.fullmatch(device):
+        shown = printable(device, limit=80)
+        raise InputError(f"{text[:80]!r}: name={shown}: expected 1 to 64 letters, digits, spaces and .()&',-_")
     match = _FORM.fullmatch(text)
     # A name that begins with a dash would be taken for an option by the programs it is handed to.
     if (
@@ -64,4 +82,4 @@ def _target(text: str) -> Target:
     ):
         raise InputError(f"{text[:80]!r}: expected user@host[:port], a name from ~/.ssh/config, or @FILE")
     port = None if match["port"] is None else int(match["port"])
-    return Target(text, match["host"].strip("[]"), match["user"], port)
+    return Target(text, match["host"].strip("[]"), match["user"], port, device)

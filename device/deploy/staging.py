@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_bytes, token_hex
 
 from edgepose.runtime import golden, model_file
 from edgepose.runtime.errors import InputError, ModelError
@@ -42,7 +43,7 @@ class Content:
     folder: Path
     settings: config.Config
     release: Release
-    """Without id and environment, which differ from board to board."""
+    """Without id, environment and the hash of the configuration, which differ from board to board."""
     secrets: str
     """Lines for systemd's EnvironmentFile; empty where none were given."""
 
@@ -51,14 +52,17 @@ class Content:
         """Where frames come from."""
         return self.settings.camera.source
 
-    def for_board(self, environment: str, there: Release | None = None) -> Release:
+    def for_board(self, environment: str, there: Release | None = None, secrets_id: str = "") -> Release:
         """The release with its name: when it was made and what it holds.
 
-        `there`: the board's present one, whose secrets stay where none are given.
+        `there`: the board's present one, whose secrets stay if none are given. `secrets_id`: of those that are given.
         """
         own = self.release
-        secrets = own.secrets or (there.secrets if there else "")
-        digest = hashlib.sha256(f"{own.content_sha256}\n{environment}".encode()).hexdigest()
+        secrets = secrets_id or (there.secrets if there else "")
+        # release.json can be read by everybody on the board, the configuration with its credentials cannot.
+        salt = there.salt if there and there.salt else token_hex(16)
+        text = _slow((self.folder / own.config).read_text(encoding="utf-8"), salt.encode())
+        digest = hashlib.sha256(f"{own.content_sha256}\n{environment}\n{text}".encode()).hexdigest()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         return Release(
             **{
@@ -67,6 +71,7 @@ class Content:
                 "content_sha256": digest,
                 "environment": environment,
                 "secrets": secrets,
+                "salt": salt,
             }
         )
 
@@ -103,16 +108,39 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
     manifest = model_file.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
     lines = _secrets(secrets)
-    # A weak password must not be guessed from the hash that everybody on the board can read.
-    hidden = hashlib.scrypt(lines.encode(), salt=b"edgepose", n=1 << 12, r=8, p=1).hex() if lines else ""
-    content = hashlib.sha256("\n".join([*digests, text]).encode()).hexdigest()
+    content = hashlib.sha256("\n".join(digests).encode()).hexdigest()
     release = Release(
         id="", version=version(), network=manifest.network, precision=manifest.precision, model_sha256=digests[0],
-        content_sha256=content, when_hot=tuple(stored[1:]), secrets=hidden,
+        content_sha256=content, when_hot=tuple(stored[1:]),
     )  # fmt: skip
     (folder / NAME).write_text(json.dumps(asdict(release)))
     memory_mb = _tried(folder)
     return Content(folder, wanted, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
+
+
+def hash_secrets(lines: str, known: str = "") -> tuple[str, str]:
+    """Return the id of secrets and the contents of the file that root keeps on the board.
+
+    The id is random and tells nothing about the secrets; it stays as long as they do. The file has a slow hash with a
+    random salt, so that a board whose secrets have not changed can be told from others.
+
+    Args:
+        lines: The secrets.
+        known: Contents of the board's file; empty or damaged: the secrets count as new.
+    """
+    try:
+        there = json.loads(known)
+        salt, name = bytes.fromhex(there["salt"]), str(there["id"])
+        if re.fullmatch("[0-9a-f]{32}", name) and 16 <= len(salt) <= 64 and _slow(lines, salt) == there["hash"]:
+            return name, known
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    name, salt = token_hex(16), token_bytes(16)
+    return name, json.dumps({"id": name, "salt": salt.hex(), "hash": _slow(lines, salt)}) + "\n"
+
+
+def _slow(lines: str, salt: bytes) -> str:
+    return hashlib.scrypt(lines.encode(), salt=salt, n=1 << 14, r=8, p=1).hex()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -144,7 +172,7 @@ def _secrets(names: Sequence[str]) -> str:
 
 def _tried(folder: Path) -> int:
     """Runs the board's self-test here; gives the megabytes it took. Raises ModelError where it fails."""
-    words = [sys.executable, "-m", "edgepose.device.self_test", str(folder)]
+    words = [sys.executable, "-P", "-m", "edgepose.device.self_test", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout.strip() or done.stderr.strip()).splitlines()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.parser import Parser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from edgepose.runtime.errors import InputError
 _MANYLINUX = ("2_41", "2_39", "2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 _GLIBC = {"bookworm": 36, "trixie": 41}
 _ROUNDS = 4
+_PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.+!]+) --hash=sha256:(?P<digest>[0-9a-f]{64})")
+HASHES = "SHA256SUMS"
+"""Beside edgepose's own wheels, written by `make wheels`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def own_wheel(folders: Iterable[Path], tag: str) -> Path:
     for folder in folders:
         found = sorted(folder.glob(f"edgepose-*_{tag}.whl"), key=lambda path: path.stat().st_mtime)
         if found:
+            _check_listed(found[-1])
             return found[-1]
         tried.append(str(folder))
     raise InputError(
@@ -69,17 +75,47 @@ def own_wheel(folders: Iterable[Path], tag: str) -> Path:
     )
 
 
+def _check_listed(wheel: Path) -> None:
+    """Refuse a wheel that is not the one `make wheels` built, if its folder has the list that `make wheels` writes."""
+    try:
+        lines = (wheel.parent / HASHES).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    wanted = {name.strip(): digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if wanted.get(wheel.name) != sha256_of(wheel):
+        raise InputError(f"{wheel}: its SHA-256 is not the one in {HASHES} beside it: run `make wheels` again")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def requirements(wheels: Iterable[tuple[Path, str]]) -> str:
+    """Return a requirements file for pip's hash-checking mode: each wheel by its file and its SHA-256."""
+    return "".join(f"{_name(path)} @ {path.resolve().as_uri()} --hash=sha256:{digest}\n" for path, digest in wheels)
+
+
+def _name(wheel: Path) -> str:
+    return wheel.name.partition("-")[0]
+
+
 def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
     """All wheels for the board, `own` first. What an earlier call collected is used without a look at the index.
+
+    The first time their SHA-256 are recorded in `lock.json`, as the index gave them; each later use checks them.
 
     Raises InputError where something is missing and `offline`, or the index has no wheel for such a board.
     """
     folder = cache / place.name
     files.make_folder(folder)
     wanted = _top(own, place)
-    key = hashlib.sha256(json.dumps([wanted, place.from_apt], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([wanted, place.from_apt, read_pins(place)], sort_keys=True).encode()).hexdigest()
     lock = folder / "lock.json"
     known = _locked(lock, key)
+    if known is None and _is_locked(lock, key):
+        note(f"{lock}: a wheel is missing or is not the one that was recorded; collecting them again")
     if known is not None:
         return [own, *known]
     if offline:
@@ -91,7 +127,8 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
     try:
         needed = list(wanted)
         for _ in range(_ROUNDS):
-            chosen = _download(place, needed, folder)
+            digests = _download(place, needed, folder)
+            chosen = list(digests)
             missing = _missing([own, *chosen, *stand_ins], place)
             if not missing:
                 break
@@ -102,17 +139,29 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
         for path in stand_ins:
             path.unlink(missing_ok=True)
     chosen = [path for path in chosen if path not in stand_ins]
-    files.write_text(lock, json.dumps({"key": key, "wheels": [path.name for path in chosen]}, indent=1) + "\n")
+    files.write_text(
+        lock, json.dumps({"key": key, "wheels": {path.name: digests[path] for path in chosen}}, indent=1) + "\n"
+    )
     return [own, *chosen]
 
 
 def _locked(lock: Path, key: str) -> list[Path] | None:
-    try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-        paths = [lock.parent / Path(name).name for name in content["wheels"]]
-        return paths if content["key"] == key and all(zipfile.is_zipfile(path) for path in paths) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    """The recorded wheels if every one of them is there with the SHA-256 that was recorded."""
+    if not _is_locked(lock, key):
         return None
+    try:
+        wheels = json.loads(lock.read_text(encoding="utf-8"))["wheels"]
+        paths = {lock.parent / Path(name).name: digest for name, digest in wheels.items()}
+        return list(paths) if all(sha256_of(path) == digest for path, digest in paths.items()) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _is_locked(lock: Path, key: str) -> bool:
+    try:
+        return bool(json.loads(lock.read_text(encoding="utf-8"))["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _top(own: Path, place: Place) -> list[str]:
@@ -157,10 +206,13 @@ def _missing(wheels: list[Path], place: Place) -> list[str]:
     return sorted(set(found))
 
 
-def _download(place: Place, wanted: list[str], folder: Path) -> list[Path]:
-    """The wheels that pip chooses; those already there are not fetched again."""
+def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
+    """The wheels that pip chooses, with their SHA-256; those already there are not fetched again."""
     constraints = folder / "constraints.txt"
-    files.write_text(constraints, "".join(f"{name}==={version}+apt\n" for name, version in place.from_apt.items()))
+    pinned_here = read_pins(place)
+    lines = [f"{name}==={version}+apt\n" for name, version in place.from_apt.items()]
+    lines += [f"{name}==={version}\n" for name, (version, _) in pinned_here.items()]
+    files.write_text(constraints, "".join(lines))
     report = folder / "report.json"
     words = pip("install", place) + [
         "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
@@ -168,18 +220,59 @@ def _download(place: Place, wanted: list[str], folder: Path) -> list[Path]:
     ]  # fmt: skip
     run(words, f"no wheels for {place.name}")
     chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
-    exact = [f"{entry['metadata']['name']}==={entry['metadata']['version']}" for entry in chosen]
+    digests: dict[Path, str] = {}
+    lines = []
+    for entry in chosen:
+        about = entry["download_info"]
+        path = folder / Path(about["url"]).name.replace("%2B", "+")
+        digest = about.get("archive_info", {}).get("hashes", {}).get("sha256") or sha256_of(path)
+        _, wanted_digest = pinned_here.get(_canonical(entry["metadata"]["name"]), ("", digest))
+        if digest != wanted_digest:
+            raise InputError(f"{path.name}: its SHA-256 is {digest}, the pinned one is {wanted_digest}")
+        digests[path] = digest
+        lines.append(f"{entry['metadata']['name']}==={entry['metadata']['version']} --hash=sha256:{digest}\n")
+    pinned = folder / "requirements.txt"
+    files.write_text(pinned, "".join(lines))
     run(
-        [*pip("download", place), "--no-deps", "--find-links", str(folder), "-d", str(folder), *exact],
+        [*pip("download", place), "--no-deps", "--require-hashes", "--find-links", str(folder), "-d", str(folder),
+         "-r", str(pinned)],
         f"no wheels for {place.name}",
+    )  # fmt: skip
+    return digests
+
+
+def read_pins(place: Place) -> dict[str, tuple[str, str]]:
+    """Return version and SHA-256 of the wheels that this version of edgepose was tested with on such a board, by name.
+
+    The files are requirements with hashes, as pip reads them; a system without one gets what pip chooses.
+    """
+    path = resources.files(__package__) / "pins" / f"{place.name}.txt"
+    if not path.is_file():
+        return {}
+    pins = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := _PIN.fullmatch(line):
+            pins[match["name"]] = (match["version"], match["digest"])
+    return pins
+
+
+def write_pins(wheels: Iterable[Path]) -> str:
+    """Return the file of pins for the wheels of a board."""
+    lines = sorted(
+        f"{_canonical(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} --hash=sha256:{sha256_of(wheel)}\n"
+        for wheel in wheels
     )
-    return [folder / Path(entry["download_info"]["url"]).name.replace("%2B", "+") for entry in chosen]
+    return "".join(lines)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pip(verb: str, place: Place) -> list[str]:
     """pip, choosing for the board."""
     abi = f"cp{place.python[0]}{place.python[1]}"
-    words = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+    words = [sys.executable, "-P", "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
              "--implementation", "cp", "--python-version", abi[2:],
              "--abi", abi, "--abi", "abi3", "--abi", "none"]  # fmt: skip
     return words + [word for platform in place.platforms() for word in ("--platform", platform)]

@@ -86,8 +86,7 @@ def make(root: Path, suite: str, key: Path) -> None:
     _installed(root)
     _users(root, key)
     _services(root)
-    if suite != "bookworm":
-        _without_mounts(root)
+    _without_namespaces(root, mounts=suite == "bookworm")
     libraries = root / "usr/lib/aarch64-linux-gnu"
     for name in ("blas", "lapack"):
         (libraries / f"lib{name}.so.3").unlink(missing_ok=True)
@@ -115,15 +114,17 @@ def mirror() -> str:
     return found[1] or found[2]
 
 
-def _without_mounts(root: Path) -> None:
-    """The service without namespaces of mounts: the emulator lacks the calls that newer systemds make for them."""
-    lines = (
-        "ProtectSystem=no", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProtectControlGroups=no",
-        "ProtectKernelTunables=no", "ProtectKernelModules=no", "ProtectKernelLogs=no", "PrivateNetwork=no",
-    )  # fmt: skip
-    for name in ("edgepose", "edgepose-recover"):
+def _without_namespaces(root: Path, *, mounts: bool) -> None:
+    """Without what the emulator lacks: namespaces of users and networks, and those of mounts of newer systemds."""
+    lines = ["PrivateUsers=no", "PrivateNetwork=no"]
+    if not mounts:
+        lines += [
+            "ProtectSystem=no", "ProtectHome=no", "PrivateTmp=no", "ProtectProc=default", "ProtectControlGroups=no",
+            "ProtectKernelTunables=no", "ProtectKernelModules=no", "ProtectKernelLogs=no", "PrivateMounts=no",
+        ]  # fmt: skip
+    for name in ("edgepose", "edgepose-recover", "edgepose-self-test", "edgepose-imports"):
         folder = root / f"etc/systemd/system/{name}.service.d"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "lab.conf").write_text("[Service]\n" + "\n".join(lines) + "\n")
 
 

@@ -93,10 +93,11 @@ def test_fresh_install(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     assert megabytes < 250
 
 
-def test_files_belong_to_the_service_and_nothing_is_open_to_all(one: Board) -> None:
-    # The service's user owns what it runs; the rest is root's.
-    assert one.ssh(f"sudo find {BASE} ! -user edgepose") == ""
-    assert one.ssh(f"sudo find {BASE} /usr/local/lib/edgepose /etc/edgepose -perm /o+w ! -type l") == ""
+def test_files_belong_to_root_and_nothing_is_open_to_all(one: Board) -> None:
+    # The service's user reads what it runs; the folder of uploads is the login user's.
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh(f"sudo stat -c '%a %G' {BASE}/current/camera.toml") == "640 edgepose"
+    assert one.ssh(f"sudo find {BASE} /usr/local/lib/edgepose -perm /o+w ! -type l") == ""
     assert one.ssh("sudo find /usr/local/lib/edgepose /etc/systemd/system/edgepose* ! -user root") == ""
     assert one.ssh("ps -o user= -p $(systemctl show edgepose -p MainPID --value)").strip() == "edgepose"
     # The board shares this machine's network: only what the service itself has opened counts.
@@ -111,7 +112,7 @@ def test_the_unit_is_locked_up(tmp_path: Path) -> None:
     words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(unit)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]
-    assert float(done.stdout.rpartition("edgepose.service: ")[2].split()[0]) < 4.0
+    assert float(done.stdout.rpartition("edgepose.service: ")[2].split()[0]) <= 1.5
 
 
 def test_a_second_time_nothing_changes(lab: Lab, one: Board, models: dict[str, Path]) -> None:
@@ -217,11 +218,11 @@ def test_an_unhealthy_release_gives_way_by_itself(lab: Lab, one: Board, models: 
 
 def test_a_full_disk(lab: Lab, one: Board, models: dict[str, Path], other: list[str]) -> None:
     before = state(one)
-    one.ssh("sudo mount -t tmpfs -o size=8m,mode=1777 tmpfs /tmp")
+    one.ssh(f"sudo mount -t tmpfs -o size=8m,mode=755 tmpfs {BASE}/uploads")
     try:
         done = deploy(lab, models["a"], one, more=other)
     finally:
-        one.ssh("sudo umount -l /tmp")
+        one.ssh(f"sudo umount -l {BASE}/uploads")
     assert done.code == 1
     assert "environment" in done.out
     after = state(one)
@@ -267,6 +268,7 @@ def test_after_all_that_it_still_deploys(lab: Lab, one: Board, models: dict[str,
     assert done.code == 0, done.out
     wait_for(one)
     assert one.ssh(f"ls -A {BASE}/releases {BASE}/environments | grep '^[.]'", check=False) == "", "no halves are left"
+    assert one.ssh(f"sudo ls -A {BASE}/staging {BASE}/uploads/1000 | grep tar", check=False) == ""
     assert len(state(one)["releases"]) <= 3, "old ones are pruned"
 
 
@@ -282,7 +284,107 @@ def test_a_deployment_goes_on_without_the_one_who_began_it(lab: Lab, one: Board,
     time.sleep(25)
     seen = wait_for(one)
     assert seen["current"] != old
-    assert one.ssh(f"test -e {BASE}/current/healthy && echo healthy") == "healthy"
+    assert one.ssh(f"test -e {BASE}/healthy/{seen['current']} && echo healthy") == "healthy"
+
+
+ATTACK = r"""
+import os
+os.chdir("/")
+def plant(path, target):
+    try:
+        os.path.lexists(path) and os.unlink(path)
+        os.symlink(target, path)
+        print("planted", path)
+    except OSError:
+        pass
+B = "/opt/edgepose"
+for folder in (B, f"{B}/current", f"{B}/releases", f"{B}/environments", f"{B}/healthy", f"{B}/staging",
+               f"{B}/uploads", f"{B}/uploads/1000", f"{B}/current/venv/lib/python3.11/site-packages", "/etc/edgepose",
+               "/etc/systemd/system", "/usr/local/lib/edgepose"):
+    for name in ("healthy", "x$(touch /root/pwned)", "20990101T000000-00000000", ".x", "usercustomize.py"):
+        plant(f"{folder}/{name}", "/root")
+for name in ("releases", "environments", "healthy", "current", "previous", "staging", "uploads", ".lock"):
+    try:
+        os.rename(f"{B}/{name}", f"{B}/{name}.old")
+        print("renamed", name)
+    except OSError:
+        pass
+    plant(f"{B}/{name}", "/etc")
+try:
+    os.link("/etc/shadow", f"{B}/releases/shadow")
+    print("linked")
+except OSError:
+    pass
+S = "/var/lib/edgepose"
+code = "import os\nopen('/tmp/planted-' + str(os.getuid()), 'w').write('x')\n"
+code += "open('/var/lib/edgepose/planted', 'a').write('x')\n"
+for version in ("3.11", "3.13"):
+    site = f"{S}/.local/lib/python{version}/site-packages"
+    os.makedirs(site, exist_ok=True)
+    open(f"{site}/usercustomize.py", "w").write(code)
+    open(f"{site}/sitecustomize.py", "w").write(code)
+    open(f"{site}/evil.pth", "w").write("import usercustomize\n")
+os.makedirs(f"{S}/edgepose", exist_ok=True)
+open(f"{S}/edgepose/__init__.py", "w").write(code)
+open(f"{S}/json.py", "w").write(code)
+plant("/run/edgepose/status.json", "/etc/shadow")
+plant("/run/lock/edgepose-activate", "/etc/passwd")
+plant("/tmp/edgepose-activate", "/etc/passwd")
+"""
+
+
+def fingerprint(board: Board) -> str:
+    """Everything outside the service's own folders and what changes by itself."""
+    return board.ssh(
+        "sudo sh -c 'cd / && find etc root opt usr/local home var/spool lib/systemd -xdev "
+        '! -path "home/pi/.ansible*" -printf "%p %u %g %m %s %l\\n" | sort | sha256sum\''
+    )
+
+
+def test_the_service_user_attacks(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    """What it plants is neither executed by anybody else nor followed by root, whatever is done next."""
+    wait_for(one)
+    before = fingerprint(one)
+    one.ssh(f"sudo -u edgepose python3 -I - <<'PY'\n{ATTACK}\nPY")
+    assert fingerprint(one) == before, "outside its own folders it can change nothing"
+    one.ssh("sudo rm -f /tmp/planted-*; test -e /var/lib/edgepose/json.py")
+    for command, more in (("status", []), ("doctor", []), ("rollback", HEALTH)):
+        done = lab.edgepose(command, one.address, more=more)
+        assert "Traceback" not in done.err, done.err
+    assert deploy(lab, models["a"], one).code == 0
+    assert deploy(lab, models["b"], one).code == 0
+    one.reboot()
+    wait_for(one)
+    assert one.ssh("ls /tmp/planted-* /root/pwned /var/lib/edgepose/planted 2>/dev/null", check=False) == ""
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh("sudo find /etc /root /usr/local -user edgepose") == ""
+    assert one.ssh("sudo head -1 /etc/passwd").startswith("root:")
+
+
+def test_a_board_of_the_old_layout_is_taken_over(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    """Everything belonged to the service user, who has prepared it for root's next visit."""
+    one.ssh("sudo sh -c 'mkdir -p /root/victim /etc/victim && echo 1 > /root/victim/file && echo 1 > /etc/victim/file'")
+    one.ssh(f"sudo rm -rf {BASE}/healthy {BASE}/staging {BASE}/uploads {BASE}/.lock")
+    one.ssh(f"sudo chown -R -h edgepose:edgepose {BASE}")
+    one.ssh(
+        f"sudo -u edgepose sh -c 'cd {BASE} && ln -s /etc/victim/file current/healthy; mkdir releases/.old && "
+        "ln -s /root/victim releases/.old/x; ln -s /etc/victim environments/.y; ln -s /etc/victim healthy; "
+        "ln -s /etc/victim staging; ln -s /etc/victim uploads; ln -sf /etc/victim/file .lock; "
+        'mkdir "releases/x\\$(touch pwned)"; ln -s /etc/victim releases/20990101T000000-00000000; '
+        "for e in environments/*; do echo import os > $e/lib/python3.11/site-packages/evil.pth; done'"
+    )
+    refused = lab.edgepose("rollback", one.address, more=HEALTH)
+    assert refused.code == 1
+    assert "run `edgepose deploy` once" in refused.out
+    assert deploy(lab, models["a"], one).code == 0
+    wait_for(one)
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh(f"sudo find {BASE} -name evil.pth") == ""
+    assert len(state(one)["releases"]) == 1, "what the service user could change is gone"
+    assert one.ssh("sudo find /root/victim /etc/victim -printf '%p %u %s;'") == (
+        "/root/victim root 4096;/root/victim/file root 2;/etc/victim root 4096;/etc/victim/file root 2;"
+    )
+    assert "nothing to change" in deploy(lab, models["a"], one).out
 
 
 def test_one_dead_board_among_three(lab: Lab, one: Board, models: dict[str, Path]) -> None:
@@ -323,5 +425,8 @@ def test_trixie(lab: Lab, models: dict[str, Path]) -> None:
     assert done.code == 0, done.out
     wait_for(three)
     assert three.ssh(f"{BASE}/current/venv/bin/python --version").startswith("Python 3.13")
-    assert "ai-edge-litert" in three.ssh(f"{BASE}/current/venv/bin/python -m edgepose.device.self_test {BASE}/current")
+    self_test = (
+        f"cd / && sudo -u edgepose {BASE}/current/venv/bin/python -I -m edgepose.device.self_test {BASE}/current"
+    )
+    assert "ai-edge-litert" in three.ssh(self_test)
     assert "nothing to change" in deploy(lab, models["a"], three).out

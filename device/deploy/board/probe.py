@@ -2,7 +2,7 @@
 
 This file is sent to the board and run by whatever Python is there before anything of ours is: it imports nothing beyond
 Python's own library and runs from Python 3.7. Arguments: the folder of the releases, then `deep` for what takes seconds
-(cameras, imports). What cannot be found out is null.
+(cameras). What cannot be found out is null.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -26,16 +28,30 @@ OWN_FILES = (
     "/etc/systemd/system/edgepose-recover.service",
     "/usr/local/lib/edgepose/activate",
 )
+FOLDERS = ("", "releases", "environments", "healthy", "staging", "uploads")
+RELEASE = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
 SERVICE = "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent"
 
 
 def text(path: str) -> str | None:
-    """The contents of a small file, or None."""
+    """The first 64 KiB of a regular file, or None. No link is followed, and no FIFO or device is waited for."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip().rstrip("\0")
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, encoding="utf-8", errors="replace") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None
+            return file.read(65536).strip().rstrip("\0")
     except OSError:
         return None
+
+
+def owned(path: str) -> bool:
+    """Whether this is a folder of root's, no link, that nobody else may write to."""
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == 0 and not about.st_mode & 0o022
 
 
 def command(*words: str, timeout: float = 20) -> str | None:
@@ -57,13 +73,13 @@ def document(path: str) -> Any:
     """A JSON file, or None."""
     try:
         return json.loads(text(path) or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def system() -> dict[str, Any]:
     """Machine, system and Python."""
-    release = entries(text("/etc/os-release"), "=")
+    release = entries(text(os.path.realpath("/etc/os-release")), "=")
     memory = entries(text("/proc/meminfo"), ":")
     return {
         "board": text("/proc/device-tree/model") or "",
@@ -75,6 +91,7 @@ def system() -> dict[str, Any]:
         "codename": release.get("VERSION_CODENAME", ""),
         "python": list(sys.version_info[:3]),
         "executable": os.path.realpath(sys.executable or "/usr/bin/python3"),
+        "uid": os.getuid(),
         "groups": [line.partition(":")[0] for line in (text("/etc/group") or "").splitlines()],
         "memory_mb": kilobytes(memory, "MemTotal"),
         "memory_free_mb": kilobytes(memory, "MemAvailable"),
@@ -98,7 +115,9 @@ def state(folder: str) -> dict[str, Any]:
     packages = command("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "python3*") or ""
     installed = [line.split() for line in packages.splitlines()]
     current = os.path.join(folder, "current")
-    target = os.readlink(current) if os.path.islink(current) else None
+    target = os.readlink(current) if os.path.islink(current) else ""
+    running = os.path.basename(target) if re.match(RELEASE + r"\Z", target) else None
+    release = os.path.join(folder, "releases", running or "-")
     return {
         "disk_free_mb": disk.free // 1000000,
         "clock_synchronised": yes_or_no(command("timedatectl", "show", "-p", "NTPSynchronized", "--value")),
@@ -111,12 +130,18 @@ def state(folder: str) -> dict[str, Any]:
             [name for name in PACKAGES if name not in [row[0] for row in installed if row[-1] == "installed"]]
         ),
         "files": {path: digest(path) for path in OWN_FILES},
-        "current": None if target is None else os.path.basename(target),
-        "release": document(os.path.join(folder, "current", "release.json")),
-        "healthy": os.path.exists(os.path.join(folder, "current", "healthy")),
+        "current": running,
+        "release": document(os.path.join(release, "release.json")),
+        "release_owned": owned(release),
+        "healthy": os.path.exists(os.path.join(folder, "healthy", running or "-")),
         "releases": names(os.path.join(folder, "releases")),
-        "environments": names(os.path.join(folder, "environments")),
-        "folders": os.path.isdir(os.path.join(folder, "releases")) and os.path.isdir("/etc/edgepose"),
+        "environments": [
+            name
+            for name in names(os.path.join(folder, "environments"))
+            if owned(os.path.join(folder, "environments", name))
+        ],
+        "folders": all(owned(os.path.join(folder, name)) for name in FOLDERS),
+        "name": own_name(),
         "service": entries(command("systemctl", "show", UNIT, "-p", SERVICE), "="),
         "status": document("/run/edgepose/status.json"),
     }
@@ -134,8 +159,16 @@ def candidates(missing: list[str]) -> dict[str, str]:
 
 
 def names(folder: str) -> list[str]:
-    """What a folder holds that is whole."""
-    return sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
+    """What a folder holds that is whole; at most a hundred names."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return []
+    return sorted(name for name in os.listdir(folder) if name[0] != ".")[:100]
+
+
+def own_name() -> str:
+    """The name that `deploy` gave this board, from our unit; empty if none."""
+    found = re.search('^Environment="EDGEPOSE_NAME=([^"]*)"$', text(OWN_FILES[0]) or "", re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def digest(path: str) -> str | None:
@@ -171,45 +204,21 @@ def temperature() -> float | None:
     return int(word) / 1000 if word and word.lstrip("-").isdigit() else None
 
 
-def deep(folder: str) -> dict[str, Any]:
-    """What takes seconds: cameras, and what the Python of the current release can import."""
+def deep() -> dict[str, Any]:
+    """What takes seconds: cameras. Nothing of a release is executed here; `imports.py` is, in the service's sandbox."""
     listing = None
     for tool in ("rpicam-hello", "libcamera-hello"):
         if shutil.which(tool):
             listing = command(tool, "--list-cameras")
             break
-    python = os.path.join(folder, "current", "venv", "bin", "python")
-    imports = {}
-    if os.path.exists(python):
-        for module in (
-            "numpy",
-            "cv2",
-            "ai_edge_litert.interpreter",
-            "tflite_runtime.interpreter",
-            "edgepose.runtime",
-            "picamera2",
-        ):
-            imports[module] = importing(python, module)
     videos = "/sys/class/video4linux"
     return {
         "cameras": None
         if listing is None
         else [line.strip() for line in listing.splitlines() if line.strip()[:1].isdigit()],
         "videos": sorted(os.listdir(videos)) if os.path.isdir(videos) else [],
-        "imports": imports,
         "system_picamera2": importlib.util.find_spec("picamera2") is not None,
     }
-
-
-def importing(python: str, module: str) -> str:
-    """Empty where it can be imported, else the last line of what Python says."""
-    words = [python, "-c", "import " + module]
-    try:
-        done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return "" if done.returncode == 0 else (lines or ["failed"])[-1]
 
 
 def main(words: list[str]) -> None:
@@ -217,7 +226,7 @@ def main(words: list[str]) -> None:
     folder = words[0] if words else "/opt/edgepose"
     found = {**system(), **state(folder)}
     if "deep" in words[1:]:
-        found.update(deep(folder))
+        found.update(deep())
     print(json.dumps(found))
 
 
