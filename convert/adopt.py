@@ -70,8 +70,8 @@ def stride(path: Path, spec: InputSpec, tensors: ProbeResult, heatmaps: OutputSp
 class TfliteReference:
     """The original file, run by the interpreter."""
 
-    def __init__(self, path: Path, manifest: ModelManifest) -> None:
-        self._network = Network(path)
+    def __init__(self, path: Path, manifest: ModelManifest, network: bytes) -> None:
+        self._network = Network(path, content=network)
         self._manifest = manifest
         spec = manifest.input
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)

@@ -219,10 +219,10 @@ def _adopted(source: Source, options: Options) -> Candidate:
     for name, given in refused.items():
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is taken as it is")
-    tensors = probe(source.path)
     flatbuffer = model_file.flatbuffer(source.path)
+    tensors = probe(source.path, network=flatbuffer)
     spec = adopt.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
     outputs = (options.heatmaps, options.pafs)
     manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
     manifest = replace(manifest, recipe=("taken as it is",))
-    return Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest))
+    return Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest, flatbuffer))

@@ -120,7 +120,7 @@ class _DrawnVideo:
                     capture.release()
                 if found != self._frames:
                     raise OutputError(f"{self.path}: the video cannot be written (is the disk full?)")
-                self._partial.replace(self.path)
+                files.move(self._partial, self.path)
         finally:
             self._partial.unlink(missing_ok=True)
 

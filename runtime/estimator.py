@@ -38,16 +38,19 @@ class PoseEstimator:
         *,
         threads: int | None = None,
         options: DecoderOptions | None = None,
+        sha256: str | None = None,
     ) -> None:
         """Loads `model` (a `.tflite` with a manifest; None is the one that comes with the package).
 
         `threads`: of the interpreter, default up to four; `options`: of the decoder, with the least score that the
-        manifest names by default. Raises ModelError where the file is missing, damaged, has no manifest or contradicts
-        it.
+        manifest names by default; `sha256`: the hash that the network must have, default any. Raises ModelError where
+        the file is missing, damaged, has no manifest or contradicts it, or has another hash.
         """
         path = find_tflite(None) if model is None else Path(model)
-        self.manifest = manifest = model_file.read(path)
-        self._network = network = Network(path, threads)
+        # What was checked is what is loaded: the file may change between the two.
+        self.manifest, content = model_file.load(path, sha256)
+        manifest = self.manifest
+        self._network = network = Network(path, threads, content)
         self.interpreter_name = network.interpreter_name
         self._input = _find_input(path, network, manifest)
         self._heatmaps = _find_output(path, network, manifest, manifest.heatmaps)

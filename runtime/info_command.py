@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "  edgepose info pose.tflite\n  edgepose info pose.tflite --json | jq .accuracy",
     )
     parser.add_argument("model", nargs="?", help="a .tflite, or the name of a model (default: edgepose-tiny)")
+    parser.add_argument("--sha256", type=model_file.check_sha256, metavar="HASH", help="hash the network must have")
     parser.add_argument("--json", action="store_true", help="print the manifest as it lies in the file")
     return parser
 
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest."""
     path = registry.find_tflite(arguments.model)
-    manifest = model_file.read(path)
+    manifest = model_file.read(path, arguments.sha256)
     print(manifest.to_json() if arguments.json else describe(path, manifest), end="")
     return 0
 

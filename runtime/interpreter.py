@@ -68,14 +68,16 @@ class Network:
     the file's hash first (`model_file.read`) or has looked at it in a child process (`probe`).
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, content: bytes | None = None) -> None:
+        """Load a model. `content` is loaded if it is given, and `path` only names it in messages."""
         if threads is not None and threads < 1:
             raise ValueError(f"expected at least one thread, got {threads}")
         self.interpreter_name, interpreter_class = choose()
+        source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
             # The interpreters announce their delegate, and a failure twice, on stderr; the exception says it all.
             with silenced(show_on_error=False):
-                self._interpreter = interpreter_class(model_path=str(path), num_threads=threads or default_threads())
+                self._interpreter = interpreter_class(**source, num_threads=threads or default_threads())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
@@ -141,7 +142,7 @@ class ModelManifest:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"the manifest is not JSON: {error}") from None
+            raise ModelError(f"the manifest is not JSON: {' '.join(str(error).split())[:160]}") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ModelError(f"the manifest is not an {FORMAT}")
         if values.get("version") != VERSION:
@@ -216,6 +217,12 @@ def _value(kind: str, value: Any, where: str) -> Any:
 
 def _validate(manifest: ModelManifest) -> None:
     spec, stride = manifest.input, manifest.stride
+    if not 8 <= manifest.flatbuffer_bytes < 1 << 31:
+        raise ModelError(f"manifest.flatbuffer_bytes: expected 8 to {(1 << 31) - 1}, got {manifest.flatbuffer_bytes}")
+    if not re.fullmatch("[0-9a-f]{64}", manifest.flatbuffer_sha256):
+        raise ModelError(
+            f"manifest.flatbuffer_sha256: expected 64 hexadecimal digits, got {manifest.flatbuffer_sha256[:80]!r}"
+        )
     if manifest.skeleton not in SKELETONS:
         raise ModelError(f"manifest.skeleton: expected one of {', '.join(SKELETONS)}, got {manifest.skeleton!r}")
     if not 1 <= stride <= 64:

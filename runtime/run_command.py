@@ -12,7 +12,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from . import files, formats, images, registry
+from . import files, formats, images, model_file, probe, registry
 from .cli import Parser
 from .decode import DecoderOptions
 from .drawings import Drawings
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, video, or synthetic[:PEOPLE]")
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
+    parser.add_argument("--sha256", type=model_file.check_sha256, metavar="HASH", help="SHA-256 the network must have")
     parser.add_argument(
         "--json",
         default="-",
@@ -103,7 +104,11 @@ def _expand(name: str) -> list[Input]:
 
 def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
     options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
-    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
+    path = registry.find_tflite(arguments.model)
+    # With a hash that the user gave, the network is a trusted one.
+    if arguments.sha256 is None:
+        probe.check_first_load(path, model_file.load(path))
+    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=arguments.sha256)
     if estimator.manifest.untrained and not arguments.allow_untrained:
         raise ModelError(
             f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
