@@ -21,6 +21,7 @@ from .choose_source import KINDS, open_source
 from .config import Config
 from .log_filter import RepeatFilter
 from .loop import Loop
+from .malloc import limit_arenas
 from .notify import Notifier
 from .privacy import Privacy
 from .shutdown import Shutdown, end_process
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", handlers=[handler])
+    limit_arenas()
     stats = Stats(models[0].stem)
     sinks = _sinks(settings, stats)
     stats.sinks = list(sinks)

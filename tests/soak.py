@@ -28,6 +28,7 @@ from edgepose.device import loop as loop_module
 from edgepose.device.choose_sinks import open_sinks
 from edgepose.device.config import LoopConfig
 from edgepose.device.loop import Loop
+from edgepose.device.malloc import limit_arenas
 from edgepose.device.source import SyntheticCamera
 from edgepose.device.stats import Stats
 from edgepose.runtime import PoseEstimator
@@ -213,6 +214,7 @@ def main() -> int:
     logging.getLogger("edgepose").setLevel(logging.ERROR)
     # The camera is lost far more often than in life: with growing delays there would be few losses.
     loop_module._RECONNECT_DELAYS_S = (0.1,)
+    limit_arenas()  # as `edgepose camera` does
     seconds = arguments.minutes * 60
     states: list[tuple[float, int, int]] = []
     wrong: list[str] = []
