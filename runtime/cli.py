@@ -125,14 +125,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done; 1 a negative verdict, or some of several inputs failed; 2 wrong use or bad input.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`: nothing is wrong.
+        _drop_stdout()
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview(), flush=True)
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from .version import version
 
-        print(f"edgepose {version()}")
+        print(f"edgepose {version()}", flush=True)
         return 0
     command = COMMANDS.get(arguments[0])
     if command is None:
@@ -147,9 +155,7 @@ def _run(command: Command, arguments: list[str]) -> int:
         code = module.run(_expand_paths(module.parser().parse_intermixed_args(_protect_names(arguments))))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone, as with `| head`: nothing is wrong.
-        _drop_stdout()
-        return 0
+        raise
     except (EdgePoseError, ValueError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__)
     except OSError as error:

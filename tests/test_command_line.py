@@ -201,3 +201,18 @@ def test_a_missing_extra_is_named(extra: str, small_model: Path, tmp_path: Path)
     assert done.returncode == 2, done
     assert "pip install 'edgepose[" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "run --help", "camera --print-config"])
+def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
+    code = "import sys; from edgepose.runtime import cli; sys.exit(cli.main(sys.argv[1:]))"
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments.split()],
+            stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
