@@ -15,6 +15,8 @@ from edgepose.runtime.registry_file import KnownModel, WeightFile
 _TIMEOUT_S = (10, 30)
 """Until a connection stands, and between two pieces of what is sent."""
 _RETRIES = 2
+MAX_DOWNLOAD_BYTES = 1_000_000_000
+"""Of a file whose length the list of models does not say."""
 
 
 class _RefusedError(Exception):
@@ -63,24 +65,34 @@ class _Downloader:
     def __init__(self, file: WeightFile, timeout_s: tuple[float, float]) -> None:
         self.file, self.timeout_s = file, timeout_s
 
+    def _download(self, url: str, output: Path) -> None:
+        """pooch's own downloader has no limit: a server that never stops would fill the disk."""
+        import requests
+        from tqdm import tqdm
+
+        limit = self.file.bytes or MAX_DOWNLOAD_BYTES
+        received = 0
+        with requests.get(url, stream=True, timeout=self.timeout_s) as response, output.open("wb") as target:
+            response.raise_for_status()
+            with tqdm(total=self.file.bytes or None, unit="B", unit_scale=True, disable=None) as progress:
+                for piece in response.iter_content(1 << 16):
+                    received += len(piece)
+                    if received > limit:
+                        raise _RefusedError(f"{urlsplit(url).hostname} sends more than {limit / 1e6:.0f} MB")
+                    target.write(piece)
+                    progress.update(len(piece))
+
     def __call__(self, url: str, output: Any, store: Any) -> None:
-        import pooch
         import requests
 
         try:
-            pooch.HTTPDownloader(progressbar=_progress_bar(), timeout=self.timeout_s)(url, output, store)
+            self._download(url, Path(output))
         except requests.HTTPError as error:
             if error.response is not None and 400 <= error.response.status_code < 500:
                 raise _RefusedError(f"{urlsplit(url).hostname} answers {error.response.status_code}") from None
             raise
         if self.file.git_blob and not self.file.matches(Path(output)):
             raise ValueError("the hash is not that of the file in git")
-
-
-def _progress_bar() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from edgepose.runtime.errors import ModelError
 from . import graph as g
 from . import macs
 from .frozen_constants import MapSize, folded
+from .limits import Budget, check_elements, check_file_size
 from .outputs import choose_outputs
 from .tensorflow_quiet import import_tensorflow
 
@@ -32,6 +33,7 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
 
     definition = tf.compat.v1.GraphDef()
     try:
+        check_file_size(path.stat().st_size)
         definition.ParseFromString(path.read_bytes())
     except DecodeError:
         raise ModelError(f"{path}: not a TensorFlow frozen graph (a serialised GraphDef was expected)") from None
@@ -46,7 +48,9 @@ def from_definition(
     """The network of a GraphDef; `results` are the nodes nobody reads when left out. Raises ModelError as `load`."""
     try:
         return _Importer(path, definition).graph(results, heatmaps, pafs)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except MemoryError:
+        raise ModelError(f"{path}: not enough memory for the constants of the graph") from None
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path}: damaged frozen graph: {type(error).__name__}: {error}") from None
 
 
@@ -61,11 +65,21 @@ class _Prepared:
     dilations: tuple[int, int] = (1, 1)
 
 
+def _constant(tf: Any, name: str, tensor: Any, budget: Budget) -> Any:
+    """The value of a constant. A few bytes can stand for a huge array of one repeated value."""
+    what = f"constant {name!r}"
+    if tensor.tensor_shape.unknown_rank:
+        raise ValueError(f"{what} has no shape")
+    budget.take([side.size for side in tensor.tensor_shape.dim], what)
+    return tf.make_ndarray(tensor)
+
+
 class _Importer:
     """Nodes in topological order; constants are evaluated, sizes of maps are followed as references to the map."""
 
     def __init__(self, path: Path, definition: Any) -> None:
         self.path = path
+        self.budget = Budget()
         self.definitions = {node.name: node for node in definition.node}
         self.constants: dict[str, Any] = {}
         self.sizes: dict[str, MapSize] = {}
@@ -110,7 +124,7 @@ class _Importer:
         inputs = [_bare(i) for i in definition.input if not i.startswith("^")]
         constants = [self.constants[i] for i in inputs if i in self.constants]
         if op == "Const":
-            self.constants[name] = tf.make_ndarray(definition.attr["value"].tensor)
+            self.constants[name] = _constant(tf, name, definition.attr["value"].tensor, self.budget)
         elif op in _IDENTITIES and inputs:
             tables: tuple[dict[str, Any], ...] = (self.constants, self.sizes, self.names, self.prepared)
             for table in tables:
@@ -134,8 +148,17 @@ class _Importer:
         sizes = [self.sizes[i] for i in inputs if i in self.sizes]
         if sizes:
             self.sizes[name] = sizes[0].after(op, constants)
-        elif len(constants) == len(inputs) and (value := folded(op, attr, constants)) is not None:
-            self.constants[name] = value
+        elif len(constants) == len(inputs):
+            # What an operator makes of small constants may be large.
+            check_elements(
+                np.broadcast_shapes(*(np.shape(value) for value in constants))
+                if len(constants) > 1 and op not in ("Reshape", "ExpandDims")
+                else (),
+                f"{self.path}: {name!r}",
+            )
+            if (value := folded(op, attr, constants)) is not None:
+                self.budget.take(np.shape(value), f"{self.path}: {name!r}")
+                self.constants[name] = value
 
     def _prepare(self, name: str, op: str, inputs: list[str], constants: list[Any]) -> None:
         self.names[name] = self.names[inputs[0]]

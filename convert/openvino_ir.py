@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edgepose.runtime.errors import ModelError
 
 from . import graph as g
+from .limits import Budget, check_elements, check_file_size
 from .outputs import choose_outputs
 
 _DTYPES = {
@@ -35,6 +36,7 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
     if not bin_path.is_file():
         raise ModelError(f"{xml_path}: an OpenVINO IR needs its weights beside it, expected {bin_path.name}")
     try:
+        check_file_size(xml_path.stat().st_size)
         root = ET.parse(xml_path).getroot()
     except (ET.ParseError, UnicodeDecodeError) as error:
         raise ModelError(f"{xml_path}: not a readable OpenVINO IR: {error}") from None
@@ -47,8 +49,11 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
             "convert the network again with OpenVINO 2020.1 or later"
         )
     try:
+        check_file_size(bin_path.stat().st_size)
         return _Importer(xml_path, root, bin_path.read_bytes()).graph(heatmaps, pafs)
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+    except MemoryError:
+        raise ModelError(f"{xml_path}: not enough memory for its constants") from None
+    except (OverflowError, RecursionError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise ModelError(f"{xml_path}: damaged OpenVINO IR: {type(error).__name__}: {error}") from None
 
 
@@ -57,6 +62,7 @@ class _Importer:
 
     def __init__(self, path: Path, root: ET.Element, weights: bytes) -> None:
         self.path, self.weights = path, weights
+        self.budget = Budget()
         self.layers: dict[str, ET.Element] = {str(layer.get("id")): layer for layer in root.findall("layers/layer")}
         self.sources: dict[str, dict[int, str]] = {}  # layer -> position of the input -> producing layer
         for edge in root.findall("edges/edge"):
@@ -107,8 +113,10 @@ class _Importer:
         offset, size = int(data["offset"]), int(data["size"])
         if offset < 0 or offset + size > len(self.weights):
             raise ValueError(f"constant {layer.get('name')!r} lies outside the .bin (truncated?)")
+        shape = _integers(data["shape"])
+        self.budget.take(shape, f"constant {layer.get('name')!r}")
         values = np.frombuffer(self.weights, dtype, size // dtype.itemsize, offset)
-        return values.reshape(_integers(data["shape"]))
+        return values.reshape(shape)
 
     def _import(self, key: str, kind: str, layer: ET.Element, inputs: list[str]) -> None:
         name = str(layer.get("name"))
@@ -168,6 +176,9 @@ def _convolution(name: str, maps: tuple[str, ...], data: dict[str, str], kernel:
 def _fold(kind: str, layer: ET.Element, values: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
     """The value of an operator all of whose inputs are constants."""
     first = values[0]
+    # What an operator makes of small constants may be large.
+    what = f"layer {layer.get('name')!r}"
+    check_elements(np.shape(first) if kind == "Reshape" else np.broadcast_shapes(*map(np.shape, values)), what)
     match kind:
         case "Convert":
             return first.astype(_DTYPES[_data(layer)["destination_type"]])

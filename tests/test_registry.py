@@ -205,7 +205,7 @@ def test_the_packages_own_list_is_read() -> None:
     assert names[:4] == ["human-pose-estimation-0001", "mobilenet_v2_small", "mobilenet_thin", "mobilenet_v2_large"]
     thin = registry.known("mobilenet_thin")
     assert thin is not None
-    assert thin.files[0].git_blob == "7969ace15e2d3a96cd4ea40b1ac36594e2850324"
+    assert thin.files[0].sha256.startswith("51f84ea82b3d")
     from edgepose.convert.networks import NETWORKS
 
     assert {model.network for model in registry.known_models()} <= NETWORKS.keys()
@@ -246,7 +246,7 @@ def test_the_command_lists_and_shows(tmp_path: Path) -> None:
     small = next(entry for entry in entries if entry["name"] == "mobilenet_v2_small")
     assert (small["macs"], small["stages"], small["stride"]) == (1_006_203_816, 6, 8)
     page = run_edgepose("models", "show", "mobilenet_thin").stdout
-    assert "git blob 7969ace" in page
+    assert "sha256 51f84ea82b3d" in page
     for arguments, words in [
         (["show"], "needs the NAME"),
         (["list", "cmu"], "takes no name"),
