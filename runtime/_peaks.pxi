@@ -51,7 +51,7 @@ cdef inline int walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int 
     """Walks the equal cells around (y, x): how many they are, 0 where one beside them is higher, and their middle."""
     cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1]
     cdef int i, j, cell_x, cell_y, top = 1, size = 0
-    cdef float sum_x = 0, sum_y = 0
+    cdef long long sum_x = 0, sum_y = 0
     cdef value_t value = heatmaps[y, x, c]
     cdef bint is_peak = True
     visited[y, x, c] = visit
@@ -71,8 +71,8 @@ cdef inline int walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int 
                     visited[j, i, c] = visit
                     stack[top] = j * width + i
                     top = top + 1
-    middle_x[0] = sum_x / size
-    middle_y[0] = sum_y / size
+    middle_x[0] = <float>(<double>sum_x / size)
+    middle_y[0] = <float>(<double>sum_y / size)
     return size if is_peak else 0
 
 

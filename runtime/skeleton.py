@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+MAX_KEYPOINTS = 256
+MAX_LIMBS = 1024
+
 
 class Limb(NamedTuple):
     """Two keypoints and the PAF channels, counted from the first PAF channel, that hold the unit vector a -> b."""
@@ -26,6 +29,28 @@ class Skeleton:
     limbs: tuple[Limb, ...]
     coco_order: tuple[int, ...]
     """For each of COCO's 17 keypoints, which of ours it is."""
+
+    def __post_init__(self) -> None:
+        """Check every index: the decoder's kernel reads and writes memory by them without checks."""
+        parts, channels = len(self.keypoints), self.paf_channels
+        if not (2 <= parts <= MAX_KEYPOINTS and 1 <= len(self.limbs) <= MAX_LIMBS):
+            raise ValueError(
+                f"skeleton {self.name!r}: expected 2 to {MAX_KEYPOINTS} keypoints and 1 to {MAX_LIMBS} limbs, "
+                f"got {parts} and {len(self.limbs)}"
+            )
+        for number, limb in enumerate(self.limbs):
+            where = f"skeleton {self.name!r}: limb {number}"
+            for name, limit in (("a", parts), ("b", parts), ("paf_x", channels), ("paf_y", channels)):
+                value = getattr(limb, name)
+                if type(value) is not int or not 0 <= value < limit:
+                    raise ValueError(f"{where}: {name}: expected 0 to {limit - 1}, got {value!r}")
+            if limb.a == limb.b or limb.paf_x == limb.paf_y:
+                raise ValueError(f"{where}: expected two keypoints and two PAF channels, got {tuple(limb)}")
+        if len({frozenset((limb.a, limb.b)) for limb in self.limbs}) != len(self.limbs):
+            raise ValueError(f"skeleton {self.name!r}: two limbs join the same keypoints")
+        for value in self.coco_order:
+            if type(value) is not int or not 0 <= value < parts:
+                raise ValueError(f"skeleton {self.name!r}: coco_order: expected 0 to {parts - 1}, got {value!r}")
 
     @property
     def heatmap_channels(self) -> int:
