@@ -264,7 +264,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
         ([*int8, "--calibration", empty], "no images here"),
         ([*int8, "--calibration", bad], "photo.jpg"),
         ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of pictures or a video"),
-        ([*int8, "--calibration", tmp_path / "no.avi"], "expected a video"),
+        ([*int8, "--calibration", tmp_path / "no.avi"], "expected an image or a video"),
         (["--report", tmp_path / "r"], "--report is about integer precisions"),
         ([*int8, "--calibration", folder, "--max-drop", "-1"], "--max-drop: expected 0 to 100"),
     ]
