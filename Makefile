@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family test-pi test-boards wheels soak train-default check bench bench-compare instructions clean
+.PHONY: demo test test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -71,6 +71,11 @@ dist/stamp: .venv/dev.stamp $(SOURCES) device/cross_build.py $(wildcard runtime/
 # Ten minutes of everything that goes wrong in months; needs mosquitto.
 soak: .venv/dev.stamp
 	$(VENV)/python tests/soak.py
+
+# Damaged files for everything that reads what comes from outside; FUZZ_MINUTES for each of the targets.
+FUZZ_MINUTES ?= 1
+fuzz: .venv/dev.stamp
+	$(VENV)/python -m tests.fuzz.fuzz --minutes $(FUZZ_MINUTES) $(FUZZ_TARGETS)
 
 # The model that comes with the package, from the data to the file (docs/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
 # says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (pictures without people). Goes on where it was interrupted.

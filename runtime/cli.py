@@ -175,7 +175,9 @@ def _drop_stdout() -> None:
 
 
 def _fail(message: str) -> int:
-    print("edgepose: " + mask_credentials(" ".join(message.split())), file=sys.stderr)
+    # A message quotes what came from outside: names in files may hold control characters.
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(message.split()))
+    print("edgepose: " + mask_credentials(line), file=sys.stderr)
     return 2
 
 

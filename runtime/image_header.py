@@ -70,13 +70,15 @@ def read_header(content: Content) -> ImageHeader | None:
 
 def _read_png(content: Content) -> ImageHeader:
     width, height = struct.unpack(">II", content[16:24])
-    # acTL precedes the first IDAT, so that few chunks are visited.
     position, frames = 8, 1
     while position + 8 <= len(content):
         length, name = struct.unpack(">I4s", content[position : position + 8])
+        if length > len(content):
+            # OpenCV allocates and clears what a chunk says, gigabytes for a few bytes.
+            raise ValueError(f"the PNG file is damaged: a chunk of {length} bytes in a file of {len(content)}")
         if name == b"acTL":
             (frames,) = struct.unpack(">I", content[position + 8 : position + 12])
-        if name in (b"IDAT", b"IEND", b"acTL"):
+        if name == b"IEND":
             break
         position += 12 + length
     return ImageHeader("PNG", width, height, _limit_frames(frames))

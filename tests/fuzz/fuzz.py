@@ -1,0 +1,306 @@
+"""`make fuzz`: feeds damaged files to everything that reads what comes from outside.
+
+Each target gets valid inputs that were mutated: bits flipped, pieces cut, doubled, swapped, numbers replaced by extreme
+ones. Anything but a result or an EdgePoseError is a finding; so is a crash, and an input that takes longer than ten
+seconds. Findings are kept in build/fuzz/TARGET-*. Exit code 1 if there are any.
+
+`python -m tests.fuzz.fuzz --minutes 10 [TARGET ...]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import io
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from edgepose.runtime.errors import EdgePoseError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FINDINGS = ROOT / "build/fuzz"
+TIMEOUT_S = 10
+MEMORY_BYTES = 8 << 30
+Target = Callable[[Path, bytes], None]
+_EXTREMES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 8, b"\xff" * 8)
+_WORDS = (b"1e999", b"-1", b"0", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""', b"NaN", b"\\u0000")
+
+
+def mutate(rng: random.Random, seed: bytes) -> bytes:
+    """Return `seed` with a few damages."""
+    data = bytearray(seed)
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
+        at = rng.randrange(len(data) + 1)
+        kind = rng.randrange(7)
+        if kind == 0 and data:
+            data[at % len(data)] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            value = rng.choice(_EXTREMES)
+            data[at : at + len(value)] = value
+        elif kind == 2:
+            del data[at : at + rng.choice((1, 4, 16, 256))]
+        elif kind == 3:
+            piece = data[at : at + rng.choice((1, 4, 16, 256))]
+            place = rng.randrange(len(data) + 1)
+            data[place:place] = piece
+        elif kind == 4:
+            del data[at:]
+        elif kind == 5:
+            data[at:at] = rng.choice(_WORDS)
+        else:
+            data[at:at] = rng.randbytes(rng.choice((1, 2, 8)))
+    return bytes(data)
+
+
+def container_seeds() -> list[bytes]:
+    """A small model file: the ends of it are what matters, so the network is short."""
+    from edgepose.runtime import model_file, registry
+
+    manifest = model_file.read(registry.find_tflite("edgepose-tiny"))
+    network = b"\x1c\0\0\0TFL3" + bytes(40)
+    digest, length = model_file.identity(network)
+    small = replace(manifest, flatbuffer_sha256=digest, flatbuffer_bytes=length)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.tflite"
+        model_file.write(path, network, small)
+        return [path.read_bytes()]
+
+
+def read_container(path: Path, data: bytes) -> None:
+    """The model file with its manifest."""
+    from edgepose.runtime import model_file
+
+    model_file.read(path)
+
+
+def manifest_seeds() -> list[bytes]:
+    """The manifests of the models in the package."""
+    from edgepose.runtime import model_file, registry
+
+    return [
+        model_file.read(registry.find_tflite(name)).to_json().encode() for name in ("edgepose-tiny", "edgepose-small")
+    ]
+
+
+def read_manifest(path: Path, data: bytes) -> None:
+    """A manifest alone."""
+    from edgepose.runtime.manifest import ModelManifest
+
+    ModelManifest.from_json(data)
+
+
+def config_seeds() -> list[bytes]:
+    """The commented example."""
+    from edgepose.device import config
+
+    return [config.EXAMPLE.encode()]
+
+
+def read_config(path: Path, data: bytes) -> None:
+    """The configuration of the camera loop; ValueError is its way to refuse a setting."""
+    from edgepose.device import config
+
+    try:
+        config.read(path).check()
+    except ValueError:
+        return
+
+
+def graph_seeds() -> list[bytes]:
+    """A graph of a few convolutions, as TensorFlow writes it."""
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.compat.v1.placeholder(tf.float32, (1, 32, 32, 3), "image")
+        y = tf.nn.conv2d(x, tf.constant(np.ones((3, 3, 3, 8), np.float32)), 2, "SAME", name="a")
+        y = tf.nn.relu6(tf.nn.bias_add(y, tf.constant(np.ones(8, np.float32))))
+        heat = tf.nn.conv2d(y, tf.constant(np.ones((1, 1, 8, 19), np.float32)), 1, "SAME", name="heat")
+        paf = tf.nn.conv2d(y, tf.constant(np.ones((1, 1, 8, 38), np.float32)), 1, "SAME", name="paf")
+        tf.concat((heat, paf), 3, "out")
+    return [graph.as_graph_def().SerializeToString()]
+
+
+def read_graph(path: Path, data: bytes) -> None:
+    """A frozen graph."""
+    from edgepose.convert import frozen_graph
+
+    frozen_graph.load(path)
+
+
+def ir_seeds() -> list[bytes]:
+    """An OpenVINO IR of one convolution."""
+    return [
+        b'<?xml version="1.0"?><net name="x" version="11"><layers>'
+        b'<layer id="0" name="image" type="Parameter"><data shape="1,3,32,32" element_type="f32"/></layer>'
+        b'<layer id="1" name="w" type="Const"><data element_type="f32" shape="57,3,1,1" offset="0" size="684"/></layer>'
+        b'<layer id="2" name="c" type="Convolution"><data strides="1,1" dilations="1,1" pads_begin="0,0" pads_end="0,0"'
+        b' auto_pad="explicit"/></layer><layer id="3" name="out" type="Result"/></layers><edges>'
+        b'<edge from-layer="0" from-port="0" to-layer="2" to-port="0"/>'
+        b'<edge from-layer="1" from-port="0" to-layer="2" to-port="1"/>'
+        b'<edge from-layer="2" from-port="2" to-layer="3" to-port="0"/></edges></net>'
+    ]
+
+
+def read_ir(path: Path, data: bytes) -> None:
+    """An OpenVINO IR."""
+    from edgepose.convert import openvino_ir
+
+    xml = path.with_suffix(".xml")
+    xml.write_bytes(data)
+    path.with_suffix(".bin").write_bytes(bytes(684))
+    openvino_ir.load(xml)
+
+
+def arrays_seeds() -> list[bytes]:
+    """A `.npz`, and a pickled dictionary as caffe-tensorflow writes it."""
+    npz, npy = io.BytesIO(), io.BytesIO()
+    np.savez(npz, a=np.ones((3, 3, 2, 2), np.float32), b=np.arange(4))
+    nested = {"conv1": {"weights": np.ones((3, 3), np.float32), "biases": np.zeros(3, np.float32)}}
+    np.save(npy, np.array(nested, dtype=object), allow_pickle=True)
+    return [npz.getvalue(), npy.getvalue()]
+
+
+def read_arrays(path: Path, data: bytes) -> None:
+    """A dictionary of weights."""
+    from edgepose.convert import arrays
+
+    suffix = ".npz" if data[:2] == b"PK" else ".npy"
+    named = path.with_suffix(suffix)
+    named.write_bytes(data)
+    arrays.load(named)
+
+
+def image_seeds() -> list[bytes]:
+    """An image in several formats."""
+    import cv2
+
+    image = np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
+    return [cv2.imencode(suffix, image)[1].tobytes() for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm")]
+
+
+def read_image(path: Path, data: bytes) -> None:
+    """An image or a sequence of images."""
+    from edgepose.runtime.images import decode_picture
+
+    decode_picture(data, "image", 1 << 22)
+
+
+def annotations_seeds() -> list[bytes]:
+    """A small COCO annotation file."""
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2] * 17, "bbox": [0, 0, 9, 9], "area": 40}
+    return [
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],
+                "annotations": [person],
+                "categories": [{"id": 1, "name": "person"}],
+            }
+        ).encode()
+    ]
+
+
+def read_annotations(path: Path, data: bytes) -> None:
+    """COCO annotations."""
+    from edgepose.convert import coco_annotations
+
+    coco_annotations.read(path)
+
+
+TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
+    "container": (container_seeds, read_container),
+    "manifest": (manifest_seeds, read_manifest),
+    "config": (config_seeds, read_config),
+    "frozen_graph": (graph_seeds, read_graph),
+    "ir": (ir_seeds, read_ir),
+    "arrays": (arrays_seeds, read_arrays),
+    "image": (image_seeds, read_image),
+    "annotations": (annotations_seeds, read_annotations),
+}
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise RuntimeError(f"took longer than {TIMEOUT_S} s")
+
+
+def run_target(name: str, minutes: float, seed: int) -> int:
+    """Fuzz one target in this process. The input in work is always in build/fuzz/TARGET-current."""
+    faulthandler.enable()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    make_seeds, target = TARGETS[name]
+    seeds = make_seeds()
+    rng, count, found = random.Random(seed), 0, 0
+    signal.signal(signal.SIGALRM, _too_long)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    current = FINDINGS / f"{name}-current"
+    end = time.monotonic() + minutes * 60
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "input"
+        while time.monotonic() < end:
+            data = mutate(rng, rng.choice(seeds))
+            current.write_bytes(data)
+            path.write_bytes(data)
+            count += 1
+            signal.alarm(TIMEOUT_S)
+            try:
+                target(path, data)
+                if len(seeds) < 200 and rng.random() < 0.02 and len(data) < 100_000:
+                    seeds.append(data)
+            except EdgePoseError:
+                pass
+            except Exception as error:
+                found += 1
+                kept = FINDINGS / f"{name}-{type(error).__name__}-{found}"
+                kept.write_bytes(data)
+                print(f"{name}: {type(error).__name__}: {str(error)[:200]}; kept in {kept}", flush=True)
+                if found >= 20:
+                    break
+            finally:
+                signal.alarm(0)
+    current.unlink()
+    print(f"{name}: {count} inputs, {found} findings", flush=True)
+    return 1 if found else 0
+
+
+def main() -> int:
+    """Run every target in a child process, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--minutes", type=float, default=0.2, help="for each target (default: 0.2)")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    FINDINGS.mkdir(parents=True, exist_ok=True)
+    if arguments.inside:
+        return run_target(arguments.targets[0], arguments.minutes, arguments.seed)
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"unknown targets {', '.join(sorted(unknown))}; expected {', '.join(TARGETS)}")
+    failed = []
+    for name in arguments.targets or TARGETS:
+        command = [
+            sys.executable, "-m", "tests.fuzz.fuzz", "--inside", "--minutes", str(arguments.minutes), "--seed",
+            str(arguments.seed), name,
+        ]  # fmt: skip
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code:
+            failed.append(name)
+        if code < 0:
+            print(f"{name}: the process died ({signal.Signals(-code).name}) at build/fuzz/{name}-current", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
