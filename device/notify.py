@@ -18,14 +18,16 @@ class Notifier:
         # Four times as often as systemd demands.
         self._every_s = int(microseconds) / 4e6 if microseconds.isdigit() and for_us else None
         self._last = 0.0
+        self._is_ready = False
 
     def ready(self) -> None:
         """The loop has seen its first frame."""
+        self._is_ready = True
         self._send("READY=1")
 
     def alive(self) -> None:
         """Called by the loop itself, as often as it likes: a loop that hangs does not call, and is restarted."""
-        if self._every_s is not None and monotonic() - self._last >= self._every_s:
+        if self._is_ready and self._every_s is not None and monotonic() - self._last >= self._every_s:
             self._last = monotonic()
             self._send("WATCHDOG=1")
 

@@ -346,7 +346,7 @@ def _decode_bytes(
 def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterator[tuple[Image, float]]:
     """Decode frames with their time in milliseconds, a few at a time: all of them may not fit into the memory."""
     content = np.fromfile(path, np.uint8)
-    animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # since OpenCV 4.11
+    animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # since OpenCV 4.12
     chunk = max(1, max_pixels // (header.width * header.height)) if header.kind != "TIFF" else 1
     numbers = header.pages or range(header.frames)
     time_ms = 0.0

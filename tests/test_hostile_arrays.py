@@ -42,6 +42,7 @@ def flagless_objects() -> bytes:
     return pickle.dumps({"a": array, "b": {"c": array}}, protocol=2)
 
 
+@pytest.mark.convert
 def test_an_object_array_made_of_raw_bytes_is_refused(tmp_path: Path) -> None:
     write_npy(tmp_path / "harm.npy", flagless_objects())
     result = run_edgepose("convert", tmp_path / "harm.npy", "-o", tmp_path / "out.tflite")

@@ -156,7 +156,7 @@ def images(count: int = 5) -> list[np.ndarray]:
 
 
 def write_animation(path: Path) -> None:
-    if not hasattr(cv2, "imwriteanimation"):
+    if not hasattr(cv2, "imdecodeanimation"):
         pytest.skip("this OpenCV does not write animations")
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(image, cv2.COLOR_BGR2BGRA) for image in images()]

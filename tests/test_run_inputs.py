@@ -414,7 +414,7 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
         assert len(list(PictureFolder(tmp_path))) == 2
         place, count = tmp_path, 2
     elif kind == "gif":
-        if not hasattr(cv2, "imwriteanimation"):
+        if not hasattr(cv2, "imdecodeanimation"):
             pytest.skip("this OpenCV does not write animations")
         animation = cv2.Animation()
         animation.frames = [np.full((48, 64, 4), 40 * index, np.uint8) for index in range(5)]
