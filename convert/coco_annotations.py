@@ -173,6 +173,8 @@ def _people(
 def _person(entry: dict[str, Any], name: str, notes: Counter[str]) -> dict[str, Any]:
     keypoints = entry.get("keypoints")
     if keypoints is None or keypoints == []:
+        if _is_whole(entry.get("num_keypoints")) and entry["num_keypoints"] > 0:
+            raise InputError(f"{name}: num_keypoints is {entry['num_keypoints']}, but there are no keypoints")
         keypoints = [0] * (3 * KEYPOINTS)
     if isinstance(keypoints, list) and len(keypoints) == KEYPOINTS and isinstance(keypoints[0], list):
         keypoints = [value for point in keypoints for value in (point if isinstance(point, list) else [point])]
@@ -190,7 +192,7 @@ def _person(entry: dict[str, Any], name: str, notes: Counter[str]) -> dict[str, 
         notes["annotations without bbox: taken from the keypoints"] += 1
         box = _box_around(there)
     area = entry.get("area")
-    if area is None:
+    if area is None or (area == 0 and there):
         notes["annotations without area: estimated from the outline or the bounding box"] += 1
         area = _outline_area(entry.get("segmentation")) or _AREA_PER_BOX * box[2] * box[3]
     crowd = entry.get("iscrowd", 0)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import Video, inspect_file, list_pictures, read_frames
+from edgepose.runtime.images import MAX_PIXELS, Video, inspect_file, list_pictures, read_frames
 from edgepose.runtime.redact import mask_credentials
 from edgepose.runtime.types import Frame, Image
 
@@ -28,6 +28,8 @@ LOG = logging.getLogger("edgepose")
 
 _NETWORK_TIMEOUT_MS = 5000
 _DEFAULT_SNAPSHOT_FPS = 2.0
+_SNAPSHOT_ADDRESSES: set[str] = set()
+"""Addresses that are known to give one image per request; only capture threads add to it."""
 
 
 class _Camera(FrameSource):
@@ -47,6 +49,9 @@ class _Camera(FrameSource):
                 return
             if not ok:
                 raise InputError(f"{self._name}: the camera stopped delivering frames")
+            if image.shape[0] * image.shape[1] > MAX_PIXELS:
+                height, width = image.shape[:2]
+                raise InputError(f"{self._name}: frames of {width}x{height} pixels; expected at most {MAX_PIXELS}")
             yield _live_frame(np.asarray(image, np.uint8), self._name, index)
 
     def close(self) -> None:
@@ -122,10 +127,13 @@ class NetworkCamera(_Camera):
                     raise
             self._capture.release()
             self._is_snapshot = True
-            LOG.info(
+            # The source is made anew at every loss: said once for an address.
+            if self._name not in _SNAPSHOT_ADDRESSES:
+                _SNAPSHOT_ADDRESSES.add(self._name)
+                LOG.info(
                 "%s gives one image per request; asking %g times a second (camera.fps sets the rate)",
                 self._name, self._snapshot_fps,
-            )  # fmt: skip
+                )  # fmt: skip
         due = monotonic()
         for index in itertools.count(count):
             if self._stop_requested.wait(max(0.0, due - monotonic())):

@@ -131,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone, as with `| head`: nothing is wrong.
         _drop_stdout()
         return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 def _dispatch(arguments: list[str]) -> int:

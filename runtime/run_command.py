@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--json {arguments.json}: expected a folder; --format openpose writes one file per frame")
     failures: list[str] = []
     inputs = [item for name in arguments.inputs for item in _expand(name)]
+    _refuse_overwriting(arguments, inputs)
     for line in describe_left_out(inputs):
         print(f"edgepose: {line}", file=sys.stderr)
     summary = _Summary()
@@ -100,6 +101,23 @@ def _expand(name: str) -> list[Input]:
         return [Input(name, None, error=str(error))]
     except (OSError, ValueError) as error:
         return [Input(name, None, error=_describe(repr(name), error))]
+
+
+def _refuse_overwriting(arguments: argparse.Namespace, inputs: list[Input]) -> None:
+    """Raise InputError where an output file is one of the inputs."""
+    for item in inputs:
+        if item.path is None:
+            continue
+        targets = [Path(arguments.json)] if arguments.json != "-" else []
+        if arguments.draw is not None:
+            targets += [arguments.draw / f"{item.path.stem}{suffix}" for suffix in (".jpg", ".png", ".mp4")]
+        for target in targets:
+            try:
+                same = target.samefile(item.path)
+            except OSError:
+                continue
+            if same and target.is_file():
+                raise InputError(f"{target}: this output would overwrite the input {item.name}; choose another place")
 
 
 def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:

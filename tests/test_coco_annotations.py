@@ -90,6 +90,14 @@ def without(key: str) -> Change:
     return change
 
 
+def set_all(key: str, value: object) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        for person in document["annotations"]:
+            person[key] = value
+
+    return change
+
+
 def other_category(number: object, name: str = "person") -> Change:
     def change(document: dict[str, Any]) -> None:
         document["categories"] = [{"id": number, "name": name, "keypoints": ["x"] * 17}]
@@ -151,7 +159,8 @@ def no_categories(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (without("area"), "without area"), (without("num_keypoints"), "without num_keypoints"),
+        (without("area"), "without area"), (set_all("area", 0), "without area"),
+        (without("num_keypoints"), "without num_keypoints"),
         (without("iscrowd"), ""), (without("bbox"), "without bbox"), (without("id"), ""),
         (other_category(0), ""), (other_category(7), ""), (other_category("p"), ""), (other_category(3, "pose"), ""),
         (text_ids, ""), (digits_as_text, ""), (ids_from_zero, ""), (same_ids, ""), (other_things, ""),
@@ -249,6 +258,7 @@ def no_name(document: dict[str, Any]) -> None:
         (set_first("keypoints", ["x"] * 51), "expected a number, got 'x'"),
         (set_first("keypoints", [float("nan")] * 51), "expected a number, got nan"),
         (set_first("bbox", [1, 2]), "expected a bbox"), (set_first("image_id", [1]), "expected an id"),
+        (set_all("keypoints", None), "but there are no keypoints"),
         (two_categories, "expected one that is named person, got 'cat', 'dog'"),
         (duplicate_image, "two images have the id 1"),
         (prefixed("nowhere-"), "4 of 4 annotated images are not here: nowhere-1.png"),

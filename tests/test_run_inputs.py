@@ -429,3 +429,21 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
 
 def test_an_unexpanded_option_is_not_lost_in_the_command_line() -> None:
     assert cli._expand_user(["~nobody-of-this-name/x", 3, None]) == ["~nobody-of-this-name/x", 3, None]
+
+
+@pytest.mark.parametrize("arguments", [("--json", "p.jpg"), ("--draw", "."), ("--json", "link.jpg")])
+def test_an_output_never_overwrites_its_input(
+    arguments: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "p.jpg")
+    (tmp_path / "link.jpg").symlink_to("p.jpg")
+    before = (tmp_path / "p.jpg").read_bytes()
+    done = call_edgepose(capfd, "run", "p.jpg", *arguments)
+    assert done.returncode == 2
+    assert "would overwrite the input p.jpg" in done.stderr
+    for option in ("--record", "--sink"):
+        name = "p.jpg" if option == "--record" else "jsonl:p.jpg"
+        done = call_edgepose(capfd, "camera", "--source", "p.jpg", option, name, "--privacy", "none")
+        assert done.returncode == 2
+    assert (tmp_path / "p.jpg").read_bytes() == before
