@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -119,23 +120,45 @@ class CocoDataset:
 
 
 def _find_images(folder: Path, entries: Sequence[ImageEntry]) -> tuple[dict[int, Path], list[str]]:
-    """The file of every image id, and what is to be said of it.
+    """Return the file of every image id, and notes on how they were found.
 
-    `file_name` is taken as it is under `folder`. Where no file has its folders, as with `val2017/1.jpg` in the folder
-    val2017, images are taken by their name alone, if all names differ.
+    `file_name` is taken as it is under `folder`. If there is no such file, it is the only file anywhere in `folder`
+    that has the same name. A file that another entry names, or that two entries would share, is never taken.
+
+    Raises:
+        InputError: An image is missing, or several files may be meant.
     """
-    whole = {entry.id: folder / entry.file_name for entry in entries}
-    there = {key: path for key, path in whole.items() if path.is_file()}
-    if len(there) == len(whole):
-        return whole, []
-    names = Counter(PurePosixPath(entry.file_name).name for entry in entries)
-    by_name = {entry.id: folder / PurePosixPath(entry.file_name).name for entry in entries}
-    lost = [entry.file_name for entry in entries if entry.id not in there]
-    with_folder = [name for name in lost if "/" in name]
-    if not there and with_folder and all(path.is_file() for path in by_name.values()):
-        twice = next((name for name, count in names.items() if count > 1), None)
-        if twice is not None:
-            several = " and ".join(e.file_name for e in entries if PurePosixPath(e.file_name).name == twice)
-            raise InputError(f"{folder}: {twice} may be {several}; --images must hold the folders of file_name")
-        return by_name, [f"{len(by_name)} images were found by their names; file_name has folders that are not here"]
-    raise InputError(f"{folder}: {len(lost)} of {len(whole)} annotated images are not here: {lost[0]}")
+    found = {e.id: folder / e.file_name for e in entries if _is_inside(e.file_name)}
+    found = {key: path for key, path in found.items() if path.is_file()}
+    lost = [entry for entry in entries if entry.id not in found]
+    if not lost:
+        return found, []
+    by_name: dict[str, list[Path]] = {PurePosixPath(entry.file_name).name: [] for entry in lost}
+    taken = set(found.values())
+    for parent, _, names in os.walk(folder):
+        for name in by_name.keys() & set(names):
+            by_name[name].append(Path(parent) / name)
+    absent = [e for e in lost if not set(by_name[PurePosixPath(e.file_name).name]) - taken]
+    if absent:
+        raise InputError(
+            f"{folder}: {len(absent)} of {len(entries)} annotated images are not here: {absent[0].file_name}"
+        )
+    users = Counter(PurePosixPath(entry.file_name).name for entry in lost)
+    for entry in lost:
+        name = PurePosixPath(entry.file_name).name
+        if users[name] > 1:
+            several = " and ".join(e.file_name for e in lost if PurePosixPath(e.file_name).name == name)
+            raise InputError(f"{folder}: {name} may be {several}; --images must hold the folders of file_name")
+        if len(by_name[name]) > 1:
+            several = " and ".join(str(path.relative_to(folder)) for path in sorted(by_name[name])[:3])
+            raise InputError(
+                f"{folder}: {entry.file_name} may be {several}; --images must hold the folders of file_name"
+            )
+        found[entry.id] = by_name[name][0]
+    return found, [f"{len(lost)} images were found by their names; the folders of file_name are not here"]
+
+
+def _is_inside(file_name: str) -> bool:
+    """Whether a path is relative and stays inside its folder; C:/ is absolute."""
+    parts = PurePosixPath(file_name).parts
+    return bool(parts) and ".." not in parts and not file_name.startswith("/") and not parts[0].endswith(":")

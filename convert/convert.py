@@ -80,6 +80,8 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
+        for text in dataset.notes:
+            note(f"{options.annotations}: {text}")
     if source.kind == "TFLite":
         candidate = _adopted(source, options)
     else:

@@ -134,6 +134,32 @@ def other_things(document: dict[str, Any]) -> None:
     document["annotations"].append({"id": 99, "image_id": 1, "category_id": 2, "bbox": [0, 0, 9, 9]})
 
 
+def copies(document: dict[str, Any]) -> None:
+    document["annotations"] += copy.deepcopy(document["annotations"])
+
+
+def two_person_categories(document: dict[str, Any]) -> None:
+    document["categories"].append({"id": 5, "name": "Person"})
+    for person in document["annotations"][::2]:
+        person["category_id"] = 5
+
+
+def reversed_order(document: dict[str, Any]) -> None:
+    document["categories"][0]["keypoints"] = [*reversed(coco_annotations.KEYPOINT_NAMES)]
+    for person in document["annotations"]:
+        person["keypoints"] = np.reshape(person["keypoints"], (-1, 3))[::-1].ravel().tolist()
+
+
+def booleans(document: dict[str, Any]) -> None:
+    for person in document["annotations"]:
+        person["keypoints"][2::3] = [value > 0 for value in person["keypoints"][2::3]]
+
+
+def some_prefixed(document: dict[str, Any]) -> None:
+    for entry in document["images"][:2]:
+        entry["file_name"] = "val2017/" + entry["file_name"]
+
+
 def prefixed(prefix: str) -> Change:
     def change(document: dict[str, Any]) -> None:
         for entry in document["images"]:
@@ -160,7 +186,11 @@ def no_categories(document: dict[str, Any]) -> None:
     ("change", "note"),
     [
         (without("area"), "without area"), (set_all("area", 0), "without area"),
-        (without("num_keypoints"), "without num_keypoints"),
+        (without("num_keypoints"), "without num_keypoints"), (set_all("area", -5), "without area"),
+        (set_all("num_keypoints", 0), "another num_keypoints"), (set_all("bbox", [0, 0, 0, 0]), "without bbox"),
+        (copies, "listed more than once"), (without("category_id"), "without category_id"),
+        (set_all("category_id", 0), "category_id '0', which is not listed"), (two_person_categories, ""),
+        (reversed_order, "another order than COCO's"), (booleans, ""), (some_prefixed, "2 images were found by"),
         (without("iscrowd"), ""), (without("bbox"), "without bbox"), (without("id"), ""),
         (other_category(0), ""), (other_category(7), ""), (other_category("p"), ""), (other_category(3, "pose"), ""),
         (text_ids, ""), (digits_as_text, ""), (ids_from_zero, ""), (same_ids, ""), (other_things, ""),
@@ -198,6 +228,32 @@ def test_folders_in_file_names_are_respected(folder: Path, estimator: PoseEstima
 
     with pytest.raises(InputError, match=r"1\.png may be x/1\.png and y/1\.png"):
         CocoDataset(root, changed(folder, two_of_one_name))
+
+
+def test_an_image_is_found_by_its_name_only_if_that_is_certain(folder: Path) -> None:
+    """The path of an annotation never leads out of --images, and no image stands for another."""
+    root = folder / "certain"
+    for number in range(1, 5):
+        (root / "sub").mkdir(parents=True, exist_ok=True)
+        (root / "sub" / f"{number}.png").write_bytes((folder / f"images/{number}.png").read_bytes())
+    dataset = CocoDataset(root, folder / "base.json")
+    assert dataset.paths[3] == root / "sub/3.png"
+    assert "4 images were found by their names" in dataset.notes[0]
+    outside = CocoDataset(root, changed(folder, prefixed(f"{folder}/images/")))
+    assert outside.paths[3] == root / "sub/3.png"
+    outside = CocoDataset(root, changed(folder, prefixed("../images/")))
+    assert outside.paths[3] == root / "sub/3.png"
+
+    def one_stands_for_another(document: dict[str, Any]) -> None:
+        for entry, name in zip(document["images"], ("sub/1.png", "sub/2.png", "sub/3.png", "x/3.png"), strict=True):
+            entry["file_name"] = name
+
+    with pytest.raises(InputError, match=r"1 of 4 annotated images are not here: x/3\.png"):
+        CocoDataset(root, changed(folder, one_stands_for_another))
+    (root / "other").mkdir()
+    (root / "other/2.png").write_bytes((folder / "images/1.png").read_bytes())
+    with pytest.raises(InputError, match=r"2\.png may be other/2\.png and sub/2\.png"):
+        CocoDataset(root, folder / "base.json")
 
 
 def test_other_images_of_the_same_name_are_refused(folder: Path, estimator: PoseEstimator) -> None:
@@ -242,6 +298,11 @@ def duplicate_image(document: dict[str, Any]) -> None:
     document["images"].append(copy.deepcopy(document["images"][0]))
 
 
+def shares_of_the_image(document: dict[str, Any]) -> None:
+    for person in document["annotations"]:
+        person["keypoints"] = (np.reshape(person["keypoints"], (-1, 3)) / (640, 640, 2)).ravel().tolist()
+
+
 def nobody(document: dict[str, Any]) -> None:
     document["annotations"] = []
 
@@ -260,7 +321,8 @@ def no_name(document: dict[str, Any]) -> None:
         (set_first("bbox", [1, 2]), "expected a bbox"), (set_first("image_id", [1]), "expected an id"),
         (set_all("keypoints", None), "but there are no keypoints"),
         (two_categories, "expected one that is named person, got 'cat', 'dog'"),
-        (duplicate_image, "two images have the id 1"),
+        (duplicate_image, "two images have the id 1"), (shares_of_the_image, "expected keypoints in pixels"),
+        (set_all("image_id", 77), "no annotation belongs to a listed image: image_id 77"),
         (prefixed("nowhere-"), "4 of 4 annotated images are not here: nowhere-1.png"),
     ],
 )  # fmt: skip
@@ -277,7 +339,9 @@ def test_wrong_annotations_are_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "not JSON"), ("[]", "this is a list, as detection results are"), ("3", "expected COCO annotations"),
+        ("", "an empty file"), ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        ("<!DOCTYPE html><html>", "an HTML page"), ("\x1f\x8b\x08\0", "a gzip archive"), ('{"images": [', "not JSON"),
+        ("[]", "this is a list, as detection results are"), ("3", "expected COCO annotations"),
         ('{"images": {}, "annotations": []}', "no images"), ("[" * 100000, "not JSON"), ("\xff", "not JSON"),
     ],
 )  # fmt: skip
