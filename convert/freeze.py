@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ def saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None =
         loaded = tf.saved_model.load(str(folder))
         signatures = dict(loaded.signatures)
     except Exception as error:  # whatever the loader meets: protobuf, the file system, TensorFlow's own checks
+        if not (folder / "variables/variables.index").is_file():
+            raise ModelError(f"{folder}: the folder variables is missing; copy the whole folder") from None
         raise _damaged(folder, "SavedModel", error) from None
     if len(signatures) != 1 and "serving_default" not in signatures:
         names = ", ".join(signatures) or "none"
@@ -36,8 +39,19 @@ def keras_file(path: Path, *, heatmaps: str | None = None, pafs: str | None = No
     from . import keras_model  # noqa: F401  registers the layers of models that were made by us
 
     try:
-        model = tf.keras.models.load_model(path, compile=False)
+        # Keras chooses its reader by the suffix; people rename files.
+        with path.open("rb") as file:
+            suffix = ".keras" if file.read(4) == b"PK\x03\x04" else ".h5"
+        if path.name.endswith(suffix):
+            model = tf.keras.models.load_model(path, compile=False)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                link = Path(folder) / f"model{suffix}"
+                link.symlink_to(path.absolute())
+                model = tf.keras.models.load_model(link, compile=False)
     except Exception as error:  # as above
+        if "No model config found" in str(error):
+            raise ModelError(f"{path}: holds weights alone; name it .weights.h5 and add --network NAME") from None
         raise _damaged(path, "Keras model", error) from None
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = ", ".join(str(tuple(i.shape)) for i in model.inputs)

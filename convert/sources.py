@@ -34,18 +34,16 @@ _MAGIC: dict[Kind, tuple[bytes, ...]] = {
     "Keras model": (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"), "Keras weights": (b"\x89HDF\r\n\x1a\n",),
     "arrays": (b"\x93NUMPY", b"PK\x03\x04"),
 }  # fmt: skip
+_ZIP_KINDS: dict[Kind, str] = {"Keras model": "a Keras model", "arrays": "a NumPy archive"}
+_WRONG_DOWNLOADS = ("a Git LFS pointer", "an HTML page", "an empty file", "an error message of a server")
 _GRAPH_START = re.compile(rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a|[\x12\x1a\x22]", re.DOTALL)
 """The fields of a GraphDef: a node of some length that begins with its name, or a library or version."""
-_FOREIGN = {
-    ".onnx": "ONNX models are not imported; convert the network that it was made from",
-    ".pt": "PyTorch checkpoints are not imported; export the network as TFLite or SavedModel",
-    ".pth": "PyTorch checkpoints are not imported; export the network as TFLite or SavedModel",
-    ".engine": "a TensorRT engine cannot be converted; give the network that it was built from",
-    ".mlmodel": "Core ML models are not imported; give the network that it was made from",
-    ".pbtxt": "a graph in text form is not imported; convert it to the binary form (.pb)",
-    ".caffemodel": "Caffe models are not imported; give a TensorFlow version of the network",
-}
-"""What to say of files of other frameworks that their content does not give away."""
+_DESCRIPTIONS: dict[Kind, str] = {
+    "Keras weights": "Keras weights (.weights.h5)", "frozen graph": "a TensorFlow frozen graph (.pb)",
+    "OpenVINO IR": "an OpenVINO IR (.xml)", "TFLite": "a TFLite model (.tflite)",
+    "Keras model": "a Keras model (.keras, .h5)", "arrays": "NumPy arrays (.npy, .npz)",
+}  # fmt: skip
+_EXPECTED_SHORT = "a network or its weights"
 _EXPECTED = f"a file that ends in {', '.join(_SUFFIXES)}, a SavedModel folder, the prefix of a checkpoint, or a name"
 
 
@@ -178,6 +176,7 @@ def find(source: str) -> Source:
         path = checkpoint.prefix(path) or path
         return Source(kind, path, _hash(checkpoint.files(path)))
     if kind == "SavedModel":
+        _check_saved_model(path)
         return Source(kind, path, _hash(p for p in sorted(path.rglob("*")) if p.is_file()))
     _check_content(kind, path)
     known = model or next((m for m in registry.known_models() if m.files[0].matches(path)), None)
@@ -196,42 +195,64 @@ def _kind(path: Path) -> Kind | None:
     """What a path holds, by its name; None where that is nothing known."""
     if path.is_dir():
         return "SavedModel" if (path / "saved_model.pb").is_file() else None
-    kind = next((kind for suffix, kind in _SUFFIXES.items() if path.name.endswith(suffix)), None)
+    kind = next((kind for suffix, kind in _SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
     return kind or ("checkpoint" if checkpoint.prefix(path) else None)
 
 
 def _check_content(kind: Kind, path: Path) -> None:
-    """Raise ModelError where a file is plainly something else than its name says, such as a web page."""
+    """Raise ModelError if a file is plainly something else than its name says, such as a web page, or incomplete."""
     expected = _MAGIC.get(kind)
     try:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
         raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
-    if head and expected is not None and head.startswith(expected):
-        return
-    if kind == "TFLite":
-        if head[4:] == b"TFL3":
-            if file_kind.is_edge_tpu(path):
-                raise ModelError(f"{path}: {file_kind.EDGE_TPU}")
+    what = file_kind.describe(path, "convert")
+    if expected is not None and head and head.startswith(expected):
+        # Both are ZIP archives: what is inside tells them apart.
+        if not head.startswith(b"PK") or what is None or what.startswith(_ZIP_KINDS[kind]):
             return
-    elif kind == "frozen graph" and _GRAPH_START.match(head):
+    elif kind == "TFLite" and head[4:] == b"TFL3":
+        if file_kind.is_edge_tpu(path):
+            raise ModelError(f"{path}: {file_kind.EDGE_TPU}")
+        _check_whole(path)
         return
-    elif kind == "OpenVINO IR" and head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
-        what = file_kind.describe(path)
-        if what is None or "OpenVINO" in what or what == "an XML document":
-            return
-    what = file_kind.describe(path)
+    elif kind == "frozen graph" and _GRAPH_START.match(head) and (what is None or "frozen graph" in what):
+        _check_whole(path)
+        return
+    elif kind == "OpenVINO IR" and what is not None and what.startswith("an OpenVINO IR;"):
+        _check_weights_of_ir(path.with_suffix(".bin"))
+        return
+    if what is not None and kind == "OpenVINO IR" and (old := re.match("an OpenVINO IR of (version [0-9]+)", what)):
+        advice = what.partition("; ")[2]
+        raise ModelError(f"{path}: expected an OpenVINO IR of version 10 or later, this is {old[1]}; {advice}")
     if what is not None:
-        raise ModelError(f"{path}: expected a {kind} as the name says, this is {what}")
+        raise ModelError(f"{path}: expected {_DESCRIPTIONS[kind]}, this is {what}")
+
+
+def _check_whole(path: Path) -> None:
+    damage = file_kind.find_damage(path)
+    if damage is not None:
+        raise ModelError(f"{path}: {damage}")
+
+
+def _check_weights_of_ir(path: Path) -> None:
+    """Raise ModelError for a .bin that is a wrong download; its content is plain numbers."""
+    if path.is_file() and (what := file_kind.describe(path)) is not None and what.startswith(_WRONG_DOWNLOADS):
+        raise ModelError(f"{path}: expected the weights of an OpenVINO IR, this is {what}")
+
+
+def _check_saved_model(folder: Path) -> None:
+    """Raise ModelError for wrong downloads in a SavedModel's folder."""
+    for path in (folder / "saved_model.pb", *sorted(folder.glob("variables/*"))):
+        if path.is_file() and (what := file_kind.describe(path)) is not None and what.startswith(_WRONG_DOWNLOADS):
+            raise ModelError(f"{path}: expected a file of a SavedModel, this is {what}")
 
 
 def _unknown(source: str) -> ModelError:
     path = Path(source)
-    if path.is_file() and (what := file_kind.describe(path)) is not None:
-        return ModelError(f"{path}: this is {what}")
-    if path.suffix.lower() in _FOREIGN:
-        return ModelError(f"{path}: {_FOREIGN[path.suffix.lower()]}")
+    if path.exists() and (what := file_kind.describe(path, "convert")) is not None:
+        return ModelError(f"{path}: expected {_EXPECTED_SHORT}, this is {what}")
     if source in NETWORKS:
         return ModelError(
             f"{source}: no published weights are known; give a file of yours and --network {source}, "

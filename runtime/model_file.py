@@ -98,14 +98,16 @@ def _opened(path: Path) -> Iterator[tuple[int, int]]:
     try:
         found = os.fstat(handle)
         if stat.S_ISDIR(found.st_mode):
-            raise ModelError(f"{path}: cannot read the model: Is a directory")
+            found_kind = file_kind.describe(path, "model")
+            what = f"this is {found_kind}" if found_kind else "this is a folder"
+            raise ModelError(f"{path}: expected a TFLite model (.tflite), {what}")
         if not stat.S_ISREG(found.st_mode):
             raise ModelError(f"{path}: expected a TFLite model, this is not a regular file")
         if not found.st_size:
             raise ModelError(f"{path}: expected a TFLite model, the file is empty")
         if os.pread(handle, 8, 0)[4:] != _IDENTIFIER:
             raise ModelError(
-                f"{path}: expected a TFLite model (.tflite), this is {file_kind.describe(path) or 'not one'}"
+                f"{path}: expected a TFLite model (.tflite), this is {file_kind.describe(path, 'model') or 'not one'}"
             )
         if found.st_size > _MAX_BYTES:
             raise ModelError(f"{path}: has {found.st_size} bytes; a TFLite model has at most {_MAX_BYTES}")
@@ -122,6 +124,8 @@ def _manifest(path: Path, handle: int, size: int) -> ModelManifest:
     except container.NoContainerError:
         if file_kind.is_edge_tpu(path):
             raise ModelError(f"{path}: {file_kind.EDGE_TPU}") from None
+        if damage := file_kind.find_damage(path):
+            raise ModelError(f"{path}: {damage}") from None
         raise ModelError(
             f"{path}: no manifest inside, so input and outputs are unknown; "
             f"`edgepose convert {path.name} -o OUT.tflite` adds one"

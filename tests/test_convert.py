@@ -151,9 +151,9 @@ def _model_folders() -> list[str]:
 
 
 def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_model: Path) -> None:
-    (tmp_path / "bad.pb").write_bytes(b"no graph")
+    (tmp_path / "bad.pb").write_bytes(b"\xff no graph")
     (tmp_path / "bad.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + b"\xff" * 500)
-    (tmp_path / "photo.jpg").write_bytes(b"x")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff")
     folder = tmp_path / "empty"
     folder.mkdir()
     out = tmp_path / "out.tflite"
@@ -187,7 +187,7 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
 def test_wrong_sizes_and_graphs_are_one_line_and_2(
     tmp_path: Path, frozen: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bad.pb").write_bytes(b"no graph")
+    (tmp_path / "bad.pb").write_bytes(b"\xff no graph")
     out = tmp_path / "out.tflite"
     cases: list[tuple[list[str | Path], str]] = [
         ([frozen, "--input-size", "97x64"], "multiples of 8"),
