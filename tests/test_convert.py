@@ -220,7 +220,7 @@ def test_bad_annotations_are_one_line_and_2(small_model: Path, tmp_path: Path) -
     images = data("coco-dev") / "images"
     good = json.loads((data("coco-dev") / "person_keypoints.json").read_text())
     cases = {
-        "": "not JSON",
+        "": "an empty file",
         "[]": "expected COCO annotations",
         json.dumps({**good, "images": []}): "name no images",
         json.dumps({**good, "images": [{**good["images"][0], "file_name": "gone.jpg"}]}): "not here: gone.jpg",
