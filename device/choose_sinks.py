@@ -243,8 +243,10 @@ def _only(text: str, options: dict[str, str], *known: str) -> None:
     for key in options:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
+            # Without the options: a misspelled one may hold a password.
             raise InputError(
-                f"sink {text!r}: unknown option {key!r}" + (f"; did you mean {close[0]}?" if close else "")
+                f"sink {text.partition('?')[0]!r}: unknown option {key!r}"
+                + (f"; did you mean {close[0]}?" if close else "")
             )
 
 

@@ -24,26 +24,32 @@ def add_credentials(address: str, environment: Mapping[str, str] = os.environ) -
     `camera-password`; the user from EDGEPOSE_CAMERA_USER.
 
     Raises:
-        InputError: The address cannot be parsed, or the file cannot be read.
+        InputError: The address cannot be parsed, the file cannot be read, or there is a password without a user.
     """
     try:
         parts = urlsplit(address)
     except ValueError as error:
         raise InputError(f"{mask_credentials(address)}: not an address: {error}") from None
+    if "@" in parts.netloc:
+        return address
     user = environment.get(USER, "")
-    if not user or "@" in parts.netloc:
+    if not user:
+        if given := [name for name in (PASSWORD, PASSWORD_FILE) if environment.get(name)]:
+            raise InputError(f"{given[0]} is set, but {USER} is not; set both")
         return address
     userinfo = f"{quote(user, safe='')}:{quote(_password(environment), safe='')}"
     return urlunsplit(parts._replace(netloc=f"{userinfo}@{parts.netloc}"))
 
 
 def _password(environment: Mapping[str, str]) -> str:
-    if PASSWORD in environment:
-        return environment[PASSWORD]
-    folder = environment.get("CREDENTIALS_DIRECTORY", "")
-    name = environment.get(PASSWORD_FILE) or (str(Path(folder) / CREDENTIAL) if folder else "")
-    if not name or (PASSWORD_FILE not in environment and not Path(name).is_file()):
-        return ""
+    if password := environment.get(PASSWORD):
+        return password
+    name = environment.get(PASSWORD_FILE, "")
+    if not name:
+        folder = environment.get("CREDENTIALS_DIRECTORY", "")
+        if not folder or not Path(folder, CREDENTIAL).is_file():
+            return ""
+        name = str(Path(folder, CREDENTIAL))
     try:
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -44,9 +44,9 @@ class Notifier:
             return
         # An address that begins with @ lies in the abstract namespace.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
                 link.connect(address)
                 link.send(message.encode())
-            except OSError:
-                return  # systemd has gone, or was never there: nobody to tell
+        except OSError:
+            return  # systemd has gone, or no descriptors are left: the loop goes on

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 
-_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:/{0,3})[^\s'\"]*@")
+_INNER_QUOTE = r"['\"](?![\s:;,.)\]}]|$)"
+"""A quotation mark that does not end a quoted address: it belongs to a password."""
+_USER_INFO = re.compile(rf"([A-Za-z][A-Za-z0-9+.\-]{{0,20}}:/{{0,3}})[^\s'\"]*(?:{_INNER_QUOTE}[^\s'\"]*)*@")
 """A scheme, then everything up to the last `@` of the word: a password may itself hold `/` and `@`."""
 _SECRET_OPTION = re.compile(
-    r"([?&;](?:[a-z0-9_\-]*(?:passw(?:or)?d|secret|token|apikey|api_key)|pass|passwd|pwd|auth|key|user(?:name)?)=)[^\s&;#'\"]*",
+    r"([?&;](?:[a-z0-9_\-]{0,40}(?:passw(?:or)?d|secret|token|apikey|api_key)|(?:login)?pass?|passwd|pwd|pswd|psw|auth|key"
+    rf"|user(?:name)?|usr|loginuse)[0-9]*=)[^\s&;#'\"]*(?:{_INNER_QUOTE}[^\s&;#'\"]*)*",
     re.IGNORECASE,
 )
+_PATH_CREDENTIALS = re.compile(
+    rf"(/user=)[^\s/?&#'\"]*_password=[^\s/?&#'\"]*(?:{_INNER_QUOTE}[^\s/?&#'\"]*)*", re.IGNORECASE
+)
+"""User and password in the path, as some cameras have them: `rtsp://cam/user=me_password=secret_channel=1`."""
 
 
 def mask_credentials(text: str) -> str:
@@ -17,4 +24,5 @@ def mask_credentials(text: str) -> str:
 
     Works on whole messages too. The host stays: `RTSP://me:secret@cam/1?token=x` becomes `RTSP://cam/1?token=***`.
     """
-    return _SECRET_OPTION.sub(r"\1***", _USER_INFO.sub(r"\1", text))
+    text = _PATH_CREDENTIALS.sub(r"\1***", _USER_INFO.sub(r"\1", text))
+    return _SECRET_OPTION.sub(r"\1***", text)

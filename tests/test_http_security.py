@@ -26,6 +26,9 @@ from edgepose.device.choose_source import open_source
 from edgepose.device.config import CameraConfig
 from edgepose.device.credentials import add_credentials
 from edgepose.device.log_filter import RepeatFilter
+from edgepose.device.notify import Notifier
+from edgepose.device.sinks import metrics
+from edgepose.device.sinks.http import HttpSink
 from edgepose.device.stats import Stats
 from edgepose.runtime.errors import InputError
 
@@ -63,6 +66,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(http_limits, "REQUEST_TIMEOUT_S", 0.5)
     monkeypatch.setattr(http_limits, "WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(http_limits, "ANSWER_TIMEOUT_S", 0.5)
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n\r\n"])
@@ -120,6 +124,60 @@ def test_streams_that_nobody_reads_make_room(quick: None) -> None:
             return int(sink._clients) < 8
 
         wait(room, 60)
+
+
+def connect_slowly(sink: Any) -> socket.socket:
+    """A connection with a small receive buffer, so that an unread answer soon blocks its sender."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    link.settimeout(10)
+    link.connect(("127.0.0.1", sink.port))
+    return link
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_answers_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """32 clients that asked again and again, and read nothing, locked everybody out; they needed no token."""
+    if token:
+        monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", token)
+    with page() as sink, ExitStack() as stack:
+        links = [stack.enter_context(connect_slowly(sink)) for _ in range(32)]
+        request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+        end = time.monotonic() + 30
+        for link in links:
+            link.setblocking(False)
+        while sink._connections and time.monotonic() < end:
+            for link in links:
+                with suppress(OSError):
+                    link.send(request)
+            time.sleep(0.01)
+        assert not sink._connections
+        assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_an_image_that_nobody_reads_makes_room(quick: None) -> None:
+    with page() as sink, ExitStack() as stack:
+        latest = message()
+        sink.send(latest)
+        sink._picture = (latest, time.monotonic(), bytes(9_000_000))
+        for _ in range(32):
+            link = stack.enter_context(connect_slowly(sink))
+            link.sendall(b"GET /snapshot.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait(lambda: len(sink._connections) == 32)
+        wait(lambda: not sink._connections)
+        assert get(sink, "/metrics").status == 200
+
+
+def test_a_refused_client_cannot_keep_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        for head in ("/ HTTP/1.1\r\nHost: localhost", "/ HTTP/1.1\r\nHost: evil.example"):
+            assert b"\r\nConnection: close\r\n" in answer_to(sink, f"GET {head}\r\n\r\n".encode())
+        known = f"\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        answer = answer_to(sink, f"GET /nothing HTTP/1.1{known}".encode())
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert b"nosniff" in answer
 
 
 def test_a_process_without_descriptors_lives_on(tmp_path: Path) -> None:
@@ -181,6 +239,9 @@ def test_a_process_without_descriptors_lives_on(tmp_path: Path) -> None:
         (b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 414)),
         (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", (400, 403)),
         (b"GET / HTTP/1.1\r\n\r\n", (400, 401, 403)),
+        (b"GET /\r\n\r\n", (400,)),
+        (b"GET / HTTP/1.0\r\n\r\n", (400, 403)),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", (400,)),
         (b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (400,)),
         (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", (400, 505)),
@@ -212,6 +273,11 @@ def test_a_token_that_is_set_is_asked_for_on_loopback_too(monkeypatch: pytest.Mo
         for path in ("/", "/page.js", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg", "/healthz", "//", "/%2e/"):
             assert get(sink, path, Host="127.0.0.1").status == 401, path
         assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+        assert get(sink, "/metrics", Authorization=f"bearer {TOKEN}").status == 200
+        assert get(sink, f"/?token={TOKEN}", Cookie="token=an-old-token").status == 303, "after a change of the token"
+        proxy = {"Authorization": "Basic bWU6c2VjcmV0", "Cookie": f"token={TOKEN}"}
+        assert get(sink, "/", **proxy).status == 200, "the header belongs to the proxy"
+        assert get(sink, "/", Cookie="token=", Authorization="Bearer ").status == 401
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", "short")
     with pytest.raises(InputError, match="12 characters or more"), page():
         pass
@@ -224,9 +290,27 @@ def test_hosts_are_checked_by_their_exact_names(monkeypatch: pytest.MonkeyPatch)
     with page(host="0.0.0.0", insecure=True, options=PageOptions(hosts=frozenset({"camera.home"}))) as sink:
         for host in ("localhost", "127.0.0.1:99", "[::1]:80", "192.168.1.7", "door", "DOOR.local:8080", "camera.home"):
             assert get(sink, "/", Host=host).status == 200, host
-        for host in ("evil.example", "localhost.evil.example", "door.evil", "127.0.0.1.evil.example", "xdoor", ""):
+        for host in ("evil.example", "localhost.evil.example", "door.evil", "127.0.0.1.evil.example", "xdoor", "",
+                     "localhost:evil", "[::1", "localhost..", "door:", "[::1]x", "door/x", "door@evil"):  # fmt: skip
             assert get(sink, "/", Host=host).status in (400, 403), host
         assert get(sink, "/", Host="evil.example", **{"X-Forwarded-Host": "door"}).status == 403, "not a known proxy"
+
+
+def test_cookies_of_other_programs_on_the_host_do_no_harm() -> None:
+    with page() as sink:
+        assert get(sink, "/", Cookie="other=" + "x" * 4000).status == 200
+
+
+def test_head_has_no_body() -> None:
+    with page() as sink:
+        sink.send(message())
+        for path in ("/", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg"):
+            head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            answer = answer_to(sink, head.encode())
+            assert answer.startswith(b"HTTP/1.1 200"), path
+            assert answer.endswith(b"\r\n\r\n"), path
+            assert answer.count(b"\r\n\r\n") == 1, path
+        assert not sink._clients
 
 
 def test_requests_of_other_sites_are_refused() -> None:
@@ -304,6 +388,41 @@ def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
         sink.stop()
 
 
+def test_connections_are_limited_before_they_speak_tls(
+    certificate: tuple[Path, Path], quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the handshake they were not counted: a hundred of them took a hundred descriptors."""
+    cert, key = certificate
+    (sink,) = open_sinks([f"https://127.0.0.1:0?cert={cert}&key={key}"], Stats("x"), "blur")
+    assert isinstance(sink, HttpSink)
+    sink.start()
+    try:
+        with ExitStack() as stack:
+            for _ in range(32):
+                stack.enter_context(connect(sink))
+            wait(lambda: len(sink._connections) == 32)
+            with connect(sink) as link, suppress(ConnectionError):
+                assert link.recv(1) == b"", "it is closed at once"
+            wait(lambda: not sink._connections)
+        with connect(sink):
+            wait(lambda: sink._connections)
+            start = time.monotonic()
+            sink.stop()
+            assert time.monotonic() - start < 1
+            assert not sink.thread.is_alive()
+    finally:
+        sink.stop()
+
+
+def test_an_encrypted_key_is_one_line_and_no_question(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    encrypted = tmp_path / "encrypted.pem"
+    command = ["openssl", "rsa", "-aes128", "-passout", "pass:abcd", "-in", str(key), "-out", str(encrypted)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(InputError, match="not encrypted"):
+        open_sinks([f"https://127.0.0.1:0?cert={cert}&key={encrypted}"], Stats("x"), "blur")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -375,6 +494,23 @@ def test_repeated_errors_are_counted_and_masked(monkeypatch: pytest.MonkeyPatch)
     assert again == "no connection to rtsp://cam/1, try 52 (50 more in the last 61 s)"
 
 
+def test_a_wrong_log_call_of_a_library_does_not_raise() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "%d frames of %s", ("rtsp://me:secret@cam/1",), None)
+    assert RepeatFilter().filter(record)
+    assert "secret" not in record.getMessage()
+
+
+def test_tracebacks_show_no_password() -> None:
+    try:
+        raise RuntimeError("rtsp://me:secret@cam/1")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "it failed", (), sys.exc_info())
+    assert RepeatFilter().filter(record)
+    text = logging.Formatter().format(record)
+    assert "secret" not in text
+    assert "RuntimeError: rtsp://cam/1" in text
+
+
 def test_credentials_of_cameras_come_from_the_environment(tmp_path: Path) -> None:
     (tmp_path / "camera-password").write_text("p@ss/word\n")
     base = {"EDGEPOSE_CAMERA_USER": "me"}
@@ -385,10 +521,13 @@ def test_credentials_of_cameras_come_from_the_environment(tmp_path: Path) -> Non
         {"EDGEPOSE_CAMERA_PASSWORD": "p@ss/word"},
         {"EDGEPOSE_CAMERA_PASSWORD_FILE": str(tmp_path / "camera-password")},
         {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path), "EDGEPOSE_CAMERA_PASSWORD_FILE": "", "EDGEPOSE_CAMERA_PASSWORD": ""},
     ):
         assert add_credentials("rtsp://cam:554/1?x=1", {**base, **environment}) == expected
     with pytest.raises(InputError, match="cannot be read"):
         add_credentials("rtsp://cam/1", {**base, "EDGEPOSE_CAMERA_PASSWORD_FILE": str(tmp_path / "none")})
+    with pytest.raises(InputError, match="EDGEPOSE_CAMERA_USER is not"):
+        add_credentials("rtsp://cam/1", {"EDGEPOSE_CAMERA_PASSWORD": "secret"})
 
 
 @pytest.mark.parametrize(
@@ -403,6 +542,9 @@ def test_credentials_of_cameras_come_from_the_environment(tmp_path: Path) -> Non
         ("--sink", "htp://me:secret@127.0.0.1/x"),
         ("rtsp://me:secret@127.0.0.1:1/x",),
         ("--sink", "http://127.0.0.1:0?token=secret", "--privacy", "blur"),
+        ("--sink", "http://127.0.0.1:0?tokne=secret", "--privacy", "blur"),
+        ("--sink", "mqtt://127.0.0.1/x?pasword=secret"),
+        ("--source", "rtsp://me:se'secret@127.0.0.1:1/x", "--sink", "-"),
     ],
 )
 def test_no_message_shows_a_password(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
@@ -421,9 +563,25 @@ def test_statistics_are_written_without_what_cannot_be_read(monkeypatch: pytest.
         snapshot = sink._stats.snapshot()
         assert snapshot.memory_mb is None
         assert snapshot.disk_free_mb is None
+        assert get(sink, "/").status == 200, "its files were read before"
         assert get(sink, "/metrics").status == 200
         assert json.loads(get(sink, "/healthz").body)["memory_mb"] is None
         with watch(sink, "/poses") as events:
             assert events.status == 200
     with pytest.raises(InputError):
         open_source(CameraConfig("rtsp://me:secret@127.0.0.1:1/x"))
+
+
+def test_the_watchdog_lives_on_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("edgepose.device.notify.socket.socket", fail)
+    Notifier({"NOTIFY_SOCKET": "@edgepose-test"}).ready()
+
+
+def test_counters_are_exact() -> None:
+    """After a million frames they advanced in steps of ten, later of hundreds."""
+    stats = Stats("x")
+    stats.processed = 12_345_678
+    assert "edgepose_frames_processed_total 12345678\n" in metrics.prometheus(stats.snapshot())

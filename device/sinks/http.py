@@ -4,8 +4,9 @@
 (Prometheus), `/healthz`. aiohttp in a thread of its own. On loopback only, unless the user says otherwise; elsewhere a
 token must be set. A token that is set is always asked for, because a reverse proxy comes from loopback, too.
 
-Ownership: the page's thread runs the event loop, and everything but `_latest` belongs to that loop. `send` replaces
-`_latest` and posts a wake-up to the loop, `stop` posts the end; neither touches a connection.
+Ownership: the page's thread runs the event loop, and everything but `_latest` belongs to that loop: listening sockets,
+connections, streams. `send` replaces `_latest` and posts a wake-up to the loop, `stop` posts the end; neither touches a
+connection. http_limits.py has the limits of connections.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import hmac
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -44,6 +46,8 @@ _FPS = 10.0
 _QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
+_HOST = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+"""The header Host: a name or an address, and perhaps a port."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -120,6 +124,9 @@ class HttpSink(Sink):
         self._fault: Exception | None = None
         self._clients = 0
         self._connections: set[Any] = set()
+        # Read once: later there may be no descriptor left for it.
+        page = resources.files("edgepose.device").joinpath("page")
+        self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._picture: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port
         """Where it listens; the real one where 0 was asked for."""
@@ -169,24 +176,28 @@ class HttpSink(Sink):
     async def _serve(self) -> None:
         from aiohttp import web
 
-        from .http_limits import KEEPALIVE_TIMEOUT_S, MAX_CONNECTIONS, Connection
+        from .http_limits import KEEPALIVE_TIMEOUT_S, Connection, Listener
 
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_fault)
-        guarded = self._guarded
+        respond = self._respond
 
         @web.middleware
         async def guard(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
             connection = request.protocol
-            if isinstance(connection, Connection):
-                connection.begin()
+            assert isinstance(connection, Connection)
+            connection.begin_answer()
             try:
-                return await guarded(request, handler)
+                response = await respond(request, handler)
+                # Here, not later in aiohttp: the client's time to read it counts.
+                with contextlib.suppress(ConnectionError):
+                    await response.prepare(request)
+                    await response.write_eof()
+                return response
             finally:
-                if isinstance(connection, Connection):
-                    connection.end()
+                connection.end_answer()
 
         app = web.Application(middlewares=[guard], client_max_size=1024)
         routes = {
@@ -201,29 +212,42 @@ class HttpSink(Sink):
         if self._options.path:
             app.router.add_get(self._options.path, self._add_slash)
         limits: dict[str, Any] = {
-            "access_log": None, "max_line_size": 2048, "max_field_size": 2048, "lingering_time": 1.0,
+            "access_log": None, "max_line_size": 2048, "max_field_size": 8190, "lingering_time": 1.0,
             "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
         }  # fmt: skip
         runner = web.AppRunner(app, **limits)
         await runner.setup()
         web_server = runner.server
         assert web_server is not None
-        server = None
+        listener = Listener(
+            self._connections,
+            lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
+            self._tls,
+        )
         try:
-            server = await self._loop.create_server(
-                lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
-                self._host, self._port, reuse_address=True, backlog=MAX_CONNECTIONS, ssl=self._tls,
-                ssl_handshake_timeout=10.0 if self._tls else None,
-            )  # fmt: skip
-            self.port = server.sockets[0].getsockname()[1]
+            self.port = await listener.listen(self._host, self.port)
             self._begun.set()
             await self._ended.wait()
             self._tell()
         finally:
-            if server is not None:
-                server.close()
+            listener.close()
             await web_server.shutdown(0.3)
             await runner.cleanup()
+
+    async def _respond(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Answer a request; after a refusal the connection is closed, so that it cannot be held by asking again."""
+        from aiohttp import web
+
+        try:
+            response = await self._guarded(request, handler)
+        except web.HTTPException as error:  # such as an unknown path
+            allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+            response = web.Response(status=error.status, text=error.text, headers={**_HEADERS, **allowed})
+        if response.status in (400, 401, 403, 404, 405) and not response.prepared:
+            response.force_close()
+        return response
 
     async def _guarded(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -232,7 +256,10 @@ class HttpSink(Sink):
 
         forwarded = self._is_from_proxy(request)
         host = _last(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
-        name = _host_name(host or request.host)
+        if request.version < (1, 0):
+            return web.Response(status=400, text="HTTP/1.0 or later is needed", headers=_HEADERS)
+        # Not request.host, which is an address of this machine if the header is missing.
+        name = _host_name(host or request.headers.get("Host", ""))
         if name not in self._hosts and not _is_address(name):
             # Another site's name that resolves to this machine: a page there must not read the camera.
             return web.Response(status=403, text="unknown host; ?host=NAME adds it to the sink", headers=_HEADERS)
@@ -261,15 +288,17 @@ class HttpSink(Sink):
         return any(peer in network for network in self._options.proxies)
 
     def _knows_token(self, request: web.Request) -> bool:
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         given = (
-            request.headers.get("Authorization", "").removeprefix("Bearer ")
-            or request.cookies.get("token", "")
-            or request.query.get("token", "")
+            # A proxy's own user and password may be in this header, and an old token in the cookie: any may be right.
+            credentials.strip() if scheme.lower() == "bearer" else "",
+            request.cookies.get("token", ""),
+            request.query.get("token", ""),
         )
         # Headers may hold any bytes.
-        return hmac.compare_digest(
-            given.encode("utf-8", "surrogateescape"), self._token.encode("utf-8", "surrogateescape")
-        )
+        token = self._token.encode("utf-8", "surrogateescape")
+        known = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), token) for text in given]
+        return any(known)
 
     async def _add_slash(self, request: web.Request) -> web.Response:
         from aiohttp import web
@@ -279,9 +308,9 @@ class HttpSink(Sink):
     async def _file(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
-        name, kind = _FILES[request.path.removeprefix(self._options.path) if self._options.path else request.path]
-        text = resources.files("edgepose.device").joinpath("page", name).read_text(encoding="utf-8")
-        return web.Response(text=text, content_type=kind, headers=_HEADERS)
+        path = request.path
+        body, kind = self._files.get(path) or self._files[path.removeprefix(self._options.path)]
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_HEADERS)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         from aiohttp import web
@@ -339,12 +368,20 @@ class HttpSink(Sink):
     @contextlib.asynccontextmanager
     async def _client(self, request: web.Request, response: Any) -> AsyncIterator[bool]:
         """One of the few that may watch; says whether there is room. A client that goes ends it quietly."""
+        from .http_limits import Connection
+
+        if request.method == "HEAD":
+            await response.prepare(request)
+            yield False
+            return
         if self._clients >= _MAX_STREAMS:
             response.set_status(503)
             await response.prepare(request)
             yield False
             return
         self._clients += 1
+        if isinstance(request.protocol, Connection):
+            request.protocol.begin_stream()
         try:
             await response.prepare(request)
             yield True
@@ -393,10 +430,14 @@ def _load_certificate(options: PageOptions) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(options.certificate, options.key or None)
-    except (OSError, ssl.SSLError) as error:
+        # An encrypted key would ask for its password on the terminal.
+        context.load_cert_chain(options.certificate, options.key or None, password=lambda: b"")
+    except (OSError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{options.certificate}: cannot be used as a certificate with its key: {reason}") from None
+        raise InputError(
+            f"{options.certificate}: cannot be used as a certificate with its key, not encrypted "
+            f"({options.key or options.certificate}): {reason}"
+        ) from None
     return context
 
 
@@ -407,10 +448,9 @@ def _allowed_hosts(host: str) -> frozenset[str]:
 
 
 def _host_name(host: str) -> str:
-    """The name of `name:port` or `[address]:port`, in small letters."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return (host.rpartition(":")[0] if host.count(":") == 1 else host).rstrip(".").lower()
+    """Return the name of `name:port` or `[address]:port` in small letters; empty if it is neither."""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").removesuffix(".").lower() if found else ""
 
 
 def _is_own_site(request: web.Request) -> bool:

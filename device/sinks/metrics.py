@@ -12,7 +12,7 @@ def prometheus(snapshot: Snapshot) -> str:
     def add(name: str, kind: str, about: str, values: dict[str, float]) -> None:
         lines.append(f"# HELP edgepose_{name} {about}")
         lines.append(f"# TYPE edgepose_{name} {kind}")
-        lines.extend(f"edgepose_{name}{labels} {value:g}" for labels, value in values.items())
+        lines.extend(f"edgepose_{name}{labels} {value:.15g}" for labels, value in values.items())
 
     add("up", "gauge", "1 while frames come.", {"": float(snapshot.state == "running")})
     add("fps", "gauge", "Frames processed a second.", {"": snapshot.fps})
