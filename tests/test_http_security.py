@@ -48,8 +48,9 @@ def answer_to(sink: Any, request: bytes) -> bytes:
     """What the server answers until it closes the connection."""
     with connect(sink) as link:
         link.sendall(request)
-        received = b""
+        received, end = b"", time.monotonic() + 15
         while True:
+            assert time.monotonic() < end, "the answer has no end"
             try:
                 piece = link.recv(65536)
             except ConnectionError:
