@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 TOKEN = "EDGEPOSE_HTTP_TOKEN"
+_Handler: TypeAlias = "Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]"
 _MAX_STREAMS = 8
 _FPS = 10.0
 """Of the image on the page."""
@@ -124,6 +125,7 @@ class HttpSink(Sink):
         self._fault: Exception | None = None
         self._clients = 0
         self._connections: set[Any] = set()
+        self._routes: dict[str, _Handler] = {}
         # Read once: later there may be no descriptor left for it.
         page = resources.files("edgepose.device").joinpath("page")
         self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
@@ -180,45 +182,23 @@ class HttpSink(Sink):
 
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_fault)
-        respond = self._respond
-
-        @web.middleware
-        async def guard(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            connection = request.protocol
-            assert isinstance(connection, Connection)
-            connection.begin_answer()
-            try:
-                response = await respond(request, handler)
-                # Here, not later in aiohttp: the client's time to read it counts.
-                with contextlib.suppress(ConnectionError):
-                    await response.prepare(request)
-                    await response.write_eof()
-                return response
-            finally:
-                connection.end_answer()
-
-        app = web.Application(middlewares=[guard], client_max_size=1024)
-        routes = {
+        routes: dict[str, _Handler] = {
             **dict.fromkeys(_FILES, self._file),
             "/stream.mjpg": self._stream, "/snapshot.jpg": self._snapshot, "/poses": self._poses,
             "/metrics": self._metrics, "/healthz": self._healthz,
         }  # fmt: skip
         # A proxy may or may not leave its own path in what it asks for.
-        for prefix in {"", self._options.path}:
-            for path, handler in routes.items():
-                app.router.add_get(prefix + path, handler)
+        self._routes = {
+            prefix + path: handler for prefix in ("", self._options.path) for path, handler in routes.items()
+        }
         if self._options.path:
-            app.router.add_get(self._options.path, self._add_slash)
+            self._routes[self._options.path] = self._add_slash
         limits: dict[str, Any] = {
             "access_log": None, "max_line_size": 2048, "max_field_size": 8190, "lingering_time": 1.0,
             "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
         }  # fmt: skip
-        runner = web.AppRunner(app, **limits)
-        await runner.setup()
-        web_server = runner.server
-        assert web_server is not None
+        # Not web.Application: its router answers some requests, such as those with Expect, before any check.
+        web_server = web.Server(self._answer)
         listener = Listener(
             self._connections,
             lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
@@ -232,26 +212,27 @@ class HttpSink(Sink):
         finally:
             listener.close()
             await web_server.shutdown(0.3)
-            await runner.cleanup()
 
-    async def _respond(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; after a refusal the connection is closed, so that it cannot be held by asking again."""
-        from aiohttp import web
+        from .http_limits import Connection
 
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.begin_answer()
         try:
-            response = await self._guarded(request, handler)
-        except web.HTTPException as error:  # such as an unknown path
-            allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
-            response = web.Response(status=error.status, text=error.text, headers={**_HEADERS, **allowed})
-        if response.status in (400, 401, 403, 404, 405) and not response.prepared:
-            response.force_close()
-        return response
+            response = await self._guarded(request)
+            if response.status in (400, 401, 403, 404, 405) and not response.prepared:
+                response.force_close()
+            # Here, not later in aiohttp: the client's time to read it counts.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+            return response
+        finally:
+            connection.end_answer()
 
-    async def _guarded(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _guarded(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         forwarded = self._is_from_proxy(request)
@@ -278,16 +259,21 @@ class HttpSink(Sink):
                 "token", self._token, httponly=True, samesite="Strict", max_age=30 * 86400, secure=https, path=place
             )
             return answer
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, text="only GET", headers={**_HEADERS, "Allow": "GET, HEAD"})
+        handler = self._routes.get(request.path)
+        if handler is None:
+            return web.Response(status=404, text="no such page", headers=_HEADERS)
         return await handler(request)
 
-    def _is_from_proxy(self, request: web.Request) -> bool:
+    def _is_from_proxy(self, request: web.BaseRequest) -> bool:
         try:
             peer = ip_address(request.remote or "")
         except ValueError:
             return False
         return any(peer in network for network in self._options.proxies)
 
-    def _knows_token(self, request: web.Request) -> bool:
+    def _knows_token(self, request: web.BaseRequest) -> bool:
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         given = (
             # A proxy's own user and password may be in this header, and an old token in the cookie: any may be right.
@@ -300,31 +286,31 @@ class HttpSink(Sink):
         known = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), token) for text in given]
         return any(known)
 
-    async def _add_slash(self, request: web.Request) -> web.Response:
+    async def _add_slash(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         return web.Response(status=308, headers={**_HEADERS, "Location": f"{self._options.path}/"})
 
-    async def _file(self, request: web.Request) -> web.Response:
+    async def _file(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         path = request.path
         body, kind = self._files.get(path) or self._files[path.removeprefix(self._options.path)]
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=_HEADERS)
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         return web.Response(text=metrics.prometheus(self._stats.snapshot()), headers=_HEADERS)
 
-    async def _healthz(self, request: web.Request) -> web.Response:
+    async def _healthz(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         snapshot = self._stats.snapshot()
         well = snapshot.state == "running" and not snapshot.problem
         return web.json_response(asdict(snapshot), status=200 if well else 503, headers=_HEADERS)
 
-    async def _snapshot(self, request: web.Request) -> web.Response:
+    async def _snapshot(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         picture = await self._jpeg()
@@ -332,7 +318,7 @@ class HttpSink(Sink):
             return web.Response(status=503, text="no frame yet", headers=_HEADERS)
         return web.Response(body=picture, content_type="image/jpeg", headers=_HEADERS)
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
+    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         from .http_limits import write
@@ -346,7 +332,7 @@ class HttpSink(Sink):
                 await self._next(1 / _FPS)
         return response
 
-    async def _poses(self, request: web.Request) -> web.StreamResponse:
+    async def _poses(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         from .http_limits import write
@@ -366,7 +352,7 @@ class HttpSink(Sink):
         return response
 
     @contextlib.asynccontextmanager
-    async def _client(self, request: web.Request, response: Any) -> AsyncIterator[bool]:
+    async def _client(self, request: web.BaseRequest, response: Any) -> AsyncIterator[bool]:
         """One of the few that may watch; says whether there is room. A client that goes ends it quietly."""
         from .http_limits import Connection
 
@@ -453,7 +439,7 @@ def _host_name(host: str) -> str:
     return found[1].strip("[]").removesuffix(".").lower() if found else ""
 
 
-def _is_own_site(request: web.Request) -> bool:
+def _is_own_site(request: web.BaseRequest) -> bool:
     """Return False if a browser asks on behalf of a page of another site, except to show the page itself."""
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site in ("none", "same-origin"):

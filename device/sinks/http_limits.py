@@ -194,7 +194,7 @@ class Listener:
                 link.close()
 
 
-async def write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+async def write(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> None:
     """Send a part of a stream. Raises ConnectionError where the client has gone, or takes nothing."""
     try:
         await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)

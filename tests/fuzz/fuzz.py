@@ -13,16 +13,20 @@ import argparse
 import faulthandler
 import io
 import json
+import logging
 import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -220,6 +224,81 @@ def read_annotations(path: Path, data: bytes) -> None:
     coco_annotations.read(path)
 
 
+def http_seeds() -> list[bytes]:
+    """Requests as browsers, proxies and scripts send them."""
+    common = b"Host: localhost\r\n"
+    browser = common + b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nCookie: a=1; token=x\r\nAccept: */*\r\n"
+    proxy = common + b"X-Forwarded-Host: a.example, localhost\r\nX-Forwarded-Proto: https\r\n"
+    return [
+        b"GET / HTTP/1.1\r\n" + browser + b"\r\n",
+        b"GET /door/?token=correct-horse-battery HTTP/1.1\r\n" + proxy + b"\r\n",
+        b"GET /metrics HTTP/1.1\r\n" + common + b"Authorization: Bearer correct-horse-battery\r\n\r\n",
+        b"HEAD /stream.mjpg HTTP/1.0\r\nHost: [::1]:8080\r\n\r\n",
+        b"GET http://localhost/healthz HTTP/1.1\r\n" + common + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"POST /door HTTP/1.1\r\n" + common + b"Content-Length: 5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\n" + common + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+        b"GET /poses HTTP/1.1\r\n"
+        + common
+        + b"Expect: 100-continue\r\n\r\n"
+        + b"GET / HTTP/1.1\r\n"
+        + common
+        + b"\r\n",
+    ]
+
+
+class _Faults(logging.Handler):
+    """Keeps what the page logs as an error: no request may be one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line and its traceback."""
+        self.lines.append(logging.Formatter().format(record))
+
+
+@cache
+def _page() -> tuple[int, _Faults]:
+    """The page in this process, behind a proxy with a path; return its port and its errors."""
+    from edgepose.device.choose_sinks import open_sinks
+    from edgepose.device.sinks.http import HttpSink
+    from edgepose.device.stats import Stats
+
+    faults = _Faults()
+    logging.getLogger().addHandler(faults)
+    os.environ["EDGEPOSE_HTTP_TOKEN"] = "correct-horse-battery"
+    (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.1&path=/door"], Stats("x"), "blur")
+    assert isinstance(sink, HttpSink)
+    sink.start()
+    return sink.port, faults
+
+
+def _ask(port: int, request: bytes, timeout_s: float) -> bytes:
+    # Without the end of what is sent: asyncio closes such a connection before it is answered.
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as link, suppress(OSError):
+        link.sendall(request)
+        link.settimeout(timeout_s)
+        return link.recv(1 << 16)
+    return b""
+
+
+def read_http(path: Path, data: bytes) -> None:
+    """A request to the page: an answer below 500 or none, nothing in the log, and the next request is answered."""
+    port, faults = _page()
+    answer = _ask(port, data, 0.05)
+    status = answer[9:12]
+    if answer and (not status.isdigit() or int(status) == 500):
+        raise RuntimeError(f"answer {answer[:80]!r}")
+    well = _ask(
+        port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-battery\r\n\r\n", 5
+    )
+    if not well.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"the page answers no more: {well[:80]!r}")
+    if faults.lines:
+        raise RuntimeError(faults.lines.pop())
+
+
 TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
     "container": (container_seeds, read_container),
     "manifest": (manifest_seeds, read_manifest),
@@ -229,6 +308,7 @@ TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
     "arrays": (arrays_seeds, read_arrays),
     "image": (image_seeds, read_image),
     "annotations": (annotations_seeds, read_annotations),
+    "http": (http_seeds, read_http),
 }
 
 
