@@ -239,8 +239,9 @@ class HttpSink(Sink):
         host = _last(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
         if request.version < (1, 0):
             return web.Response(status=400, text="HTTP/1.0 or later is needed", headers=_HEADERS)
-        # Not request.host, which is an address of this machine if the header is missing.
-        name = _host_name(host or request.headers.get("Host", ""))
+        # Not request.host, which is an address of this machine if the header is missing. Two headers are ambiguous.
+        given = request.headers.getall("Host", [])
+        name = _host_name(host or given[0]) if len(given) == 1 else ""
         if name not in self._hosts and not _is_address(name):
             # Another site's name that resolves to this machine: a page there must not read the camera.
             return web.Response(status=403, text="unknown host; ?host=NAME adds it to the sink", headers=_HEADERS)
