@@ -25,7 +25,7 @@ from .coco_annotations import PERSON, ImageEntry
 
 @dataclass(frozen=True)
 class CocoScore:
-    """COCO's keypoint figures; -1 where the images hold nobody of that size."""
+    """COCO's keypoint figures; -1 where no annotated person has that size."""
 
     images: int
     people: int

@@ -105,7 +105,7 @@ def normalize(document: object) -> Annotations:
     category = _person_category(document.get("categories"), annotations, notes)
     people = list(_people(annotations, category, image_ids, notes))
     if not any(person["num_keypoints"] for person in people):
-        raise InputError(_why_nobody(annotations, category, image_ids))
+        raise InputError(_explain_missing_people(annotations, category, image_ids))
     _check_pixels(people)
     dataset = {
         "images": [{"id": entry.id, "file_name": entry.file_name} for entry in images],
@@ -243,7 +243,7 @@ def _order(category: dict[str, Any]) -> tuple[int, ...]:
     return _COCO_ORDER
 
 
-def _why_nobody(annotations: list[Any], category: _Category, image_ids: dict[str, int]) -> str:
+def _explain_missing_people(annotations: list[Any], category: _Category, image_ids: dict[str, int]) -> str:
     """Why no person is left, as a message."""
     entries = [entry for entry in annotations if isinstance(entry, dict) and entry.get("keypoints")]
     if entries and not any(category.has(entry) for entry in entries):

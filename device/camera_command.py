@@ -13,7 +13,7 @@ from typing import get_args
 from edgepose.runtime import PoseEstimator, model_file, naming, registry
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
-from edgepose.runtime.files import expand_home
+from edgepose.runtime.files import expand_home, refuse_overwriting
 
 from . import config
 from .choose_sinks import open_sinks
@@ -71,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     if not settings.output.sinks and not settings.output.record:
         raise ValueError("expected at least one --sink (- for stdout), or --record")
-    _refuse_overwriting(settings)
     models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
     for path in models:
         if model_file.read(path).untrained:
@@ -82,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     limit_arenas()
     stats = Stats(models[0].stem)
     sinks = _sinks(settings, stats)
+    for sink in sinks:
+        if sink.path is not None:
+            refuse_overwriting(sink.path, Path(settings.camera.source))
     stats.sinks = list(sinks)
     loop = Loop(
         partial(open_source, settings.camera),
@@ -113,24 +115,6 @@ def run(arguments: argparse.Namespace) -> int:
     if loop.remaining_threads():
         end_process(code)
     return code
-
-
-def _refuse_overwriting(settings: Config) -> None:
-    """Raise InputError where a file that is written is the source."""
-    outputs = [
-        settings.output.record,
-        *(sink[6:].split("?")[0] for sink in settings.output.sinks if sink[:6] == "jsonl:"),
-    ]
-    for name in filter(None, outputs):
-        try:
-            target = Path(expand_home(name))
-            same = target.is_file() and target.samefile(expand_home(settings.camera.source))
-        except (OSError, ValueError):
-            continue
-        if same:
-            raise InputError(
-                f"{name}: this output would overwrite the source {settings.camera.source}; choose another file"
-            )
 
 
 def _settings(arguments: argparse.Namespace) -> Config:

@@ -17,7 +17,7 @@ from .adapt import Adaptation
 from .config import LoopConfig
 from .notify import Notifier
 from .opening import Opening
-from .pipeline import Pipeline, Result
+from .pipeline import INFERENCE_THREAD, Pipeline, Result
 from .sinks.base import LOG, Message, Sink, stop_all
 from .smoothing import Smoother
 from .source import FrameSource
@@ -85,7 +85,7 @@ class _LossLog:
 
 
 class Loop:
-    """Runs until `stop` is called, the source ends, `seconds` are over, or nobody reads stdout any more.
+    """Runs until `stop` is called, the source ends, `seconds` are over, or the reader of stdout has gone.
 
     Ownership: the thread that calls `run` owns the loop, its tracker and the statistics' counters. It owns a source
     only from its opening (`Opening`) to the pipeline, whose capture thread takes it over. Others may call `stop` alone.
@@ -114,7 +114,6 @@ class Loop:
         self._attempt = 0
         self._loss_log = _LossLog()
         self._stuck: list[tuple[threading.Thread, float]] = []
-        self._inference: threading.Thread | None = None
         self.unreadable = 0
         """Images of a folder, or videos, that could not be read to their end; each was logged."""
 
@@ -164,12 +163,11 @@ class Loop:
     def _load_estimator(self, end_s: float | None) -> PoseEstimator | None:
         """The model that heat allows; None where the loop shall end before the network is free."""
         model = self._adaptation.model
-        while self._inference is not None and self._inference.is_alive():
-            # The last pipeline's network still runs: it must end before anybody else uses or drops it.
+        while any(thread.name == INFERENCE_THREAD for thread in self.remaining_threads()):
+            # The last pipeline's network still runs: it must end before another thread uses or drops it.
             if self._should_stop(end_s):
                 return None
-            self._inference.join(_POLL_S)
-        self._inference = None
+            self._stop.wait(_POLL_S)
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # the old one goes before the new one comes: a small board has no room for both
             self._loaded = model, self._estimators[model]()
@@ -206,10 +204,7 @@ class Loop:
         finally:
             count()
             now = monotonic()
-            for thread in pipeline.remaining_threads:
-                self._stuck.append((thread, now))
-                if thread.name == "edgepose-inference":
-                    self._inference = thread
+            self._stuck += [(thread, now) for thread in pipeline.remaining_threads]
 
     def _take_results(
         self,

@@ -44,7 +44,7 @@ class Opening:
             self._abandoned = True
             source, self._source = self._source, None
         if source is not None:
-            source.close()  # opened and not taken: nobody else has it
+            source.close()  # opened and not taken: this thread owns it
 
     def _open(self) -> None:
         source: FrameSource | None = None

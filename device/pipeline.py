@@ -11,7 +11,7 @@ Who owns what:
   decoder; these share nothing that changes.
 - A buffer belongs to whoever took it out of a queue or mailbox last.
 - A thread that does not end in time is left alone (`remaining_threads`): it cleans up after itself when its driver
-  returns, and meanwhile nobody else touches what it owns.
+  returns, and no other thread touches what it owns meanwhile.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from .source import FrameSource
 
 _BUFFERS = 3
 """One is being filled, one waits, one is being read."""
+INFERENCE_THREAD = "edgepose-inference"
+"""Name of the thread that runs the network."""
 _JOIN_TIMEOUT_S = 0.5
 """How long leaving the pipeline waits for its threads."""
 
@@ -84,8 +86,11 @@ class Pipeline:
         self._outputs: SimpleQueue[PoseFields | None] = SimpleQueue()
         self._fault: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._run, args=(work, box), name=f"edgepose-{name}", daemon=True)
-            for name, work, box in (("capture", self._capture, self._ready), ("inference", self._infer, self._done))
+            threading.Thread(target=self._run, args=(work, box), name=name, daemon=True)
+            for name, work, box in (
+                ("edgepose-capture", self._capture, self._ready),
+                (INFERENCE_THREAD, self._infer, self._done),
+            )
         ]
         self.remaining_threads: list[threading.Thread] = []
         """Threads that did not end in time when the pipeline was left: in a driver, or in the network."""
@@ -153,7 +158,7 @@ class Pipeline:
         frames = self._source.frames()
         try:
             for frame in frames:
-                # A driver may have taken its time: nobody waits any more, and the estimator may be in other hands.
+                # A driver may have taken its time: the pipeline has ended, and another one may use the estimator.
                 if self._stopping.is_set() or (buffer := self._inputs.get()) is None:
                     return
                 # Only now: waiting for a buffer is not preparing.

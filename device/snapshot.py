@@ -29,7 +29,7 @@ _READ_BYTES = 1 << 16
 
 
 def is_snapshot(address: str) -> bool:
-    """Return whether `address` answers with one image; False for streams, other schemes and where nobody answers."""
+    """Return whether `address` answers with one image; False for streams and if there is no answer."""
     if urlsplit(address).scheme.lower() not in ("http", "https"):
         return False
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from .errors import EdgePoseError
+from .files import try_expand_home
 from .redact import mask_credentials
 
 
@@ -111,12 +112,9 @@ def _expand_user(value: object) -> object:
     """Expand a leading `~` of a path, if no file has that name."""
     if isinstance(value, list):
         return [_expand_user(item) for item in value]
-    if not isinstance(value, (str, Path)) or not str(value).startswith("~") or Path(value).exists():
+    if not isinstance(value, (str, Path)) or not str(value).startswith("~"):
         return value
-    try:
-        return type(value)(Path(value).expanduser())
-    except RuntimeError:  # no such user
-        return value
+    return type(value)(try_expand_home(str(value)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

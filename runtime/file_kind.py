@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from . import tflite_extent
+from .image_header import image_kind
 
 Use = Literal["convert", "model"]
 """Where a file was given: to `edgepose convert`, or as a model to run."""
@@ -35,11 +36,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
     (b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file; {h5}"),
     (b"\x93NUMPY", "a NumPy array; {npy}"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"GIF8", "a GIF image"),
-    (b"II*\0", "a TIFF image"),
-    (b"MM\0*", "a TIFF image"),
     (b"\x1aE\xdf\xa3", "a video or an image"),
     (b"GGUF", "a GGUF file of a language model; give a pose network"),
     (b"%PDF-", "a PDF document"),
@@ -53,6 +49,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x80\x04", "a Python pickle; it is not loaded, because it can run code"),
     (b"\x80\x05", "a Python pickle; it is not loaded, because it can run code"),
 )
+_IMAGES = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WebP")
 _READABLE = {
     "h5": ("name it .h5 (a model) or .weights.h5 (weights alone)", "convert it with `edgepose convert`"),
     "npy": ("name it .npy", "convert it with `edgepose convert`"),
@@ -157,10 +154,10 @@ def _content(path: Path) -> str | None:
         return EDGE_TPU if is_edge_tpu(path) else "a TFLite model; {tflite}"
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)
-    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
-        return "a BMP image"
+    if (image := image_kind(head[:32])) in _IMAGES:
+        return f"a {image} image"
     if head[:4] == b"RIFF":
-        return "a WebP image" if head[8:12] == b"WEBP" else "a video or an image"
+        return "a video or an image"
     found = next((text for magic, text in _MAGIC if head.startswith(magic)), None)
     if found is not None:
         return found

@@ -118,6 +118,26 @@ def expand_home(path: str) -> str:
         ) from None
 
 
+def try_expand_home(path: str) -> str:
+    """Return `path` as `expand_home` does, but unchanged if a file has that name or the home folder is not known."""
+    if Path(path).exists():
+        return path
+    try:
+        return expand_home(path)
+    except InputError:
+        return path
+
+
+def refuse_overwriting(output: Path, source: Path) -> None:
+    """Raise InputError if a file that is to be written is the file that is read, also through a link."""
+    try:
+        same = output.is_file() and output.samefile(source)
+    except OSError:
+        return
+    if same:
+        raise InputError(f"{output}: this output would overwrite the input {source}; choose another place")
+
+
 def _is_descriptor(path: Path) -> bool:
     """Whether a path names an open file (`/dev/stdout`, `/proc/self/fd/1`), which may be a regular one."""
     folder = os.path.realpath(path.parent)

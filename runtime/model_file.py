@@ -181,12 +181,6 @@ def identity(network: bytes) -> tuple[str, int]:
     return hashlib.sha256(network).hexdigest(), len(network)
 
 
-def check_tflite(path: Path) -> None:
-    """Raises ModelError unless `path` is a readable file that begins as TFLite files do."""
-    with _opened(path):
-        return
-
-
 def _sha256(handle: int, length: int) -> str:
     digest = hashlib.sha256()
     os.posix_fadvise(handle, 0, length, os.POSIX_FADV_SEQUENTIAL)

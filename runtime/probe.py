@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from . import model_file
 from .errors import ModelError
 from .interpreter import Network, TensorInfo
-from .model_file import Model, flatbuffer
 from .registry import cache_folder, packaged
 from .types import Quantisation
 
@@ -48,7 +48,7 @@ def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> P
         ModelError: The child refuses the network, dies, needs too much memory or takes too long.
     """
     if network is None:
-        network = flatbuffer(path)
+        network = model_file.flatbuffer(path)
     command = [sys.executable, "-m", "edgepose.runtime.probe", str(path), str(int(timeout_s) + 1)]
     try:
         child = subprocess.run(command, input=network, capture_output=True, timeout=timeout_s, check=False)
@@ -70,22 +70,26 @@ def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> P
         raise ModelError(f"{path}: damaged: the interpreter gives no sensible answer about it") from None
 
 
-def check_first_load(path: Path, model: Model) -> None:
+def check_first_load(path: Path) -> str:
     """Probe a network that this machine has not run yet; networks that passed are remembered by their hash.
 
     Those that come with the package are not probed.
 
+    Returns:
+        The SHA-256 that the network of the manifest has. Whoever loads the file afterwards has to ask for it, since the
+        file may have changed.
+
     Raises:
-        ModelError: As `probe`.
+        ModelError: As `probe`, or the model file is damaged.
     """
-    digest = model.manifest.flatbuffer_sha256
+    digest = model_file.read_manifest(path).flatbuffer_sha256
     passed = cache_folder() / "probed" / digest
-    if passed.is_file() or path.resolve() in {packaged_path.resolve() for packaged_path in packaged()}:
-        return
-    probe(path, network=model.network)
-    with suppress(OSError):
-        passed.parent.mkdir(parents=True, exist_ok=True)
-        passed.touch()
+    if not passed.is_file() and path.resolve() not in {packaged_path.resolve() for packaged_path in packaged()}:
+        probe(path, network=model_file.load(path, digest).network)
+        with suppress(OSError):
+            passed.parent.mkdir(parents=True, exist_ok=True)
+            passed.touch()
+    return digest
 
 
 def _info(entry: list[object]) -> TensorInfo:

@@ -112,21 +112,15 @@ def _refuse_overwriting(arguments: argparse.Namespace, inputs: list[Input]) -> N
         if arguments.draw is not None:
             targets += [arguments.draw / f"{item.path.stem}{suffix}" for suffix in (".jpg", ".png", ".mp4")]
         for target in targets:
-            try:
-                same = target.samefile(item.path)
-            except OSError:
-                continue
-            if same and target.is_file():
-                raise InputError(f"{target}: this output would overwrite the input {item.name}; choose another place")
+            files.refuse_overwriting(target, item.path)
 
 
 def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
     options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
     path = registry.find_tflite(arguments.model)
-    # With a hash that the user gave, the network is a trusted one.
-    if arguments.sha256 is None:
-        probe.check_first_load(path, model_file.load(path))
-    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=arguments.sha256)
+    # With a hash that the user gave, the network is a trusted one; otherwise the one that passed has to be loaded.
+    sha256 = arguments.sha256 or probe.check_first_load(path)
+    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=sha256)
     if estimator.manifest.untrained and not arguments.allow_untrained:
         raise ModelError(
             f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import InputError
+from .files import try_expand_home
 from .images import MAX_PIXELS, VIDEOS, FileKind, inspect_file, read_frames, survey_folder
 from .redact import mask_credentials
 from .types import Frame
@@ -70,7 +71,7 @@ def expand(name: str) -> list[Input]:
         return [Input(name, None, int(count or 2))]
     if not name:
         raise InputError("'': no such image, folder or video: the name is empty")
-    path = _expand_user(name)
+    path = Path(try_expand_home(name))
     if path.is_dir():
         images = survey_folder(path).images
         if not images:
@@ -127,16 +128,6 @@ def _hint(name: str) -> str:
     if scheme.lower() in ("http", "https", "ftp") and re.fullmatch(r"\.[a-z0-9]{2,5}", suffix) and "/" in rest:
         return "addresses are not downloaded; download the file first, for example with curl -O, and name the file"
     return "this is an address; for a network camera use `edgepose camera --source ADDRESS`"
-
-
-def _expand_user(name: str) -> Path:
-    path = Path(name)
-    if not name.startswith("~") or path.exists():
-        return path
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user
-        return path
 
 
 def _describe_left_out(folder: Path) -> str:

@@ -151,11 +151,10 @@ def test_the_first_load_is_in_a_child(tmp_path: Path, network: bytes, monkeypatc
     result = run_edgepose("run", "-m", path, "synthetic:1")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), result
     path.write_bytes(TINY.read_bytes())
-    model = model_file.load(path)
-    probe.check_first_load(path, model)
+    assert probe.check_first_load(path) == model_file.read(path).flatbuffer_sha256
     monkeypatch.setattr(probe, "probe", lambda *_, **__: pytest.fail("probed twice"))
-    probe.check_first_load(path, model)
-    probe.check_first_load(TINY, model)
+    probe.check_first_load(path)
+    probe.check_first_load(TINY)
 
 
 def test_the_child_has_limits(tmp_path: Path, network: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -715,45 +715,43 @@ def test_mqtt_a_dead_broker_does_not_delay_the_end_of_the_process() -> None:
     assert time.monotonic() - float(done.stdout) < 3.0
 
 
-@needs_broker
-def test_mqtt_a_broker_that_hangs_does_not_delay_the_end(tmp_path: Path) -> None:
+@contextmanager
+def sink_of_hanging_broker(folder: Path) -> Iterator[Sink]:
+    """A connected sink whose broker is stopped meanwhile."""
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
-    with broker(port, tmp_path) as child:
+    with broker(port, folder) as child:
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x?qos=1"], Stats("x"), None)
         sink.start()
         wait(lambda: sink._is_connected())  # type: ignore[attr-defined]
         child.send_signal(signal.SIGSTOP)
         try:
-            for _ in range(30):
-                sink.send(message())
-            start = time.monotonic()
-            assert stop_all([sink]) == []
-            assert time.monotonic() - start < 1.4
+            yield sink
         finally:
             child.send_signal(signal.SIGCONT)
+
+
+@needs_broker
+def test_mqtt_a_broker_that_hangs_does_not_delay_the_end(tmp_path: Path) -> None:
+    with sink_of_hanging_broker(tmp_path) as sink:
+        for _ in range(30):
+            sink.send(message())
+        start = time.monotonic()
+        assert stop_all([sink]) == []
+        assert time.monotonic() - start < 1.4
 
 
 @needs_broker
 def test_mqtt_messages_that_a_broker_does_not_confirm_count_as_lost(tmp_path: Path) -> None:
-    pytest.importorskip("paho.mqtt.client")
-    port = free_port()
-    with broker(port, tmp_path) as child:
-        (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x?qos=1"], Stats("x"), None)
-        sink.start()
-        wait(lambda: sink._is_connected())  # type: ignore[attr-defined]
-        child.send_signal(signal.SIGSTOP)
-        try:
-            some = message()
-            end = time.monotonic() + 10
-            while "confirm" not in sink.problem and time.monotonic() < end:
-                sink.send(some)
-                time.sleep(0.002)
-            assert "does not confirm messages as fast as they come" in sink.problem
-            assert sink.lost > 0
-            assert stop_all([sink]) == []
-        finally:
-            child.send_signal(signal.SIGCONT)
+    with sink_of_hanging_broker(tmp_path) as sink:
+        some = message()
+        end = time.monotonic() + 10
+        while "confirm" not in sink.problem and time.monotonic() < end:
+            sink.send(some)
+            time.sleep(0.002)
+        assert "does not confirm messages as fast as they come" in sink.problem
+        assert sink.lost > 0
+        assert stop_all([sink]) == []
 
 
 @needs_broker

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from time import monotonic
 
 from edgepose.runtime import formats
@@ -84,6 +85,11 @@ class Sink:
         self.problem = ""
         self.finished = False
         """Whether its reader has gone for good, and the loop with it."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the sink writes, if it writes one."""
+        return None
 
     def start(self) -> None:
         """Begin to work; waits at most START_TIMEOUT_S for whatever the sink connects to.

@@ -59,6 +59,11 @@ class FileSink(Sink):
         """Whether it is a file that can be cut off and rotated, and no pipe or device."""
         self._synced = 0.0
 
+    @property
+    def path(self) -> Path:
+        """The file that is written."""
+        return self._path
+
     def open(self) -> None:
         """Raises OutputError where the file cannot be written."""
         try:

@@ -36,6 +36,11 @@ class RecordSink(Sink):
         self._start = 0.0
         self._frames = 0
 
+    @property
+    def path(self) -> Path:
+        """The file that is written."""
+        return self._path
+
     def open(self) -> None:
         """Raises OutputError where the folder is not there."""
         if not self._path.parent.is_dir():
