@@ -18,15 +18,17 @@ class Notifier:
         # Four times as often as systemd demands.
         self._every_s = int(microseconds) / 4e6 if microseconds.isdigit() and for_us else None
         self._last = 0.0
-        self._is_ready = False
+        self._is_ready = self._ready_sent = False
 
     def ready(self) -> None:
         """The loop has seen its first frame."""
         self._is_ready = True
-        self._send("READY=1")
+        self._ready_sent = self._send("READY=1")
 
     def alive(self) -> None:
         """Called by the loop itself, as often as it likes: a loop that hangs does not call, and is restarted."""
+        if self._is_ready and not self._ready_sent:
+            self._ready_sent = self._send("READY=1")
         if self._is_ready and self._every_s is not None and monotonic() - self._last >= self._every_s:
             self._last = monotonic()
             self._send("WATCHDOG=1")
@@ -39,14 +41,21 @@ class Notifier:
         """The end has begun."""
         self._send("STOPPING=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str) -> bool:
+        """Send without waiting; return False where nobody took the message.
+
+        The loop must not wait for systemd: while the service manager is busy, its socket takes only ten messages
+        (`net.unix.max_dgram_qlen`), and a plain `send` would block until it reads them.
+        """
         if not self._address:
-            return
+            return False
         # An address that begins with @ lies in the abstract namespace.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+                link.setblocking(False)
                 link.connect(address)
                 link.send(message.encode())
         except OSError:
-            return  # systemd has gone, or no descriptors are left: the loop goes on
+            return False  # systemd is busy or has gone, or no descriptors are left: the loop goes on
+        return True
