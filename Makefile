@@ -98,6 +98,8 @@ check: .venv/dev.stamp
 	@mkdir -p build/typing/edgepose
 	@for part in convert runtime device benchmarks; do ln -sfn ../../../$$part build/typing/edgepose/$$part; done
 	$(VENV)/mypy -p edgepose
+	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive convert runtime device benchmarks setup.py
+	$(VENV)/python tests/audit.py
 
 bench: .venv/dev.stamp
 	$(VENV)/python -m edgepose.benchmarks

@@ -27,7 +27,17 @@ def bench_models() -> list[Path]:
             if registry.find_weights(model) is None or (model.needs_calibration and not pictures.is_dir()):
                 continue
             extra = ["--calibration", str(pictures)] if model.needs_calibration else []
-            command = [sys.executable, "-m", "edgepose.runtime.cli", "convert", model.name, "-o", str(path), *extra]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "edgepose.runtime.cli",
+                "convert",
+                model.name,
+                "-o",
+                str(path),
+                *extra,
+            ]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found.append(path)
     return found

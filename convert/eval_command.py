@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from edgepose.runtime import files, registry
+from edgepose.runtime import files, model_file, probe, registry
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.estimator import PoseEstimator
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the pictures")
     parser.add_argument("--annotations", required=True, type=Path, metavar="JSON", help="their COCO keypoints")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
+    parser.add_argument("--sha256", type=model_file.check_sha256, metavar="HASH", help="SHA-256 the network must have")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
     parser.add_argument(
         "--min-score", type=float, default=0.0, metavar="S",
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.min_score <= 1:
         raise ValueError(f"--min-score: expected 0 to 1, got {arguments.min_score:g}")
     options = DecoderOptions(min_score=arguments.min_score)
-    estimator = PoseEstimator(registry.find_tflite(arguments.model), threads=arguments.threads, options=options)
+    path = registry.find_tflite(arguments.model)
+    sha256 = probe.check_model(path, arguments.sha256)
+    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=sha256)
     score = dataset.score(estimator.estimate, "scoring")
     document = _document(score, estimator)
     text = json.dumps(document, indent=1) + "\n"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from edgepose.runtime import PoseEstimator, model_file, naming, registry
+from edgepose.runtime import PoseEstimator, model_file, naming, probe, registry
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
 from edgepose.runtime.files import expand_home, refuse_overwriting
@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--when-hot", action="append", metavar="MODEL", help="a cheaper model for when the board is too hot; repeatable"
     )
+    parser.add_argument(
+        "--sha256", type=model_file.check_sha256, metavar="HASH", help="SHA-256 the network of --model must have"
+    )
     parser.add_argument("--source", metavar="SOURCE", help=f"{', '.join(KINDS)} (default: picamera2)")
     parser.add_argument(
         "--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, mqtts://, udp://, http://"
@@ -72,9 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not settings.output.sinks and not settings.output.record:
         raise ValueError("expected at least one --sink (- for stdout), or --record")
     models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
-    for path in models:
+    hashes = []
+    for path, pin in zip(models, settings.model.pins(), strict=True):
         if model_file.read(path).untrained:
             raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
+        hashes.append(probe.check_model(path, pin))
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", handlers=[handler])
@@ -87,7 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
     stats.sinks = list(sinks)
     loop = Loop(
         partial(open_source, settings.camera),
-        [partial(PoseEstimator, path, threads=settings.model.threads) for path in models],
+        [
+            partial(PoseEstimator, path, threads=settings.model.threads, sha256=sha256)
+            for path, sha256 in zip(models, hashes, strict=True)
+        ],
         sinks,
         settings.loop,
         stats,
@@ -128,6 +136,7 @@ def _settings(arguments: argparse.Namespace) -> Config:
             model,
             path=expand_home(arguments.model or model.path),
             threads=arguments.threads or model.threads,
+            sha256=arguments.sha256 or model.sha256,
             when_hot=tuple(expand_home(path) for path in arguments.when_hot or model.when_hot),
         ),
         replace(camera, source=expand_home(arguments.source or camera.source)),

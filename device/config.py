@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import naming, typed
+from edgepose.runtime import model_file, naming, typed
 from edgepose.runtime.errors import InputError
 
 from .privacy import Privacy
@@ -19,7 +19,14 @@ class ModelConfig:
 
     path: str = ""
     threads: int | None = None
+    sha256: str = ""
     when_hot: tuple[str, ...] = ()
+    when_hot_sha256: tuple[str, ...] = ()
+
+    def pins(self) -> tuple[str | None, ...]:
+        """Return the SHA-256 that each network must have, `path` first and then `when_hot`; None for any."""
+        others = self.when_hot_sha256 if any(self.when_hot_sha256) else ("",) * len(self.when_hot)
+        return tuple(pin or None for pin in (self.sha256, *others))
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,24 @@ class Config:
         for message, well in checks.items():
             if not well:
                 raise ValueError(message)
+        self._check_pins()
+
+    def _check_pins(self) -> None:
+        """Raise ValueError for hashes that are none, or where only some of the models are pinned."""
+        for name, pins in (("sha256", (self.model.sha256,)), ("when_hot_sha256", self.model.when_hot_sha256)):
+            for pin in filter(None, pins):
+                try:
+                    model_file.check_sha256(pin)
+                except ValueError as error:
+                    raise ValueError(f"model.{name}: {str(error).removeprefix('sha256: ')}") from None
+        wanted = len(self.model.when_hot)
+        pinned = len([pin for pin in self.model.when_hot_sha256 if pin])
+        complete = pinned == len(self.model.when_hot_sha256) == wanted
+        if (self.model.sha256 or pinned) and not complete:
+            raise ValueError(
+                f"model.when_hot_sha256: expected a hash for each of the {wanted} models in model.when_hot, "
+                f"got {pinned}"
+            )
 
 
 EXAMPLE = """\
@@ -93,7 +118,9 @@ EXAMPLE = """\
 [model]
 path = ""                    # a .tflite or the name of a model; default: edgepose-tiny; -m goes before it
 # threads = 4                # of the interpreter; default: cores, at most four
+sha256 = ""                  # the network must have this hash, as `edgepose info` shows it; default: any
 when_hot = []                # cheaper models, in this order, for when the board is too hot; then frames are left out
+when_hot_sha256 = []         # their hashes, in the same order; needed where sha256 is set
 
 [camera]
 source = "picamera2"         # picamera2[:N], v4l2:N, rtsp://..., http://..., a video, a folder, synthetic[:PEOPLE]

@@ -11,8 +11,8 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.redact import mask_credentials
 
 USER = "EDGEPOSE_CAMERA_USER"
-PASSWORD = "EDGEPOSE_CAMERA_PASSWORD"
-PASSWORD_FILE = "EDGEPOSE_CAMERA_PASSWORD_FILE"
+PASSWORD = "EDGEPOSE_CAMERA_PASSWORD"  # nosec B105
+PASSWORD_FILE = "EDGEPOSE_CAMERA_PASSWORD_FILE"  # nosec B105
 CREDENTIAL = "camera-password"
 """Name of the systemd credential (`LoadCredential=camera-password:FILE`)."""
 

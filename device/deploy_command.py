@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from edgepose.runtime.cli import Parser
+from edgepose.runtime.printable import printable
 
 from .deploy import fleet, host_keys, hosts, rollout, staging
-from .deploy.untrusted import printable
 
 _SOURCE = Path(__file__).resolve().parent.parent
 

@@ -12,11 +12,11 @@ from time import time
 
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from .deploy import facts, fleet, hosts, judge
 from .deploy.judge import Check
 from .deploy.units import BASE
-from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}

@@ -1,4 +1,4 @@
-"""Keeps a log readable and free of secrets: a line that repeats is counted, credentials are masked."""
+"""Keeps a log readable and safe: repeated lines are counted, credentials masked, control characters escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import threading
 from time import monotonic
 
+from edgepose.runtime.printable import printable
 from edgepose.runtime.redact import mask_credentials
 
 INTERVAL_S = 60.0
@@ -32,6 +33,8 @@ class RepeatFilter(logging.Filter):
         except Exception:
             # Wrong arguments of a library's log call: not a reason to raise in its caller.
             text = mask_credentials(f"{record.msg} {record.args}")
+        # Cameras, brokers and files choose parts of it: they must not forge lines or control the terminal.
+        text = printable(text)
         record.msg, record.args = text, ()
         if record.exc_info and record.exc_info[0] is not None:
             # The formatter uses this text instead of making its own.

@@ -8,9 +8,9 @@ from shlex import quote
 
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from .deploy import hosts
-from .deploy.untrusted import printable
 from .deploy_command import add_ssh
 
 _MAX_LINE_BYTES = 16384

@@ -6,10 +6,10 @@ import argparse
 
 from edgepose.runtime.cli import Parser
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from .deploy import fleet, hosts, plan
 from .deploy.facts import RELEASE_ID
-from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access, note
 
 

@@ -12,6 +12,7 @@ from statistics import median
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
+from edgepose.runtime.printable import printable
 from edgepose.runtime.types import Timings
 
 from . import health
@@ -117,8 +118,9 @@ class Stats:
             time=time(),
             uptime_s=monotonic() - self._started,
             state=self.state,
-            problem=self.problem,
-            model=self.model,
+            # Shown by the page, by Home Assistant and on terminals; parts come from cameras and model files.
+            problem=printable(self.problem, limit=400),
+            model=printable(self.model, limit=100),
             fps=(len(recent) - 1) / spent if spent > 0 else 0.0,
             latency_ms=median(moment.latency_ms for moment in recent) if recent else 0.0,
             stages_ms=stages,

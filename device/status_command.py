@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepose.runtime.cli import Parser
+from edgepose.runtime.printable import printable
 
 from .deploy import fleet, hosts
 from .deploy.facts import Facts
-from .deploy.untrusted import printable
 from .deploy_command import access_of, add_access
 from .health import complaints
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from .errors import EdgePoseError
 from .files import try_expand_home
+from .printable import printable
 from .redact import mask_credentials
 
 
@@ -89,7 +90,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""
-        self.exit(2, f"{self.prog}: {mask_credentials(message)} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {printable(mask_credentials(message))} (see {self.prog} --help)\n")
 
 
 def _protect_names(arguments: list[str]) -> list[str]:
@@ -176,8 +177,7 @@ def _drop_stdout() -> None:
 
 def _fail(message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
-    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(message.split()))
-    print("edgepose: " + mask_credentials(line), file=sys.stderr)
+    print("edgepose: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
     return 2
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from . import model_file, registry
 from .cli import Parser
 from .manifest import ModelManifest
+from .printable import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +44,7 @@ def describe(path: Path, manifest: ModelManifest) -> str:
         stages = "" if manifest.stages is None else f", {manifest.stages} stage{'s' * (manifest.stages != 1)}"
         cost = f"{manifest.macs / 1e9:.3f} GMAC a frame, {manifest.parameters / 1e6:.2f} M parameters{stages}"
         rows.append(("cost", cost))
+    rows.append(("sha256", manifest.flatbuffer_sha256))
     rows.extend(("recipe", step) for step in manifest.recipe)
     if (checked := manifest.verification) is not None:
         errors = f"RMSE heatmaps {checked.heatmaps_rmse:.1e}, PAFs {checked.pafs_rmse:.1e} against the source"
@@ -59,4 +61,5 @@ def describe(path: Path, manifest: ModelManifest) -> str:
         rows.append(("source", "none: the weights are random"))
     else:
         rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
-    return f"{path}\n" + "".join(f"  {name:9} {text}\n" for name, text in rows)
+    # Whoever made the file chose its texts.
+    return f"{printable(path)}\n" + "".join(f"  {name:9} {printable(text)}\n" for name, text in rows)

@@ -49,7 +49,7 @@ def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> P
     """
     if network is None:
         network = model_file.flatbuffer(path)
-    command = [sys.executable, "-m", "edgepose.runtime.probe", str(path), str(int(timeout_s) + 1)]
+    command = [sys.executable, "-P", "-m", "edgepose.runtime.probe", str(path), str(int(timeout_s) + 1)]
     try:
         child = subprocess.run(command, input=network, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
@@ -90,6 +90,25 @@ def check_first_load(path: Path) -> str:
             passed.parent.mkdir(parents=True, exist_ok=True)
             passed.touch()
     return digest
+
+
+def check_model(path: Path, sha256: str | None) -> str:
+    """Decide which network may be loaded from `path`, before it is loaded.
+
+    Args:
+        path: The model file.
+        sha256: The hash that the user has pinned, or None. A pinned network is trusted and not probed.
+
+    Returns:
+        The SHA-256 to load the file with.
+
+    Raises:
+        ModelError: As `check_first_load`, or the network has another hash than `sha256`.
+    """
+    if sha256 is None:
+        return check_first_load(path)
+    model_file.read(path, sha256)
+    return model_file.check_sha256(sha256)
 
 
 def _info(entry: list[object]) -> TensorInfo:

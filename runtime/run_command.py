@@ -118,8 +118,7 @@ def _refuse_overwriting(arguments: argparse.Namespace, inputs: list[Input]) -> N
 def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
     options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
     path = registry.find_tflite(arguments.model)
-    # With a hash that the user gave, the network is a trusted one; otherwise the one that passed has to be loaded.
-    sha256 = arguments.sha256 or probe.check_first_load(path)
+    sha256 = probe.check_model(path, arguments.sha256)
     estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=sha256)
     if estimator.manifest.untrained and not arguments.allow_untrained:
         raise ModelError(

@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.device import config, logs_command, status_command
-from edgepose.device.deploy import facts, hosts, plan, rollout, staging, units, untrusted, wheelhouse
+from edgepose.device.deploy import facts, hosts, plan, rollout, staging, units, wheelhouse
 from edgepose.device.deploy.board import install
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from .test_deploy import FRESH, RELEASE, board, running, wanted, wheel
 
@@ -376,7 +377,7 @@ def test_a_rollback_by_another_version_of_the_script_is_refused() -> None:
 
 @given(st.text())
 def test_what_is_printed_cannot_control_the_terminal(text: str) -> None:
-    shown = untrusted.printable(text)
+    shown = printable(text)
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in shown)
 
 

@@ -20,7 +20,7 @@ def measured(
 ) -> Row:
     """The row of one model with one number of threads; with an `error` where the worker says no or dies."""
     command = [
-        sys.executable, "-m", "edgepose.benchmarks.profile.worker", str(path), "--name", model, "--threads",
+        sys.executable, "-P", "-m", "edgepose.benchmarks.profile.worker", str(path), "--name", model, "--threads",
         str(threads), "--seconds", str(seconds), "--input", source, *(["--ops"] if ops else []),
         *(["--people"] if people else []),
     ]  # fmt: skip

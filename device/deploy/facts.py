@@ -10,6 +10,7 @@ from typing import Any
 
 from edgepose.runtime import typed
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from ..service import Release
 from . import untrusted
@@ -113,8 +114,8 @@ def read(output: str) -> Facts:
         facts = typed.make(Facts, found)
         _check(facts)
     except (InputError, ValueError, TypeError) as error:
-        shown = untrusted.printable(output, limit=80)
-        raise InputError(f"expected the probe's answer, got '{shown}' ({untrusted.printable(error)})") from None
+        shown = printable(output, limit=80)
+        raise InputError(f"expected the probe's answer, got '{shown}' ({printable(error)})") from None
     # What is no id has no business in a command; a board with such names can be deployed to all the same.
     return replace(
         facts,

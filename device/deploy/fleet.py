@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from edgepose.runtime.errors import InputError, MissingExtraError
+from edgepose.runtime.printable import printable
 
 from . import facts, host_keys, plan, untrusted
 from .facts import Facts
@@ -181,7 +182,7 @@ class Fleet:
         """A board falls out."""
         from pyinfra.api.exceptions import PyinfraError
 
-        self.problems[name] = untrusted.printable(why)
+        self.problems[name] = printable(why)
         host = self._state.inventory.get_host(name)
         try:
             self._state.fail_hosts({host})
@@ -206,7 +207,7 @@ class Fleet:
         for name, pairs in done.items():
             for step, operation in pairs:
                 if not (operation.is_complete() and operation.did_succeed()):
-                    self.problems[name] = untrusted.printable(f"{step.name}: {self._said(name, operation)}")
+                    self.problems[name] = printable(f"{step.name}: {self._said(name, operation)}")
                     break
 
     def _add(self, host: Any, step: Step) -> Any:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.runtime.errors import EdgePoseError, InputError
+from edgepose.runtime.printable import printable
 
 from .hosts import Target
-from .untrusted import printable
 
 _TIMEOUT_S = 10
 

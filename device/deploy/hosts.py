@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.printable import printable
 
 from .units import NAME
-from .untrusted import printable
 
 _FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
 _MOST = 1000

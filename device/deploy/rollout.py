@@ -9,6 +9,7 @@ from pathlib import Path
 from time import time
 
 from edgepose.runtime.errors import EdgePoseError, InputError
+from edgepose.runtime.printable import printable
 
 from ..config import Config
 from . import environment, judge, plan, wheelhouse
@@ -18,7 +19,6 @@ from .hosts import Target
 from .plan import Wanted
 from .staging import Content, hash_secrets
 from .units import SECRETS_HASH
-from .untrusted import printable
 
 
 @dataclass(frozen=True)

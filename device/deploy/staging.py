@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes, token_hex
 
-from edgepose.runtime import golden, model_file
+from edgepose.runtime import golden, model_file, probe
 from edgepose.runtime.errors import InputError, ModelError
 from edgepose.runtime.registry import find_tflite
 from edgepose.runtime.version import version
@@ -103,8 +103,8 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
         raise InputError(f"{settings}: expected at least one sink, or nobody would see the poses: [output] sinks =")
     names = [model or wanted.model.path, *wanted.model.when_hot]
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
-    for name, file in zip(names, stored, strict=True):
-        _copy(find_tflite(name), folder / file)
+    for name, file, pin in zip(names, stored, wanted.model.pins(), strict=True):
+        _copy(find_tflite(name), folder / file, pin)
     manifest = model_file.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
     lines = _secrets(secrets)
@@ -143,13 +143,16 @@ def _slow(lines: str, salt: bytes) -> str:
     return hashlib.scrypt(lines.encode(), salt=salt, n=1 << 14, r=8, p=1).hex()
 
 
-def _copy(source: Path, target: Path) -> None:
-    manifest = model_file.read(source)
+def _copy(source: Path, target: Path, sha256: str | None) -> None:
+    """Copy a model that may be loaded here. Raises ModelError for one that may not, or that finds nobody."""
+    digest = probe.check_model(source, sha256)
+    manifest = model_file.read(source, digest)
     if manifest.untrained:
         raise ModelError(
             f"{source}: its weights are random, made with --untrained for measuring speed; it finds nobody"
         )
     shutil.copyfile(source, target)
+    model_file.read(target, digest)
     if manifest.golden is None:
         golden.record(target)
 

@@ -1,10 +1,11 @@
-"""What a board sends is not trusted: size and depth are limited, types checked, text escaped before it is printed."""
+"""What a board sends is not trusted: size and depth are limited, types checked.
+
+Text is escaped where it is printed (`runtime.printable`)."""
 
 from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from typing import Any
 
 from edgepose.runtime.errors import InputError
@@ -14,28 +15,6 @@ _MAX_DEPTH = 12
 _MAX_VALUES = 20_000
 _MAX_TEXT = 8192
 _MAX_NUMBER = 1e18
-_MAX_LINE = 2000
-
-
-def printable(text: object, *, limit: int = _MAX_LINE, keep: str = "") -> str:
-    r"""Return text that a terminal shows as it is: control characters as `\x1b`, at most `limit` characters.
-
-    Escape sequences, carriage returns, characters that reverse the direction of text and lone surrogates are escaped;
-    those in `keep` stay.
-    """
-    shown = str(text)
-    if len(shown) > limit:
-        shown = shown[:limit] + "..."
-    return "".join(char if char in keep or not _is_control(char) else _escaped(char) for char in shown)
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
 def load_json(text: str) -> Any:

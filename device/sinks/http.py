@@ -39,7 +39,7 @@ from .base import LOG, Message, Sink
 if TYPE_CHECKING:
     from aiohttp import web
 
-TOKEN = "EDGEPOSE_HTTP_TOKEN"
+TOKEN = "EDGEPOSE_HTTP_TOKEN"  # nosec B105
 _Handler: TypeAlias = "Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]"
 _MAX_STREAMS = 8
 _FPS = 10.0

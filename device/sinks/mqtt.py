@@ -28,7 +28,7 @@ from edgepose.runtime.version import version
 
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 
-PASSWORD = "EDGEPOSE_MQTT_PASSWORD"
+PASSWORD = "EDGEPOSE_MQTT_PASSWORD"  # nosec B105
 _MAX_QUEUED = 100
 """Messages with qos 1 or 2 that paho keeps until the broker has confirmed them."""
 _KEEPALIVE_S = 15

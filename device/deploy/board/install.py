@@ -69,7 +69,7 @@ def prepare(base: str, uid: str, groups: str) -> None:
     folder = open_base(base, owner)
     # From here on nobody else can rename or replace anything in the base folder.
     os.fchown(folder, owner, os.getegid())
-    os.fchmod(folder, 0o755)
+    os.fchmod(folder, 0o755)  # nosec B103
     check_owner(folder, base, owner)
     opened = {name: own_folder(name, folder, 0o755, owner, os.getegid()) for name in FOLDERS}
     os.close(own_folder("staging", folder, 0o700, owner, os.getegid(), empty=True))
