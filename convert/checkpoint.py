@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepose.runtime.errors import ModelError
 
+from .limits import Budget
 from .tensorflow_quiet import import_tensorflow
 from .weights import Arrays
 
@@ -26,11 +27,16 @@ def files(prefix: Path) -> list[Path]:
 
 
 def load(prefix: Path) -> Arrays:
-    """The variables by name. Raises ModelError where a file is missing or damaged."""
+    """The variables by name. Raises ModelError where a file is missing or damaged, or asks for too much memory."""
     tf = import_tensorflow()
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = reader.get_variable_to_shape_map()
+        budget = Budget()
+        for name, shape in names.items():
+            # The index says what would be allocated.
+            budget.count()
+            budget.take(shape, f"{prefix}: {name}")
         found = {name: reader.get_tensor(name) for name in sorted(names)}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]

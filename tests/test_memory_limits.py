@@ -127,3 +127,22 @@ def test_a_download_that_does_not_end_is_given_up(endless: str, monkeypatch: pyt
     model = registry_file.KnownModel("endless", "cmu", (file,), "MIT", "x", (432, 368))
     with pytest.raises(ModelError, match="more than 5 MB"):
         fetch(model, retries=0)
+
+
+@pytest.mark.convert
+def test_variables_of_a_checkpoint_are_counted_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from edgepose.convert import checkpoint, limits
+
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session() as session:
+        variable = tf.compat.v1.get_variable("layer/weights", (40, 40))
+        session.run(variable.initializer)
+        saved = Path(tf.compat.v1.train.Saver().save(session, str(tmp_path / "model-1"), write_meta_graph=False))
+    assert checkpoint.load(saved)["layer/weights"].shape == (40, 40)
+    monkeypatch.setattr(limits, "MAX_ELEMENTS", 1000)
+    with pytest.raises(ModelError, match=r"layer/weights has the shape \(40, 40\); expected at most 1000 elements"):
+        checkpoint.load(saved)
