@@ -7,7 +7,6 @@ under a name that depends on the converter's source, so that the environment wit
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -21,8 +20,13 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import cli, naming, registry
+from edgepose.runtime import images as images_module
+
+from .scene_dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
+PHOTOGRAPH_OFFSET = (300, 200)
+"""Where the photograph begins inside its border, in pixels: x, y."""
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -114,14 +118,39 @@ def strong_model(converted: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_model(converted: Callable[..., Path]) -> Path:
-    """mobilenet_v2_small with statistics of 20 pictures, float32, 432x368."""
-    some = ROOT / "build/test-models/calibration"
-    some.mkdir(parents=True, exist_ok=True)
-    for picture in sorted((data("calibration") / "images").glob("*.jpg"))[:20]:
-        with contextlib.suppress(FileExistsError):
-            (some / picture.name).symlink_to(picture.resolve())
-    return converted("mobilenet_v2_small", "--calibration", some)
+def small_model() -> Path:
+    """A real network that is there on every machine: edgepose-tiny, int8, 432x368, as the package ships it."""
+    return registry.find_tflite("edgepose-tiny")
+
+
+@pytest.fixture(scope="session")
+def float_model(converted: Callable[..., Path]) -> Path:
+    """mobilenet_thin, float32, 432x368."""
+    return converted("mobilenet_thin")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`images` and `annotations.json` of the synthetic scene: four images of three people. To be read only."""
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "scene")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, np.ndarray]:
+    """Photographs that scikit-image ships, BGR uint8. One person each: `astronaut` (public domain, NASA) and `camera`
+    (CC0, Lav Varshney). Nobody: `chelsea` (CC0, a cat), `coffee` (CC0), `rocket` (CC0, SpaceX).
+
+    The people are cut by the border of their image; a gray border around it makes them as small as people in a room.
+    """
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    names = {"astronaut": "png", "camera": "png", "chelsea": "png", "coffee": "png", "rocket": "jpg"}
+    images = {name: images_module.read_picture(folder / f"{name}.{suffix}") for name, suffix in names.items()}
+    left, top = PHOTOGRAPH_OFFSET
+    return {
+        name: np.pad(image, ((top, top), (left, left), (0, 0)), constant_values=110) for name, image in images.items()
+    }
 
 
 @pytest.fixture

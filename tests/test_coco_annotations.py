@@ -18,49 +18,18 @@ from edgepose.convert.coco import CocoDataset
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.formats import coco_keypoints
 from edgepose.runtime.images import write_picture
-from edgepose.runtime.scene import Scene
-from edgepose.runtime.skeleton import COCO18
-from edgepose.runtime.types import Pose
 
 from .conftest import call_edgepose
+from .scene_dataset import write_dataset
 
 Change = Callable[[dict[str, Any]], None]
-
-
-def annotation(number: int, image: int, keypoints: np.ndarray) -> dict[str, Any]:
-    values = coco_keypoints(Pose(keypoints, 1.0), COCO18)
-    points = np.reshape(values, (-1, 3))
-    points[points[:, 2] > 0, 2] = 2
-    there = points[points[:, 2] > 0, :2]
-    (left, top), (right, bottom) = there.min(axis=0), there.max(axis=0)
-    return {
-        "id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "num_keypoints": len(there),
-        "keypoints": [float(value) for value in points.ravel()],
-        "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
-        "area": float(0.53 * (right - left) * (bottom - top)),
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four painted images of three people, and their exact annotations."""
-    place = tmp_path_factory.mktemp("coco")
-    (place / "images").mkdir()
-    scene = Scene(3, 640, 480)
-    images, people = [], []
-    for number in range(1, 5):
-        frame = scene.frame(number * 12)
-        write_picture(place / "images" / f"{number}.png", frame.image)
-        images.append({"id": number, "file_name": f"{number}.png", "width": 640, "height": 480})
-        for points in frame.keypoints:
-            keypoints = np.concatenate((points, np.ones((18, 1), np.float32)), axis=1)
-            people.append(annotation(len(people) + 1, number, keypoints))
-    categories = [{"id": 1, "name": "person", "keypoints": [str(i) for i in range(17)]}]
-    document = {"images": images, "annotations": people, "categories": categories}
-    (place / "base.json").write_text(json.dumps(document))
-    return place
+    return write_dataset(tmp_path_factory.mktemp("coco") / "set")
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +39,13 @@ def estimator() -> PoseEstimator:
 
 @pytest.fixture(scope="module")
 def base_ap(folder: Path, estimator: PoseEstimator) -> float:
-    ap = CocoDataset(folder / "images", folder / "base.json").score(estimator.estimate, "base").ap
+    ap = CocoDataset(folder / "images", folder / "annotations.json").score(estimator.estimate, "base").ap
     assert ap > 0.2
     return ap
 
 
 def changed(folder: Path, change: Change) -> Path:
-    document = json.loads((folder / "base.json").read_text())
+    document = json.loads((folder / "annotations.json").read_text())
     change(document)
     (folder / "changed.json").write_text(json.dumps(document))
     return folder / "changed.json"
@@ -236,7 +205,7 @@ def test_an_image_is_found_by_its_name_only_if_that_is_certain(folder: Path) -> 
     for number in range(1, 5):
         (root / "sub").mkdir(parents=True, exist_ok=True)
         (root / "sub" / f"{number}.png").write_bytes((folder / f"images/{number}.png").read_bytes())
-    dataset = CocoDataset(root, folder / "base.json")
+    dataset = CocoDataset(root, folder / "annotations.json")
     assert dataset.paths[3] == root / "sub/3.png"
     assert "4 images were found by their names" in dataset.notes[0]
     outside = CocoDataset(root, changed(folder, prefixed(f"{folder}/images/")))
@@ -253,7 +222,7 @@ def test_an_image_is_found_by_its_name_only_if_that_is_certain(folder: Path) -> 
     (root / "other").mkdir()
     (root / "other/2.png").write_bytes((folder / "images/1.png").read_bytes())
     with pytest.raises(InputError, match=r"2\.png may be other/2\.png and sub/2\.png"):
-        CocoDataset(root, folder / "base.json")
+        CocoDataset(root, folder / "annotations.json")
 
 
 def test_other_images_of_the_same_name_are_refused(folder: Path, estimator: PoseEstimator) -> None:
@@ -262,7 +231,7 @@ def test_other_images_of_the_same_name_are_refused(folder: Path, estimator: Pose
     for number in range(1, 5):
         write_picture(place / f"{number}.png", np.zeros((100, 100, 3), np.uint8))
     with pytest.raises(InputError, match="annotated image of 640x480 pixels, this one has 100x100"):
-        CocoDataset(place, folder / "base.json").score(estimator.estimate, "small")
+        CocoDataset(place, folder / "annotations.json").score(estimator.estimate, "small")
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_scored(
@@ -273,7 +242,9 @@ def test_an_unreadable_image_is_named_and_the_others_are_scored(
     for number in range(1, 5):
         content = (folder / f"images/{number}.png").read_bytes()
         (place / f"{number}.png").write_bytes(content if number != 2 else b"<html>")
-    done = call_edgepose(capfd, "eval", "--images", place, "--annotations", folder / "base.json", "--threads", "1")
+    done = call_edgepose(
+        capfd, "eval", "--images", place, "--annotations", folder / "annotations.json", "--threads", "1"
+    )
     assert done.returncode == 1
     assert "3 " in done.stdout
     assert "2.png" in done.stderr.splitlines()[-1]

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.runtime import model_file
 from edgepose.runtime.scene import Scene
 
-from .conftest import data, run_edgepose
+from .conftest import run_edgepose
 
 
 @pytest.fixture
@@ -103,15 +104,6 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(small_model: Path, tmp_p
     assert (tmp_path / "drawn/clip.mp4").stat().st_size > 1000
 
 
-def test_a_real_video(small_model: Path) -> None:
-    from edgepose.runtime.images import Video
-
-    with Video(data("video") / "exercise.avi") as video:
-        assert video.count == 393
-        frame = next(iter(video))
-    assert frame.image.shape == (288, 384, 3)
-
-
 def test_bad_pictures_are_one_line_and_2(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not a picture at all")
@@ -168,11 +160,12 @@ def test_a_reader_that_goes_away_is_no_error(small_model: Path, picture: Path) -
 def test_info_shows_the_manifest(small_model: Path) -> None:
     text = run_edgepose("info", small_model)
     assert text.returncode == 0
-    assert "mobilenet_v2_small, float32" in text.stdout
-    assert "432x368 BGR float32, letterbox" in text.stdout
+    assert "edgepose-tiny, int8" in text.stdout
+    assert "432x368 RGB uint8, letterbox" in text.stdout
+    assert model_file.read(small_model).flatbuffer_sha256 in text.stdout
     document = json.loads(run_edgepose("info", small_model, "--json").stdout)
     assert document["format"] == "edgepose-manifest"
-    assert document["macs"] == 1_001_434_536
+    assert document["macs"] == 522_578_952
 
 
 def test_models_are_found_by_name(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +176,14 @@ def test_models_are_found_by_name(small_model: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("extra", ["tensorflow", "pycocotools"])
-def test_a_missing_extra_is_named(extra: str, small_model: Path, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named(extra: str, small_model: Path, dataset: Path, tmp_path: Path) -> None:
     """As on a board: the package is not there."""
     blocker = tmp_path / "sitecustomize.py"
     blocker.write_text(f"import sys\nsys.modules[{extra!r}] = None\n")
-    folder = data("coco-dev")
     command = {
         "tensorflow": ["convert", "mobilenet_v2_small", "-o", str(tmp_path / "x.tflite")],
-        "pycocotools": ["eval", "-m", str(small_model), "--images", str(folder / "images"), "--annotations",
-                        str(folder / "person_keypoints.json")],
+        "pycocotools": ["eval", "-m", str(small_model), "--images", str(dataset / "images"), "--annotations",
+                        str(dataset / "annotations.json")],
     }[extra]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(

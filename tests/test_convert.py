@@ -12,7 +12,7 @@ import pytest
 from edgepose.runtime import PoseEstimator, model_file
 from edgepose.runtime.scene import Scene
 
-from .conftest import call_edgepose, data, run_edgepose, weights
+from .conftest import call_edgepose, run_edgepose, weights
 from .networks import small_graph, write_frozen_graph
 
 
@@ -202,23 +202,22 @@ def test_wrong_sizes_and_graphs_are_one_line_and_2(
         assert not out.exists()
 
 
-def test_eval_scores_with_pycocotools(small_model: Path, tmp_path: Path) -> None:
-    folder = data("coco-dev")
+def test_eval_scores_with_pycocotools(small_model: Path, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "score.json"
-    arguments = ["--images", folder / "images", "--annotations", folder / "person_keypoints.json", "--limit", "25"]
+    arguments = ["--images", dataset / "images", "--annotations", dataset / "annotations.json", "--limit", "3"]
     result = run_edgepose("eval", "-m", small_model, *arguments, "--json", out)
     assert result.returncode == 0, result.stderr
     score = json.loads(out.read_text())
     expected = {"model", "images", "AP", "AP50", "AP75", "APm", "APl", "AR", "precision", "input_size"}
     assert expected <= score.keys()
-    assert (score["images"], score["input_size"], score["precision"]) == (25, [432, 368], "float32")
+    assert (score["images"], score["input_size"], score["precision"]) == (3, [432, 368], "int8")
     assert score["AP"] > 0.2
     assert "AP50" in result.stdout
 
 
-def test_bad_annotations_are_one_line_and_2(small_model: Path, tmp_path: Path) -> None:
-    images = data("coco-dev") / "images"
-    good = json.loads((data("coco-dev") / "person_keypoints.json").read_text())
+def test_bad_annotations_are_one_line_and_2(small_model: Path, dataset: Path, tmp_path: Path) -> None:
+    images = dataset / "images"
+    good = json.loads((dataset / "annotations.json").read_text())
     cases = {
         "": "an empty file",
         "[]": "expected COCO annotations",
@@ -232,5 +231,5 @@ def test_bad_annotations_are_one_line_and_2(small_model: Path, tmp_path: Path) -
         assert (result.returncode, words in result.stderr) == (2, True), result.stderr
         assert result.stderr.count("\n") == 1
     for limit in ("0", "-1"):
-        arguments = ["--images", images, "--annotations", data("coco-dev") / "person_keypoints.json", "--limit", limit]
+        arguments = ["--images", images, "--annotations", dataset / "annotations.json", "--limit", limit]
         assert run_edgepose("eval", "-m", small_model, *arguments).returncode == 2

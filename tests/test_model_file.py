@@ -108,7 +108,7 @@ def test_a_network_without_manifest_says_what_to_do(small_model: Path, tmp_path:
     ("entry", "value", "message"),
     [
         ('"width": 432', '"width": 440', "contradicts the network: input"),
-        ('"dtype": "float32"', '"dtype": "uint8"', "contradicts the network: input"),
+        ('"dtype": "uint8"', '"dtype": "float32"', "contradicts the network: input"),
         ('"stride": 8', '"stride": 4', "contradicts the network: output"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_manifest_that_contradicts_the_network_is_refused(
 def test_outputs_named_the_wrong_way_round_are_noticed(small_model: Path, tmp_path: Path) -> None:
     manifest = model_file.read(small_model)
     path = tmp_path / "swapped.tflite"
-    text = manifest.to_json().replace(manifest.pafs.tensor, "no such tensor")
+    text = manifest.to_json().replace(f'"tensor": "{manifest.pafs.tensor}"', '"tensor": "no such tensor"')
     path.write_bytes(flatbuffer_bytes(small_model))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("manifest.json", text)

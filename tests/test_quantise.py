@@ -22,10 +22,11 @@ from edgepose.convert.simplify import simplify
 from edgepose.runtime import PoseEstimator, model_file
 from edgepose.runtime.decode import Decoder
 from edgepose.runtime.errors import ModelError
+from edgepose.runtime.images import write_picture
 from edgepose.runtime.scene import Scene
 from edgepose.runtime.types import PoseFields
 
-from .conftest import call_edgepose, data, run_edgepose
+from .conftest import ROOT, call_edgepose, run_edgepose
 from .networks import small_graph, write_frozen_graph
 from .tensorflow1 import random_weights
 
@@ -159,10 +160,23 @@ def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp
 
 
 @pytest.fixture(scope="session")
-def int8_model(converted: Callable[..., Path]) -> Path:
-    """human-pose-estimation-0001 in int8, of one stage and small, so that it is quickly made."""
-    some = ["--calibration", data("calibration") / "images", "--input-size", "4:3-small", "--stages", "1"]
-    return converted("human-pose-estimation-0001", "--precision", "int8", *some, verdicts=(0, 1))
+def scenes() -> Path:
+    """Images for calibration: the scene with one to five people. Their place is part of a converted model's name."""
+    folder = ROOT / "build/test-models/scenes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for people in range(1, 6):
+        for index in (0, 20, 40, 60):
+            path = folder / f"{people}-{index}.png"
+            if not path.exists():
+                write_picture(path, Scene(people, 640, 480).frame(index).image)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def int8_model(converted: Callable[..., Path], scenes: Path) -> Path:
+    """mobilenet_thin in int8, of three stages and small, so that it is quickly made."""
+    some = ["--calibration", scenes, "--input-size", "4:3-small", "--stages", "3"]
+    return converted("mobilenet_thin", "--precision", "int8", *some, verdicts=(0, 1))
 
 
 def test_an_integer_network_finds_people(int8_model: Path) -> None:
@@ -173,9 +187,9 @@ def test_an_integer_network_finds_people(int8_model: Path) -> None:
     assert "DEQUANTIZE" not in operators
     assert manifest.verification is not None
     assert manifest.verification.heatmaps_sqnr_db is not None
-    assert manifest.verification.heatmaps_sqnr_db > 15
+    assert manifest.verification.heatmaps_sqnr_db > 10
     image = Scene(2, 640, 480).frame(0).image
-    assert len(PoseEstimator(int8_model).estimate(image)) == 2
+    assert sum(pose.score > 0.3 for pose in PoseEstimator(int8_model).estimate(image)) == 2
 
 
 def test_integers_are_decoded_as_they_are(int8_model: Path) -> None:
