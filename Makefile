@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
+.PHONY: demo test test-once test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for a picture of your own.
 demo: .venv/demo.stamp
@@ -33,8 +33,12 @@ ifeq ($(PYTHON311),)
 	@echo "== tflite-runtime not tested: it needs Python 3.11"
 else
 	@echo "== the same tests with tflite-runtime"
-	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not boards and not once' $(PYTEST_FLAGS)
+	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not boards and not once and not convert' $(PYTEST_FLAGS)
 endif
+
+# The first of the three groups of `make test` alone.
+test-once: .venv/dev.stamp
+	$(VENV)/python -m pytest $(PYTEST_FLAGS)
 
 # Every network in every precision, converted and run in both interpreters.
 test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)

@@ -13,6 +13,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from .scene_dataset import write_dataset
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPH_OFFSET = (300, 200)
 """Where the photograph begins inside its border, in pixels: x, y."""
+HANG_S = 1000.0
+"""A process that takes longer hangs. This is no measure of speed: a busy machine may be fifty times slower."""
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -38,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="TensorFlow is not installed (extra `convert`)"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was skipped: a line for each reason."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count}: {reason}")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees or touches the user's cache of models."""
@@ -45,6 +58,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     # The name of the device is set once per process; the commands of other tests ran in this one.
     monkeypatch.setattr(naming, "_configured", "")
     monkeypatch.delenv(naming.VARIABLE, raising=False)
+
+
+def slowness() -> float:
+    """How many times longer than alone this machine takes for something at this moment, 1 or more.
+
+    Limits of time in tests are multiplied with it. It is the wall time of a tenth of a second of work over its
+    processor time, squared, because a process needs several turns of the scheduler.
+    """
+    wall, work = time.perf_counter(), time.thread_time()
+    while time.thread_time() - work < 0.1:
+        pass
+    return max(1.0, (time.perf_counter() - wall) / (time.thread_time() - work)) ** 2
 
 
 def data(name: str) -> Path:
@@ -65,7 +90,7 @@ def weights(name: str) -> Path:
     return path
 
 
-def run_edgepose(*arguments: str | Path, timeout_s: float = 1500) -> subprocess.CompletedProcess[str]:
+def run_edgepose(*arguments: str | Path, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:
     """The real command line, in a process of its own."""
     command = [sys.executable, "-m", "edgepose.runtime.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/")

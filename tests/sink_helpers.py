@@ -23,7 +23,7 @@ def message(index: int = 0, people: int = 2) -> Message:
     return Message(Frame(frame.image, "scene", index), Estimate(poses, Timings(1, 2, 3)), COCO18)
 
 
-def wait(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not happen in time"

@@ -26,6 +26,7 @@ from edgepose.device.deploy.board import install
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.printable import printable
 
+from .conftest import HANG_S
 from .test_deploy import FRESH, RELEASE, board, running, wanted, wheel
 
 pytestmark = pytest.mark.once
@@ -245,7 +246,7 @@ def activate(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         variables = {**os.environ, "PATH": f"{stubs}:{os.environ['PATH']}", "EDGEPOSE_BASE": str(base),
                      "EDGEPOSE_STATUS": str(tmp_path / "status.json")}  # fmt: skip
         return subprocess.run(
-            ["sh", ACTIVATE, *words], capture_output=True, text=True, env=variables, timeout=60, cwd=tmp_path
+            ["sh", ACTIVATE, *words], capture_output=True, text=True, env=variables, timeout=HANG_S, cwd=tmp_path
         )
 
     return call

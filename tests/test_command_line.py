@@ -15,7 +15,7 @@ import pytest
 from edgepose.runtime import model_file
 from edgepose.runtime.scene import Scene
 
-from .conftest import run_edgepose
+from .conftest import HANG_S, run_edgepose
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments.split()],
-            stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            stdout=write, stderr=subprocess.PIPE, text=True, timeout=HANG_S, check=False,
         )  # fmt: skip
     finally:
         os.close(write)

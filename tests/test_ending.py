@@ -29,7 +29,7 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.quiet import silenced
 from edgepose.runtime.types import Frame
 
-from .conftest import call_edgepose, run_edgepose
+from .conftest import HANG_S, call_edgepose, run_edgepose
 
 
 class Hanging(SyntheticCamera):
@@ -58,7 +58,7 @@ def estimator() -> PoseEstimator:
 
 
 def wait_until(condition: object) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_S
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -181,7 +181,7 @@ def test_a_process_that_does_not_end_is_ended_by_force() -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
         child.terminate()
-        output, errors = child.communicate(timeout=30)
+        output, errors = child.communicate(timeout=HANG_S)
     assert (child.returncode, output) == (1, b"asked\n")
     assert errors == b"edgepose: something did not end in time; ending the process by force\n"
 
@@ -200,7 +200,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_bad_images_of_a_folder_are_named_counted_and_left_out(folder: Path) -> None:
     """The first one counted as a lost camera: the folder began anew, for ever."""
-    done = run_edgepose("camera", "--source", folder, "--sink", "-", timeout_s=60)
+    done = run_edgepose("camera", "--source", folder, "--sink", "-", timeout_s=HANG_S)
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [str(folder / name) for name in ("a.png", "c.png", "e.png")]
     assert done.returncode == 1
@@ -284,7 +284,9 @@ def test_stderr_comes_back_where_two_threads_silence_it() -> None:
     thread.join()
     os.write(2, b"shown")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=HANG_S, check=True
+    )
     assert done.stderr == b"shown"
 
 

@@ -14,6 +14,8 @@ import pytest
 from edgepose.runtime import files
 from edgepose.runtime.errors import OutputError
 
+from .conftest import HANG_S
+
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
@@ -74,10 +76,10 @@ def test_an_open_file_is_written_to(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     with out.open("wb") as file:
         before = os.fstat(file.fileno()).st_ino
-        subprocess.run([sys.executable, "-c", code], stdout=file, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True, timeout=HANG_S)
     assert (out.read_text(), out.stat().st_ino) == ("poses", before)
     assert list(tmp_path.iterdir()) == [out]
-    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=HANG_S)
     assert piped.stdout == b"poses"
 
 

@@ -32,6 +32,7 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.types import Estimate, Timings
 
+from .conftest import HANG_S, slowness
 from .sink_helpers import message, wait
 
 pytestmark = pytest.mark.once
@@ -96,7 +97,7 @@ def test_a_stuck_sink_costs_the_loop_nothing_and_is_counted() -> None:
     start = time.monotonic()
     for _ in range(1000):
         sink.send(some)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 0.5 * slowness()
     assert sink.lost > 900
     sink.free = True
     sink.stop()
@@ -111,7 +112,7 @@ def test_a_sink_that_fails_says_so_once_and_ends_when_told(caplog: pytest.LogCap
     wait(lambda: sink.problem)
     start = time.monotonic()
     sink.stop()
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 1.5 * slowness()
     assert [record.getMessage() for record in caplog.records] == ["stuck: away"]
 
 
@@ -157,7 +158,7 @@ def test_many_blocked_sinks_end_together_in_time() -> None:
     idle.start()
     start = time.monotonic()
     assert stop_all([*blocked, idle, new]) == blocked
-    assert time.monotonic() - start < 1.6
+    assert time.monotonic() - start < 1.6 * slowness()
     for sink in blocked:
         sink.free.set()
 
@@ -202,7 +203,7 @@ def test_a_slow_connection_does_not_delay_the_start(caplog: pytest.LogCaptureFix
     sink = Slow()
     start = time.monotonic()
     sink.start()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 1 * slowness()
     sink.free = True
     wait(lambda: sink.problem == "refused")
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -631,7 +632,7 @@ def test_mqtt_falls_back_to_version_3(refusal: bytes) -> None:
     wait(lambda: sink.sent == 1)
     start = time.monotonic()
     sink.stop()  # it never confirms the last message
-    assert time.monotonic() - start < 1.2
+    assert time.monotonic() - start < 1.2 * slowness()
     old.close()
 
 
@@ -688,12 +689,12 @@ def test_mqtt_a_dead_broker_delays_neither_start_nor_end(caplog: pytest.LogCaptu
             (sink,) = open_sinks([text], Stats("x"), None)
             start = time.monotonic()
             sink.start()
-            assert time.monotonic() - start < 0.8, text
+            assert time.monotonic() - start < 0.8 * slowness(), text
             sink.send(message())
             wait(lambda sink=sink: sink.problem)  # type: ignore[misc]
             start = time.monotonic()
             assert stop_all([sink]) == [], text
-            assert time.monotonic() - start < 1.3, text
+            assert time.monotonic() - start < 1.3 * slowness(), text
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(wanted)
     assert "Connection refused" in said[1]
@@ -711,8 +712,8 @@ def test_mqtt_a_dead_broker_does_not_delay_the_end_of_the_process() -> None:
     )
     with unreachable() as port:
         command = [sys.executable, "-c", code, str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    assert time.monotonic() - float(done.stdout) < 3.0
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True)
+    assert time.monotonic() - float(done.stdout) < 3.0 * slowness()
 
 
 @contextmanager
@@ -738,7 +739,7 @@ def test_mqtt_a_broker_that_hangs_does_not_delay_the_end(tmp_path: Path) -> None
             sink.send(message())
         start = time.monotonic()
         assert stop_all([sink]) == []
-        assert time.monotonic() - start < 1.4
+        assert time.monotonic() - start < 1.4 * slowness()
 
 
 @needs_broker
@@ -784,7 +785,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("authority")
 
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=HANG_S)
 
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "other"):
