@@ -181,7 +181,7 @@ def test_a_missing_extra_is_named(extra: str, small_model: Path, dataset: Path, 
     blocker = tmp_path / "sitecustomize.py"
     blocker.write_text(f"import sys\nsys.modules[{extra!r}] = None\n")
     command = {
-        "tensorflow": ["convert", "mobilenet_v2_small", "-o", str(tmp_path / "x.tflite")],
+        "tensorflow": ["convert", "mobilenet_v2_small", "--untrained", "-o", str(tmp_path / "x.tflite")],
         "pycocotools": ["eval", "-m", str(small_model), "--images", str(dataset / "images"), "--annotations",
                         str(dataset / "annotations.json")],
     }[extra]  # fmt: skip
