@@ -28,7 +28,7 @@ demo: .venv/demo.stamp
 test: .venv/dev.stamp build/checked/stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
 	$(VENV)/python -m pytest $(PYTEST_FLAGS)
 	@echo "== the kernel with every array access checked"
-	PYTHONPATH=build/checked $(VENV)/python -m pytest tests/test_decoder.py tests/test_decoder_defects.py $(PYTEST_FLAGS)
+	PYTHONPATH=build/checked $(VENV)/python -m pytest tests/runtime/test_decoder.py tests/runtime/test_decoder_defects.py $(PYTEST_FLAGS)
 ifeq ($(PYTHON311),)
 	@echo "== tflite-runtime not tested: it needs Python 3.11"
 else
@@ -43,31 +43,31 @@ test-once: .venv/dev.stamp
 # Every network in every precision, converted and run in both interpreters.
 test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
 	@rm -rf build/family && mkdir -p build/family
-	FAMILY_FOLDER=$(CURDIR)/build/family $(VENV)/python -m pytest tests/test_family.py -m slow -k converts $(PYTEST_FLAGS)
+	FAMILY_FOLDER=$(CURDIR)/build/family $(VENV)/python -m pytest tests/convert/test_family.py -m slow -k converts $(PYTEST_FLAGS)
 ifneq ($(PYTHON311),)
 	@echo "== the same files in tflite-runtime"
-	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/test_family.py -m slow -k interpreter
+	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/convert/test_family.py -m slow -k interpreter
 endif
 
 # The real Picamera2 on libcamera's virtual camera, and V4L2 in a virtual machine: needs root, mmdebstrap, cpio, qemu-system-x86.
 test-pi: .venv/dev.stamp
 	@mkdir -p build/pi
 	$(VENV)/edgepose convert mobilenet_v2_small -o build/pi/small.tflite --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images"
-	tests/pi/picamera.sh build/pi build/pi/small.tflite
-	tests/pi/v4l2.sh build/pi
+	tests/boards/picamera.sh build/pi build/pi/small.tflite
+	tests/boards/v4l2.sh build/pi
 
 # `edgepose deploy` against emulated boards that boot systemd: needs root, systemd-container, mmdebstrap, ssh.
 test-boards: .venv/dev.stamp wheels
 	@mkdir -p build/pi
-	tests/pi/wheels.sh build/pi/lab
-	$(VENV)/python -m pytest tests/pi/test_boards.py -m boards -p no:xdist -x --durations=0 --durations-min=5
+	tests/boards/wheels.sh build/pi/lab
+	$(VENV)/python -m pytest tests/boards/test_boards.py -m boards -p no:xdist -x --durations=0 --durations-min=5
 
 # Wheels for x86_64, aarch64, armv7l and armv6l, checked for the stable ABI.
 wheels: dist/stamp
 
-dist/stamp: .venv/dev.stamp $(SOURCES) device/cross_build.py $(wildcard runtime/*.py runtime/*/*.py device/*.py device/*/* device/deploy/board/*)
+dist/stamp: .venv/dev.stamp $(SOURCES) device/deploy/cross_build.py $(wildcard runtime/*.py runtime/*/*.py device/*.py device/*/* device/deploy/board/*)
 	@rm -rf dist
-	@$(call logged,$(VENV)/python device/cross_build.py)
+	@$(call logged,$(VENV)/python device/deploy/cross_build.py)
 	@$(VENV)/abi3audit --strict --summary dist/*.whl
 	@ls -1 dist
 	@touch $@
@@ -116,7 +116,7 @@ bench-compare: .venv/dev.stamp
 
 # Instructions a frame of decoder and preprocessing, against the stored ones; needs valgrind.
 instructions: .venv/dev.stamp
-	$(VENV)/python -m edgepose.benchmarks.instructions
+	$(VENV)/python -m edgepose.benchmarks.micro.instructions
 
 .venv/demo.stamp: $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }

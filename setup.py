@@ -7,7 +7,7 @@ kernel with every array access checked (slower; the test suite runs once that wa
 import os
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 # The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
 STABLE_ABI = "0x030B0000"
@@ -24,24 +24,17 @@ kernel = Extension(
 
 setup(
     packages=[
-        *(f"edgepose.{part}" for part in PARTS),
-        "edgepose.runtime.scene",
-        "edgepose.convert.networks",
-        "edgepose.convert.quantise",
-        "edgepose.convert.distill",
-        "edgepose.device.deploy",
-        "edgepose.device.deploy.board",
-        "edgepose.device.sinks",
-        "edgepose.benchmarks.profile",
+        f"edgepose.{name}" for part in PARTS for name in (part, *(f"{part}.{inner}" for inner in find_packages(part)))
     ],
     package_dir={f"edgepose.{part}": part for part in PARTS},
     package_data={
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
-        "edgepose.device": ["py.typed", "page/*"],
+        "edgepose.device.sinks": ["page/*"],
         "edgepose.device.deploy": ["pins/*.txt"],
         "edgepose.device.deploy.board": ["*.sh"],
-        "edgepose.benchmarks": ["py.typed", "instructions.json"],
+        "edgepose.benchmarks": ["py.typed"],
+        "edgepose.benchmarks.micro": ["instructions.json"],
     },
     ext_modules=cythonize(
         [kernel],

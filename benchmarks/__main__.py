@@ -10,14 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from edgepose.device.board import describe
-from edgepose.device.opencv_source import VideoFile
-from edgepose.device.source import FrameSource, SyntheticCamera
-from edgepose.runtime import model_file
-from edgepose.runtime.images import write_picture
-from edgepose.runtime.scene import Scene
-
-from . import camera_loop, decoder, frame, pipeline, process
+from ..device.monitor.board import describe
+from ..device.sources.base import FrameSource, SyntheticCamera
+from ..device.sources.opencv import VideoFile
+from ..runtime.io.images import write_picture
+from ..runtime.model import container
+from ..runtime.synthetic import Scene
+from . import process
+from .micro import camera_loop, decoder, frame, pipeline
 from .models import FOLDER, bench_models
 
 
@@ -29,7 +29,7 @@ def main() -> int:
         return 2
     print(f"machine: {describe()}")
     for path in models:
-        manifest = model_file.read(path)
+        manifest = container.read(path)
         print(f"model: {manifest.network} {manifest.precision}, sha256 {manifest.flatbuffer_sha256[:12]}")
     _decoding(models)
     _frames(models)

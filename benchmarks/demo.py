@@ -6,14 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from edgepose.runtime import PoseEstimator, files, registry
-from edgepose.runtime.draw import draw_poses
-from edgepose.runtime.errors import EdgePoseError
-from edgepose.runtime.formats import edgepose_line
-from edgepose.runtime.images import read_picture, write_picture
-from edgepose.runtime.scene import Scene
-from edgepose.runtime.types import Frame
-
+from ..runtime import PoseEstimator
+from ..runtime.errors import EdgePoseError
+from ..runtime.io import atomic
+from ..runtime.io.formats import edgepose_line
+from ..runtime.io.images import read_picture, write_picture
+from ..runtime.model import registry
+from ..runtime.synthetic import Scene
+from ..runtime.types import Frame
+from ..runtime.visualize.draw import draw_poses
 from .timing import summary
 
 _FOLDER = Path("build/demo")
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--image", type=Path, help="a picture of your own; a synthetic scene when left out")
     arguments = parser.parse_args()
     try:
-        files.make_folder(_FOLDER)
+        atomic.make_folder(_FOLDER)
         frame = _frame(arguments.image)
         show(registry.find_tflite(None), frame)
     except EdgePoseError as error:
@@ -43,7 +44,7 @@ def show(path: Path, frame: Frame) -> None:
     timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
     picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
     write_picture(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
-    files.write_text(poses, edgepose_line(frame, estimate) + "\n")
+    atomic.write_text(poses, edgepose_line(frame, estimate) + "\n")
     spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
     about = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC a frame"
     scored = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} pictures of COCO"

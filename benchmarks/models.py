@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgepose.runtime import registry
+from ..runtime.model import registry
 
 _NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
 FOLDER = Path("build/bench")

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepose.device import board
-from edgepose.runtime import Decoder, GridToFrame, PoseEstimator, PoseFields, model_file
-from edgepose.runtime.scene import Scene
-from edgepose.runtime.scene.painted import crowd, fields
-
+from ..device.monitor import board
+from ..runtime import Decoder, GridToFrame, PoseEstimator, PoseFields
+from ..runtime.model import container
+from ..runtime.synthetic import Scene
+from ..runtime.synthetic.fields import crowd, fields
 from .models import bench_models
 
 _TO_FRAME = GridToFrame(8, 8)
 
 
 def _name(path: Path) -> str:
-    return f"{path.stem}-{model_file.read(path).flatbuffer_sha256[:8]}"
+    return f"{path.stem}-{container.read(path).flatbuffer_sha256[:8]}"
 
 
 MODELS = [pytest.param(path, id=_name(path)) for path in bench_models()]

@@ -6,23 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.runtime import golden, model_file
-from edgepose.runtime.errors import ModelError
-from edgepose.runtime.manifest import InputSpec, ModelManifest, Precision
-from edgepose.runtime.preprocess import Resize
-from edgepose.runtime.probe import probe
-from edgepose.runtime.types import ChannelOrder
-
-from . import adopt, blame, export, false_poses, fold, integer, macs, proof, report, stages, statistics, verify
-from . import graph as g
-from .calibration import CalibrationPictures, PictureFolder
-from .coco import CocoDataset
-from .describe import describe
+from ..runtime import self_check
+from ..runtime.errors import ModelError
+from ..runtime.model import container
+from ..runtime.model.isolated_load import probe
+from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
+from ..runtime.preprocess import Resize
+from ..runtime.types import ChannelOrder
+from .build_manifest import describe
+from .exporters import tflite as export
+from .exporters.tensorflow_quiet import import_tensorflow
+from .importers import tflite
+from .importers.detect import Imported, Source, Wanted
+from .ir import graph as g
+from .ir import macs, stages
 from .networks import NETWORKS
-from .proof import Candidate
-from .simplify import simplify
-from .sources import Imported, Source, Wanted
-from .tensorflow_quiet import import_tensorflow
+from .passes import bn_statistics, fold
+from .passes.simplify import simplify
+from .quantize import integer
+from .quantize.calibration_images import CalibrationPictures, PictureFolder
+from .validate import layer_errors, proof, report, score_threshold, verify
+from .validate.coco import CocoDataset
+from .validate.proof import Candidate
 
 STRIDE = 8
 
@@ -94,20 +99,20 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.integers is not None:
-        errors = blame.measured(candidate.integers)
-        note(stage_errors := blame.by_stage(candidate.integers.plan.graph, errors))
+        errors = layer_errors.measured(candidate.integers)
+        note(stage_errors := layer_errors.by_stage(candidate.integers.plan.graph, errors))
         manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:
-            found.append(f"layers that lose most by themselves: {blame.worst(errors)}")
+            found.append(f"layers that lose most by themselves: {layer_errors.worst(errors)}")
         if options.report is not None:
             note(f"writing the report into {options.report}")
             report.write(options.report, candidate, manifest, errors, found)
-    model_file.write(output, candidate.flatbuffer, manifest)
+    container.write(output, candidate.flatbuffer, manifest)
     if empty is not None:
-        least = false_poses.least_score(false_poses.scores(output, empty), len(empty))
+        least = score_threshold.least_score(score_threshold.scores(output, empty), len(empty))
         note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} pictures without people")
-        model_file.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
-    golden.record(output)
+        container.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
+    self_check.record(output)
     return Conversion(output, manifest, tuple(found))
 
 
@@ -193,7 +198,7 @@ def _repaired(
     source: Source, graph: g.Graph, spec: InputSpec, options: Options, note: Callable[[str], None]
 ) -> tuple[g.Graph, list[str]]:
     """The graph with statistics for batch normalisation in training mode, and what was done."""
-    layers = statistics.training_layers(graph)
+    layers = bn_statistics.training_layers(graph)
     if not layers:
         return graph, []
     if options.calibration is None:
@@ -204,7 +209,7 @@ def _repaired(
     pictures = CalibrationPictures(options.calibration, spec)
     if pictures.too_few:
         note(f"warning: only {len(pictures)} calibration pictures; their statistics may be far from the world's")
-    fixed = statistics.fix(graph, pictures.batches("measuring batch statistics"))
+    fixed = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
     done = (
         f"{len(layers)} batch normalisations in training mode given the statistics of whole batches "
         f"of {len(pictures)} calibration pictures"
@@ -221,10 +226,10 @@ def _adopted(source: Source, options: Options) -> Candidate:
     for name, given in refused.items():
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is taken as it is")
-    flatbuffer = model_file.flatbuffer(source.path)
+    flatbuffer = container.flatbuffer(source.path)
     tensors = probe(source.path, network=flatbuffer)
-    spec = adopt.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
+    spec = tflite.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
     outputs = (options.heatmaps, options.pafs)
     manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
     manifest = replace(manifest, recipe=("taken as it is",))
-    return Candidate(flatbuffer, manifest, lambda: adopt.TfliteReference(source.path, manifest, flatbuffer))
+    return Candidate(flatbuffer, manifest, lambda: tflite.TfliteReference(source.path, manifest, flatbuffer))

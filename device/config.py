@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import model_file, naming, typed
-from edgepose.runtime.errors import InputError
-
-from .privacy import Privacy
+from ..runtime import schema
+from ..runtime.errors import InputError
+from ..runtime.io import naming
+from ..runtime.model import container
+from .sinks.privacy import Privacy
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Config:
         for name, pins in (("sha256", (self.model.sha256,)), ("when_hot_sha256", self.model.when_hot_sha256)):
             for pin in filter(None, pins):
                 try:
-                    model_file.check_sha256(pin)
+                    container.check_sha256(pin)
                 except ValueError as error:
                     raise ValueError(f"model.{name}: {str(error).removeprefix('sha256: ')}") from None
         wanted = len(self.model.when_hot)
@@ -157,7 +158,7 @@ def read(path: Path) -> Config:
     """The settings of a file. Raises InputError naming the wrong key and the nearest right one."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return typed.make(Config, document, strict=True)
+        return schema.make(Config, document, strict=True)
     except OSError as error:
         raise InputError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

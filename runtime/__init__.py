@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .decode import Decoder, DecoderOptions
     from .errors import EdgePoseError, InputError, MissingExtraError, ModelError, OutputError
     from .estimator import PoseEstimator
-    from .manifest import ModelManifest
+    from .model.manifest import ModelManifest
     from .skeleton import COCO18, Limb, Skeleton
     from .types import Box, Estimate, Frame, GridToFrame, Pose, PoseFields, Quantisation, Timings
 
@@ -26,7 +26,7 @@ _HOMES = {
     "decode": ("Decoder", "DecoderOptions"),
     "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError"),
     "estimator": ("PoseEstimator",),
-    "manifest": ("ModelManifest",),
+    "model.manifest": ("ModelManifest",),
     "skeleton": ("COCO18", "Limb", "Skeleton"),
     "types": ("Box", "Estimate", "Frame", "GridToFrame", "Pose", "PoseFields", "Quantisation", "Timings"),
 }

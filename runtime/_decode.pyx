@@ -4,7 +4,7 @@ Four functions, called in this order once a frame: find_peaks (_peaks.pxi), conn
 (_people.pxi). Each works on the arrays of a `Workspace`, which its caller allocated, validates nothing, releases the
 GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8, int16): thresholds
 come in raw units, and only sampled values are scaled. The channels of a cell must lie side by side; rows and cells may
-have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in tests/decoder_twin.py.
+have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in tests/runtime/decoder_twin.py.
 """
 
 from libc.math cimport INFINITY, fabsf, isfinite, sqrtf
@@ -70,4 +70,4 @@ cdef class Workspace:
 
 include "_peaks.pxi"
 include "_limbs.pxi"
-include "_people.pxi"
+include "_assemble.pxi"

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import model_file
 from .decode import Decoder, DecoderOptions
 from .errors import ModelError
-from .interpreter import Network, TensorInfo
-from .manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
+from .model import container
+from .model.interpreter import Network, TensorInfo
+from .model.manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
+from .model.registry import find_tflite
 from .preprocess import Preprocessor
-from .registry import find_tflite
 from .types import ChannelOrder, Estimate, GridToFrame, Image, Pose, PoseFields, Timings
 
 Buffer = npt.NDArray[Any]
@@ -48,7 +48,7 @@ class PoseEstimator:
         """
         path = find_tflite(None) if model is None else Path(model)
         # What was checked is what is loaded: the file may change between the two.
-        self.manifest, content = model_file.load(path, sha256)
+        self.manifest, content = container.load(path, sha256)
         manifest = self.manifest
         self._network = network = Network(path, threads, content)
         self.interpreter_name = network.interpreter_name

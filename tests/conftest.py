@@ -21,8 +21,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepose.runtime import cli, naming, registry
-from edgepose.runtime import images as images_module
+from edgepose.runtime.cli.main import main
+from edgepose.runtime.io import images as images_module
+from edgepose.runtime.io import naming
+from edgepose.runtime.model import registry
 
 from .scene_dataset import write_dataset
 
@@ -100,7 +102,7 @@ def call_edgepose(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> 
     """The command line in this process: TensorFlow takes seconds to import, and is imported once."""
     command = [str(argument) for argument in arguments]
     try:
-        code = cli.main(command)
+        code = main(command)
     except SystemExit as end:
         code = int(str(end.code))
     captured = capfd.readouterr()
@@ -109,7 +111,11 @@ def call_edgepose(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> 
 
 def _converter_version() -> str:
     digest = hashlib.sha256()
-    sources = [*sorted((ROOT / "convert").rglob("*.py")), ROOT / "runtime/manifest.py", ROOT / "runtime/model_file.py"]
+    sources = [
+        *sorted((ROOT / "convert").rglob("*.py")),
+        ROOT / "runtime/model/manifest.py",
+        ROOT / "runtime/model/container.py",
+    ]
     for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edgepose.runtime.formats import coco_keypoints
-from edgepose.runtime.images import write_picture
-from edgepose.runtime.scene import Scene
+from edgepose.runtime.io.formats import coco_keypoints
+from edgepose.runtime.io.images import write_picture
 from edgepose.runtime.skeleton import COCO18
+from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
 
 

@@ -24,20 +24,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from edgepose.device import loop as loop_module
-from edgepose.device.choose_sinks import open_sinks
+from edgepose.device.camera import loop as loop_module
+from edgepose.device.camera.loop import Loop
+from edgepose.device.camera.malloc import limit_arenas
 from edgepose.device.config import LoopConfig
-from edgepose.device.loop import Loop
-from edgepose.device.malloc import limit_arenas
-from edgepose.device.source import SyntheticCamera
-from edgepose.device.stats import Stats
+from edgepose.device.monitor.stats import Stats
+from edgepose.device.sinks.factory import open_sinks
+from edgepose.device.sources.base import SyntheticCamera
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.types import Frame
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.camera_server import JPEG, camera_server
+from .device.camera_server import JPEG, camera_server
 
 LOSSES, RESTARTS, WATCHERS = 200, 50, 50
 _WARM_UP = 0.15

@@ -57,7 +57,7 @@ def test_layers(path: Path) -> None:
 def test_nothing_is_imported_under_two_names() -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "import edgepose.runtime.cli as cli, edgepose.benchmarks.decoder, edgepose.device.board\n"
+        "import edgepose.runtime.cli.main as cli, edgepose.benchmarks.micro.decoder, edgepose.device.monitor.board\n"
         "for command in cli.COMMANDS.values(): __import__(command.module)\n"
         f"bare = set(sys.modules) & set({PARTS!r})\n"
         "assert not bare, bare\n"
@@ -67,7 +67,7 @@ def test_nothing_is_imported_under_two_names() -> None:
 
 def test_the_runtime_needs_nothing_of_the_extras() -> None:
     blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in sorted(HEAVY | {"hypothesis", "pytest"}))
-    code = f"import sys; {blocked}\nfrom edgepose.runtime import PoseEstimator\nimport edgepose.runtime.run_command\n"
+    code = f"import sys; {blocked}\nfrom edgepose.runtime import PoseEstimator\nimport edgepose.runtime.cli.run\n"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import geometric_mean
 
-from edgepose.runtime import model_file
-from edgepose.runtime.errors import EdgePoseError
-from edgepose.runtime.interpreter import Network
-from edgepose.runtime.probe import probe
-
+from ...runtime.errors import EdgePoseError
+from ...runtime.model import container
+from ...runtime.model.interpreter import Network
+from ...runtime.model.isolated_load import probe
 from .macs import Described, operators
-from .rows import Accuracy, Latency, Row
+from .results import Accuracy, Latency, Row
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _filled(row: Row, path: Path, network: Network, ms: float, board: str) -> Ro
         warnings=(f"estimate for a {board}, inference alone; up to {worst:.0%} off on published runs left out of it",),
     )
     try:
-        manifest = model_file.read(path)
+        manifest = container.read(path)
     except EdgePoseError:
         return row
     accuracy = Accuracy(manifest.accuracy.ap, manifest.accuracy.images) if manifest.accuracy else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
-from edgepose.runtime.interpreter import Network
+from ...runtime.model.interpreter import Network
 
 
 class Described(NamedTuple):

@@ -19,11 +19,10 @@ from time import perf_counter
 
 import numpy as np
 
-from edgepose.runtime.errors import ModelError
-from edgepose.runtime.interpreter import Network
-
+from ...runtime.errors import ModelError
+from ...runtime.model.interpreter import Network
 from . import macs
-from .rows import Operator
+from .results import Operator
 
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
 _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = range(4)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import files
-from edgepose.runtime.errors import MissingExtraError
-
-from .rows import Profile, Row
+from ...runtime.errors import MissingExtraError
+from ...runtime.io import atomic
+from .results import Profile, Row
 
 _COLOURS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
 
@@ -51,7 +50,7 @@ def write(path: Path, profiles: Sequence[Profile]) -> None:
     machines = " | ".join(dict.fromkeys(_about(profile) for profile in profiles))
     figure.suptitle(machines, fontsize=10)
     figure.tight_layout()
-    with files.atomic(path) as temporary:
+    with atomic.atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from .rows import STAGES, Operator, Profile, Row
+from .results import STAGES, Operator, Profile, Row
 
 _HEAD = (
     "model", "precision", "size", "threads", "FPS", "p50 ms", "p95 ms", "capture", "preproc", "infer", "decode",

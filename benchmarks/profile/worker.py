@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from edgepose.device.health import Health
-from edgepose.device.health import read as read_health
-from edgepose.runtime import PoseEstimator, model_file
-from edgepose.runtime.errors import EdgePoseError, ModelError
-from edgepose.runtime.interpreter import Network
-from edgepose.runtime.manifest import ModelManifest
-
-from . import macs, operators, steady
-from .rows import Accuracy, PeoplePoint, Row, row_to_dict
+from ...device.monitor.health import Health
+from ...device.monitor.health import read as read_health
+from ...runtime import PoseEstimator
+from ...runtime.errors import EdgePoseError, ModelError
+from ...runtime.model import container
+from ...runtime.model.interpreter import Network
+from ...runtime.model.manifest import ModelManifest
+from . import macs, measure, operators
+from .results import Accuracy, PeoplePoint, Row, row_to_dict
 
 _PEOPLE = (1, 2, 5, 10, 15, 20, 25, 30)
 _PEOPLE_FRAMES = 15
@@ -52,11 +52,11 @@ def main() -> int:
 def _measured(arguments: argparse.Namespace) -> Row:
     path: Path = arguments.model
     manifest = _manifest(path)
-    flatbuffer = model_file.flatbuffer(path)
+    flatbuffer = container.flatbuffer(path)
     row = Row(
         arguments.name,
         arguments.threads,
-        sha256=model_file.identity(flatbuffer)[0],
+        sha256=container.identity(flatbuffer)[0],
         model_mb=path.stat().st_size / 1e6,
     )
     row = _posing(row, path, arguments) if manifest else _inferring(row, path, arguments.seconds)
@@ -69,7 +69,7 @@ def _measured(arguments: argparse.Namespace) -> Row:
 def _manifest(path: Path) -> ModelManifest | None:
     """None for a file without one, of which only inference can be measured. Raises ModelError for a damaged one."""
     try:
-        return model_file.read(path)
+        return container.read(path)
     except ModelError as error:
         if "no manifest inside" in str(error):
             return None
@@ -77,7 +77,7 @@ def _manifest(path: Path) -> ModelManifest | None:
 
 
 def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
-    frames = steady.Frames(arguments.input)
+    frames = measure.Frames(arguments.input)
     before = read_health()
     started = perf_counter()
     estimator = PoseEstimator(path, threads=arguments.threads)
@@ -85,9 +85,9 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
     estimator.estimate(frames.first.image, frames.first.channel_order)
     first = perf_counter()
     _say("warming up")
-    steady.warm(estimator, frames)
+    measure.warm(estimator, frames)
     # The row's memory is that of the network at work; whatever is measured later must not add to it.
-    run = steady.run(estimator, frames, arguments.seconds, _say)
+    run = measure.run(estimator, frames, arguments.seconds, _say)
     rss, peak = _memory_mb("VmRSS"), _memory_mb("VmHWM")
     row = _with_run(row, run, before)
     manifest = estimator.manifest
@@ -113,7 +113,7 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
 
 def _with(estimator: PoseEstimator, people: int) -> PeoplePoint:
     _say(f"with {people} people")
-    return steady.point(estimator, people, _PEOPLE_FRAMES)
+    return measure.point(estimator, people, _PEOPLE_FRAMES)
 
 
 def _inferring(row: Row, path: Path, seconds: float) -> Row:
@@ -124,7 +124,7 @@ def _inferring(row: Row, path: Path, seconds: float) -> Row:
     loaded = perf_counter()
     network.invoke()
     first = perf_counter()
-    run = steady.infer(network, seconds, _say)
+    run = measure.infer(network, seconds, _say)
     shape = network.inputs[0].shape if network.inputs else ()
     row = _with_run(row, run, before)
     return replace(
@@ -142,7 +142,7 @@ def _inferring(row: Row, path: Path, seconds: float) -> Row:
     )
 
 
-def _with_run(row: Row, run: steady.Run, before: Health) -> Row:
+def _with_run(row: Row, run: measure.Run, before: Health) -> Row:
     return replace(
         row,
         frames=run.frames,

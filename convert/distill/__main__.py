@@ -12,17 +12,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.runtime import files
-from edgepose.runtime.errors import EdgePoseError, MissingExtraError, ModelError
-from edgepose.runtime.manifest import InputSpec
-
-from .. import fold, graph_file, sources, statistics
-from .. import graph as g
-from ..calibration import CalibrationPictures
+from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
+from ...runtime.io import atomic
+from ...runtime.model.manifest import InputSpec
+from ..cli.convert import note
 from ..convert import Options, convert
-from ..convert_command import note
-from ..simplify import simplify
-from ..sources import Wanted
+from ..importers import detect
+from ..importers.detect import Wanted
+from ..ir import graph as g
+from ..ir import graph_file
+from ..passes import bn_statistics, fold
+from ..passes.simplify import simplify
+from ..quantize.calibration_images import CalibrationPictures
 from .pictures import pack, read_samples, unpack
 
 
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     kit: Path = arguments.kit
-    files.make_folder(kit)
+    atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
     note(f"{len(samples)} pictures, {sum(len(sample.people) for sample in samples)} people annotated")
     pack(samples, kit / "pictures.zip")
@@ -81,7 +82,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     # In integers, for processors: a quarter of the time for half a point of AP.
     size = (arguments.size, arguments.size)
     options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
-    convert(sources.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, note)
+    convert(detect.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, note)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -112,7 +113,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from ..keras_model import to_keras
+    from ..exporters.keras import to_keras
 
     kit: Path = arguments.kit
     model = to_keras(graph_file.load(kit / "trained.npz"))
@@ -124,11 +125,11 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
     """A published network, repaired and folded."""
-    source = sources.find(name)
+    source = detect.find(name)
     graph = source.load(Wanted(stages=stages)).graph
-    if statistics.training_layers(graph):
+    if bn_statistics.training_layers(graph):
         pictures = CalibrationPictures(calibration, InputSpec("", *source.default_size))
-        graph = statistics.fix(graph, pictures.batches("measuring batch statistics"))
+        graph = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
     if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
         raise ModelError(f"{name}: cannot be trained here: {unknown[0]}")

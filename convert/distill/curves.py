@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.runtime import files
+from ...runtime.io import atomic
 
 
 def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
@@ -20,5 +20,5 @@ def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
     axes.set(xlabel="views", ylabel="loss (weighted square error of the maps, times 100)", title="Distillation")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    with files.atomic(path) as temporary:
+    with atomic.atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from edgepose.runtime import files
-from edgepose.runtime.errors import InputError
-from edgepose.runtime.images import read_picture
-from edgepose.runtime.skeleton import COCO18
+from ...runtime.errors import InputError
+from ...runtime.io import atomic
+from ...runtime.io.images import read_picture
+from ...runtime.skeleton import COCO18
 
 Points = npt.NDArray[np.float32]
 
@@ -52,7 +52,7 @@ def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sa
 
 def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> None:
     """Pictures no longer than `side`, as JPEG, and their people, in one ZIP: some 20 kB each."""
-    with files.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number, sample in enumerate(tqdm(samples, desc="packing", unit="picture", disable=None)):
             picture = read_picture(sample.path)
             shrink = side / max(picture.shape[:2])
@@ -71,7 +71,7 @@ def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> Non
 
 def unpack(path: Path, folder: Path) -> list[Sample]:
     """The samples of an archive that `pack` wrote, their pictures in `folder`. Raises InputError for another file."""
-    files.make_folder(folder)
+    atomic.make_folder(folder)
     samples = []
     try:
         with zipfile.ZipFile(path) as archive:

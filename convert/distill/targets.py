@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from edgepose.runtime import PoseEstimator
-from edgepose.runtime.types import Image
-
-from .. import graph as g
+from ...runtime import PoseEstimator
+from ...runtime.types import Image
+from ..ir import graph as g
 from .pictures import Points, Sample
 from .torch_graph import GraphModule
 from .views import Views, truth

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .. import graph as g
-from ..quantise.channels import classify
+from ..ir import graph as g
+from ..quantize.channel_groups import classify
 
 _MOMENTUM = 0.02
 """Of the running ranges of maps."""

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from edgepose.runtime import files
-
-from .. import graph as g
-from .. import stages
+from ...runtime.io import atomic
+from ..ir import graph as g
+from ..ir import stages
 from .targets import Lesson, Lessons, Oracle
 from .torch_graph import GraphModule
 
@@ -106,7 +105,7 @@ class Training:
             "student": self.student.state_dict(), "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(), "seen": self.seen, "losses": self.losses,
         }  # fmt: skip
-        with files.atomic(path) as temporary:
+        with atomic.atomic(path) as temporary:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:

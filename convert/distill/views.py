@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgepose.runtime.images import read_picture
-from edgepose.runtime.scene import Scene
-from edgepose.runtime.skeleton import COCO18
-from edgepose.runtime.types import Image
-
+from ...runtime.io.images import read_picture
+from ...runtime.skeleton import COCO18
+from ...runtime.synthetic import Scene
+from ...runtime.types import Image
 from .pictures import Points, Sample
 
 _SYNTHETIC, _MIXED = 0.06, 0.1
@@ -130,6 +129,6 @@ class Views:
 
 def truth(people: Points, cells: int, stride: int, sigma: float) -> tuple[npt.NDArray[np.float32], ...]:
     """Heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of the annotated people alone."""
-    from edgepose.runtime.scene.painted import fields
+    from ...runtime.synthetic.fields import fields
 
     return fields((people / stride - 0.5).astype(np.float32), cells, cells, sigma=sigma)

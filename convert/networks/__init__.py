@@ -6,8 +6,7 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 
-from edgepose.runtime.errors import ModelError
-
+from ...runtime.errors import ModelError
 from .builder import Builder, Definition, Variable
 from .cmu import cmu
 from .dsconv import dsconv

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from .. import graph as g
-from .. import stages
+from ..ir import graph as g
+from ..ir import stages
 
 Norm = Literal["offset", "scale and offset"]
 Attribute = Literal["kernel", "bias", "gamma", "beta", "mean", "variance"]

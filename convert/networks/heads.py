@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..outputs import HEATMAPS, PAFS
+from ..ir.output_heads import HEATMAPS, PAFS
 from .builder import Builder
 
 BRANCHES = {"L1": PAFS, "L2": HEATMAPS}

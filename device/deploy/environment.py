@@ -14,8 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgepose.runtime import files
-
+from ...runtime.io import atomic
 from .wheelhouse import Place, pip, requirements, run, sha256_of
 
 _FORMAT = "1"
@@ -42,7 +41,7 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
     recorded = path.with_suffix(".sha256")
     if path.is_file() and recorded.is_file() and recorded.read_text(encoding="utf-8").strip() == sha256_of(path):
         return path
-    files.make_folder(cache)
+    atomic.make_folder(cache)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "venv"
         version = f"python{place.python[0]}.{place.python[1]}"
@@ -67,13 +66,13 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
             f"executable = {executable}\n"
         )
         with (
-            files.atomic(path) as temporary,
+            atomic.atomic(path) as temporary,
             gzip.open(temporary, "wb", compresslevel=6) as packed,
             tarfile.open(fileobj=packed, mode="w") as tar,
         ):
             tar.add(root, arcname=".", filter=plain)
     # The archive is kept for months; what is sent to a board is what was laid out here.
-    files.write_text(recorded, sha256_of(path) + "\n")
+    atomic.write_text(recorded, sha256_of(path) + "\n")
     return path
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
-from edgepose.runtime import typed
-from edgepose.runtime.errors import InputError
-from edgepose.runtime.printable import printable
-
-from ..service import Release
+from ...runtime import schema
+from ...runtime.errors import InputError
+from ...runtime.io.printable import printable
+from ..camera.release import Release
 from . import untrusted
 from .units import NAME
 
@@ -111,7 +110,7 @@ def read(output: str) -> Facts:
         found = untrusted.load_json(output)
         if isinstance(found, dict) and not _is_release(found.get("release"), found.get("current")):
             found["release"] = None
-        facts = typed.make(Facts, found)
+        facts = schema.make(Facts, found)
         _check(facts)
     except (InputError, ValueError, TypeError) as error:
         shown = printable(output, limit=80)
@@ -159,7 +158,7 @@ def can_be_linked(executable: str) -> bool:
 
 def _is_release(value: Any, current: Any) -> bool:
     try:
-        release = typed.make(Release, value)
+        release = schema.make(Release, value)
     except ValueError:
         return False
     hexadecimal = all(re.fullmatch("[0-9a-f]{64}", word) for word in (release.model_sha256, release.content_sha256))

@@ -11,9 +11,8 @@ from shlex import quote
 from time import monotonic
 from typing import Any
 
-from edgepose.runtime.errors import InputError, MissingExtraError
-from edgepose.runtime.printable import printable
-
+from ...runtime.errors import InputError, MissingExtraError
+from ...runtime.io.printable import printable
 from . import facts, host_keys, plan, untrusted
 from .facts import Facts
 from .host_keys import Connection
@@ -65,7 +64,7 @@ class Fleet:
         """`links`: the boards by the names the user gave them."""
         from pyinfra.api import Config, Inventory, State
 
-        from .watching import Watcher
+        from .pyinfra_callbacks import Watcher
 
         self.problems: dict[str, str] = {}
         hosts = [

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.runtime.errors import EdgePoseError, InputError
-from edgepose.runtime.printable import printable
-
+from ...runtime.errors import EdgePoseError, InputError
+from ...runtime.io.printable import printable
 from .hosts import Target
 
 _TIMEOUT_S = 10

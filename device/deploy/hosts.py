@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.runtime.errors import InputError
-from edgepose.runtime.printable import printable
-
+from ...runtime.errors import InputError
+from ...runtime.io.printable import printable
 from .units import NAME
 
 _FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")

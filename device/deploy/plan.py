@@ -9,9 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 
-from edgepose.runtime.errors import InputError
-
-from ..service import Release
+from ...runtime.errors import InputError
+from ..camera.release import Release
 from . import units
 from .facts import Facts, imports_script
 from .units import BASE, GROUPS, HELPER, RECOVER, SECRETS, SECRETS_HASH, SERVICE
@@ -190,7 +189,7 @@ def _root(name: str, *words: str, timeout_s: int = 600) -> Run:
 
 def _self_test(facts: Facts, place: str) -> Run:
     """As the service user in the service's sandbox, with at most 64 KiB of output."""
-    words = [f"{place}/venv/bin/python", *units.PYTHON_OPTIONS, "-m", "edgepose.device.self_test", place]
+    words = [f"{place}/venv/bin/python", *units.PYTHON_OPTIONS, "-m", "edgepose.device.camera.self_test", place]
     command = units.sandboxed(units.SELF_TEST_UNIT, facts.groups, words)
     return _root("self-test", "sandbox", "65536", *command)
 

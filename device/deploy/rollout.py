@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
 
-from edgepose.runtime.errors import EdgePoseError, InputError
-from edgepose.runtime.printable import printable
-
+from ...runtime.errors import EdgePoseError, InputError
+from ...runtime.io.printable import printable
 from ..config import Config
-from . import environment, judge, plan, wheelhouse
+from . import checks as judge
+from . import environment, plan, wheelhouse
 from .facts import Facts, can_be_linked
 from .fleet import Access, Fleet
 from .hosts import Target

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes, token_hex
 
-from edgepose.runtime import golden, model_file, probe
-from edgepose.runtime.errors import InputError, ModelError
-from edgepose.runtime.registry import find_tflite
-from edgepose.runtime.version import version
-
+from ...runtime import self_check
+from ...runtime.errors import InputError, ModelError
+from ...runtime.model import container, isolated_load
+from ...runtime.model.registry import find_tflite
+from ...runtime.version import version
 from .. import config
-from ..service import NAME, Release
+from ..camera.release import NAME, Release
 from .environment import plain
 
 DEFAULT_CONFIG = """\
@@ -105,7 +105,7 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
     for name, file, pin in zip(names, stored, wanted.model.pins(), strict=True):
         _copy(find_tflite(name), folder / file, pin)
-    manifest = model_file.read_manifest(folder / stored[0])
+    manifest = container.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
     lines = _secrets(secrets)
     content = hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -145,16 +145,16 @@ def _slow(lines: str, salt: bytes) -> str:
 
 def _copy(source: Path, target: Path, sha256: str | None) -> None:
     """Copy a model that may be loaded here. Raises ModelError for one that may not, or that finds nobody."""
-    digest = probe.check_model(source, sha256)
-    manifest = model_file.read(source, digest)
+    digest = isolated_load.check_model(source, sha256)
+    manifest = container.read(source, digest)
     if manifest.untrained:
         raise ModelError(
             f"{source}: its weights are random, made with --untrained for measuring speed; it finds nobody"
         )
     shutil.copyfile(source, target)
-    model_file.read(target, digest)
+    container.read(target, digest)
     if manifest.golden is None:
-        golden.record(target)
+        self_check.record(target)
 
 
 def _secrets(names: Sequence[str]) -> str:
@@ -175,7 +175,7 @@ def _secrets(names: Sequence[str]) -> str:
 
 def _tried(folder: Path) -> int:
     """Runs the board's self-test here; gives the megabytes it took. Raises ModelError where it fails."""
-    words = [sys.executable, "-P", "-m", "edgepose.device.self_test", str(folder)]
+    words = [sys.executable, "-P", "-m", "edgepose.device.camera.self_test", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout.strip() or done.stderr.strip()).splitlines()

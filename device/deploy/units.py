@@ -78,7 +78,7 @@ OnFailure=edgepose-recover.service
 [Service]
 Type=notify
 User={user}
-{groups}ExecStart={base}/current/venv/bin/python {options} -m edgepose.device.service {base}/current
+{groups}ExecStart={base}/current/venv/bin/python {options} -m edgepose.device.camera.release {base}/current
 WorkingDirectory=/var/lib/edgepose
 StateDirectory=edgepose
 RuntimeDirectory=edgepose

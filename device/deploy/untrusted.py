@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from edgepose.runtime.errors import InputError
+from ...runtime.errors import InputError
 
 MAX_ANSWER_BYTES = 1 << 20
 _MAX_DEPTH = 12

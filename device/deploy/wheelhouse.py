@@ -21,8 +21,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgepose.runtime import files
-from edgepose.runtime.errors import InputError
+from ...runtime.errors import InputError
+from ...runtime.io import atomic
 
 _MANYLINUX = ("2_41", "2_39", "2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 _GLIBC = {"bookworm": 36, "trixie": 41}
@@ -109,7 +109,7 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
     Raises InputError where something is missing and `offline`, or the index has no wheel for such a board.
     """
     folder = cache / place.name
-    files.make_folder(folder)
+    atomic.make_folder(folder)
     wanted = _top(own, place)
     key = hashlib.sha256(json.dumps([wanted, place.from_apt, read_pins(place)], sort_keys=True).encode()).hexdigest()
     lock = folder / "lock.json"
@@ -139,7 +139,7 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
         for path in stand_ins:
             path.unlink(missing_ok=True)
     chosen = [path for path in chosen if path not in stand_ins]
-    files.write_text(
+    atomic.write_text(
         lock, json.dumps({"key": key, "wheels": {path.name: digests[path] for path in chosen}}, indent=1) + "\n"
     )
     return [own, *chosen]
@@ -212,7 +212,7 @@ def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
     pinned_here = read_pins(place)
     lines = [f"{name}==={version}+apt\n" for name, version in place.from_apt.items()]
     lines += [f"{name}==={version}\n" for name, (version, _) in pinned_here.items()]
-    files.write_text(constraints, "".join(lines))
+    atomic.write_text(constraints, "".join(lines))
     report = folder / "report.json"
     words = pip("install", place) + [
         "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
@@ -232,7 +232,7 @@ def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
         digests[path] = digest
         lines.append(f"{entry['metadata']['name']}==={entry['metadata']['version']} --hash=sha256:{digest}\n")
     pinned = folder / "requirements.txt"
-    files.write_text(pinned, "".join(lines))
+    atomic.write_text(pinned, "".join(lines))
     run(
         [*pip("download", place), "--no-deps", "--require-hashes", "--find-links", str(folder), "-d", str(folder),
          "-r", str(pinned)],

@@ -17,11 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
-from edgepose.runtime import formats
-from edgepose.runtime.errors import EdgePoseError, InputError
-from edgepose.runtime.naming import device_name
-from edgepose.runtime.skeleton import Skeleton
-from edgepose.runtime.types import Estimate, Frame
+from ...runtime.errors import EdgePoseError, InputError
+from ...runtime.io import formats
+from ...runtime.io.naming import device_name
+from ...runtime.skeleton import Skeleton
+from ...runtime.types import Estimate, Frame
 
 LOG = logging.getLogger("edgepose")
 

@@ -29,12 +29,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 
-from edgepose.runtime.errors import InputError, MissingExtraError
-
-from ..privacy import Privacy, shown
-from ..stats import Stats
+from ...runtime.errors import InputError, MissingExtraError
+from ..monitor.stats import Stats
 from . import metrics
 from .base import LOG, Message, Sink
+from .privacy import Privacy, shown
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -127,7 +126,7 @@ class HttpSink(Sink):
         self._connections: set[Any] = set()
         self._routes: dict[str, _Handler] = {}
         # Read once: later there may be no descriptor left for it.
-        page = resources.files("edgepose.device").joinpath("page")
+        page = resources.files(__package__).joinpath("page")
         self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._picture: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port

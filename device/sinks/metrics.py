@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..stats import Snapshot
+from ..monitor.stats import Snapshot
 
 
 def prometheus(snapshot: Snapshot) -> str:

@@ -22,10 +22,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from edgepose.runtime.errors import InputError, MissingExtraError
-from edgepose.runtime.naming import device_name, make_slug
-from edgepose.runtime.version import version
-
+from ...runtime.errors import InputError, MissingExtraError
+from ...runtime.io.naming import device_name, make_slug
+from ...runtime.version import version
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 
 PASSWORD = "EDGEPOSE_MQTT_PASSWORD"  # nosec B105

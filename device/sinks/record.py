@@ -8,10 +8,9 @@ from time import monotonic
 
 import cv2
 
-from edgepose.runtime.errors import InputError, OutputError
-
-from ..privacy import Privacy, shown
+from ...runtime.errors import InputError, OutputError
 from .base import Message, Sink, SinkError
+from .privacy import Privacy, shown
 
 _CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
 _LEAST_FREE = 200e6

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from edgepose.runtime.errors import InputError
-
+from ...runtime.errors import InputError
 from .base import Message, Sink, SinkError
 
 _MAX_BYTES = 65_000

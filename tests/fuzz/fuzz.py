@@ -71,37 +71,37 @@ def mutate(rng: random.Random, seed: bytes) -> bytes:
 
 def container_seeds() -> list[bytes]:
     """A small model file: the ends of it are what matters, so the network is short."""
-    from edgepose.runtime import model_file, registry
+    from edgepose.runtime.model import container, registry
 
-    manifest = model_file.read(registry.find_tflite("edgepose-tiny"))
+    manifest = container.read(registry.find_tflite("edgepose-tiny"))
     network = b"\x1c\0\0\0TFL3" + bytes(40)
-    digest, length = model_file.identity(network)
+    digest, length = container.identity(network)
     small = replace(manifest, flatbuffer_sha256=digest, flatbuffer_bytes=length)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.tflite"
-        model_file.write(path, network, small)
+        container.write(path, network, small)
         return [path.read_bytes()]
 
 
 def read_container(path: Path, data: bytes) -> None:
     """The model file with its manifest."""
-    from edgepose.runtime import model_file
+    from edgepose.runtime.model import container
 
-    model_file.read(path)
+    container.read(path)
 
 
 def manifest_seeds() -> list[bytes]:
     """The manifests of the models in the package."""
-    from edgepose.runtime import model_file, registry
+    from edgepose.runtime.model import container, registry
 
     return [
-        model_file.read(registry.find_tflite(name)).to_json().encode() for name in ("edgepose-tiny", "edgepose-small")
+        container.read(registry.find_tflite(name)).to_json().encode() for name in ("edgepose-tiny", "edgepose-small")
     ]
 
 
 def read_manifest(path: Path, data: bytes) -> None:
     """A manifest alone."""
-    from edgepose.runtime.manifest import ModelManifest
+    from edgepose.runtime.model.manifest import ModelManifest
 
     ModelManifest.from_json(data)
 
@@ -140,7 +140,7 @@ def graph_seeds() -> list[bytes]:
 
 def read_graph(path: Path, data: bytes) -> None:
     """A frozen graph."""
-    from edgepose.convert import frozen_graph
+    from edgepose.convert.importers import frozen_graph
 
     frozen_graph.load(path)
 
@@ -161,7 +161,7 @@ def ir_seeds() -> list[bytes]:
 
 def read_ir(path: Path, data: bytes) -> None:
     """An OpenVINO IR."""
-    from edgepose.convert import openvino_ir
+    from edgepose.convert.importers import openvino_ir
 
     xml = path.with_suffix(".xml")
     xml.write_bytes(data)
@@ -180,7 +180,7 @@ def arrays_seeds() -> list[bytes]:
 
 def read_arrays(path: Path, data: bytes) -> None:
     """A dictionary of weights."""
-    from edgepose.convert import arrays
+    from edgepose.convert.importers import npz as arrays
 
     suffix = ".npz" if data[:2] == b"PK" else ".npy"
     named = path.with_suffix(suffix)
@@ -198,7 +198,7 @@ def image_seeds() -> list[bytes]:
 
 def read_image(path: Path, data: bytes) -> None:
     """An image or a sequence of images."""
-    from edgepose.runtime.images import decode_picture
+    from edgepose.runtime.io.images import decode_picture
 
     decode_picture(data, "image", 1 << 22)
 
@@ -219,7 +219,7 @@ def annotations_seeds() -> list[bytes]:
 
 def read_annotations(path: Path, data: bytes) -> None:
     """COCO annotations."""
-    from edgepose.convert import coco_annotations
+    from edgepose.convert.validate import coco_annotations
 
     coco_annotations.read(path)
 
@@ -261,9 +261,9 @@ class _Faults(logging.Handler):
 @cache
 def _page() -> tuple[int, _Faults]:
     """The page in this process, behind a proxy with a path; return its port and its errors."""
-    from edgepose.device.choose_sinks import open_sinks
+    from edgepose.device.monitor.stats import Stats
+    from edgepose.device.sinks.factory import open_sinks
     from edgepose.device.sinks.http import HttpSink
-    from edgepose.device.stats import Stats
 
     faults = _Faults()
     logging.getLogger().addHandler(faults)

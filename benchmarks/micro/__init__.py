@@ -1,0 +1,1 @@
+"""Measurements of single parts against named rivals: decoder, pipeline, camera loop, instruction counts."""

@@ -1,0 +1,1 @@
+"""The commands of the workstation: `convert`, `models`, `eval`."""

@@ -1,0 +1,169 @@
+"""`edgepose models`: the networks that are known by name, and their weights."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...runtime.cli.main import Parser
+from ...runtime.errors import ModelError
+from ...runtime.model import container, registry
+from ...runtime.model.registry_file import KnownModel
+from ..ir import macs, stages
+from ..networks import NETWORKS, define
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommand's arguments."""
+    parser = Parser(
+        "models",
+        "Lists the networks and published models that are known by name, shows one, or downloads its weights into\n"
+        "the cache folder. GMAC are for the size a model is converted to when no other is asked for.",
+        "  edgepose models\n  edgepose models show mobilenet_thin --json\n  edgepose models fetch mobilenet_thin",
+    )
+    parser.add_argument("action", nargs="?", choices=("list", "show", "fetch"), default="list", help="default: list")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a network or model, for show and fetch")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what is known, or downloads."""
+    if (arguments.name is None) != (arguments.action == "list"):
+        wanted = "takes no name" if arguments.name else "needs the NAME of a model"
+        raise ValueError(f"models {arguments.action} {wanted}")
+    if arguments.action == "fetch":
+        return _fetch(arguments.name)
+    if arguments.action == "show":
+        entry = _described(arguments.name)
+        print(json.dumps(entry, indent=1) if arguments.json else _page(entry))
+        return 0
+    entries = [_described(name) for name in _names()]
+    print(json.dumps(entries, indent=1) if arguments.json else _table(entries))
+    return 0
+
+
+def _names() -> list[str]:
+    """Published models, then the networks of which no weights are known."""
+    packaged = [path.stem for path in registry.packaged()]
+    published = [model.name for model in registry.known_models()]
+    return [*packaged, *published, *(name for name in NETWORKS if name not in published)]
+
+
+def _described(name: str) -> dict[str, Any]:
+    """What is known of a model or network. Raises ModelError for a name that is neither's."""
+    packaged = next((path for path in registry.packaged() if path.stem == name), None)
+    if packaged is not None:
+        return _in_package(name, packaged)
+    model = registry.known(name)
+    if model is None and name not in NETWORKS:
+        raise ModelError(f"no model or network {name!r}; did you mean {_nearest(name)}?")
+    network = model.network if model else name
+    entry: dict[str, Any] = {"name": name, "network": network}
+    width, height = model.input_size if model else (432, 368)
+    if network in NETWORKS:
+        graph = define(network).graph
+        entry |= {
+            "parameters": graph.parameters,
+            "stages": len(stages.find(graph)),
+            "macs": macs.count(graph, height, width),
+            "stride": height // macs.sizes(graph, height, width)[graph.heatmaps][0],
+        }
+    entry["input_size"] = [width, height]
+    if model is not None:
+        found = registry.find_weights(model)
+        entry |= {
+            "published": model.published,
+            "published_ap": model.published_ap,
+            "licence": model.licence,
+            "needs_calibration": model.needs_calibration,
+            "weights": str(found) if found else None,
+            "files": [{key: value for key, value in asdict(file).items() if value} for file in model.files],
+        }
+    return entry
+
+
+def _in_package(name: str, path: Path) -> dict[str, Any]:
+    """A model that comes with the package, ready to run."""
+    manifest = container.read_manifest(path)
+    return {
+        "name": name,
+        "network": manifest.network,
+        "parameters": manifest.parameters,
+        "stages": manifest.stages,
+        "macs": manifest.macs,
+        "stride": manifest.stride,
+        "input_size": [manifest.input.width, manifest.input.height],
+        "published_ap": None if manifest.accuracy is None else manifest.accuracy.ap,
+        "licence": manifest.licence,
+        "weights": f"{path.name}, in the package",
+    }
+
+
+def _nearest(name: str) -> str:
+    return " or ".join(difflib.get_close_matches(name, _names(), n=3, cutoff=0.3) or ["one of `edgepose models`"])
+
+
+def _table(entries: list[dict[str, Any]]) -> str:
+    rows = [f"{'name':27}{'GMAC':>8}{'M par.':>8}  {'stages':6}{'AP':>6}  weights"]
+    for entry in entries:
+        published = entry.get("published_ap")
+        gmac, parameters, count = "-", "-", "-"
+        if "macs" in entry:
+            gmac, parameters = f"{entry['macs'] / 1e9:.2f}", f"{entry['parameters'] / 1e6:.2f}"
+            count = str(entry["stages"])
+        rows.append(
+            f"{entry['name']:27}{gmac:>8}{parameters:>8}  {count:^6}"
+            f"{'' if published is None else f'{published:.3f}':>6}  {_state(entry)}"
+        )
+    return "\n".join(rows)
+
+
+def _state(entry: dict[str, Any]) -> str:
+    if "files" not in entry and "weights" in entry:
+        return "in the package"
+    if "files" not in entry:
+        same = next((model.name for model in registry.known_models() if model.network == entry["network"]), None)
+        return f"as {same}" if same else "none known: bring your own, or --untrained"
+    return "here" if entry["weights"] else "to be fetched"
+
+
+def _page(entry: dict[str, Any]) -> str:
+    rows = [("network", entry["network"])]
+    if "macs" in entry:
+        width, height = entry["input_size"]
+        cost = f"{entry['macs'] / 1e9:.2f} GMAC at {width}x{height}, {entry['parameters'] / 1e6:.2f} M parameters"
+        rows += [("cost", cost), ("stages", f"{entry['stages']}, maps at stride {entry['stride']}")]
+    if "files" in entry:
+        accuracy = "" if entry["published_ap"] is None else f", published AP {entry['published_ap']:.3f}"
+        rows += [("published", entry["published"] + accuracy), ("licence", entry["licence"])]
+        for file in entry["files"]:
+            rows.append(("file", f"{file['name']}, {_sized(file)}"))
+            rows.append(("", file["url"]))
+            rows.append(("", f"sha256 {file['sha256']}" if "sha256" in file else f"git blob {file['git_blob']}"))
+        if entry["needs_calibration"]:
+            rows.append(("convert", "needs --calibration: published with batch normalisation in training mode"))
+    rows.append(("weights", entry.get("weights") or _state(entry)))
+    return "\n".join([str(entry["name"]), *(f"  {name:9} {text}" for name, text in rows)])
+
+
+def _sized(file: dict[str, Any]) -> str:
+    return f"{file['bytes'] / 1e6:.1f} MB" if "bytes" in file else "size not known"
+
+
+def _fetch(name: str) -> int:
+    model: KnownModel | None = registry.known(name)
+    if model is None:
+        why = "no published weights are known" if name in NETWORKS else f"not known; did you mean {_nearest(name)}?"
+        raise ModelError(f"{name}: {why}")
+    path = registry.find_weights(model)
+    if path is None:
+        from ..download import fetch
+
+        path = fetch(model)
+    print(path)
+    return 0

@@ -1,0 +1,125 @@
+"""Downloading published weights into the cache folder, with their hashes checked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..runtime.errors import MissingExtraError, ModelError
+from ..runtime.model.registry import cache_folder
+from ..runtime.model.registry_file import KnownModel, WeightFile
+
+_TIMEOUT_S = (10, 30)
+"""Until a connection stands, and between two pieces of what is sent."""
+_RETRIES = 2
+MAX_DOWNLOAD_BYTES = 1_000_000_000
+"""Of a file whose length the list of models does not say."""
+
+
+class _RefusedError(Exception):
+    """The server has no such file: trying again will not help. Not a kind of error that pooch tries again after."""
+
+
+def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
+    """Downloads the files of a known model that are not in the cache yet; gives the path of the first.
+
+    A file is downloaded beside its place, tried again where the connection broke or the content is not what it should
+    be, and takes its place only when its hash is right. Raises ModelError where that cannot be had.
+    """
+    try:
+        import pooch
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"downloading {model.name}", "convert", error) from None
+    pooch.utils.get_logger().setLevel("ERROR")
+    folder = cache_folder() / model.name
+    for file in model.files:
+        if file.matches(folder / file.name):
+            continue
+        store = pooch.create(
+            path=folder,
+            base_url="",
+            registry={file.name: f"sha256:{file.sha256}" if file.sha256 else None},
+            urls={file.name: file.url},
+            retry_if_failed=retries,
+        )
+        try:
+            if not file.sha256:
+                # pooch would keep what is there; it knows no hash to compare it with.
+                (folder / file.name).unlink(missing_ok=True)
+            with _leftovers_removed(folder):
+                store.fetch(file.name, downloader=_Downloader(file, timeout_s))
+        except Exception as error:  # pooch raises what requests, the OS and its own checks raise
+            raise ModelError(
+                f"{model.name}: cannot download {file.name}: {_reason(error, file)}; "
+                f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
+            ) from None
+    return folder / model.files[0].name
+
+
+class _Downloader:
+    """pooch's own downloader with time-outs; a file known by its git hash is checked before pooch takes it."""
+
+    def __init__(self, file: WeightFile, timeout_s: tuple[float, float]) -> None:
+        self.file, self.timeout_s = file, timeout_s
+
+    def _download(self, url: str, output: Path) -> None:
+        """pooch's own downloader has no limit: a server that never stops would fill the disk."""
+        import requests
+        from tqdm import tqdm
+
+        limit = self.file.bytes or MAX_DOWNLOAD_BYTES
+        received = 0
+        with requests.get(url, stream=True, timeout=self.timeout_s) as response, output.open("wb") as target:
+            response.raise_for_status()
+            with tqdm(total=self.file.bytes or None, unit="B", unit_scale=True, disable=None) as progress:
+                for piece in response.iter_content(1 << 16):
+                    received += len(piece)
+                    if received > limit:
+                        raise _RefusedError(f"{urlsplit(url).hostname} sends more than {limit / 1e6:.0f} MB")
+                    target.write(piece)
+                    progress.update(len(piece))
+
+    def __call__(self, url: str, output: Any, store: Any) -> None:
+        import requests
+
+        try:
+            self._download(url, Path(output))
+        except requests.HTTPError as error:
+            if error.response is not None and 400 <= error.response.status_code < 500:
+                raise _RefusedError(f"{urlsplit(url).hostname} answers {error.response.status_code}") from None
+            raise
+        if self.file.git_blob and not self.file.matches(Path(output)):
+            raise ValueError("the hash is not that of the file in git")
+
+
+@contextlib.contextmanager
+def _leftovers_removed(folder: Path) -> Iterator[None]:
+    """pooch's temporary files do not outlive a download that failed."""
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(folder.iterdir()) - before if folder.is_dir() else ():
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _reason(error: Exception, file: WeightFile) -> str:
+    host = urlsplit(file.url).hostname
+    kind = type(error).__name__
+    if isinstance(error, _RefusedError):
+        return f"{error} for {file.url}"
+    if "Timeout" in kind or "timed out" in str(error):
+        return f"{host} does not answer"
+    if kind == "ChunkedEncodingError" or "IncompleteRead" in str(error):
+        return f"{host} sent less than it promised"
+    if "ConnectionError" in kind:
+        return f"no connection to {host}"
+    if isinstance(error, ValueError) and "hash" in str(error):
+        return f"what {host} sent does not have the expected hash"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{cache_folder()}: {error.strerror}"
+    return f"{kind}: {' '.join(str(error).split())[:160]}"

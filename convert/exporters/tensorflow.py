@@ -1,0 +1,100 @@
+"""Spells a `Graph` in TensorFlow: once to run it on pictures (calibration, verification), once for the exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..ir import graph as g
+
+
+def build(
+    graph: g.Graph,
+    picture: Any,
+    wanted: Iterable[str] | None = None,
+    observe: Callable[[g.Node, Any], None] | None = None,
+    moments: dict[str, tuple[Any, Any]] | None = None,
+) -> dict[str, Any]:
+    """The results of the nodes named in `wanted` (the two outputs when left out) for a batch of pictures.
+
+    `picture`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
+    inside a `tf.function`. `observe` sees every node with its result, which is forgotten once nothing needs it any
+    more, so that large batches fit. `moments` receives, for every batch normalisation in training mode, the mean and
+    variance of the batch.
+    """
+    wanted = {graph.heatmaps, graph.pafs} if wanted is None else set(wanted)
+    last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
+    alive: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    for name, node in graph.nodes.items():
+        value = picture if isinstance(node, g.Input) else apply(node, [alive[i] for i in node.inputs], moments)
+        alive[name] = value
+        if observe is not None:
+            observe(node, value)
+        if name in wanted:
+            results[name] = value
+            if len(results) == len(wanted):
+                break
+        for source in {i for i in node.inputs if last_use[i] == name}:
+            del alive[source]
+    return results
+
+
+def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None = None) -> Any:
+    """The result of one operator for the results of its inputs."""
+    import tensorflow as tf
+
+    x = inputs[0]
+    match node:
+        case g.Conv():
+            return _convolve(node, x)
+        case g.BatchNorm() if node.training:
+            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
+            )
+            if moments is not None:
+                # The operator gives the unbiased variance but divides by the biased one; so shall we.
+                count = x.shape[0] * x.shape[1] * x.shape[2]
+                moments[node.name] = (mean, variance * (count - 1) / count)
+            return y
+        case g.BatchNorm():
+            return tf.nn.batch_normalization(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+        case g.Affine():
+            return x * node.scale + node.offset
+        case g.Activation():
+            y = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}[node.kind if node.cap is None else "relu"](
+                x
+            )
+            return y if node.cap is None else tf.minimum(y, node.cap)
+        case g.Add():
+            return inputs[0] + inputs[1]
+        case g.Concat():
+            return tf.concat(inputs, axis=-1)
+        case g.MaxPool():
+            return tf.nn.max_pool2d(x, node.window, node.strides, _spell(node.padding))
+        case g.ResizeLike():
+            # The raw operator: tf.image.resize always uses half-pixel centres, these networks often do not.
+            size = [side * node.factor for side in inputs[1].shape[1:3]]
+            return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
+        case g.Slice():
+            return x[..., node.start : node.stop]
+    raise TypeError(f"no TensorFlow spelling for {type(node).__name__}")
+
+
+def _convolve(node: g.Conv, x: Any) -> Any:
+    import tensorflow as tf
+
+    if node.depthwise:
+        # TensorFlow's depthwise kernel takes no explicit padding together with dilation: pad first.
+        if not isinstance(node.padding, str):
+            x, padding = tf.pad(x, [(0, 0), *node.padding, (0, 0)]), "VALID"
+        else:
+            padding = node.padding
+        y = tf.nn.depthwise_conv2d(x, node.kernel, [1, *node.strides, 1], padding, dilations=node.dilations)
+    else:
+        y = tf.nn.conv2d(x, node.kernel, node.strides, _spell(node.padding), dilations=node.dilations)
+    return y if node.bias is None else tf.nn.bias_add(y, node.bias)
+
+
+def _spell(padding: g.Padding) -> Any:
+    return padding if isinstance(padding, str) else [(0, 0), *padding, (0, 0)]

@@ -1,0 +1,24 @@
+"""TensorFlow, imported only where it is needed and without its chatter on stderr."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...runtime.errors import MissingExtraError
+from ...runtime.stderr import silenced
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, or MissingExtraError naming the extra `convert`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    try:
+        with silenced(show_on_error=False):
+            import tensorflow as tf
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise MissingExtraError("edgepose convert", "convert", error) from None
+    tf.get_logger().setLevel("ERROR")
+    return tf

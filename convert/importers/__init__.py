@@ -1,0 +1,1 @@
+"""From a file to a graph: frozen graphs, SavedModels, checkpoints, arrays, OpenVINO IR, TFLite."""

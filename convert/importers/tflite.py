@@ -1,0 +1,91 @@
+"""Reads input, outputs and stride off a TFLite file that was made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...runtime.errors import ModelError
+from ...runtime.model.interpreter import Network, TensorInfo
+from ...runtime.model.isolated_load import ProbeResult
+from ...runtime.model.manifest import INPUT_DTYPES, OUTPUT_DTYPES, InputSpec, ModelManifest, OutputSpec
+from ...runtime.preprocess import Preprocessor, Resize
+from ...runtime.types import ChannelOrder, Image, PoseFields
+from ..ir.output_heads import HEATMAPS, PAFS
+
+
+def input_spec(
+    path: Path, tensors: ProbeResult, size: tuple[int, int] | None, channel_order: ChannelOrder, resize: Resize
+) -> InputSpec:
+    """The picture the network takes. Raises ModelError where that is not one picture of bytes or floats, NHWC."""
+    if len(tensors.inputs) != 1:
+        raise ModelError(f"{path}: expected one input, the network has {len(tensors.inputs)}")
+    info = tensors.inputs[0]
+    if len(info.shape) != 4 or info.shape[0] != 1 or info.shape[3] != 3 or info.dtype not in INPUT_DTYPES:
+        expected = f"(1, height, width, 3) of {' or '.join(INPUT_DTYPES)}"
+        raise ModelError(f"{path}: expected an input {expected}, got {info.shape} of {info.dtype}")
+    height, width = info.shape[1:3]
+    if size is not None and size != (width, height):
+        raise ModelError(
+            f"{path}: a TFLite file keeps its input size, {width}x{height}; convert from the source instead"
+        )
+    return InputSpec(info.name, width, height, info.dtype, channel_order, resize)
+
+
+def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | None) -> tuple[OutputSpec, OutputSpec]:
+    """Heatmaps and PAFs among the outputs, by name or by channels. Raises ModelError listing what there is."""
+    maps = {info.name: info for info in tensors.outputs if len(info.shape) == 4 and info.dtype in OUTPUT_DTYPES}
+    if heatmaps is not None and pafs is not None:
+        for name, channels in ((heatmaps, HEATMAPS), (pafs, PAFS)):
+            if name not in maps or maps[name].shape[3] != channels:
+                raise ModelError(f"{path}: no output {name!r} of {channels} channels; {_listed(tensors)}")
+        return OutputSpec(heatmaps, 0, HEATMAPS), OutputSpec(pafs, 0, PAFS)
+    found = {
+        channels: [name for name in maps if maps[name].shape[3] == channels]
+        for channels in (HEATMAPS, PAFS, HEATMAPS + PAFS)
+    }
+    if len(found[HEATMAPS]) == 1 and len(found[PAFS]) == 1:
+        return OutputSpec(found[HEATMAPS][0], 0, HEATMAPS), OutputSpec(found[PAFS][0], 0, PAFS)
+    if len(found[HEATMAPS + PAFS]) == 1:
+        name = found[HEATMAPS + PAFS][0]
+        return OutputSpec(name, 0, HEATMAPS), OutputSpec(name, HEATMAPS, HEATMAPS + PAFS)
+    raise ModelError(
+        f"{path}: expected outputs of {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one of {HEATMAPS + PAFS}, "
+        f"NHWC; {_listed(tensors)}. Name them with --heatmaps and --pafs"
+    )
+
+
+def stride(path: Path, spec: InputSpec, tensors: ProbeResult, heatmaps: OutputSpec) -> int:
+    """Pixels of the input a cell. Raises ModelError where input and maps do not fit together."""
+    info: TensorInfo = next(info for info in tensors.outputs if info.name == heatmaps.tensor)
+    rows, columns = info.shape[1:3]
+    found = spec.height // max(1, rows)
+    if not found or (spec.height // found, spec.width // found) != (rows, columns):
+        raise ModelError(f"{path}: maps of {columns}x{rows} cells do not fit an input of {spec.width}x{spec.height}")
+    return found
+
+
+class TfliteReference:
+    """The original file, run by the interpreter."""
+
+    def __init__(self, path: Path, manifest: ModelManifest, network: bytes) -> None:
+        self._network = Network(path, content=network)
+        self._manifest = manifest
+        spec = manifest.input
+        self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
+
+    def fields(self, image: Image) -> PoseFields:
+        """The maps, in real values, for a picture (H, W, 3) BGR."""
+        self._preprocessor.prepare(image, "bgr", self._network.tensor(self._network.inputs[0])[0])
+        self._network.invoke()
+        real = {}
+        for spec in (self._manifest.heatmaps, self._manifest.pafs):
+            info = next(info for info in self._network.outputs if info.name == spec.tensor)
+            values = self._network.tensor(info)[0, :, :, spec.start : spec.stop].astype(np.float32)
+            real[spec] = (values - info.quantisation.zero_point) * np.float32(info.quantisation.scale)
+        return PoseFields(real[self._manifest.heatmaps], real[self._manifest.pafs])
+
+
+def _listed(tensors: ProbeResult) -> str:
+    return "found " + ", ".join(f"{info.name!r} {info.shape} {info.dtype}" for info in tensors.outputs)

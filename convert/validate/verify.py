@@ -1,0 +1,189 @@
+"""Proof that a converted model does what its float source does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ...runtime import PoseEstimator
+from ...runtime.decode import Decoder
+from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
+from ...runtime.oks import matched, spreads
+from ...runtime.preprocess import Preprocessor
+from ...runtime.types import Image, Pose, PoseFields, Quantisation
+from ..exporters import tensorflow
+from ..exporters.tensorflow_quiet import import_tensorflow
+from ..ir import graph as g
+from .coco import CocoDataset
+
+SAME_PERSON = 0.85
+"""OKS from which a person found twice is the same person in the same pose."""
+
+MIN_KEYPOINTS = 5
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a conversion may lose: RMSE of the maps, share of people, AP."""
+
+    rmse: float
+    agreement: float
+    ap: float
+
+
+TOLERANCES: dict[Precision, Tolerance] = {
+    "float32": Tolerance(rmse=1e-4, agreement=0.99, ap=0.002),
+    "float16": Tolerance(rmse=2e-3, agreement=0.97, ap=0.005),
+    "dynamic": Tolerance(rmse=2e-2, agreement=0.90, ap=0.02),
+    "int8": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
+    "int16x8": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
+    "auto": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
+    "unknown": Tolerance(rmse=1e-6, agreement=1.0, ap=0.0),
+}
+"""`unknown` is a TFLite file that was taken as it is."""
+
+
+class Pictures(Protocol):
+    """Pictures (H, W, 3) BGR of a known number."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Image]: ...
+
+
+class Reference(Protocol):
+    """The source's own maps."""
+
+    def fields(self, image: Image) -> PoseFields:
+        """The maps for a picture (H, W, 3) BGR."""
+
+
+class GraphReference:
+    """The source graph run by TensorFlow, operator by operator as it was imported."""
+
+    def __init__(self, graph: g.Graph, spec: InputSpec) -> None:
+        tf = import_tensorflow()
+        self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
+        self._input = np.zeros((1, spec.height, spec.width, 3), np.float32)
+
+        def network(picture: Any) -> tuple[Any, Any]:
+            results = tensorflow.build(graph, picture)
+            return results[graph.heatmaps], results[graph.pafs]
+
+        signature = [tf.TensorSpec(self._input.shape, tf.float32)]
+        self._run = tf.function(network, input_signature=signature, autograph=False)
+
+    def fields(self, image: Image) -> PoseFields:
+        """The maps for a picture (H, W, 3) BGR."""
+        self._preprocessor.prepare(image, "bgr", self._input[0])
+        heatmaps, pafs = self._run(self._input)
+        return PoseFields(heatmaps.numpy()[0], pafs.numpy()[0])
+
+
+@dataclass
+class _Difference:
+    """Sum of squares and largest difference of one output over all pictures.
+
+    The background, the heatmaps' last channel, does not count as signal: it is strong everywhere.
+    """
+
+    channels: int
+    squares: float = 0.0
+    signal: float = 0.0
+    noise: float = 0.0
+    count: int = 0
+    largest: float = 0.0
+
+    def add(self, reference: npt.NDArray[Any], values: npt.NDArray[Any], quantisation: Quantisation) -> None:
+        real = (values.astype(np.float64) - quantisation.zero_point) * quantisation.scale
+        difference = real - reference
+        self.squares += float(np.square(difference).sum())
+        self.signal += float(np.square(reference[..., : self.channels].astype(np.float64)).sum())
+        self.noise += float(np.square(difference[..., : self.channels]).sum())
+        self.count += difference.size
+        self.largest = max(self.largest, float(np.abs(difference).max()))
+
+    @property
+    def rmse(self) -> float:
+        return float(np.sqrt(self.squares / max(1, self.count)))
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Signal to noise; None where one of them is nothing."""
+        return 10 * float(np.log10(self.signal / self.noise)) if self.noise and self.signal else None
+
+
+def compare(reference: Reference, estimator: PoseEstimator, pictures: Pictures) -> Verification:
+    """Maps and poses of both on the same pictures."""
+    manifest = estimator.manifest
+    decoder = Decoder(*manifest.grid, manifest.skeleton_table)
+    spread = spreads(manifest.skeleton_table.keypoints)
+    heatmaps, pafs = (
+        _Difference(len(manifest.skeleton_table.keypoints)),
+        _Difference(manifest.skeleton_table.paf_channels),
+    )
+    agreed = people = 0
+    for image in tqdm(pictures, desc="comparing with the source", unit="picture", disable=None):
+        expected = reference.fields(image)
+        got = estimator.infer(image)
+        heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantisation)
+        pafs.add(expected.pafs, got.pafs, got.paf_quantisation)
+        to_frame = estimator.grid_to_frame(image)
+        found = decoder.decode(got, to_frame)
+        del got
+        truth = decoder.decode(expected, to_frame)
+        hits, wanted = matched(truth, found, spread, least=SAME_PERSON, min_keypoints=MIN_KEYPOINTS)
+        agreed += hits
+        people += wanted
+    return Verification(
+        images=len(pictures),
+        heatmaps_rmse=heatmaps.rmse,
+        heatmaps_max=heatmaps.largest,
+        pafs_rmse=pafs.rmse,
+        pafs_max=pafs.largest,
+        pose_agreement=agreed / people if people else 1.0,
+        people=people,
+        heatmaps_sqnr_db=heatmaps.sqnr_db,
+        pafs_sqnr_db=pafs.sqnr_db,
+    )
+
+
+def score_reference(reference: Reference, manifest: ModelManifest, dataset: CocoDataset, description: str) -> float:
+    """AP of the source's own maps through the same decoder."""
+    decoder = Decoder(*manifest.grid, manifest.skeleton_table)
+    spec = manifest.input
+    geometry = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
+
+    def estimate(image: Image) -> tuple[Pose, ...]:
+        to_frame = geometry.grid_to_frame(image.shape[1], image.shape[0], manifest.stride)
+        return decoder.decode(reference.fields(image), to_frame)
+
+    return dataset.score(estimate, description).ap
+
+
+def score(estimator: PoseEstimator, dataset: CocoDataset) -> Accuracy:
+    """AP of the converted model."""
+    result = dataset.score(estimator.estimate, "scoring the converted model")
+    return Accuracy(result.ap, result.ap50, result.images, dataset.name, estimator.interpreter_name)
+
+
+def shortfalls(precision: Precision, verification: Verification, accuracy: Accuracy | None) -> list[str]:
+    """What lies outside the tolerance of the precision, a sentence each."""
+    allowed = TOLERANCES[precision]
+    found = []
+    for name, rmse in (("heatmaps", verification.heatmaps_rmse), ("PAFs", verification.pafs_rmse)):
+        if not rmse <= allowed.rmse:
+            found.append(f"RMSE of the {name} is {rmse:.2e}, {precision} may have {allowed.rmse:.0e}")
+    if verification.pose_agreement < allowed.agreement:
+        agreement = f"{verification.pose_agreement:.1%} of {verification.people} people"
+        found.append(f"poses agree for {agreement}, {precision} needs {allowed.agreement:.0%}")
+    if accuracy is not None and verification.source_ap is not None:
+        lost = verification.source_ap - accuracy.ap
+        if lost > allowed.ap:
+            found.append(f"AP fell by {lost:.4f}, {precision} may lose {allowed.ap}")
+    return found

@@ -1,0 +1,132 @@
+"""`edgepose status`: how boards fare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...runtime.cli.main import Parser
+from ...runtime.io.printable import printable
+from ..deploy import fleet, hosts
+from ..deploy.facts import Facts
+from ..monitor.health import complaints
+from .deploy import access_of, add_access
+
+_HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A board in a line."""
+
+    board: str
+    release: str
+    model: str
+    state: str
+    fps: float | None
+    people: int | None
+    temperature_c: float | None
+    throttled: tuple[str, ...]
+    last_person_s: float | None
+    """Seconds ago."""
+    uptime_s: float | None
+    problem: str = ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommand's arguments."""
+    parser = Parser(
+        "status",
+        "Shows how boards fare: release, model, frames a second, temperature, power, when somebody was last seen.",
+        "  edgepose status pi@raspberrypi.local\n  edgepose status @shop.txt --json",
+    )  # fmt: skip
+    add_access(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a row a board; 1 where one does not answer or does not run."""
+    targets = hosts.parse(arguments.boards)
+    fleet.prepare()
+    boards = fleet.Fleet.of(targets, access_of(arguments))
+    try:
+        found = boards.look()
+    finally:
+        boards.close()
+    rows = [
+        row(t.name, found[t.name]) if t.name in found else lost(t.name, boards.problems.get(t.name, ""))
+        for t in targets
+    ]
+    if arguments.json:
+        print(json.dumps([vars(row) for row in rows], indent=1))
+    else:
+        sys.stdout.writelines(line + "\n" for line in table(rows))
+    return 0 if all(row.state == "running" for row in rows) else 1
+
+
+def row(name: str, facts: Facts) -> Row:
+    """From a board's facts."""
+    status: Mapping[str, Any] = facts.status if facts.running and isinstance(facts.status, dict) else {}
+    release = facts.release
+    state = (
+        "not deployed"
+        if facts.current is None
+        else str(status.get("state") or facts.service.get("ActiveState", "unknown"))
+    )
+    last = _number(status.get("last_person"))
+    flags = () if facts.throttled is None else complaints(facts.throttled)
+    return Row(
+        name, facts.current or "-", f"{release.network} {release.precision}" if release else "-", state,
+        _number(status.get("fps")), _count(status.get("people")), facts.temperature_c, flags,
+        None if last is None else max(0.0, facts.time - last), _number(status.get("uptime_s")),
+        str(status.get("problem") or "")[:500],
+    )  # fmt: skip
+
+
+def lost(name: str, problem: str) -> Row:
+    """A board that does not answer."""
+    return Row(name, "-", "-", "no answer", None, None, None, (), None, None, problem)
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """For people to read."""
+    cells = [_HEAD] + [
+        (
+            row.board, row.release, row.model, row.state, _text(row.fps, "{:.1f}"), _text(row.people, "{}"),
+            _text(row.temperature_c, "{:.0f} C"), ", ".join(row.throttled) or "-",
+            "-" if row.last_person_s is None else f"{_span(row.last_person_s)} ago",
+            "-" if row.uptime_s is None else _span(row.uptime_s),
+        )
+        for row in rows
+    ]  # fmt: skip
+    # What a board says is not trusted: the service writes its status, and whoever is root there the rest.
+    shown = [[printable(cell, limit=60) for cell in line] for line in cells]
+    widths = [max(len(line[column]) for line in shown) for column in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in shown]
+    return lines + [f"{row.board}: {printable(row.problem)}" for row in rows if row.problem]
+
+
+def _text(value: float | int | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+        return None
+    return float(value)
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 10**6 else None
+
+
+def _span(seconds: float) -> str:
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""The state of board and loop: temperature, memory, statistics, systemd."""

@@ -1,0 +1,1 @@
+"""Where frames come from: cameras, network streams, videos, folders, the synthetic scene."""

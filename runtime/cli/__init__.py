@@ -1,0 +1,1 @@
+"""The command `edgepose`: its dispatcher, and the commands `run` and `info`."""

@@ -1,0 +1,1 @@
+"""Reading images and videos, writing results, names and text for output."""

@@ -1,0 +1,343 @@
+"""Tells from its content what a file is that was given as a model and is none.
+
+Downloads go wrong in the same few ways: a Git LFS pointer or an HTML page instead of the file, an archive that was not
+unpacked, a format of another framework.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from ..model import tflite_extent
+from .image_header import image_kind
+
+Use = Literal["convert", "model"]
+"""Where a file was given: to `edgepose convert`, or as a model to run."""
+
+_HEAD_BYTES = 4096
+_MAX_TEXT_BYTES = 1 << 16
+_MAX_FIELDS = 100_000
+_MAX_SCAN_BYTES = 64 << 20
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`, or download the file"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first (`gunzip` or `tar xzf`)"),
+    (b"\xfd7zXZ\0", "an xz archive; unpack it first (`unxz` or `tar xJf`)"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive; unpack it first (`unzstd`)"),
+    (b"\x5d\0\0", "an lzma archive; unpack it first (`unlzma`)"),
+    (b"\x04\x22\x4d\x18", "an LZ4 archive; unpack it first (`unlz4`)"),
+    (b"BZh", "a bzip2 archive; unpack it first (`bunzip2` or `tar xjf`)"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file; {h5}"),
+    (b"\x93NUMPY", "a NumPy array; {npy}"),
+    (b"\x1aE\xdf\xa3", "a video or an image"),
+    (b"GGUF", "a GGUF file of a language model; give a pose network"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x7fELF", "a program or library"),
+    (b"MZ", "a Windows program"),
+    (b"ftrt", "a TensorRT engine; give the network that it was built from"),
+    (b"ptrt", "a TensorRT engine; give the network that it was built from"),
+    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch checkpoint; export the network as TFLite or SavedModel"),
+    (b"\x80\x02", "a Python pickle; it is not loaded, because it can run code"),
+    (b"\x80\x03", "a Python pickle; it is not loaded, because it can run code"),
+    (b"\x80\x04", "a Python pickle; it is not loaded, because it can run code"),
+    (b"\x80\x05", "a Python pickle; it is not loaded, because it can run code"),
+)
+_IMAGES = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WebP")
+_READABLE = {
+    "h5": ("name it .h5 (a model) or .weights.h5 (weights alone)", "convert it with `edgepose convert`"),
+    "npy": ("name it .npy", "convert it with `edgepose convert`"),
+    "npz": ("name it .npz", "convert it with `edgepose convert`"),
+    "keras": ("name it .keras", "convert it with `edgepose convert`"),
+    "pb": ("name it .pb", "convert it with `edgepose convert`"),
+    "tflite": ("name it .tflite", "name it .tflite"),
+    "xml": ("name it .xml, with the .bin beside it", "convert it with `edgepose convert`"),
+    "folder": (
+        "give the folder that holds saved_model.pb and variables/",
+        "convert its folder with `edgepose convert`",
+    ),
+}
+"""What to do with formats that `edgepose convert` reads, by where the file was given."""
+_SUFFIXES = {
+    ".onnx": "an ONNX model, which is not imported; convert the network that it was made from",
+    ".pt": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
+    ".pth": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
+    ".engine": "a TensorRT engine; give the network that it was built from",
+    ".plan": "a TensorRT engine; give the network that it was built from",
+    ".trt": "a TensorRT engine; give the network that it was built from",
+    ".mlmodel": "a Core ML model, which is not imported; give the network that it was made from",
+    ".meta": "the graph of a checkpoint without weights; give the prefix of the checkpoint, such as model.ckpt-1000",
+    ".pbtxt": "a graph in text form, which is not imported; convert it to the binary form (.pb)",
+    ".caffemodel": "a Caffe model, which is not imported; give a TensorFlow version of the network",
+    ".prototxt": "the description of a Caffe network, which is not imported; give a TensorFlow version of the network",
+    ".safetensors": "a safetensors file, which is not imported; export the network as TFLite or SavedModel",
+    ".hef": "a Hailo network; give the network that it was compiled from",
+    ".rknn": "an RKNN network; give the network that it was compiled from",
+}
+"""Formats of other frameworks that their content does not always give away."""
+EDGE_TPU = "compiled for the Edge TPU; give the .tflite that it was compiled from"
+
+
+def describe(path: Path, use: Use | None = None) -> str | None:
+    """Return what a file is, and what to do, as the end of a sentence "this is ..."; None if that is not known.
+
+    Files that edgepose reads are described as well, since they may have been given in the wrong place. Never raises
+    for the content of a file.
+
+    Args:
+        path: A file, or a folder that holds a model.
+        use: Where it was given, if as a model; decides what is advised for formats that edgepose reads.
+    """
+    found = _folder(path) if path.is_dir() else _content(path)
+    if use is not None and (found is None or found.startswith(("a text file", "a JSON document"))):
+        found = _SUFFIXES.get(path.suffix.lower(), found)
+    if use is not None and found is not None and found.endswith(" image"):
+        found += "; give the file of a model"
+    if found is None:
+        return None
+    name, separator, advice = found.partition("; ")
+    if advice.startswith("{"):
+        if use is None:
+            return name
+        advice = _READABLE[advice[1:-1]][use == "model"]
+    return name + separator + advice
+
+
+def find_damage(path: Path) -> str | None:
+    """Return why a TFLite file or a frozen graph cannot be whole, or None.
+
+    Lengths that lie beyond the end of the file show an interrupted download.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(8)[4:] == b"TFL3":
+                end = tflite_extent.find_end(file, size)
+            else:
+                end = max((offset + length for _, offset, length in _fields(file, size)), default=0)
+    except (OSError, ValueError):
+        return None
+    if end <= size:
+        return None
+    return f"incomplete: the file ends after {size} bytes, its content goes on; download it again"
+
+
+def _folder(path: Path) -> str | None:
+    if (path / "saved_model.pb").is_file():
+        return "the folder of a SavedModel; {folder}"
+    if (path / "saved_model.pbtxt").is_file():
+        return "a SavedModel in text form; export it again in binary form (saved_model.pb)"
+    if (path / "Manifest.json").is_file() and path.suffix == ".mlpackage":
+        return "a Core ML model; give the network that it was made from"
+    if (path / "model.json").is_file():
+        return "a TensorFlow.js model; give the network that it was made from"
+    inside = sorted(found.parent.name for found in path.glob("*/saved_model.pb"))
+    return f"a folder with a SavedModel inside; give {path.name}/{inside[-1]}" if inside else None
+
+
+def _content(path: Path) -> str | None:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    if not head:
+        return "an empty file; download it again"
+    if head[4:8] == b"TFL3":
+        return EDGE_TPU if is_edge_tpu(path) else "a TFLite model; {tflite}"
+    if head.startswith(b"PK\x03\x04"):
+        return _zip(path)
+    if (image := image_kind(head[:32])) in _IMAGES:
+        return f"a {image} image"
+    if head[:4] == b"RIFF":
+        return "a video or an image"
+    found = next((text for magic, text in _MAGIC if head.startswith(magic)), None)
+    if found is not None:
+        return found
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first (`tar xf`)"
+    if head[4:8] == b"ftyp":
+        return "a video or an image"
+    if not head.strip(b"\0"):
+        return f"a file of zeros ({size} bytes), as an interrupted download leaves it; download it again"
+    return _text(path, head) or _protobuf(path, head)
+
+
+def is_edge_tpu(path: Path) -> bool:
+    """Return whether a TFLite file holds operators of the Edge TPU, which no other processor runs."""
+    try:
+        with path.open("rb") as file:
+            return b"edgetpu-custom-op" in file.read(_MAX_SCAN_BYTES)
+    except OSError:
+        return False
+
+
+def _zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+        return "a damaged ZIP archive, perhaps an interrupted download; download it again"
+    if any(name.endswith("data.pkl") for name in names):
+        return "a PyTorch checkpoint; export the network as TFLite or SavedModel"
+    if {"config.json", "model.weights.h5"} <= set(names):
+        return "a Keras model; {keras}"
+    if any(name.endswith(("com.apple.CoreML", ".mlmodel")) for name in names):
+        return "a Core ML model; give the network that it was made from"
+    if names and all(name.endswith(".npy") for name in names):
+        return "a NumPy archive; {npz}"
+    return "a ZIP archive; unpack it first"
+
+
+def _text(path: Path, head: bytes) -> str | None:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head[: len(head) & ~1].decode("utf-16", "replace").encode()
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lower = re.sub(rb"<!--.*?-->\s*", b"", text, flags=re.DOTALL)[:512].lower()
+    if re.match(rb"<(!doctype html|html|head|body|script|title)\b", lower) or (
+        b"<html" in lower and lower.startswith(b"<")
+    ):
+        return "an HTML page, such as a login or an error page; download the file itself"
+    if lower.startswith(b"<"):
+        return _xml(path)
+    code = re.sub(rb"(?m)^\s*#.*\n?", b"", text)
+    if re.match(rb"\s*(node|library|versions|meta_graphs|meta_info_def)\s*:?\s*\{|saved_model_schema_version:", code):
+        return "a graph in text form (.pbtxt); convert it to the binary form, or freeze the checkpoint"
+    if text.startswith(b"model_checkpoint_path:"):
+        return "the list of a training's checkpoints; give the prefix of one, such as model.ckpt-1000"
+    if re.match(rb"\{|\[\s*[\[{\]\"0-9-]", text):
+        return _json(path, text)
+    if re.match(rb"\((dp|lp)[0-9]|c(copy_reg|__builtin__|collections)\n", text):
+        return "a Python pickle; it is not loaded, because it can run code"
+    try:
+        # The head may end within a character.
+        words = head.decode("utf-8", "strict" if len(head) < _HEAD_BYTES else "ignore")
+    except UnicodeDecodeError:
+        return None
+    if not words.strip() or not all(c.isprintable() or c in "\t\n\r\f" for c in words):
+        return None
+    first = words.split("\n", 1)[0] if words.split("\n", 1)[0].strip() else words.strip().split("\n", 1)[0]
+    return f"a text file (it begins with {first.strip()[:60]!r}); download the file itself"
+
+
+def _xml(path: Path) -> str:
+    with path.open("rb") as file:
+        text = re.sub(rb"<!--.*?-->", b"", file.read(_MAX_TEXT_BYTES), flags=re.DOTALL)
+    net = re.search(rb"<net\b[^>]*>", text)
+    if net is not None:
+        version = re.search(rb"\sversion=[\"']([0-9]{1,9})[\"']", net[0])
+        if version is not None and int(version[1]) < 10:
+            return (
+                f"an OpenVINO IR of version {int(version[1])}, version 10 or later is read; "
+                "convert the network again with OpenVINO 2020.1 or later"
+            )
+        return "an OpenVINO IR; {xml}"
+    code = re.search(rb"<Code>([^<]{1,60})</Code>", text)
+    if code is not None:
+        return f"an error message of a server ({code[1].decode('ascii', 'replace')}); download the file again"
+    return "an XML document; give the file of a model"
+
+
+def _json(path: Path, text: bytes) -> str:
+    if b'"modelTopology"' in text or b'"weightsManifest"' in text:
+        return "a TensorFlow.js model; give the network that it was made from"
+    try:
+        document = json.loads(text) if path.stat().st_size <= _HEAD_BYTES else None
+    except (ValueError, RecursionError):
+        document = None
+    found = document if isinstance(document, dict) else {}
+    message = found.get("message") or found.get("error") or found.get("detail")
+    if isinstance(message, dict):
+        message = message.get("message")
+    if isinstance(message, str):
+        return f"an error message of a server ({message[:60]!r}); download the file again"
+    return "a JSON document; give the file of a model"
+
+
+def _protobuf(path: Path, head: bytes) -> str | None:
+    """Tell apart serialized messages by their fields: graphs, SavedModels, ONNX and Core ML models."""
+    if head[:1] not in (b"\x08", b"\x0a"):
+        return None
+    fields: list[tuple[int, int, int]] = []
+    with path.open("rb") as file:
+        try:
+            fields.extend(_fields(file, path.stat().st_size))
+        except ValueError:
+            return None
+    numbers = {number for number, _, _ in fields}
+    if head[:1] == b"\x0a":
+        if _NODE.match(head):
+            return "a TensorFlow frozen graph; {pb}"
+        metagraph = 2 in numbers and [number for number, _, _ in fields].count(1) == 1
+        if metagraph and head[fields[0][1] : fields[0][1] + 1] in (b"\x0a", b"\x12", b"\x22", b"\x2a"):
+            return (
+                "the graph of a checkpoint without weights; give the prefix of the checkpoint, such as model.ckpt-1000"
+            )
+        return None
+    if any(number >= 200 for number in numbers):
+        return "a Core ML model; give the network that it was made from"
+    second = next(((offset, length) for number, offset, length in fields if number == 2), None)
+    if numbers <= {1, 2} and head[:3] == b"\x08\x01\x12" and second and head[second[0] : second[0] + 1] == b"\x0a":
+        return "the graph file of a SavedModel; {folder}"
+    producer = head[second[0] : sum(second)] if second else b""
+    known = re.search(rb"pytorch|onnx|paddle|skl|tf2|keras", producer, re.IGNORECASE)
+    # A graph begins with its nodes or its name; a fingerprint.pb has another field 7.
+    starts = {head[offset : offset + 1] for number, offset, length in fields if number == 7 and length}
+    graph = bool(starts) and starts <= {b"\x0a", b"\x12"}
+    if (graph and numbers <= {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}) or known:
+        return "an ONNX model; convert the network that it was made from"
+    return None
+
+
+_NODE = re.compile(
+    rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a[\x80-\xff]?[\x01-\x7f][A-Za-z0-9.][^\0]{0,1000}?\x12.[A-Z]", re.DOTALL
+)
+"""A GraphDef that begins with a node: its name and its operator."""
+
+
+def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
+    """Number, offset and length of every outer field of a serialized message; the last may end beyond the file.
+
+    Raises ValueError for bytes that are no such message.
+    """
+    offset = 0
+    for _ in range(_MAX_FIELDS):
+        if offset >= size:
+            return
+        file.seek(offset)
+        head = file.read(20)
+        tag, used = _varint(head)
+        length = 0
+        match tag & 7:
+            case 0:
+                _, more = _varint(head[used:])
+                used += more
+            case 1:
+                length = 8
+            case 2:
+                length, more = _varint(head[used:])
+                used += more
+            case 5:
+                length = 4
+            case _:
+                raise ValueError("wire type")
+        if not tag >> 3:
+            raise ValueError("field 0")
+        yield tag >> 3, offset + used, length
+        offset += used + length
+
+
+def _varint(data: bytes) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[:10]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, index + 1
+    raise ValueError("varint")

@@ -1,0 +1,390 @@
+"""Read images and videos with limits, and write images.
+
+What a file is, is decided by its content; a suffix decides only what a folder is expected to hold.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..stderr import silenced
+from ..types import Frame, Image
+from . import file_kind
+from .atomic import atomic
+from .image_header import ImageHeader, image_kind, read_header
+
+PICTURES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".pam", ".pfm", ".gif", ".avif", ".jp2", ".j2k", ".hdr", ".sr", ".ras",
+)  # fmt: skip
+VIDEOS = (
+    ".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2v", ".flv", ".f4v",
+    ".h264", ".264", ".h265", ".265", ".hevc", ".3gp", ".3g2", ".wmv", ".asf", ".ogv", ".vob", ".mjpeg", ".mjpg",
+    ".mxf",
+)  # fmt: skip
+
+MAX_PIXELS = 1 << 26
+"""Default for the largest image or video frame that is decoded: 67 megapixels, 200 MB in memory."""
+MAX_PIXELS_OPENCV = 1 << 28
+"""OpenCV's own limit, set in `edgepose.runtime` before OpenCV is loaded; `max_pixels` cannot go beyond it."""
+
+_JPEG_QUALITY = 92
+_MAX_JPEG_SIDE_PX = 65500
+_FRAME_INTERVAL_UNKNOWN_FPS = 25.0
+
+FileKind = Literal["image", "animation", "pages", "video"]
+"""`animation`: frames with timestamps in an image format; `pages`: a TIFF of several images."""
+
+
+class FolderContents(NamedTuple):
+    """The images directly in a folder, by name, and the names of what is not read. Hidden files are in neither."""
+
+    images: list[Path]
+    left_out: list[str]
+
+
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read an image, of an animation or a file of several pages the first.
+
+    Args:
+        path: a file in any format that OpenCV decodes.
+        max_pixels: the file is refused before decoding if its header gives more.
+
+    Returns:
+        (H, W, 3) uint8 BGR. Gray is repeated, alpha dropped, the EXIF orientation applied.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, too large, or not an image.
+    """
+    header = _header(path, max_pixels)
+    if header is None:
+        raise InputError(
+            f"{path}: expected an image ({', '.join(PICTURES)}), {_describe_content(path, 'decoded as one')}"
+        )
+    image = _decode(path, header, max_pixels)
+    if image is None and header.kind == "GIF":  # OpenCV decodes GIF since 4.11, its FFmpeg always has
+        with Video(path, max_pixels) as video:
+            return next(iter(video)).image
+    if image is None:
+        raise InputError(f"{path}: the image cannot be decoded: {header.kind}, damaged or not supported by this OpenCV")
+    return image
+
+
+def decode_picture(content: bytes | bytearray, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image that was received, for example from a network camera; `name` is used in messages.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        InputError: it is empty, damaged, not an image, or its header gives more than `max_pixels` pixels.
+    """
+    try:
+        header = read_header(bytes(content))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    if header is None:
+        raise InputError(f"{name}: expected an image, the {len(content)} bytes cannot be decoded as one")
+    if header.width * header.height > max_pixels:
+        raise InputError(_too_large(name, header.width, header.height, max_pixels))
+    image = _decode_bytes(np.frombuffer(content, np.uint8), name, header, max_pixels)
+    if image is None:
+        raise InputError(f"{name}: the image cannot be decoded: {header.kind}, damaged or not supported by this OpenCV")
+    return image
+
+
+def inspect_file(path: Path) -> FileKind:
+    """Tell from its content whether a file is one image, several, or to be opened as a video.
+
+    Raises:
+        InputError: the file is missing, empty, not a regular file, or an image whose header is damaged.
+    """
+    header = _header(path, None)
+    if header is None or (header.kind == "JPEG" and header.frames > 1):
+        return "video"
+    if header.frames == 1:
+        return "image"
+    return "pages" if header.kind == "TIFF" else "animation"
+
+
+def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
+    """Read all frames of a video or an animation (GIF, WebP, PNG, AVIF), all pages of a TIFF file, or one image.
+
+    `index` counts frames or pages from 0, `timestamp_ns` is the time in the video or animation, 0 for images and pages.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, too large, or of an unknown format.
+    """
+    kind = inspect_file(path)
+    if kind == "image":
+        yield Frame(read_picture(path, max_pixels), str(path))
+        return
+    header = _header(path, max_pixels)
+    by_ffmpeg = ("GIF", "JPEG") if hasattr(cv2, "imdecodeanimation") else ("GIF", "JPEG", "PNG")
+    if header is None or header.kind in by_ffmpeg:
+        with Video(path, max_pixels) as video:
+            yield from video
+        return
+    count = 0
+    for image, timestamp_ms in _decode_sequence(path, header, max_pixels):
+        yield Frame(image, str(path), count, round(timestamp_ms * 1e6))
+        count += 1
+    if count < header.frames:
+        raise InputError(
+            f"{path}: {count} of {header.frames} frames can be decoded; the file is damaged or this OpenCV is too old"
+        )
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write an image (H, W, 3) uint8 BGR, whole or not at all, in the format of the suffix.
+
+    Raises:
+        OutputError: it cannot be encoded or written.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
+    with silenced(show_on_error=False):
+        ok, encoded = cv2.imencode(path.suffix, image, options)
+    if not ok:
+        raise OutputError(f"{path}: an image of {image.shape[1]}x{image.shape[0]} pixels cannot be encoded")
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def fits_jpeg(image: Image) -> bool:
+    """Whether JPEG can hold an image of this size."""
+    return int(max(image.shape[:2])) <= _MAX_JPEG_SIDE_PX
+
+
+def survey_folder(folder: Path) -> FolderContents:
+    """Find the images directly in a folder by suffix or content; hidden files are skipped.
+
+    A file with the suffix of an image is included whatever it holds, so that a damaged image is named when it is read.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    images, left_out = [], []
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                left_out.append(f"{path.name}/")
+            elif path.suffix.lower() in PICTURES or _is_decodable(path):
+                images.append(path)
+            else:
+                left_out.append(path.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot read the folder: {error.strerror}") from None
+    return FolderContents(images, left_out)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Find the images directly in a folder, by name; hidden files are skipped.
+
+    Raises:
+        InputError: the folder cannot be read or holds no images.
+    """
+    found = survey_folder(folder).images
+    if not found:
+        raise InputError(f"{folder}: no images here (expected {', '.join(PICTURES)})")
+    return found
+
+
+class Video:
+    """The frames of a video file or an animated GIF, in order.
+
+    `count`: number of frames as the file says, 0 if it does not. `fps`: 25 if the file does not say.
+    """
+
+    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+        """Open a video.
+
+        Raises:
+            InputError: the file cannot be opened as a video, or its frames have more than `max_pixels` pixels.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such video")
+        self.path, self._max_pixels = path, max_pixels
+        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+            self._capture = open_capture(path)
+        if not self._capture.isOpened():
+            raise InputError(f"{path}: expected an image or a video, {_describe_content(path, 'opened as either')}")
+        width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        try:
+            self._check_size(int(width), int(height))
+        except InputError:
+            self._capture.release()
+            raise
+        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 0 < fps <= 1000 else _FRAME_INTERVAL_UNKNOWN_FPS
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, timestamp_ms = 0, 0.0
+        while True:
+            try:
+                ok, image = self._capture.read()
+            except cv2.error as error:
+                raise InputError(f"{self.path}: frame {index} cannot be decoded: {error.err}") from None
+            if not ok:
+                break
+            self._check_size(image.shape[1], image.shape[0])
+            # The position belongs to the frame that was read last. Some containers give 0 for their last frame.
+            reported_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+            if index and not reported_ms > timestamp_ms:
+                reported_ms = timestamp_ms + 1000 / self.fps
+            timestamp_ms = max(0.0, reported_ms)
+            yield Frame(np.asarray(image, np.uint8), str(self.path), index, round(timestamp_ms * 1e6))
+            index += 1
+        if not index:
+            raise InputError(
+                f"{self.path}: expected an image or a video, {_describe_content(self.path, 'decoded as either')}"
+            )
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise InputError(_too_large(self.path, width, height, self._max_pixels))
+
+
+def open_capture(path: Path) -> cv2.VideoCapture:
+    """Open a video file whatever its name is; the capture may be not opened.
+
+    FFmpeg takes `NAME:` for a protocol unless the path is absolute, and `%d` and the suffixes of images for a sequence
+    of image files.
+    """
+    place = path.absolute()
+    ffmpeg = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() else cv2.CAP_ANY
+    if "%" not in str(place) and place.suffix.lower() not in PICTURES:
+        return cv2.VideoCapture(str(place), ffmpeg)
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "video"
+        with place.open("rb") as file:
+            if image_kind(file.read(32)) == "JPEG":
+                link = link.with_suffix(".mjpeg")
+        link.symlink_to(place.resolve())
+        return cv2.VideoCapture(str(link), ffmpeg)
+
+
+def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a file, this is a folder or a device")
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise InputError(f"{path}: expected an image or a video, the file is empty")
+            if image_kind(file.read(32)) is None:
+                return None
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                header = read_header(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    if header is not None and max_pixels is not None and header.width * header.height > max_pixels:
+        raise InputError(_too_large(path, header.width, header.height, max_pixels))
+    return header
+
+
+def _describe_content(path: Path, purpose: str) -> str:
+    """What the file is instead, if it is one of the usual wrong downloads."""
+    found = file_kind.describe(path)
+    if found is None or found.endswith((" image", " or an image")):
+        return f"this cannot be {purpose}"
+    return f"this is {found}"
+
+
+def _too_large(path: Path | str, width: int, height: int, max_pixels: int) -> str:
+    return f"{path}: {width}x{height} pixels is more than the limit of {max_pixels} pixels (--max-pixels)"
+
+
+def _decode(path: Path, header: ImageHeader, max_pixels: int) -> Image | None:
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the image: {error.strerror or error}") from None
+    return _decode_bytes(content, str(path), header, max_pixels)
+
+
+def _decode_bytes(
+    content: np.typing.NDArray[np.uint8], name: str, header: ImageHeader, max_pixels: int
+) -> Image | None:
+    try:
+        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        if "MAX_IMAGE" in str(error):
+            raise InputError(
+                f"{name}: {header.width}x{header.height} pixels is more than OpenCV's limit; "
+                "raise the environment variable OPENCV_IO_MAX_IMAGE_PIXELS"
+            ) from None
+        raise InputError(f"{name}: the image cannot be decoded: {error.err}") from None
+    except MemoryError:
+        raise InputError(f"{name}: not enough memory for {header.width}x{header.height} pixels") from None
+    if image is None:
+        return None
+    if image.shape[0] * image.shape[1] > max_pixels:
+        raise InputError(_too_large(name, image.shape[1], image.shape[0], max_pixels))
+    return np.asarray(image, np.uint8)
+
+
+def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterator[tuple[Image, float]]:
+    """Decode frames with their time in milliseconds, a few at a time: all of them may not fit into the memory."""
+    content = np.fromfile(path, np.uint8)
+    animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # since OpenCV 4.12
+    chunk = max(1, max_pixels // (header.width * header.height)) if header.kind != "TIFF" else 1
+    numbers = header.pages or range(header.frames)
+    time_ms = 0.0
+    for start in range(0, header.frames, chunk):
+        size = min(chunk, header.frames - start)
+        durations = [0.0] * size
+        images: list[Image] = []
+        with silenced(show_on_error=False):
+            try:
+                if animated:
+                    _, animation = cv2.imdecodeanimation(content, start=start, count=size)
+                    images = [np.asarray(image, np.uint8) for image in animation.frames]
+                    durations = [float(value) for value in animation.durations]
+                elif hasattr(cv2, "imdecodemulti"):
+                    first = numbers[start]
+                    _, decoded = cv2.imdecodemulti(content, cv2.IMREAD_COLOR, range=(first, first + size))
+                    images = [np.asarray(image, np.uint8) for image in decoded]
+                else:  # OpenCV before 4.7
+                    _, decoded = cv2.imreadmulti(str(path), numbers[start], size, flags=cv2.IMREAD_COLOR)
+                    images = [np.asarray(image, np.uint8) for image in decoded]
+            except cv2.error as error:
+                raise InputError(f"{path}: frame {start} cannot be decoded: {error.err}") from None
+        for image, duration in zip(images, durations, strict=False):
+            if image.shape[0] * image.shape[1] > max_pixels:
+                raise InputError(_too_large(path, image.shape[1], image.shape[0], max_pixels))
+            yield np.ascontiguousarray(image[:, :, :3], np.uint8), time_ms
+            time_ms += duration
+        if len(images) < size:
+            return
+
+
+def _is_decodable(path: Path) -> bool:
+    """Whether the file is, by its first bytes, an image that this OpenCV decodes."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            kind = image_kind(file.read(32))
+        return kind is not None and (kind == "GIF" or bool(cv2.haveImageReader(str(path.absolute()))))
+    except (OSError, cv2.error):
+        return False

@@ -1,0 +1,148 @@
+"""The name of this device, its ASCII slug, and placeholders in topics and file names."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import socket
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import InputError
+from .redact import mask_credentials
+
+VARIABLE = "EDGEPOSE_NAME"
+"""Environment variable with the name of this device; the host name is used if it is empty."""
+MAX_NAME_LENGTH = 64
+_MAX_SLUG_LENGTH = 40
+_HASH_DIGITS = 6
+_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "oe", "å": "aa", "ł": "l", "đ": "d",
+     "ð": "d", "þ": "th", "\u0131": "i"}
+)  # fmt: skip
+"""Letters that Unicode does not decompose, or that lose their meaning without the mark."""
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_configured = ""
+
+
+def host_name() -> str:
+    """Return the host name.
+
+    A host that is called `localhost` or has no name gets `edgepose-` and six digits of a hash of its machine id.
+    """
+    name = socket.gethostname()
+    if name and name != "localhost" and not name.startswith("localhost."):
+        return name
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine = ""
+    return f"edgepose-{_short_hash(machine)}" if machine else "edgepose"
+
+
+def device_name() -> str:
+    """Return the name of this device: as set by `set_device_name`, else EDGEPOSE_NAME, else the host name.
+
+    Raises:
+        InputError: EDGEPOSE_NAME is not a valid name.
+    """
+    return _configured or resolve_name("")
+
+
+def set_device_name(name: str) -> None:
+    """Set the name that `device_name` returns in this process; an empty name restores the default."""
+    global _configured
+    _configured = name
+
+
+def resolve_name(configured: str) -> str:
+    """Return the display name for a configured one, in which `{hostname}` is replaced.
+
+    Args:
+        configured: The name as the user wrote it. If it is empty, EDGEPOSE_NAME is used, then the host name.
+
+    Raises:
+        InputError: The name is not valid or has an unknown placeholder.
+    """
+    where, text = ("name", configured) if configured else (VARIABLE, os.environ.get(VARIABLE, ""))
+    if not text.strip():
+        return host_name()
+    if not is_valid_name(text):
+        raise InputError(f"{where}: expected 1 to {MAX_NAME_LENGTH} printable characters, got {text[:80]!r}")
+    return fill_placeholders(text.strip(), {"hostname": host_name()}, where)
+
+
+def is_valid_name(name: str) -> bool:
+    """Return whether `name` can be the display name of a device: 1 to 64 printable characters, not only spaces."""
+    return len(name) <= MAX_NAME_LENGTH and name.isprintable() and bool(name.strip())
+
+
+def make_slug(name: str) -> str:
+    """Return an ASCII form of `name` for topics, ids and file names: letters a-z, digits, `-` and `_`; never empty.
+
+    `Front door` becomes `front-door`, `Küche` becomes `kueche`. If characters are lost (`玄関 1`), six digits of a hash
+    of the name are added (`1-8d1c5e`), so that two such names stay different.
+    """
+    normal = unicodedata.normalize("NFC", name).lower()
+    decomposed = unicodedata.normalize("NFKD", normal.translate(_LETTERS))
+    kept = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    slug = re.sub(r"[^a-z0-9_]+", "-", kept).strip("-")
+    if slug.strip("-_") and kept.isascii() and len(slug) <= _MAX_SLUG_LENGTH:
+        return slug
+    short = slug[: _MAX_SLUG_LENGTH - _HASH_DIGITS - 1].strip("-")
+    return f"{short}-{_short_hash(normal)}" if short.strip("_") else f"device-{_short_hash(normal)}"
+
+
+def make_source_slug(source: str) -> str:
+    """Return the slug of a camera source, without credentials, query and folder.
+
+    `v4l2:0` becomes `v4l2-0`, `rtsp://me:secret@10.0.0.9/door` becomes `10-0-0-9-door`, `videos/clip.mp4` becomes
+    `clip`.
+    """
+    if "://" in source:
+        return make_slug(re.split(r"[?#]", mask_credentials(source).partition("://")[2])[0])
+    path = Path(source)
+    return make_slug(path.stem if path.suffix or len(path.parts) > 1 else source)
+
+
+def placeholder_values(name: str, source: str) -> dict[str, str]:
+    """Return the values of `{hostname}`, `{name}` (slug of the display name) and `{source}`."""
+    host = host_name()
+    return {
+        "hostname": host if _PLAIN_HOST.fullmatch(host) else make_slug(host),
+        "name": make_slug(name),
+        "source": make_source_slug(source),
+    }
+
+
+def fill_placeholders(text: str, values: Mapping[str, str], where: str) -> str:
+    """Replace `{key}` in `text` by its value; `{{` and `}}` stand for braces.
+
+    Args:
+        text: The text with placeholders. A brace without a partner stays as it is.
+        values: The known placeholders.
+        where: What `text` belongs to, for the error message.
+
+    Raises:
+        InputError: `text` has a placeholder that is not in `values`.
+    """
+
+    def replacement(match: re.Match[str]) -> str:
+        key = match[1]
+        if key is None:
+            return match[0][0]
+        if key in values:
+            return values[key]
+        close = difflib.get_close_matches(key.strip().lower(), values, n=1)
+        hint = f"did you mean {{{close[0]}}}?" if close else "expected " + ", ".join(f"{{{known}}}" for known in values)
+        raise InputError(f"{where}: unknown placeholder {{{key}}}; {hint} ({{{{ stands for one brace)")
+
+    return _PLACEHOLDER.sub(replacement, text)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

@@ -1,0 +1,1 @@
+"""The model file: manifest, container, registry, interpreter."""

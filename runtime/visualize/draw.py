@@ -1,0 +1,56 @@
+"""Skeletons drawn onto a picture, for people to look at."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable
+from functools import cache
+
+import cv2
+import numpy as np
+
+from ..skeleton import COCO18, Skeleton
+from ..types import Image, Pose
+
+_SUBPIXEL_BITS = 4
+
+
+def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18) -> Image:
+    """A copy of `image` (H, W, 3) with every person's limbs in colour and keypoints as dots.
+
+    Each limb has its own colour (left and right can be told apart); lines scale with the person, so that a child at
+    the back is not painted over.
+    """
+    canvas = image.copy()
+    colours = limb_colours(skeleton)
+    for pose in poses:
+        thickness = _thickness(pose)
+        for limb, colour in zip(skeleton.limbs, colours, strict=True):
+            if limb.starts and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
+                a, b = (_subpixel(pose.keypoints[part]) for part in (limb.a, limb.b))
+                cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+                cv2.line(canvas, a, b, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        for keypoint in pose.keypoints[pose.keypoints[:, 2] > 0]:
+            radius = int((0.5 + thickness) * 2**_SUBPIXEL_BITS)
+            cv2.circle(canvas, _subpixel(keypoint), radius, (0, 0, 0), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(canvas, _subpixel(keypoint), radius * 2 // 3, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return canvas
+
+
+@cache
+def limb_colours(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
+    """A BGR colour a limb, spread over the hues."""
+    count = len(skeleton.limbs)
+    hues = (colorsys.hsv_to_rgb(i / count, 0.85, 1.0) for i in range(count))
+    return tuple((round(255 * b), round(255 * g), round(255 * r)) for r, g, b in hues)
+
+
+def _thickness(pose: Pose) -> int:
+    box = pose.bbox
+    return int(np.clip(max(box.width, box.height) / 90, 1, 8))
+
+
+def _subpixel(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:
+    # Keypoints are measured from the picture's corner, OpenCV draws from the centre of the first pixel.
+    x, y = (np.clip(keypoint[:2], -1e4, 1e5) - 0.5) * 2**_SUBPIXEL_BITS
+    return round(float(x)), round(float(y))

@@ -1,0 +1,88 @@
+"""Runs inside the root that picamera.sh makes: the real Picamera2, libcamera's virtual camera, a real network."""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from typing import Any
+
+import numpy as np
+
+
+class _Anything:
+    def __getattr__(self, name: str) -> str:
+        return name
+
+
+# Picamera2 imports the display library even without a display.
+sys.modules["pykms"] = types.ModuleType("pykms")
+sys.modules["pykms"].PixelFormat = _Anything()  # type: ignore[attr-defined]
+
+import libcamera  # noqa: E402
+from picamera2 import Picamera2  # noqa: E402
+from picamera2.allocators import LibcameraAllocator  # noqa: E402
+
+from edgepose.device.camera.pipeline import Pipeline  # noqa: E402
+from edgepose.device.sources.picamera import PiCamera  # noqa: E402
+from edgepose.runtime import PoseEstimator  # noqa: E402
+from edgepose.runtime.errors import InputError  # noqa: E402
+
+
+def _modes(self: Any) -> list[dict[str, Any]]:
+    """The virtual camera has no raw streams, which Picamera2 asks for."""
+    formats = self.camera.generate_configuration([libcamera.StreamRole.VideoRecording]).at(0).formats
+    return [{"format": str(f), "size": (s.width, s.height)} for f in formats.pixel_formats for s in formats.sizes(f)]
+
+
+Picamera2._get_raw_modes = _modes
+
+
+def open_camera(kind: str) -> PiCamera:
+    """The camera whose id holds `kind`; numbers do not say which is which."""
+
+    def prepare(camera: Any) -> None:
+        camera.allocator = LibcameraAllocator(camera.camera)
+        if kind not in camera.camera.id:
+            raise IndexError("another camera")
+
+    for number in range(2):
+        try:
+            return PiCamera(640, 480, number=number, prepare=prepare)
+        except InputError as error:
+            if "another camera" not in str(error):
+                raise
+    raise SystemExit(f"no camera {kind}")
+
+
+def main() -> None:
+    """Raises where something is not as it should be."""
+    camera = open_camera("Bars")
+    frame = next(camera.frames())
+    camera.close()
+    assert frame.image.shape == (480, 640, 3), frame.image.shape
+    colours = {tuple(int(c > 127) for c in pixel) for pixel in frame.image[240, ::20]}
+    wanted = {(b, g, r) for b in (0, 1) for g in (0, 1) for r in (0, 1)}
+    assert colours == wanted, f"eight bars in all colours of blue, green and red, got {sorted(colours)}"
+    assert 0 <= time.monotonic_ns() - frame.timestamp_ns < 5e9, "the exposure was a moment ago"
+    print(f"bars: {camera.format}, all eight colours where they belong")
+
+    estimator = PoseEstimator(sys.argv[1], threads=1)
+    people = []
+    with Pipeline(open_camera("Images"), estimator) as results:
+        for _ in range(20):
+            people.append(len(next(results).estimate))
+    assert np.median(people) == 2, people
+    print("pictures: two people found")
+    with Pipeline(open_camera("Images"), estimator) as results:
+        next(results)
+    print("opened a second time after it was closed")
+    try:
+        PiCamera(640, 480, number=7)
+    except InputError as error:
+        print(f"a camera that is not there: {error}")
+    else:
+        raise AssertionError("camera 7 was opened")
+
+
+main()

@@ -1,0 +1,432 @@
+"""`edgepose deploy` and its companions against real systems: Debian for arm64 with systemd and sshd, see lab_board.py.
+
+The tests build on one another, in order, as the life of a board does. `make test-boards` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgepose.device.deploy import units
+
+from ..conftest import run_edgepose
+from . import lab_board
+from .lab import BASE, ROOT, Done, Lab, rows, state, wait_for
+from .lab_board import Board
+
+pytestmark = [pytest.mark.boards, pytest.mark.skipif(bool(lab_board.missing()), reason=lab_board.missing() or "-")]
+HEALTH = ["--health-seconds", "5"]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    made = Lab(ROOT / "build/pi/lab")
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def one(lab: Lab) -> Board:
+    return lab.board("one", 11)
+
+
+@pytest.fixture(scope="module")
+def models(lab: Lab) -> dict[str, Path]:
+    """Two small networks: an emulated board takes half a second for a frame."""
+    made = {}
+    for name, size in (("a", "192x160"), ("b", "176x144")):
+        made[name] = lab.folder / f"{name}.tflite"
+        if not made[name].exists():
+            calibration = ["--calibration", str(pictures())]
+            run_edgepose("convert", "mobilenet_v2_small", "-o", made[name], "--stages", "2", "--input-size", size,
+                         "--precision", "int8", *calibration)  # fmt: skip
+        assert made[name].exists()
+    return made
+
+
+@pytest.fixture(scope="module")
+def other(lab: Lab) -> list[str]:
+    """Options for another build of edgepose: what makes a new environment necessary."""
+    return ["--wheels", str(lab.wheels("other", {"edgepose/device/__init__.py": '"""Another build."""\n'}))]
+
+
+def pictures() -> Path:
+    from ..conftest import data
+
+    return data("calibration") / "images"
+
+
+def deploy(lab: Lab, model: Path, *boards: Board, more: list[str] | None = None, source: str = "synthetic:1") -> Done:
+    options = ["-m", str(model), "--config", str(lab.config(source)), *HEALTH, *(more or [])]
+    return lab.edgepose("deploy", *(board.address for board in boards), more=options)
+
+
+def test_an_unknown_board_is_not_trusted(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    done = deploy(lab, models["a"], one)
+    assert done.code == 1
+    assert "its host key is not known" in done.out
+    assert state(one)["current"] == ""
+
+
+def test_fresh_install(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    planned = deploy(lab, models["a"], one, more=["--accept-new", "--dry-run"])
+    assert planned.code == 0
+    assert "would be changed" in planned.out
+    assert state(one)["current"] == ""
+    done = deploy(lab, models["a"], one)
+    assert done.code == 0, done.out
+    seen = wait_for(one)
+    assert seen["current"] in done.out
+    time.sleep(4)
+    row = rows(lab.edgepose("status", one.address, more=["--json"]))[one.address]
+    assert row["state"] == "running"
+    assert row["fps"] > 0
+    assert row["release"] == seen["current"]
+    megabytes = int(one.ssh(f"sudo du -sm {BASE}").split()[0])
+    print(f"installed: {megabytes} MB")
+    assert megabytes < 250
+
+
+def test_files_belong_to_root_and_nothing_is_open_to_all(one: Board) -> None:
+    # The service's user reads what it runs; the folder of uploads is the login user's.
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh(f"sudo stat -c '%a %G' {BASE}/current/camera.toml") == "640 edgepose"
+    assert one.ssh(f"sudo find {BASE} /usr/local/lib/edgepose -perm /o+w ! -type l") == ""
+    assert one.ssh("sudo find /usr/local/lib/edgepose /etc/systemd/system/edgepose* ! -user root") == ""
+    assert one.ssh("ps -o user= -p $(systemctl show edgepose -p MainPID --value)").strip() == "edgepose"
+    # The board shares this machine's network: only what the service itself has opened counts.
+    process = one.ssh("systemctl show edgepose -p MainPID --value")
+    assert "sshd" in one.ssh("sudo ss -Hltnp"), "sockets of the board are seen with their processes"
+    assert one.ssh(f"sudo ss -Hlnp | grep pid={process},", check=False) == ""
+
+
+def test_the_unit_is_locked_up(tmp_path: Path) -> None:
+    unit = tmp_path / "edgepose.service"
+    unit.write_text(units.service(units.GROUPS))
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(unit)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-300:]
+    assert float(done.stdout.rpartition("edgepose.service: ")[2].split()[0]) <= 1.5
+
+
+def test_a_second_time_nothing_changes(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    before = state(one)
+    one.ssh("touch /tmp/mark")
+    done = deploy(lab, models["a"], one)
+    assert done.code == 0
+    assert "nothing to change" in done.out
+    print(f"repeated: {done.seconds:.1f} s")
+    changed = one.ssh(f"sudo find {BASE} /etc /usr/local /var/lib/edgepose -newer /tmp/mark ! -name 'poses.jsonl*'")
+    assert [line for line in changed.splitlines() if line not in ("/var/lib/edgepose",)] == []
+    assert state(one) == before
+
+
+def test_upgrade_of_the_model(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    before = state(one)["current"]
+    done = deploy(lab, models["b"], one)
+    assert done.code == 0
+    print(f"upgraded: {done.seconds:.1f} s")
+    assert "environment" not in done.err
+    assert state(one)["current"] != before
+    assert before in state(one)["releases"]
+
+
+def test_back_and_forth(lab: Lab, one: Board) -> None:
+    new = state(one)["current"]
+    assert lab.edgepose("rollback", one.address, more=HEALTH).code == 0
+    old = state(one)["current"]
+    assert old != new
+    assert lab.edgepose("rollback", one.address, more=["--to", new, *HEALTH]).code == 0
+    assert state(one)["current"] == new
+    refused = lab.edgepose("rollback", one.address, more=["--to", "20200101T000000-00000000", *HEALTH])
+    assert refused.code == 1
+    assert "there is no release 20200101T000000-00000000" in refused.out
+    assert wait_for(one)["current"] == new
+
+
+def test_doctor_and_logs(lab: Lab, one: Board) -> None:
+    done = lab.edgepose("doctor", one.address, more=["--json"])
+    checks = {check["name"]: check for check in json.loads(done.out)["boards"][one.address]}
+    assert checks["Python packages"]["verdict"] == "ok", checks
+    assert checks["service"]["verdict"] == "ok"
+    assert checks["NumPy from apt"]["seen"].startswith("1.24")
+    assert checks["picamera2"]["verdict"] == "warning"
+    logs = lab.edgepose("logs", one.address, more=["-n", "20"])
+    assert logs.code == 0
+    assert "edgepose" in logs.out
+
+
+def test_a_loop_that_hangs_is_restarted(one: Board) -> None:
+    before = wait_for(one)
+    one.ssh(f"sudo kill -STOP {before['MainPID']}")
+    end = time.monotonic() + 100
+    while state(one)["MainPID"] == before["MainPID"]:
+        assert time.monotonic() < end, "the watchdog did nothing"
+        time.sleep(2)
+    after = wait_for(one)
+    assert int(after["NRestarts"]) > int(before["NRestarts"])
+
+
+def test_it_is_back_after_a_reboot(lab: Lab, one: Board) -> None:
+    before = state(one)["current"]
+    one.reboot()
+    assert wait_for(one)["current"] == before
+
+
+def test_a_model_that_is_broken_never_leaves_the_workstation(
+    lab: Lab, one: Board, models: dict[str, Path], tmp_path: Path
+) -> None:
+    before = state(one)
+    broken = tmp_path / "broken.tflite"
+    content = bytearray(models["a"].read_bytes())
+    content[20_000] ^= 0xFF
+    broken.write_bytes(content)
+    done = deploy(lab, broken, one)
+    assert done.code == 2
+    assert "damaged" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert state(one) == before
+
+
+def test_a_broken_wheel_fails_its_self_test(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    before = state(one)
+    wheels = lab.wheels(
+        "broken", {"edgepose/runtime/preprocess.py": "raise ImportError('built for another machine')\n"}
+    )
+    done = deploy(lab, models["a"], one, more=["--wheels", str(wheels)])
+    assert done.code == 1
+    assert "self-test" in done.out
+    assert "built for another machine" in done.out
+    after = state(one)
+    assert (after["current"], after["MainPID"]) == (before["current"], before["MainPID"]), "the old one was not touched"
+
+
+def test_an_unhealthy_release_gives_way_by_itself(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    before = state(one)["current"]
+    done = deploy(lab, models["a"], one, source="v4l2:9")
+    assert done.code == 1
+    assert "no such camera" in done.out, "the reason is given"
+    assert f"{before} runs again" in done.out
+    assert wait_for(one)["current"] == before
+
+
+def test_a_full_disk(lab: Lab, one: Board, models: dict[str, Path], other: list[str]) -> None:
+    before = state(one)
+    one.ssh(f"sudo mount -t tmpfs -o size=8m,mode=755 tmpfs {BASE}/uploads")
+    try:
+        done = deploy(lab, models["a"], one, more=other)
+    finally:
+        one.ssh(f"sudo umount -l {BASE}/uploads")
+    assert done.code == 1
+    assert "environment" in done.out
+    after = state(one)
+    assert (after["current"], after["MainPID"]) == (before["current"], before["MainPID"])
+
+
+STEPS = ("MB", "unpacked and compiled", "activate", "self-test", "switch to +1", "switch to +6", "switch to +12")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_power_cut(lab: Lab, one: Board, models: dict[str, Path], other: list[str], step: str) -> None:
+    """The machine ends at a step; what runs after the next boot is the old release or the new one."""
+    if one._process is None:
+        one.boot()
+    old = wait_for(one)["current"]
+    if step == "activate":
+        one.ssh("sudo rm /usr/local/lib/edgepose/activate")
+    word, _, delay = step.partition(" +")
+    options = ["-m", str(models["a"]), "--config", str(lab.config()), *other, *HEALTH]
+    words = lab.words("deploy", one.address, more=options)
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=lab.environment()
+    ) as running:
+        assert running.stderr is not None
+        said = []
+        for line in running.stderr:
+            said.append(line)
+            if word in line:
+                break
+        else:
+            raise AssertionError(f"the step {word} did not come: {''.join(said)}")
+        time.sleep(float(delay or 0.7))
+        one.cut_power()
+        running.kill()
+    one.boot()
+    seen = wait_for(one, timeout_s=120)
+    assert seen["current"] == old or seen["current"] in one.ssh(f"ls {BASE}/releases").split()
+    assert one.ssh(f"test -e {BASE}/current/release.json && echo whole") == "whole"
+
+
+def test_after_all_that_it_still_deploys(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    done = deploy(lab, models["b"], one)
+    assert done.code == 0, done.out
+    wait_for(one)
+    assert one.ssh(f"ls -A {BASE}/releases {BASE}/environments | grep '^[.]'", check=False) == "", "no halves are left"
+    assert one.ssh(f"sudo ls -A {BASE}/staging {BASE}/uploads/1000 | grep tar", check=False) == ""
+    assert len(state(one)["releases"]) <= 3, "old ones are pruned"
+
+
+def test_a_deployment_goes_on_without_the_one_who_began_it(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    old = state(one)["current"]
+    options = ["-m", str(models["a"]), "--config", str(lab.config()), *HEALTH]
+    words = lab.words("deploy", one.address, more=options)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=lab.environment()) as running:
+        assert running.stderr is not None
+        next(line for line in running.stderr if "switch to" in line)
+        time.sleep(3)
+        running.kill()
+    time.sleep(25)
+    seen = wait_for(one)
+    assert seen["current"] != old
+    assert one.ssh(f"test -e {BASE}/healthy/{seen['current']} && echo healthy") == "healthy"
+
+
+ATTACK = r"""
+import os
+os.chdir("/")
+def plant(path, target):
+    try:
+        os.path.lexists(path) and os.unlink(path)
+        os.symlink(target, path)
+        print("planted", path)
+    except OSError:
+        pass
+B = "/opt/edgepose"
+for folder in (B, f"{B}/current", f"{B}/releases", f"{B}/environments", f"{B}/healthy", f"{B}/staging",
+               f"{B}/uploads", f"{B}/uploads/1000", f"{B}/current/venv/lib/python3.11/site-packages", "/etc/edgepose",
+               "/etc/systemd/system", "/usr/local/lib/edgepose"):
+    for name in ("healthy", "x$(touch /root/pwned)", "20990101T000000-00000000", ".x", "usercustomize.py"):
+        plant(f"{folder}/{name}", "/root")
+for name in ("releases", "environments", "healthy", "current", "previous", "staging", "uploads", ".lock"):
+    try:
+        os.rename(f"{B}/{name}", f"{B}/{name}.old")
+        print("renamed", name)
+    except OSError:
+        pass
+    plant(f"{B}/{name}", "/etc")
+try:
+    os.link("/etc/shadow", f"{B}/releases/shadow")
+    print("linked")
+except OSError:
+    pass
+S = "/var/lib/edgepose"
+code = "import os\nopen('/tmp/planted-' + str(os.getuid()), 'w').write('x')\n"
+code += "open('/var/lib/edgepose/planted', 'a').write('x')\n"
+for version in ("3.11", "3.13"):
+    site = f"{S}/.local/lib/python{version}/site-packages"
+    os.makedirs(site, exist_ok=True)
+    open(f"{site}/usercustomize.py", "w").write(code)
+    open(f"{site}/sitecustomize.py", "w").write(code)
+    open(f"{site}/evil.pth", "w").write("import usercustomize\n")
+os.makedirs(f"{S}/edgepose", exist_ok=True)
+open(f"{S}/edgepose/__init__.py", "w").write(code)
+open(f"{S}/json.py", "w").write(code)
+plant("/run/edgepose/status.json", "/etc/shadow")
+plant("/run/lock/edgepose-activate", "/etc/passwd")
+plant("/tmp/edgepose-activate", "/etc/passwd")
+"""
+
+
+def fingerprint(board: Board) -> str:
+    """Everything outside the service's own folders and what changes by itself."""
+    return board.ssh(
+        "sudo sh -c 'cd / && find etc root opt usr/local home var/spool lib/systemd -xdev "
+        '! -path "home/pi/.ansible*" -printf "%p %u %g %m %s %l\\n" | sort | sha256sum\''
+    )
+
+
+def test_the_service_user_attacks(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    """What it plants is neither executed by anybody else nor followed by root, whatever is done next."""
+    wait_for(one)
+    before = fingerprint(one)
+    one.ssh(f"sudo -u edgepose python3 -I - <<'PY'\n{ATTACK}\nPY")
+    assert fingerprint(one) == before, "outside its own folders it can change nothing"
+    one.ssh("sudo rm -f /tmp/planted-*; test -e /var/lib/edgepose/json.py")
+    for command, more in (("status", []), ("doctor", []), ("rollback", HEALTH)):
+        done = lab.edgepose(command, one.address, more=more)
+        assert "Traceback" not in done.err, done.err
+    assert deploy(lab, models["a"], one).code == 0
+    assert deploy(lab, models["b"], one).code == 0
+    one.reboot()
+    wait_for(one)
+    assert one.ssh("ls /tmp/planted-* /root/pwned /var/lib/edgepose/planted 2>/dev/null", check=False) == ""
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh("sudo find /etc /root /usr/local -user edgepose") == ""
+    assert one.ssh("sudo head -1 /etc/passwd").startswith("root:")
+
+
+def test_a_board_of_the_old_layout_is_taken_over(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    """Everything belonged to the service user, who has prepared it for root's next visit."""
+    one.ssh("sudo sh -c 'mkdir -p /root/victim /etc/victim && echo 1 > /root/victim/file && echo 1 > /etc/victim/file'")
+    one.ssh(f"sudo rm -rf {BASE}/healthy {BASE}/staging {BASE}/uploads {BASE}/.lock")
+    one.ssh(f"sudo chown -R -h edgepose:edgepose {BASE}")
+    one.ssh(
+        f"sudo -u edgepose sh -c 'cd {BASE} && ln -s /etc/victim/file current/healthy; mkdir releases/.old && "
+        "ln -s /root/victim releases/.old/x; ln -s /etc/victim environments/.y; ln -s /etc/victim healthy; "
+        "ln -s /etc/victim staging; ln -s /etc/victim uploads; ln -sf /etc/victim/file .lock; "
+        'mkdir "releases/x\\$(touch pwned)"; ln -s /etc/victim releases/20990101T000000-00000000; '
+        "for e in environments/*; do echo import os > $e/lib/python3.11/site-packages/evil.pth; done'"
+    )
+    refused = lab.edgepose("rollback", one.address, more=HEALTH)
+    assert refused.code == 1
+    assert "run `edgepose deploy` once" in refused.out
+    assert deploy(lab, models["a"], one).code == 0
+    wait_for(one)
+    assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
+    assert one.ssh(f"sudo find {BASE} -name evil.pth") == ""
+    assert len(state(one)["releases"]) == 1, "what the service user could change is gone"
+    assert one.ssh("sudo find /root/victim /etc/victim -printf '%p %u %s;'") == (
+        "/root/victim root 4096;/root/victim/file root 2;/etc/victim root 4096;/etc/victim/file root 2;"
+    )
+    assert "nothing to change" in deploy(lab, models["a"], one).out
+
+
+def test_one_dead_board_among_three(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+    two = lab.board("two", 12)
+    boards = [f"pi@127.0.0.99:{lab_board.PORT}", one.address, two.address]
+    options = ["-m", str(models["b"]), "--config", str(lab.config()), "--accept-new", *HEALTH]
+    done = lab.edgepose("deploy", *boards, more=options)
+    assert done.code == 1
+    lines = done.out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == boards, "in the user's order"
+    assert "FAILED: cannot be reached" in lines[0]
+    assert lines[1].endswith("healthy")
+    assert lines[2].endswith("healthy")
+    listed = lab.edgepose("status", *boards)
+    assert listed.code == 1
+    assert "no answer" in listed.out
+    failed = deploy(lab, models["a"], one, two, source="v4l2:9")
+    assert failed.code == 1
+    assert f"{two.address}: FAILED: not touched: {one.address} failed first" in failed.out
+
+
+def test_a_changed_host_key_is_refused(lab: Lab, models: dict[str, Path]) -> None:
+    two = next(board for board in lab.boards if board.name == "two")
+    two.ssh(
+        "sudo rm /etc/ssh/ssh_host_ed25519_key*; sudo ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key"
+    )
+    two.ssh("sudo systemctl restart ssh", check=False)
+    time.sleep(2)
+    done = deploy(lab, models["a"], two, more=["--accept-new"])
+    assert done.code == 1
+    assert "host key" in done.out.lower()
+
+
+def test_trixie(lab: Lab, models: dict[str, Path]) -> None:
+    """Python 3.13, NumPy 2, another systemd."""
+    three = lab.board("three", 13, "trixie")
+    done = deploy(lab, models["a"], three, more=["--accept-new"])
+    assert done.code == 0, done.out
+    wait_for(three)
+    assert three.ssh(f"{BASE}/current/venv/bin/python --version").startswith("Python 3.13")
+    self_test = (
+        f"cd / && sudo -u edgepose {BASE}/current/venv/bin/python -I -m edgepose.device.camera.self_test {BASE}/current"
+    )
+    assert "ai-edge-litert" in three.ssh(self_test)
+    assert "nothing to change" in deploy(lab, models["a"], three).out

@@ -1,0 +1,48 @@
+"""Runs inside the virtual machine that v4l2.sh starts: OpenCV against the kernel's virtual USB camera (vivid)."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from edgepose.device.config import CameraConfig
+from edgepose.device.sources.factory import open_source
+from edgepose.device.sources.opencv import V4l2Camera
+from edgepose.runtime.errors import InputError
+
+
+def refused(number: int, width: int, height: int, expected: str) -> None:
+    """Raises where the camera is opened, or refused for another reason."""
+    try:
+        V4l2Camera(number, width, height, None)
+    except InputError as error:
+        assert expected in str(error), error
+        print(f"refused: {error}")
+    else:
+        raise AssertionError(f"expected: {expected}")
+
+
+def main() -> None:
+    """Raises where something is not as it should be."""
+    camera = open_source(CameraConfig("v4l2:0", 640, 480))
+    frames = camera.frames()
+    first = next(frames)
+    assert first.image.shape == (480, 640, 3)
+    assert first.image.std() > 30, "a picture, not one colour"
+    start = time.monotonic()
+    later = list(itertools.islice(frames, 20))
+    rate = 20 / (time.monotonic() - start)
+    assert 5 < rate < 70, rate
+    assert later[-1].timestamp_ns > later[0].timestamp_ns
+    print(f"{rate:.0f} frames a second of 640x480")
+    refused(0, 640, 480, "in use by another program")
+    camera.close()
+    refused(0, 333, 222, "has no 333x222; the nearest it gives is")
+    refused(5, 640, 480, "there is no such camera (there are: /dev/video0)")
+    again = open_source(CameraConfig("v4l2:0", 640, 480))
+    next(again.frames())
+    again.close()
+    print("opened a second time after it was closed")
+
+
+main()

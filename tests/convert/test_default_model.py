@@ -1,0 +1,119 @@
+"""The model that comes with the package: there without a download, small, and it finds people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.convert.quantize.calibration_images import PictureFolder
+from edgepose.convert.validate import score_threshold
+from edgepose.runtime import PoseEstimator
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.model import container, registry
+from edgepose.runtime.oks import matched, spreads
+from edgepose.runtime.skeleton import COCO18
+from edgepose.runtime.synthetic import Scene
+from edgepose.runtime.types import Pose
+
+from ..conftest import call_edgepose, data
+
+PACKAGED = {path.stem: path for path in registry.packaged()}
+
+
+def truth(scene: Scene, index: int) -> list[Pose]:
+    shown = scene.frame(index).keypoints
+    return [Pose(np.concatenate((points, np.ones((18, 1), np.float32)), axis=1), 1.0) for points in shown]
+
+
+def test_it_is_there_and_small() -> None:
+    path = registry.find_tflite(None)
+    assert path == PACKAGED["edgepose-tiny"]
+    assert path.stat().st_size <= 1_500_000
+    manifest = container.read(path)
+    assert (manifest.precision, manifest.input.dtype, manifest.input.channel_order) == ("int8", "uint8", "rgb")
+    assert manifest.macs is not None
+    assert manifest.macs <= 0.6e9
+    assert manifest.licence == "Apache-2.0"
+    assert manifest.min_score is not None
+    assert manifest.accuracy is not None
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGED))
+@pytest.mark.parametrize("people", [1, 2, 3])
+def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
+    estimator = PoseEstimator(PACKAGED[name])
+    spread = spreads(COCO18.keypoints)
+    hits = wanted = found = 0
+    for seed in range(6):
+        scene = Scene(people, 640, 480, seed=seed)
+        poses = estimator.estimate(scene.frame(20).image).poses
+        there, count = matched(truth(scene, 20), poses, spread, least=0.5, min_keypoints=5)
+        hits, wanted, found = hits + there, wanted + count, found + len(poses)
+    assert hits >= 0.9 * wanted
+    assert found <= 1.1 * wanted
+
+
+def test_a_picture_without_anybody_shows_nobody() -> None:
+    estimator = PoseEstimator()
+    for seed in range(10):
+        assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
+
+
+@pytest.mark.once
+def test_no_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
+    done = call_edgepose(capfd, "run", tmp_path / "photo.png")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["poses"]) == 2
+    assert "edgepose-tiny" in call_edgepose(capfd, "info").stdout
+
+
+@pytest.mark.once
+def test_it_scores_what_the_issue_of_its_making_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pycocotools")
+    pictures = data("coco-dev")
+    done = call_edgepose(
+        capfd,
+        "eval",
+        "--images",
+        pictures / "images",
+        "--annotations",
+        pictures / "person_keypoints.json",
+        "--json",
+        "-",
+    )
+    assert json.loads(done.stdout)["AP"] >= 0.25
+
+
+def test_the_least_score_leaves_two_in_a_hundred() -> None:
+    found = [i / 1000 for i in range(500)]
+    least = score_threshold.least_score(found, 100)
+    assert sum(score >= least for score in found) <= 2
+    assert sum(score >= least - 0.011 for score in found) > 2, "no higher than it must be"
+    assert score_threshold.least_score([], 100) == 0.0
+    assert score_threshold.least_score([0.9], 100) == 0.0, "two are allowed"
+    with pytest.raises(InputError, match="expected 50 pictures"):
+        score_threshold.least_score(found, 10)
+
+
+def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
+    for seed in range(3):
+        cv2.imwrite(str(tmp_path / f"{seed}.png"), Scene(1, 320, 240, seed=seed).frame(0).image)
+    path = registry.find_tflite(None)
+    seen = score_threshold.scores(path, PictureFolder(tmp_path))
+    assert len(seen) >= 3
+    least = container.read(path).min_score
+    assert least is not None
+    kept = [len(PoseEstimator(path).estimate(cv2.imread(str(tmp_path / f"{seed}.png")))) for seed in range(3)]
+    assert sum(kept) == sum(score >= least for score in seen)
+
+
+@pytest.mark.once
+def test_who_is_shown_can_be_chosen(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
+    none = call_edgepose(capfd, "run", tmp_path / "photo.png", "--min-score", "0.99")
+    assert json.loads(none.stdout)["poses"] == []

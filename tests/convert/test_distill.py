@@ -1,0 +1,213 @@
+"""Training: views whose keypoints go with the picture, lessons, and the network in PyTorch (where it is installed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.convert.distill.pictures import Sample, pack, read_samples, unpack
+from edgepose.convert.distill.views import Views, mirrored_order, truth
+from edgepose.runtime.errors import InputError
+from edgepose.runtime.skeleton import COCO18
+from edgepose.runtime.synthetic.fields import crowd, fields
+
+pytestmark = pytest.mark.once
+ROW = "0 0.5 0.5 0.2 0.4 " + " ".join("0.5 0.25 2" for _ in range(17))
+
+
+def test_rows_of_labels_become_people(tmp_path: Path) -> None:
+    for number in (7, 8, 9):
+        cv2.imwrite(str(tmp_path / f"{number:012}.jpg"), np.zeros((60, 80, 3), np.uint8))
+    (tmp_path / "000000000007.txt").write_text(f"{ROW}\n{ROW.replace('0.5 0.25 2', '0 0 0', 1)}\n")
+    (tmp_path / "ids.txt").write_text("7\n8\n")
+    first, second = read_samples(tmp_path, tmp_path, tmp_path / "ids.txt")
+    assert first.people.shape == (2, 18, 2)
+    assert np.allclose(first.people[0], (0.5, 0.25)), "the neck lies between the shoulders"
+    assert np.isnan(first.people[1, COCO18.keypoints.index("nose")]).all()
+    assert second.people.shape == (0, 18, 2)
+    (tmp_path / "000000000007.txt").write_text("0 1 2\n")
+    with pytest.raises(InputError, match="expected rows of 56"):
+        read_samples(tmp_path, tmp_path)
+
+
+def test_mirroring_changes_sides() -> None:
+    order = mirrored_order()
+    assert [order[i] for i in order] == list(range(18)), "twice is nothing"
+    names = COCO18.keypoints
+    assert names[order[names.index("right_wrist")]] == "left_wrist"
+    assert order[names.index("nose")] == names.index("nose")
+
+
+def test_keypoints_go_with_the_picture(tmp_path: Path) -> None:
+    """A picture with one bright dot: wherever the view puts it, the keypoint is there."""
+    picture = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(picture, (200, 90), 6, (255, 255, 255), -1, cv2.LINE_AA)
+    cv2.imwrite(str(tmp_path / "dot.png"), picture)
+    person = np.full((1, 18, 2), np.nan, np.float32)
+    person[0, 0] = (200.5 / 320, 90.5 / 240)
+    views = Views([Sample(tmp_path / "dot.png", person)], 192, seed=3)
+    seen = 0
+    for _ in range(60):
+        view, people = views._placed(picture, person * np.array((320, 240), np.float32))
+        if np.isnan(people[0, 0]).any():
+            continue
+        mask = (view.min(axis=2) > 230) & (view.max(axis=2) > 230)
+        x, y = people[0, 0]
+        if not (15 < x < 177 and 15 < y < 177):
+            continue
+        rows, columns = np.nonzero(mask[int(y) - 14 : int(y) + 15, int(x) - 14 : int(x) + 15])
+        assert len(rows), "the dot is near its keypoint"
+        where = columns.mean() + int(x) - 14 + 0.5, rows.mean() + int(y) - 14 + 0.5
+        assert np.hypot(where[0] - x, where[1] - y) < 2.5
+        seen += 1
+    assert seen > 20
+
+
+def test_absent_keypoints_leave_no_trace(rng: np.random.Generator) -> None:
+    people = crowd(2, 30, 40, rng)
+    partial = people.copy()
+    partial[0, 4] = np.nan
+    heatmaps, pafs = fields(partial, 30, 40)
+    assert np.isfinite(heatmaps).all()
+    assert np.isfinite(pafs).all()
+    whole, _ = fields(people, 30, 40)
+    only, _ = fields(people[1:], 30, 40)
+    assert np.array_equal(heatmaps[:, :, 4], only[:, :, 4])
+    assert np.array_equal(heatmaps[:, :, 3], whole[:, :, 3])
+
+
+def test_truth_is_on_the_grid_of_the_maps() -> None:
+    people = np.full((1, 18, 2), np.nan, np.float32)
+    people[0, 0] = (8 * 10 + 4, 8 * 5 + 4)
+    heatmaps, _ = truth(people, 20, 8, 0.9)
+    assert np.unravel_index(heatmaps[:, :, 0].argmax(), (20, 20)) == (5, 10)
+    assert heatmaps[5, 10, 0] == pytest.approx(1)
+
+
+@pytest.mark.convert
+@pytest.mark.parametrize("network", ["mobilenet_v2_small", "lightweight"])
+def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+    from edgepose.convert.distill.torch_graph import GraphModule
+    from edgepose.convert.exporters import tensorflow
+    from edgepose.convert.networks import define
+    from edgepose.convert.passes import fold
+    from edgepose.convert.passes.random_weights import fill
+    from edgepose.convert.passes.simplify import simplify
+
+    graph = simplify(fold.fold(fill(define(network).graph)))
+    module = GraphModule(graph)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
+    wanted = tensorflow.build(graph, picture)
+    with torch.no_grad():
+        made = module(
+            torch.from_numpy(np.ascontiguousarray(picture.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs)
+        )
+    back = tensorflow.build(module.to_graph(), picture)
+    for name in (graph.heatmaps, graph.pafs):
+        reference = np.asarray(wanted[name])
+        scale = np.abs(reference).max()
+        assert np.abs(made[name].numpy().transpose(0, 2, 3, 1) - reference).max() < 1e-4 * scale
+        assert np.abs(np.asarray(back[name]) - reference).max() < 1e-4 * scale
+
+
+def test_pictures_travel_in_one_archive(tmp_path: Path) -> None:
+    for number in (7, 8):
+        cv2.imwrite(str(tmp_path / f"{number:012}.jpg"), np.full((480, 640, 3), 20 * number, np.uint8))
+    (tmp_path / "000000000007.txt").write_text(f"{ROW}\n")
+    samples = read_samples(tmp_path, tmp_path)
+    pack(samples, tmp_path / "pictures.zip")
+    back = unpack(tmp_path / "pictures.zip", tmp_path / "out")
+    assert [len(sample.people) for sample in back] == [1, 0]
+    assert np.allclose(back[0].people, samples[0].people, equal_nan=True)
+    assert cv2.imread(str(back[0].path)).shape == (240, 320, 3)
+    (tmp_path / "other.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match="packed for training"):
+        unpack(tmp_path / "other.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v2_small", "lightweight"])
+def test_a_graph_is_read_back_as_it_was(network: str, tmp_path: Path) -> None:
+    from edgepose.convert.ir import graph_file
+    from edgepose.convert.networks import define
+    from edgepose.convert.passes.random_weights import fill
+    from edgepose.runtime.errors import ModelError
+
+    graph = fill(define(network).graph)
+    graph_file.save(graph, tmp_path / "graph.npz")
+    back = graph_file.load(tmp_path / "graph.npz")
+    assert list(back.nodes) == list(graph.nodes)
+    assert (back.heatmaps, back.pafs) == (graph.heatmaps, graph.pafs)
+    for name, node in graph.nodes.items():
+        assert repr(back.nodes[name]) == repr(node)
+        if hasattr(node, "kernel"):
+            assert np.array_equal(back.nodes[name].kernel, node.kernel)
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelError, match="expected a graph"):
+        graph_file.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.convert
+def test_a_teacher_in_the_loop_says_what_one_beside_it_says(tmp_path: Path) -> None:
+    """On a GPU the float teacher sees whole batches; the lesson is the same as with maps that came along."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+    from edgepose.convert.distill.targets import Lesson, Oracle, lesson, together
+    from edgepose.convert.networks import define
+    from edgepose.convert.passes import fold
+    from edgepose.convert.passes.random_weights import fill
+    from edgepose.convert.passes.simplify import simplify
+
+    graph = simplify(fold.fold(fill(define("lightweight").graph)))
+    people = crowd(1, 12, 12, np.random.default_rng(0)) * 8 + 4
+    view = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    alone = lesson(view, people, None)
+    assert alone.heatmaps.shape == (19, 12, 12)
+    batch = Lesson(*(torch.from_numpy(part[None]) for part in alone))
+    oracle = Oracle(graph, "cpu")
+    finished = oracle.finish(batch, batch.view.float())
+    with torch.no_grad():
+        made = oracle._network(batch.view.float(), (graph.heatmaps, graph.pafs))
+    planes = [made[name][0].permute(1, 2, 0) for name in (graph.heatmaps, graph.pafs)]
+    known = [torch.from_numpy(part.transpose(1, 2, 0).copy()) for part in (alone.heatmaps, alone.pafs)]
+    wanted = together(*planes, *known, axis=-1)
+    for ours, theirs in zip(finished[1:], wanted, strict=True):
+        assert torch.equal(ours[0], theirs.permute(2, 0, 1))
+    assert (finished.heatmaps[0, :18] >= batch.heatmaps[0, :18]).all()
+
+
+@pytest.mark.convert
+def test_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+    from edgepose.convert.distill.targets import Lesson
+    from edgepose.convert.distill.train import Schedule, Training
+    from edgepose.convert.networks import define
+    from edgepose.convert.passes import fold
+    from edgepose.convert.passes.random_weights import fill
+    from edgepose.convert.passes.simplify import simplify
+
+    graph = simplify(fold.fold(fill(define("mobilenet_v2_small").cut(1).graph)))
+    rng = np.random.default_rng(1)
+    batch = Lesson(
+        rng.integers(0, 256, (2, 3, 64, 64)).astype(np.uint8),
+        rng.random((2, 19, 8, 8), np.float32),
+        rng.random((2, 38, 8, 8), np.float32),
+    )
+    schedule = Schedule(400, batch=2, rate=3e-3, warm_up=4, quantised=0.5)
+    torch.manual_seed(0)
+    training = Training(graph, schedule)
+    first = training.step(batch)
+    for _ in range(20):
+        last = training.step(batch)
+    assert last < first
+    training.save(tmp_path / "checkpoint.pt")
+    again = Training(graph, schedule)
+    again.load(tmp_path / "checkpoint.pt")
+    assert again.seen == training.seen
+    assert again.step(batch) == pytest.approx(training.step(batch), rel=1e-3)
+    assert not again.quantised
+    again.seen = 390
+    assert again.quantised
+    assert np.isfinite(again.step(batch)), "with simulated integers"

@@ -1,0 +1,302 @@
+"""Integer networks: exact preparation, rounding that makes up for itself, files that compute what was planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.convert.ir import graph as g
+from edgepose.convert.networks import define
+from edgepose.convert.passes.fold import fold
+from edgepose.convert.passes.simplify import simplify
+from edgepose.convert.quantize import gptq
+from edgepose.convert.quantize.channel_groups import classify, scaled
+from edgepose.convert.quantize.plan import map_code
+from edgepose.runtime import PoseEstimator
+from edgepose.runtime.decode import Decoder
+from edgepose.runtime.errors import ModelError
+from edgepose.runtime.io.images import write_picture
+from edgepose.runtime.model import container
+from edgepose.runtime.synthetic import Scene
+from edgepose.runtime.types import PoseFields
+
+from ..conftest import ROOT, call_edgepose, run_edgepose
+from .networks import small_graph, write_frozen_graph
+from .tensorflow1 import random_weights
+
+
+@pytest.fixture
+def pictures(rng: np.random.Generator) -> np.ndarray:
+    return np.stack([cv2.resize(Scene(2, 320, 240, seed=s).frame(s).image, (96, 64)) for s in range(6)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for seed in range(4):
+        cv2.imwrite(str(place / f"{seed}.png"), Scene(1 + seed, 160, 120, seed=seed).frame(0).image)
+    return place
+
+
+def maps(graph: g.Graph, pictures: np.ndarray) -> list[np.ndarray]:
+    from edgepose.convert.exporters import tensorflow
+
+    results = tensorflow.build(graph, pictures.astype(np.float32))
+    return [results[graph.heatmaps].numpy(), results[graph.pafs].numpy()]
+
+
+def networks() -> list[g.Graph]:
+    from edgepose.convert.importers.weights import fill
+
+    definitions = [define(name) for name in ("mobilenet_v2_w0.5_r0.5", "lightweight")]
+    return [small_graph(), *(fill(d.cut(2), random_weights(d), "memory")[0] for d in definitions)]
+
+
+def assert_same(first: g.Graph, second: g.Graph, pictures: np.ndarray) -> None:
+    for a, b in zip(maps(first, pictures), maps(second, pictures), strict=True):
+        assert np.abs(a).max() > 0.1
+        np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(a).max()))
+
+
+@pytest.mark.convert
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_channels_can_be_scaled_without_a_change(number: int, pictures: np.ndarray, rng: np.random.Generator) -> None:
+    """Random scales for every class of channels, three orders of magnitude apart: the same function."""
+    graph = simplify(fold(networks()[number]))
+    classes = classify(graph)
+    scale = np.where(classes.fixed, 1.0, 10 ** rng.uniform(-1.5, 1.5, len(classes.fixed)))
+    assert (~classes.fixed).sum() > 20
+    for output in (graph.heatmaps, graph.pafs, graph.input.name):
+        assert classes.fixed[classes.of[output]].all()
+    assert_same(graph, scaled(graph, classes, scale), pictures)
+
+
+@pytest.mark.convert
+def test_simplifying_changes_nothing_but_the_number_of_operators(pictures: np.ndarray) -> None:
+    for graph in networks():
+        folded = fold(graph)
+        simple = simplify(folded)
+        assert_same(folded, simple, pictures)
+        affine = [node for node in simple.of_type(g.Affine) if node.inputs != (simple.input.name,)]
+        assert affine == []
+        pointless = [
+            c for c in simple.of_type(g.Conv)
+            if isinstance(c, g.Conv) and c.depthwise and c.kernel.shape[:2] == (1, 1)
+        ]  # fmt: skip
+        assert len(pointless) == (1 if graph is not None and "bn3" in simple.nodes else 0)
+        same = [c for c in simple.of_type(g.Conv) if isinstance(c, g.Conv) and c.strides == (1, 1)]
+        assert all(conv.padding == "SAME" or conv.kernel.shape[:2] == (1, 1) for conv in same)
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.sampled_from(["int8", "int16"]))
+def test_zero_is_stored_exactly_and_the_ends_nearly(a: float, b: float, kind: str) -> None:
+    low, high = sorted((a, b))
+    code = map_code(low, high, kind)  # type: ignore[arg-type]
+    assert -128 <= code.zero_point <= 127
+    assert code.scale > 0
+    step = code.scale
+    assert code.ends[0] <= min(low, 0) + step
+    assert code.ends[1] >= max(high, 0) - step
+
+
+@pytest.mark.parametrize("inputs", [9, 32, 100])
+def test_rounding_that_hands_on_its_errors_beats_rounding_to_the_nearest(inputs: int, rng: np.random.Generator) -> None:
+    """On inputs that go together, as maps do: the error of the result, over many outputs, few levels."""
+    x = rng.normal(size=(2000, inputs)) @ (rng.normal(size=(inputs, inputs)) * 0.3 + np.ones((inputs, inputs)))
+    weights = rng.normal(size=(inputs, 64))
+    hessian = x.T @ x / len(x)
+    step = np.abs(weights).max(axis=0) / 7
+    nearest = np.rint(weights / step) * step
+    by_effect = gptq.rounded(hessian, weights, step) * step
+    each = gptq.rounded_each(np.stack([hessian] * 64), weights, step) * step
+    errors = [float(np.square(x @ (w - weights)).mean()) for w in (by_effect, each, nearest)]
+    assert errors[0] < 0.5 * errors[2]
+    assert errors[1] < 0.5 * errors[2]
+    assert np.abs(by_effect / step).max() <= 127
+
+
+@pytest.mark.convert
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp_path: Path) -> None:
+    """Integers in TFLite against the simulation; the float network is not far either."""
+    from edgepose.convert.quantize import layerwise, pipeline, sensitivity
+    from edgepose.convert.quantize.write import write
+    from edgepose.runtime.model.interpreter import Network
+
+    fitted = pipeline.fitted(simplify(fold(small_graph())), pictures, kind)  # type: ignore[arg-type]
+    assert fitted.change < 1e-4
+    prepared, plan = fitted.graph, fitted.plan
+    some = frozenset(list(plan.maps)[6:9])
+    mixed = sensitivity.in_float(plan, some)
+    for plan_now in (plan, mixed):
+        flatbuffer, counts = write(plan_now, 96, 64)
+        assert counts.get("DEQUANTIZE", 0) == 0 or plan_now.floats
+        (tmp_path / "net.tflite").write_bytes(flatbuffer)
+        network = Network(tmp_path / "net.tflite")
+        assert network.inputs[0].dtype == "uint8"
+        wanted = layerwise.results(plan_now, pictures[:2])
+        for number, picture in enumerate(pictures[:2]):
+            network.tensor(network.inputs[0])[0] = picture
+            network.invoke()
+            for info in network.outputs:
+                name = prepared.heatmaps if info.name == "heatmaps" else prepared.pafs
+                real = network.tensor(info)[0].astype(np.float32)
+                if info.dtype != "float32":
+                    real = (real - info.quantisation.zero_point) * info.quantisation.scale
+                expected = wanted[name][number]
+                noise = np.square(real - expected).mean() / np.square(expected).mean()
+                assert noise < (1e-2 if kind == "int8" else 1e-4), (name, noise)
+    true = maps(prepared, pictures[:2])
+    coded = layerwise.results(plan, pictures[:2])
+    for a, name in zip(true, (prepared.heatmaps, prepared.pafs), strict=True):
+        assert np.square(coded[name] - a).mean() / np.square(a).mean() < (2e-2 if kind == "int8" else 2e-3)
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Path:
+    """Images for calibration: the scene with one to five people. Their place is part of a converted model's name."""
+    folder = ROOT / "build/test-models/scenes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for people in range(1, 6):
+        for index in (0, 20, 40, 60):
+            path = folder / f"{people}-{index}.png"
+            if not path.exists():
+                write_picture(path, Scene(people, 640, 480).frame(index).image)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def int8_model(converted: Callable[..., Path], scenes: Path) -> Path:
+    """mobilenet_thin in int8, of three stages and small, so that it is quickly made."""
+    some = ["--calibration", scenes, "--input-size", "4:3-small", "--stages", "3"]
+    return converted("mobilenet_thin", "--precision", "int8", *some, verdicts=(0, 1))
+
+
+def test_an_integer_network_finds_people(int8_model: Path) -> None:
+    manifest = container.read(int8_model)
+    assert (manifest.precision, manifest.input.dtype) == ("int8", "uint8")
+    [operators] = [step for step in manifest.recipe if step.startswith("operators")]
+    assert "1 QUANTIZE" in operators
+    assert "DEQUANTIZE" not in operators
+    assert manifest.verification is not None
+    assert manifest.verification.heatmaps_sqnr_db is not None
+    assert manifest.verification.heatmaps_sqnr_db > 10
+    image = Scene(2, 640, 480).frame(0).image
+    assert sum(pose.score > 0.3 for pose in PoseEstimator(int8_model).estimate(image)) == 2
+
+
+def test_integers_are_decoded_as_they_are(int8_model: Path) -> None:
+    """The same people from the stored integers and from real numbers."""
+    estimator = PoseEstimator(int8_model)
+    image = Scene(3, 640, 480).frame(7).image
+    fields = estimator.infer(image)
+    assert fields.heatmaps.dtype == fields.pafs.dtype == np.int8
+    pairs = ((fields.heatmaps, fields.heatmap_quantisation), (fields.pafs, fields.paf_quantisation))
+    real = [((m.astype(np.float32) - q.zero_point) * np.float32(q.scale)).astype(np.float32) for m, q in pairs]
+    decoder = Decoder(*estimator.manifest.grid, estimator.manifest.skeleton_table)
+    to_frame = estimator.grid_to_frame(image)
+    stored, other = decoder.decode(fields, to_frame), decoder.decode(PoseFields(*real), to_frame)
+    assert len(stored) == len(other) >= 2
+    for a, b in zip(stored, other, strict=True):
+        np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.02)
+
+
+@pytest.mark.convert
+def test_a_report_is_written_and_a_failed_gate_exits_with_1(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Random weights cannot keep their poses: the gate says so, names layers and still writes the file."""
+    write_frozen_graph(small_graph(), tmp_path / "net.pb")
+    out, report = tmp_path / "net.tflite", tmp_path / "report"
+    options = ["--precision", "int8", "--calibration", folder, "--input-size", "96x64", "--report", report]
+    result = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *options)
+    assert result.returncode in (0, 1), result.stderr
+    if result.returncode == 1:
+        assert "layers that lose most by themselves" in result.stderr
+    assert container.read(out).precision == "int8"
+    page = (report / "index.html").read_text()
+    assert "Signal to noise along the network" in page
+    for name in ("sqnr.png", "picture1.png"):
+        assert cv2.imread(str(report / name)) is not None
+    assert not list(report.glob("*.tflite"))
+
+
+@pytest.mark.convert
+def test_auto_keeps_in_float_what_it_must(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_frozen_graph(small_graph(), tmp_path / "net.pb")
+    options = ["--precision", "auto", "--calibration", folder, "--input-size", "96x64"]
+    out = tmp_path / "net.tflite"
+    easy = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *options, "--max-drop", "100")
+    assert "nothing kept in float" in easy.stdout, easy.stderr
+    result = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *options, "--max-drop", "0")
+    assert result.returncode in (0, 1), result.stderr
+    assert "everything in int8 loses" in result.stderr
+    recipe = " ".join(json.loads(run_edgepose("info", out, "--json").stdout)["recipe"])
+    assert "kept in float" in recipe
+
+
+@pytest.mark.convert
+def test_calibration_takes_a_video_one_picture_and_grey_ones(
+    tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_frozen_graph(small_graph(), tmp_path / "net.pb")
+    video = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
+    for index in range(6):
+        writer.write(Scene(2, 160, 120).frame(index).image)
+    writer.release()
+    one = tmp_path / "one"
+    one.mkdir()
+    cv2.imwrite(str(one / "grey.png"), np.zeros((100, 120), np.uint8))
+    for place, words in ((video, "to 6 calibration pictures"), (one, "to 1 calibration pictures")):
+        out = tmp_path / "net.tflite"
+        arguments = ["--precision", "int8", "--calibration", place, "--input-size", "96x64", "--channel-order", "rgb"]
+        result = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *arguments)
+        assert result.returncode in (0, 1), result.stderr
+        assert any(words in step for step in container.read(out).recipe), container.read(out).recipe
+
+
+@pytest.mark.convert
+def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "net.pb"
+    write_frozen_graph(small_graph(), source)
+    empty, bad = tmp_path / "empty", tmp_path / "bad"
+    for place in (empty, bad):
+        place.mkdir()
+    (bad / "photo.jpg").write_bytes(b"no picture")
+    (tmp_path / "no.avi").write_bytes(b"no video")
+    int8 = ["--precision", "int8", "--input-size", "96x64"]
+    cases: list[tuple[list[str | Path], str]] = [
+        (int8, "needs pictures to learn the ranges from"),
+        ([*int8, "--calibration", empty], "no images here"),
+        ([*int8, "--calibration", bad], "photo.jpg"),
+        ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of pictures or a video"),
+        ([*int8, "--calibration", tmp_path / "no.avi"], "expected an image or a video"),
+        (["--report", tmp_path / "r"], "--report is about integer precisions"),
+        ([*int8, "--calibration", folder, "--max-drop", "-1"], "--max-drop: expected 0 to 100"),
+    ]
+    for arguments, words in cases:
+        out = tmp_path / "out.tflite"
+        result = call_edgepose(capfd, "convert", source, "-o", out, *arguments)
+        last = result.stderr.splitlines()[-1]
+        assert (result.returncode, words in last) == (2, True), result.stderr
+        assert not out.exists()
+
+
+@pytest.mark.convert
+def test_an_offset_that_integers_cannot_express_is_named(pictures: np.ndarray) -> None:
+    from edgepose.convert.quantize.calibrate import picture_code
+
+    graph = small_graph()
+    uneven = g.Affine(name="scaled", inputs=("image",), scale=np.ones(1, np.float32),
+                      offset=np.array([-103.9, -116.8, -123.7], np.float32))  # fmt: skip
+    with pytest.raises(ModelError, match=r"'scaled' adds .* convert to float16 instead"):
+        picture_code(graph.substitute({"scaled": uneven}))

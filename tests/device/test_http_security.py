@@ -1,0 +1,598 @@
+"""The page under attack: half requests, bad bytes, slow readers, other sites, proxies; and HTTPS."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import resource
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgepose.device.config import CameraConfig
+from edgepose.device.monitor.log_filter import RepeatFilter
+from edgepose.device.monitor.stats import Stats
+from edgepose.device.monitor.systemd import Notifier
+from edgepose.device.sinks import metrics
+from edgepose.device.sinks.factory import open_sinks
+from edgepose.device.sinks.http import HttpSink
+from edgepose.device.sources.credentials import add_credentials
+from edgepose.device.sources.factory import open_source
+from edgepose.runtime.errors import InputError
+
+from ..conftest import call_edgepose, slowness
+from .sink_helpers import message, wait
+from .test_page import get, page, watch
+
+pytestmark = pytest.mark.once
+TOKEN = "correct-horse-battery"
+
+
+def connect(sink: Any) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", sink.port), timeout=120)
+
+
+def answer_to(sink: Any, request: bytes) -> bytes:
+    """What the server answers until it closes the connection."""
+    with connect(sink) as link:
+        link.sendall(request)
+        received, end = b"", time.monotonic() + 120
+        while True:
+            assert time.monotonic() < end, "the answer has no end"
+            try:
+                piece = link.recv(65536)
+            except ConnectionError:
+                return received
+            if not piece:
+                return received
+            received += piece
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    from edgepose.device.sinks import http_limits
+
+    # Long enough for a busy machine to make 32 connections before the first one is closed.
+    monkeypatch.setattr(http_limits, "REQUEST_TIMEOUT_S", 2.5)
+    monkeypatch.setattr(http_limits, "WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(http_limits, "ANSWER_TIMEOUT_S", 2.5)
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n\r\n"])
+def test_half_a_request_is_closed_after_its_time(quick: None, start: bytes) -> None:
+    """Two hundred of them ended the process."""
+    with page() as sink, ExitStack() as stack:
+        links = [stack.enter_context(connect(sink)) for _ in range(20)]
+        for link in links:
+            link.sendall(start)
+        wait(lambda: len(sink._connections) == 20)
+        assert get(sink, "/").status == 200, "others are answered meanwhile"
+        wait(lambda: not sink._connections)
+
+
+def test_half_a_second_request_is_closed_too(quick: None) -> None:
+    with page() as sink, connect(sink) as link:
+        link.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert link.recv(65536).startswith(b"HTTP/1.1 200")
+        link.sendall(b"GET / HT")
+        wait(lambda: not sink._connections)
+
+
+def test_a_trickle_does_not_extend_the_time(quick: None) -> None:
+    with page() as sink, connect(sink) as link:
+        with pytest.raises(ConnectionError):
+            for _ in range(200):
+                link.sendall(b"X")
+                time.sleep(0.05)
+        wait(lambda: not sink._connections)
+
+
+def test_connections_are_limited() -> None:
+    with page() as sink, ExitStack() as stack:
+        for _ in range(32):
+            stack.enter_context(connect(sink))
+        wait(lambda: len(sink._connections) == 32)
+        with connect(sink) as link, pytest.raises((ConnectionError, AssertionError)):
+            assert link.recv(1) == b"x", "it is closed at once"
+        assert len(sink._connections) == 32
+    assert not sink.thread.is_alive(), "the end does not wait for anybody"
+
+
+def test_streams_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight of them locked everybody out."""
+    # Large images soon fill the buffers of the system.
+    monkeypatch.setattr("edgepose.device.sinks.http._encoded", lambda *_: bytes(1_000_000))
+    with page() as sink, ExitStack() as stack:
+        for number in range(8):
+            link = stack.enter_context(connect(sink))
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait(lambda expected=number + 1: sink._clients == expected)
+        assert get(sink, "/poses").status == 503
+
+        def room() -> bool:
+            sink.send(message(int(time.monotonic() * 10) % 5, people=3))
+            return int(sink._clients) < 8
+
+        wait(room, 60)
+
+
+def connect_slowly(sink: Any) -> socket.socket:
+    """A connection with a small receive buffer, so that an unread answer soon blocks its sender."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    link.settimeout(10)
+    link.connect(("127.0.0.1", sink.port))
+    return link
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_answers_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """32 clients that asked again and again, and read nothing, locked everybody out; they needed no token."""
+    if token:
+        monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", token)
+    with page() as sink, ExitStack() as stack:
+        links = [stack.enter_context(connect_slowly(sink)) for _ in range(32)]
+        for link in links:
+            link.sendall(b"G")
+            link.setblocking(False)
+        wait(lambda: len(sink._connections) == 32)
+        requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200
+        sent = [1] * len(links)
+        end = time.monotonic() + 60
+        while sink._connections and time.monotonic() < end:
+            for number, link in enumerate(links):
+                with suppress(OSError):
+                    # From where the last piece ended: all requests are well-formed.
+                    sent[number] += link.send(requests[sent[number] % (len(requests) // 2) :])
+            time.sleep(0.01)
+        assert not sink._connections
+        assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_an_image_that_nobody_reads_makes_room(quick: None) -> None:
+    with page() as sink, ExitStack() as stack:
+        latest = message()
+        sink.send(latest)
+        sink._picture = (latest, time.monotonic(), bytes(9_000_000))
+        for _ in range(32):
+            link = stack.enter_context(connect_slowly(sink))
+            link.sendall(b"GET /snapshot.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait(lambda: len(sink._connections) == 32)
+        wait(lambda: not sink._connections)
+        assert get(sink, "/metrics").status == 200
+
+
+def test_a_refused_client_cannot_keep_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        for head in ("/ HTTP/1.1\r\nHost: localhost", "/ HTTP/1.1\r\nHost: evil.example"):
+            assert b"\r\nConnection: close\r\n" in answer_to(sink, f"GET {head}\r\n\r\n".encode())
+        known = f"\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        answer = answer_to(sink, f"GET /nothing HTTP/1.1{known}".encode())
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert b"nosniff" in answer
+
+
+def test_a_process_without_descriptors_lives_on(tmp_path: Path) -> None:
+    """Statistics that could not be read ended the loop."""
+    pytest.importorskip("aiohttp")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "edgepose.runtime.cli", "camera", "--source", "synthetic:1", "--threads", "1", "--fps",
+        "5", "--sink", f"http://127.0.0.1:{port}", "--privacy", "silhouette",
+    ]  # fmt: skip
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        child = subprocess.Popen(
+            command, stderr=file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+        )
+    links: list[socket.socket] = []
+    try:
+
+        def healthy() -> bool:
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            try:
+                link.request("GET", "/healthz")
+                return link.getresponse().status == 200
+            except OSError:
+                return False
+            finally:
+                link.close()
+
+        wait(healthy, 60)
+        for _ in range(150):
+            try:
+                link = socket.create_connection(("127.0.0.1", port), timeout=1)
+                link.sendall(b"GET / HT")
+                links.append(link)
+            except OSError:
+                continue
+        time.sleep(3)
+        assert child.poll() is None, log.read_text()
+        for link in links:
+            link.close()
+        wait(healthy, 60)
+    finally:
+        child.terminate()
+        assert child.wait(20) == 0, log.read_text()
+    lines = log.read_text().splitlines()
+    assert len(lines) < 20, lines[:30]
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "statuses"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n\r\n", (401,)),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: token=\xff\r\n\r\n", (401,)),
+        (b"GET /?token=%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n", (401,)),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20000 + b"\r\n\r\n", (400, 431)),
+        (b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 414)),
+        (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", (400, 403)),
+        (b"GET / HTTP/1.1\r\n\r\n", (400, 401, 403)),
+        (b"GET /\r\n\r\n", (400,)),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n", (401,)),
+        (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n", (401,)),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nExpect: \xff\r\n\r\n", (400, 401)),
+        (b"GET / HTTP/1.0\r\n\r\n", (400, 403)),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", (400, 403)),
+        (b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (400,)),
+        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", (400, 505)),
+        (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 401, 405)),
+        (b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", (401, 403)),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            (400, 401),
+        ),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", (400,)),
+    ],
+)
+def test_bad_bytes_are_refused(
+    request_bytes: bytes, statuses: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        head = request_bytes.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+        answer = answer_to(sink, head)
+        assert int(answer.split(b" ", 2)[1]) in statuses, answer[:200]
+        assert b"Traceback" not in answer
+    assert not [record for record in caplog.records if record.exc_info and record.levelno >= logging.ERROR]
+
+
+def test_a_token_that_is_set_is_asked_for_on_loopback_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reverse proxy that names 127.0.0.1 published the camera."""
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        for path in ("/", "/page.js", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg", "/healthz", "//", "/%2e/"):
+            assert get(sink, path, Host="127.0.0.1").status == 401, path
+        assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+        assert get(sink, "/metrics", Authorization=f"bearer {TOKEN}").status == 200
+        assert get(sink, f"/?token={TOKEN}", Cookie="token=an-old-token").status == 303, "after a change of the token"
+        proxy = {"Authorization": "Basic bWU6c2VjcmV0", "Cookie": f"token={TOKEN}"}
+        assert get(sink, "/", **proxy).status == 200, "the header belongs to the proxy"
+        assert get(sink, "/", Cookie="token=", Authorization="Bearer ").status == 401
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", "short")
+    with pytest.raises(InputError, match="12 characters or more"), page():
+        pass
+
+
+def test_hosts_are_checked_by_their_exact_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Door.example")
+    from edgepose.device.sinks.http import PageOptions
+
+    with page(host="0.0.0.0", insecure=True, options=PageOptions(hosts=frozenset({"camera.home"}))) as sink:
+        for host in ("localhost", "127.0.0.1:99", "[::1]:80", "192.168.1.7", "door", "DOOR.local:8080", "camera.home"):
+            assert get(sink, "/", Host=host).status == 200, host
+        for host in ("evil.example", "localhost.evil.example", "door.evil", "127.0.0.1.evil.example", "xdoor", "",
+                     "localhost:evil", "[::1", "localhost..", "door:", "[::1]x", "door/x", "door@evil"):  # fmt: skip
+            assert get(sink, "/", Host=host).status in (400, 403), host
+        assert get(sink, "/", Host="evil.example", **{"X-Forwarded-Host": "door"}).status == 403, "not a known proxy"
+
+
+def test_cookies_of_other_programs_on_the_host_do_no_harm() -> None:
+    with page() as sink:
+        assert get(sink, "/", Cookie="other=" + "x" * 4000).status == 200
+
+
+def test_head_has_no_body() -> None:
+    with page() as sink:
+        sink.send(message())
+        for path in ("/", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg"):
+            head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            answer = answer_to(sink, head.encode())
+            assert answer.startswith(b"HTTP/1.1 200"), path
+            assert answer.endswith(b"\r\n\r\n"), path
+            assert answer.count(b"\r\n\r\n") == 1, path
+        assert not sink._clients
+
+
+def test_requests_of_other_sites_are_refused() -> None:
+    with page() as sink:
+        sink.send(message())
+        for site in ("cross-site", "same-site"):
+            other = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+            assert get(sink, "/snapshot.jpg", **other).status == 403
+            link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+            assert get(sink, "/", **link).status == 200
+            frame = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+            assert get(sink, "/", **frame).status == 403
+        answer = get(sink, "/snapshot.jpg", **{"Sec-Fetch-Site": "same-origin"})
+        assert answer.status == 200
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_a_proxy_is_believed_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.0/8,::1&path=/door&host=home.example"], Stats("x"), "blur")
+    forwarded = {"X-Forwarded-Host": "home.example", "X-Forwarded-Proto": "https"}
+    sink.start()
+    try:
+        welcome = get(sink, f"/door/?token={TOKEN}", **forwarded)
+        assert (welcome.status, welcome.headers["Location"]) == (303, "/door/")
+        cookie = welcome.headers["Set-Cookie"]
+        assert "Secure" in cookie
+        assert "Path=/door/" in cookie
+        known = {"Cookie": cookie.partition(";")[0], **forwarded}
+        for path in ("/door/", "/door/page.js", "/", "/page.js", "/door/metrics"):
+            assert get(sink, path, **known).status == 200, path
+        assert get(sink, "/door", **known).headers["Location"] == "/door/"
+        assert get(sink, "/", Cookie=known["Cookie"], **{"X-Forwarded-Host": "evil.example"}).status == 403
+        assert "Secure" not in get(sink, f"/door/?token={TOKEN}").headers["Set-Cookie"]
+    finally:
+        sink.stop()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    cert, key = certificate
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    (sink,) = open_sinks([f"https://127.0.0.1:0?cert={cert}&key={key}"], Stats("x"), "blur")
+    sink.start()
+    try:
+        context = ssl.create_default_context(cafile=str(cert))
+        port = sink.port  # type: ignore[attr-defined]
+        with closing(http.client.HTTPSConnection("localhost", port, timeout=10, context=context)) as link:
+            link.request("GET", f"/?token={TOKEN}")
+            answer = link.getresponse()
+            answer.read()
+            assert answer.status == 303
+            assert "Secure" in str(answer.headers["Set-Cookie"])
+            answer.close()
+        with connect(sink) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with suppress(ConnectionError):
+                assert not plain.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        sink.stop()
+
+
+def test_connections_are_limited_before_they_speak_tls(
+    certificate: tuple[Path, Path], quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the handshake they were not counted: a hundred of them took a hundred descriptors."""
+    cert, key = certificate
+    (sink,) = open_sinks([f"https://127.0.0.1:0?cert={cert}&key={key}"], Stats("x"), "blur")
+    assert isinstance(sink, HttpSink)
+    sink.start()
+    try:
+        with ExitStack() as stack:
+            for _ in range(32):
+                stack.enter_context(connect(sink))
+            wait(lambda: len(sink._connections) == 32)
+            with connect(sink) as link, suppress(ConnectionError):
+                assert link.recv(1) == b"", "it is closed at once"
+            wait(lambda: not sink._connections)
+        with connect(sink):
+            wait(lambda: sink._connections)
+            start = time.monotonic()
+            sink.stop()
+            assert time.monotonic() - start < 1 * slowness()
+            assert not sink.thread.is_alive()
+    finally:
+        sink.stop()
+
+
+def test_an_encrypted_key_is_one_line_and_no_question(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    encrypted = tmp_path / "encrypted.pem"
+    command = ["openssl", "rsa", "-aes128", "-passout", "pass:abcd", "-in", str(key), "-out", str(encrypted)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(InputError, match="not encrypted"):
+        open_sinks([f"https://127.0.0.1:0?cert={cert}&key={encrypted}"], Stats("x"), "blur")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("https://127.0.0.1:0", "HTTPS needs a certificate"),
+        ("https://127.0.0.1:0?cert=/nowhere.pem", "/nowhere.pem: cannot be used as a certificate"),
+        ("http://127.0.0.1:0?cert=x", "cert"),
+        ("http://127.0.0.1:0?proxy=everybody", "expected proxy=ADDRESS"),
+        ("http://127.0.0.1:0?path=/a//b", "expected a path such as /door"),
+        ("http://127.0.0.1:0/door", "expected an address without a path"),
+        ("http://127.0.0.1:0?prxy=127.0.0.1", "did you mean proxy?"),
+    ],
+)
+def test_wrong_options_are_one_line(text: str, words: str) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(InputError) as error:
+        open_sinks([text], Stats("x"), "blur")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[Any]:
+    with page() as sink:
+        yield sink
+
+
+PIECES = st.sampled_from(
+    [
+        b"GET", b"POST", b" ", b"/", b"/stream.mjpg", b"/poses", b"?token=", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n",
+        b"\r\n", b"Host: localhost\r\n", b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Cookie: token=", b"\xff",
+        b"\0", b"Upgrade: websocket\r\nConnection: Upgrade\r\n", b"Expect: 100-continue\r\n", b"%", b"x" * 3000,
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PIECES | st.binary(max_size=20), max_size=12))
+def test_any_bytes_are_answered_or_closed(attacked: Any, caplog: pytest.LogCaptureFixture, pieces: list[bytes]) -> None:
+    caplog.clear()
+    with connect(attacked) as link:
+        try:
+            link.sendall(b"".join(pieces))
+            # Without the end of what is sent: asyncio closes such a connection before it is answered.
+            link.settimeout(0.1)
+            received = link.recv(65536)
+        except (ConnectionError, TimeoutError, OSError):
+            received = b""
+    assert not received.startswith(b"HTTP/1.1 500")
+    assert not [record for record in caplog.records if record.exc_info], caplog.text
+    assert get(attacked, "/metrics").status == 200
+
+
+def test_repeated_errors_are_counted_and_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("edgepose.device.monitor.log_filter.monotonic", lambda: clock[0])
+    repeat = RepeatFilter()
+
+    def log(text: str, *arguments: object, level: int = logging.ERROR) -> str | None:
+        record = logging.LogRecord("x", level, "", 0, text, arguments, None)
+        return record.getMessage() if repeat.filter(record) else None
+
+    assert log("no connection to rtsp://me:secret@cam/1, try %d", 1) == "no connection to rtsp://cam/1, try 1"
+    assert [log("no connection to rtsp://me:secret@cam/1, try %d", n) for n in range(50)] == [None] * 50
+    assert log("another") == "another"
+    assert log("12 FPS", level=logging.INFO) == log("12 FPS", level=logging.INFO) == "12 FPS"
+    clock[0] = 61
+    again = log("no connection to rtsp://me:secret@cam/1, try %d", 52)
+    assert again == "no connection to rtsp://cam/1, try 52 (50 more in the last 61 s)"
+
+
+def test_a_wrong_log_call_of_a_library_does_not_raise() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "%d frames of %s", ("rtsp://me:secret@cam/1",), None)
+    assert RepeatFilter().filter(record)
+    assert "secret" not in record.getMessage()
+
+
+def test_tracebacks_show_no_password() -> None:
+    try:
+        raise RuntimeError("rtsp://me:secret@cam/1")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "it failed", (), sys.exc_info())
+    assert RepeatFilter().filter(record)
+    text = logging.Formatter().format(record)
+    assert "secret" not in text
+    assert "RuntimeError: rtsp://cam/1" in text
+
+
+def test_credentials_of_cameras_come_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "camera-password").write_text("p@ss/word\n")
+    base = {"EDGEPOSE_CAMERA_USER": "me"}
+    assert add_credentials("rtsp://cam/1", {}) == "rtsp://cam/1"
+    assert add_credentials("rtsp://a:b@cam/1", base) == "rtsp://a:b@cam/1"
+    expected = "rtsp://me:p%40ss%2Fword@cam:554/1?x=1"
+    for environment in (
+        {"EDGEPOSE_CAMERA_PASSWORD": "p@ss/word"},
+        {"EDGEPOSE_CAMERA_PASSWORD_FILE": str(tmp_path / "camera-password")},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path), "EDGEPOSE_CAMERA_PASSWORD_FILE": "", "EDGEPOSE_CAMERA_PASSWORD": ""},
+    ):
+        assert add_credentials("rtsp://cam:554/1?x=1", {**base, **environment}) == expected
+    with pytest.raises(InputError, match="cannot be read"):
+        add_credentials("rtsp://cam/1", {**base, "EDGEPOSE_CAMERA_PASSWORD_FILE": str(tmp_path / "none")})
+    with pytest.raises(InputError, match="EDGEPOSE_CAMERA_USER is not"):
+        add_credentials("rtsp://cam/1", {"EDGEPOSE_CAMERA_PASSWORD": "secret"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--source", "RTSP://me:secret@127.0.0.1:1/x", "--sink", "-"),
+        ("--source", "rtmp://me:secret@127.0.0.1:1/x", "--sink", "-"),
+        ("--source", "rtspp://me:secret@127.0.0.1:1/x", "--sink", "-"),
+        ("--sorce", "rtsp://me:secret@127.0.0.1:1/x", "--sink", "-"),
+        ("--sink", "mqtts://me:secret@127.0.0.1/x"),
+        ("--sink", "MQTT://me:secret@127.0.0.1/x"),
+        ("--sink", "htp://me:secret@127.0.0.1/x"),
+        ("rtsp://me:secret@127.0.0.1:1/x",),
+        ("--sink", "http://127.0.0.1:0?token=secret", "--privacy", "blur"),
+        ("--sink", "http://127.0.0.1:0?tokne=secret", "--privacy", "blur"),
+        ("--sink", "mqtt://127.0.0.1/x?pasword=secret"),
+        ("--source", "rtsp://me:se'secret@127.0.0.1:1/x", "--sink", "-"),
+    ],
+)
+def test_no_message_shows_a_password(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    done = call_edgepose(capfd, "camera", *arguments)
+    assert done.returncode == 2
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_statistics_are_written_without_what_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    monkeypatch.setattr(Path, "read_text", fail)
+    with page() as sink:
+        snapshot = sink._stats.snapshot()
+        assert snapshot.memory_mb is None
+        assert snapshot.disk_free_mb is None
+        assert get(sink, "/").status == 200, "its files were read before"
+        assert get(sink, "/metrics").status == 200
+        assert json.loads(get(sink, "/healthz").body)["memory_mb"] is None
+        with watch(sink, "/poses") as events:
+            assert events.status == 200
+    with pytest.raises(InputError):
+        open_source(CameraConfig("rtsp://me:secret@127.0.0.1:1/x"))
+
+
+def test_the_watchdog_lives_on_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("edgepose.device.monitor.systemd.socket.socket", fail)
+    Notifier({"NOTIFY_SOCKET": "@edgepose-test"}).ready()
+
+
+def test_counters_are_exact() -> None:
+    """After a million frames they advanced in steps of ten, later of hundreds."""
+    stats = Stats("x")
+    stats.processed = 12_345_678
+    assert "edgepose_frames_processed_total 12345678\n" in metrics.prometheus(stats.snapshot())

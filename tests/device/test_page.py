@@ -1,0 +1,245 @@
+"""The page: what people and machines read, who may, and a real browser before it."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.device.config import CameraConfig
+from edgepose.device.monitor.stats import Stats
+from edgepose.device.sinks.factory import open_sinks
+from edgepose.device.sources.factory import open_source
+from edgepose.runtime.errors import InputError
+
+from .sink_helpers import message, wait
+
+pytestmark = pytest.mark.once
+
+
+@contextmanager
+def page(privacy: str = "none", host: str = "127.0.0.1", **options: Any) -> Iterator[Any]:
+    pytest.importorskip("aiohttp")
+    from edgepose.device.sinks.http import HttpSink
+
+    stats = Stats("small int8")
+    sink = HttpSink(host, 0, stats, privacy, **options)  # type: ignore[arg-type]
+    sink.start()
+    try:
+        yield sink
+    finally:
+        sink.stop()
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    body: bytes
+
+
+@contextmanager
+def watch(sink: Any, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+    """An answer that need not end."""
+    link = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=5)
+    try:
+        link.request("GET", path, headers=headers)
+        with link.getresponse() as answer:
+            yield answer
+    finally:
+        link.close()
+
+
+def get(sink: Any, path: str, **headers: str) -> Answer:
+    with watch(sink, path, **headers) as answer:
+        endless = answer.status == 200 and path in ("/poses", "/stream.mjpg")
+        return Answer(answer.status, answer.headers, b"" if endless else answer.read())
+
+
+def test_the_page_and_what_machines_read() -> None:
+    with page() as sink:
+        assert get(sink, "/snapshot.jpg").status == 503
+        sink.send(message())
+        answer = get(sink, "/")
+        assert answer.status == 200
+        assert b"page.js" in answer.body
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        picture = cv2.imdecode(np.frombuffer(get(sink, "/snapshot.jpg").body, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (240, 320, 3)
+        assert b"# TYPE edgepose_fps gauge" in get(sink, "/metrics").body
+        health = get(sink, "/healthz")
+        assert health.status == 503, "the loop has not begun"
+        assert json.loads(health.body)["state"] == "starting"
+        sink._stats.state = "running"
+        assert get(sink, "/healthz").status == 200
+        assert get(sink, "/nothing").status == 404
+        assert get(sink, "/" + "x" * 10_000).status in (400, 414)
+
+
+def test_poses_come_as_events_and_the_picture_as_a_stream() -> None:
+    with page() as sink, watch(sink, "/poses") as events, watch(sink, "/stream.mjpg") as stream:
+        wait(lambda: sink._clients == 2)
+        sink.send(message(people=3))
+        while not events.readline().startswith(b"event: poses"):
+            continue
+        assert len(json.loads(events.readline().removeprefix(b"data: "))["poses"]) == 3
+        assert stream.readline() == b"--frame\r\n"
+
+
+def test_the_stream_is_a_network_camera() -> None:
+    """One loop's page as another's source; when the page goes, the camera is lost."""
+    with page() as sink:
+        sink.send(message())
+        stop = threading.Event()
+
+        def feed() -> None:
+            for index in itertools.count():
+                if stop.wait(0.02):
+                    return
+                sink.send(message(index % 5))
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            camera = open_source(CameraConfig(f"http://me:secret@127.0.0.1:{sink.port}/stream.mjpg"))
+            frames = camera.frames()
+            seen = [next(frames) for _ in range(5)]
+        finally:
+            stop.set()
+            feeding.join()
+    assert seen[0].image.shape == (240, 320, 3)
+    assert seen[0].image.std() > 10
+    assert camera.live
+    with pytest.raises(InputError, match="the camera stopped delivering frames") as error:
+        for _ in range(100):
+            next(frames)
+    assert "secret" not in str(error.value)
+    camera.close()
+    with pytest.raises(InputError, match="no video comes from there"):
+        open_source(CameraConfig("rtsp://127.0.0.1:1/x"))
+
+
+def test_another_sites_name_is_refused_on_loopback() -> None:
+    with page() as sink:
+        assert get(sink, "/", Host="evil.example").status == 403
+        assert get(sink, "/", Host=f"localhost:{sink.port}").status == 200
+
+
+def test_others_need_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(InputError, match="can be reached by others"), page(host="0.0.0.0"):
+        pass
+    token = "correct-horse-battery"
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", token)
+    with page(host="0.0.0.0") as sink:
+        for path in ("/", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg", "/healthz", "/?token=wrong"):
+            assert get(sink, path).status == 401, path
+        assert get(sink, "/metrics", Authorization=f"Bearer {token}").status == 200
+        welcome = get(sink, f"/?token={token}")
+        assert welcome.status == 303
+        cookie = welcome.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert get(sink, "/metrics", Cookie=cookie.partition(";")[0]).status == 200
+    monkeypatch.delenv("EDGEPOSE_HTTP_TOKEN")
+    with page(host="0.0.0.0", insecure=True) as sink:
+        assert get(sink, "/metrics").status == 200
+
+
+def test_there_is_room_for_few_and_those_who_go_make_room() -> None:
+    with page() as sink:
+        with ExitStack() as stack:
+            watching = [stack.enter_context(watch(sink, "/poses")) for _ in range(8)]
+            assert all(answer.status == 200 for answer in watching)
+            assert get(sink, "/poses").status == 503
+
+        def empty() -> bool:
+            sink.send(message())
+            return not sink._clients
+
+        wait(empty)
+        assert get(sink, "/poses").status == 200
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    pytest.importorskip("aiohttp")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (sink,) = open_sinks([f"http://127.0.0.1:{other.getsockname()[1]}"], Stats("x"), "blur")
+        with pytest.raises(InputError, match="in use"):
+            sink.start()
+
+
+BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium is not installed (Debian: chromium chromium-driver)")
+def test_the_page_in_a_browser() -> None:
+    """Skeletons move, no script fails, a restart of the server is survived, a phone's window is wide enough."""
+    selenium = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    options.binary_location = BROWSER
+    # The picture never ends, so the page never has loaded.
+    options.page_load_strategy = "none"
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=400,800"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = selenium.Chrome(options=options, service=Service(DRIVER))
+    browser.set_script_timeout(10)
+    browser.command_executor.client_config.timeout = 30
+    script = (
+        "const i = document.getElementById('picture'); if (!i || !i.naturalWidth) return null;"
+        "const c = document.createElement('canvas'); c.width = 64; c.height = 48; const p = c.getContext('2d');"
+        "p.drawImage(i, 0, 0, 64, 48); return Array.from(p.getImageData(0, 0, 64, 48).data);"
+    )
+
+    def text(name: str) -> str:
+        found = browser.execute_script(f"const e = document.getElementById('{name}'); return e ? e.textContent : ''")
+        return str(found)
+
+    def feed(sink: Any, until: Callable[[], Any]) -> Any:
+        count = iter(range(10_000))
+
+        def step() -> Any:
+            sink.send(messages[next(count) % len(messages)])
+            return until()
+
+        return wait(step, 20)
+
+    messages = [message(index, people=3) for index in range(0, 40, 8)]
+    try:
+        with page() as sink:
+            sink._stats.state = "running"
+            port = sink.port
+            browser.get(f"http://127.0.0.1:{port}/")
+            feed(sink, lambda: text("people") == "3" and text("state") == "running")
+            first = feed(sink, lambda: browser.execute_script(script))
+            feed(sink, lambda: browser.execute_script(script) != first)
+            assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        wait(lambda: text("state") == "no connection")
+        from edgepose.device.sinks.http import HttpSink
+
+        again = HttpSink("127.0.0.1", port, Stats("again"), "none")
+        again._stats.state = "running"
+        again.start()
+        try:
+            feed(again, lambda: text("state") == "running")
+            feed(again, lambda: again._clients == 2)
+        finally:
+            again.stop()
+        errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert all("ERR_" in error for error in errors), errors
+    finally:
+        browser.quit()

@@ -1,0 +1,157 @@
+"""The Pi's camera against a stand-in with Picamera2's calls: formats, line padding, controls, faults.
+
+`make test-pi` runs the real Picamera2 on libcamera's virtual camera; this is for what that one does not have.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.device.sources.picamera import PiCamera
+from edgepose.runtime.errors import InputError
+
+pytestmark = pytest.mark.once
+
+WIDTH, HEIGHT = 64, 48
+
+
+def picture() -> np.ndarray:
+    """Four quarters: blue, green, red, white; BGR."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[: HEIGHT // 2, : WIDTH // 2] = (255, 0, 0)
+    image[: HEIGHT // 2, WIDTH // 2 :] = (0, 255, 0)
+    image[HEIGHT // 2 :, : WIDTH // 2] = (0, 0, 255)
+    image[HEIGHT // 2 :, WIDTH // 2 :] = 255
+    return image
+
+
+def padded(lines: np.ndarray, stride: int) -> np.ndarray:
+    """Lines of bytes filled up to `stride`, as image processors write them."""
+    flat = lines.reshape(len(lines), -1)
+    return np.pad(flat, ((0, 0), (0, stride - flat.shape[1])), constant_values=99)
+
+
+def stored(kind: str, stride: int) -> np.ndarray:
+    image = picture()
+    if kind in ("RGB888", "BGR888"):
+        return padded(image if kind == "RGB888" else image[..., ::-1], stride)
+    if kind in ("XRGB8888", "XBGR8888"):
+        colours = image if kind == "XRGB8888" else image[..., ::-1]
+        return padded(np.dstack((colours, np.full((HEIGHT, WIDTH), 255, np.uint8))), stride)
+    planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+    luma, u, v = planar[:HEIGHT], *planar[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
+    if kind in ("NV12", "NV21"):
+        pair = (u, v) if kind == "NV12" else (v, u)
+        return padded(np.vstack((luma, np.dstack(pair).reshape(HEIGHT // 2, WIDTH))), stride)
+    if kind == "YUV420":
+        return planar
+    half = np.repeat(np.dstack((u, v)).reshape(HEIGHT // 2, WIDTH), 2, axis=0)
+    return np.dstack((luma, half)).reshape(HEIGHT, WIDTH * 2)
+
+
+class StandIn:
+    """As much of Picamera2 as a source uses."""
+
+    kind, stride = "RGB888", WIDTH * 3
+    lost = False
+
+    def __init__(self, number: int) -> None:
+        if number == 7:
+            raise IndexError("no camera 7")
+        self.calls: list[str] = []
+        self.options: dict[str, Any] = {}
+        StandIn.last = self  # type: ignore[attr-defined]
+
+    def create_video_configuration(self, **options: Any) -> dict[str, Any]:
+        self.options = options
+        return options
+
+    def configure(self, options: dict[str, Any]) -> None:
+        self.calls.append("configure")
+
+    def camera_configuration(self) -> dict[str, Any]:
+        return {"main": {"format": self.kind, "size": (WIDTH, HEIGHT), "stride": self.stride}}
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def capture_request(self) -> StandIn:
+        if self.lost:
+            raise RuntimeError("timed out")
+        return self
+
+    def get_metadata(self) -> dict[str, int]:
+        return {"SensorTimestamp": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 20_000_000}
+
+    def make_array(self, name: str) -> np.ndarray:
+        assert name == "main"
+        return stored(self.kind, self.stride)
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    module = types.ModuleType("picamera2")
+    kind = type("Camera", (StandIn,), {})
+    module.Picamera2 = kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride"),
+    [
+        ("RGB888", WIDTH * 3), ("RGB888", WIDTH * 3 + 32), ("BGR888", WIDTH * 3 + 64), ("XRGB8888", WIDTH * 4),
+        ("XBGR8888", WIDTH * 4 + 16), ("NV12", WIDTH), ("NV12", WIDTH + 32), ("NV21", WIDTH + 32), ("YUV420", WIDTH),
+        ("YUYV", WIDTH * 2),
+    ],
+)  # fmt: skip
+def test_every_format_gives_the_same_picture(kind: str, stride: int, camera: Any) -> None:
+    camera.kind, camera.stride = kind, stride
+    source = PiCamera(WIDTH, HEIGHT, fps=25, rotate=False, controls={"AnalogueGain": 2.0})
+    frame = next(source.frames())
+    image = frame.image[..., ::-1] if frame.channel_order == "rgb" else frame.image
+    assert image.shape == (HEIGHT, WIDTH, 3)
+    difference = np.abs(image.astype(int) - picture())
+    assert np.median(difference) <= 4
+    assert difference[4:20, 4:28].max() <= 8, "inside a quarter"
+    assert 10e6 < time.monotonic_ns() - frame.timestamp_ns < 1e9, "exposed 20 ms ago"
+    assert camera.last.options["controls"] == {"AnalogueGain": 2.0, "FrameDurationLimits": (40000, 40000)}
+    source.close()
+    assert camera.last.calls == ["configure", "start", "release", "stop", "close"]
+
+
+def test_a_lost_camera_is_named(camera: Any) -> None:
+    source = PiCamera(WIDTH, HEIGHT)
+    camera.lost = True
+    with pytest.raises(InputError, match="the camera is lost: timed out"):
+        next(source.frames())
+    source.close()
+    source.close()
+    assert camera.last.calls.count("close") == 1
+
+
+def test_a_camera_that_cannot_be_had_is_one_line(camera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="camera 7 cannot be opened: no camera 7"):
+        PiCamera(WIDTH, HEIGHT, number=7)
+    camera.kind = "SRGGB10"
+    with pytest.raises(InputError, match="gives SRGGB10"):
+        PiCamera(WIDTH, HEIGHT)
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(InputError, match="sudo apt install python3-picamera2"):
+        PiCamera(WIDTH, HEIGHT)

@@ -1,0 +1,150 @@
+"""Capture, inference and decoding at once: nothing lost that should come, nothing piled up, everything ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edgepose.device.camera.latest_slot import Closed, Mailbox
+from edgepose.device.camera.pipeline import Pipeline
+from edgepose.device.sources.base import FrameSource, SyntheticCamera
+from edgepose.runtime import PoseEstimator
+from edgepose.runtime.errors import InputError, ModelError
+from edgepose.runtime.synthetic import Scene
+from edgepose.runtime.types import Frame
+
+
+class FewFrames(FrameSource):
+    """So many frames of the scene, not live; then an end, or a fault."""
+
+    def __init__(self, count: int, fault: Exception | None = None, live: bool = False) -> None:
+        super().__init__()
+        self._images = [Scene(2, 320, 240).frame(i).image for i in range(count)]
+        self._fault = fault
+        self.live = live
+        self.closed = False
+
+    def frames(self) -> Iterator[Frame]:
+        for index, image in enumerate(self._images):
+            yield Frame(image, "few", index, captured_ns=time.monotonic_ns())
+        if self._fault is not None:
+            raise self._fault
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="module")
+def estimator() -> PoseEstimator:
+    return PoseEstimator(threads=1)
+
+
+def test_a_file_loses_no_frame_and_gives_the_same_poses(estimator: PoseEstimator) -> None:
+    source = FewFrames(6)
+    with Pipeline(source, estimator) as results:
+        found = list(results)
+    assert [result.frame.index for result in found] == list(range(6))
+    for result in found:
+        alone = estimator.estimate(result.frame.image)
+        assert len(alone) == len(result.estimate)
+        for a, b in zip(alone, result.estimate, strict=True):
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
+        assert result.latency_ms >= result.estimate.timings_ms.inference
+    assert source.closed
+
+
+def test_the_latest_frame_wins_when_the_reader_is_slow(estimator: PoseEstimator) -> None:
+    """A live source goes on; what is read after a pause is at most the frames that were in work, then the newest."""
+    pipeline = Pipeline(SyntheticCamera(fps=200, painted=2), estimator)
+    with pipeline as results:
+        next(results)
+        time.sleep(0.5)
+        later = [next(results).frame.index for _ in range(4)]
+    assert pipeline.dropped > 20
+    assert later == sorted(later)
+    assert later[0] > 50, "the frame in the box was not replaced while nobody read"
+
+
+def test_latency_does_not_grow(estimator: PoseEstimator) -> None:
+    """A camera four times as fast as the network: half a minute of frames would queue up, were there a queue."""
+    with Pipeline(SyntheticCamera(fps=400, painted=2), estimator) as results:
+        latencies = [next(results).latency_ms for _ in range(60)]
+    whole = np.median([sum(estimator.estimate(Scene(2, 320, 240).frame(0).image).timings_ms) for _ in range(5)])
+    assert np.median(latencies[-20:]) < np.median(latencies[:20]) + 3 * whole
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_fault_of_the_source_is_raised_where_results_are_read(estimator: PoseEstimator, live: bool) -> None:
+    source = FewFrames(2, InputError("the camera is gone"), live=live)
+    with pytest.raises(InputError, match="the camera is gone"), Pipeline(source, estimator) as results:
+        for _ in results:
+            pass
+    assert source.closed
+
+
+def test_a_fault_of_the_network_is_raised_where_results_are_read(
+    estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(buffer: object) -> None:
+        raise ModelError("inference failed")
+
+    monkeypatch.setattr(estimator, "infer_prepared", fail)
+    with pytest.raises(ModelError, match="inference failed"), Pipeline(FewFrames(5), estimator) as results:
+        next(results)
+
+
+@pytest.mark.parametrize("read", [0, 1, 3])
+def test_all_threads_end_wherever_reading_stops(estimator: PoseEstimator, read: int) -> None:
+    before = threading.active_count()
+    with Pipeline(SyntheticCamera(fps=None, painted=2), estimator) as results:
+        for _ in range(read):
+            next(results)
+    assert threading.active_count() == before
+
+
+def test_a_mailbox_holds_the_latest() -> None:
+    box: Mailbox[int] = Mailbox()
+    assert box.put(1) is None
+    assert box.put(2) == 1
+    assert box.replaced == 1
+    assert box.take() == 2
+    box.put(3)
+    box.close()
+    assert box.take() == 3, "what is inside a closed box can still be taken"
+    with pytest.raises(Closed):
+        box.take()
+    with pytest.raises(Closed):
+        box.put(4)
+
+
+def test_a_mailbox_makes_who_waits_for_room_go_when_it_is_discarded() -> None:
+    box: Mailbox[int] = Mailbox()
+    box.put(1)
+    ended: list[str] = []
+
+    def work() -> None:
+        try:
+            box.put_when_empty(2)
+        except Closed:
+            ended.append("closed")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    box.discard()
+    thread.join(timeout=5)
+    assert ended == ["closed"]
+
+
+def test_a_camera_keeps_time() -> None:
+    camera = SyntheticCamera(fps=100, painted=1)
+    frames = camera.frames()
+    stamps = [next(frames).timestamp_ns for _ in range(20)]
+    assert 8e6 < np.median(np.diff(stamps)) < 12e6
+    camera.stop()
+    assert list(frames) == []
+    with pytest.raises(ValueError, match="frames a second"):
+        SyntheticCamera(fps=0)

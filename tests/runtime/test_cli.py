@@ -1,0 +1,210 @@
+"""The command line as users meet it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.runtime.model import container
+from edgepose.runtime.synthetic import Scene
+
+from ..conftest import HANG_S, run_edgepose
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "two people.png"
+    cv2.imwrite(str(path), Scene(2, 640, 480).frame(0).image)
+    return path
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+def test_help_lists_every_command_and_each_has_examples() -> None:
+    overview = run_edgepose("--help")
+    assert overview.returncode == 0
+    for command in ("convert", "run", "info", "eval"):
+        assert command in overview.stdout
+        text = run_edgepose(command, "--help")
+        assert text.returncode == 0
+        assert f"edgepose {command} " in text.stdout.split("examples:")[1]
+
+
+def test_no_command_is_wrong_use() -> None:
+    assert run_edgepose().returncode == 2
+    assert_one_line(run_edgepose("rnu"), "'rnu'", "did you mean run")
+    assert_one_line(run_edgepose("run"), "required")
+    assert_one_line(run_edgepose("run", "-m", "x", "synthetic", "--format", "xml"), "invalid choice")
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run_edgepose("--version").stdout.startswith("edgepose 0.")
+
+
+def test_a_picture_gives_one_line_of_json(small_model: Path, picture: Path) -> None:
+    result = run_edgepose("run", "-m", small_model, picture)
+    assert result.returncode == 0
+    [line] = result.stdout.splitlines()
+    document = json.loads(line)
+    assert (document["width"], document["height"]) == (640, 480)
+    assert len(document["poses"]) == 2
+    assert "2 people in 1 frame" in result.stderr
+
+
+def test_grey_transparent_and_deep_pictures_are_read(small_model: Path, tmp_path: Path) -> None:
+    image = Scene(2, 640, 480).frame(0).image
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    variants = {
+        "grey.png": grey,
+        "grey.jpg": grey,
+        "alpha.png": cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
+        "deep.png": image.astype(np.uint16) * 257,
+    }
+    for name, content in variants.items():
+        cv2.imwrite(str(tmp_path / name), content)
+    result = run_edgepose("run", "-m", small_model, tmp_path)
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(document["source"]).name for document in documents] == sorted(variants)
+    assert all(len(document["poses"]) == 2 for document in documents)
+
+
+def test_json_and_drawings_go_where_they_are_told(small_model: Path, picture: Path, tmp_path: Path) -> None:
+    out, drawn = tmp_path / "poses.jsonl", tmp_path / "drawn"
+    result = run_edgepose("run", "-m", small_model, picture, "--json", out, "--draw", drawn, "synthetic:1")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert len(out.read_text().splitlines()) == 2
+    assert sorted(path.name for path in drawn.iterdir()) == ["synthetic_1.jpg", "two people.jpg"]
+
+
+def test_a_video_gives_a_line_a_frame_and_a_drawn_video(small_model: Path, tmp_path: Path) -> None:
+    scene = Scene(2, 320, 240)
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(8):
+        writer.write(scene.frame(index).image)
+    writer.release()
+    result = run_edgepose("run", "-m", small_model, tmp_path / "clip.avi", "--draw", tmp_path / "drawn")
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [document["index"] for document in documents] == list(range(8))
+    times = [document["timestamp_ns"] for document in documents]
+    assert times == sorted(times)
+    assert times[-1] > 0.2e9
+    assert (tmp_path / "drawn/clip.mp4").stat().st_size > 1000
+
+
+def test_bad_pictures_are_one_line_and_2(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not a picture at all")
+    (tmp_path / "bomb.png").write_bytes(_png_header(60_000, 60_000))
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "text.avi").write_text("not a video at all")
+    for name in ("empty.jpg", "text.jpg", "bomb.png", "missing.jpg", "nothing", "text.avi"):
+        out = tmp_path / "out.jsonl"
+        result = run_edgepose("run", "-m", small_model, tmp_path / name, "--json", out)
+        assert_one_line(result, str(tmp_path / name))
+        assert not out.exists()
+    assert_one_line(run_edgepose("run", "-m", small_model, "synthetic:x"), "synthetic:N")
+
+
+def _png_header(width: int, height: int) -> bytes:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def test_one_bad_picture_does_not_cost_the_others(small_model: Path, picture: Path) -> None:
+    (picture.parent / "bad.jpg").write_text("not a picture")
+    result = run_edgepose("run", "-m", small_model, picture.parent)
+    assert result.returncode == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert "bad.jpg" in result.stderr
+
+
+def test_outputs_that_cannot_be_written_are_one_line_and_2(small_model: Path, picture: Path) -> None:
+    assert_one_line(run_edgepose("run", "-m", small_model, picture, "--json", "/nowhere/out.jsonl"), "/nowhere")
+    assert_one_line(run_edgepose("run", "-m", small_model, picture, "--draw", picture / "folder"), "cannot make")
+    command = [sys.executable, "-m", "edgepose.runtime.cli", "run", "-m", str(small_model), str(picture)]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(small_model: Path, picture: Path) -> None:
+    command = f"{sys.executable} -m edgepose.runtime.cli run -m '{small_model}' '{picture}' '{picture}' | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_info_shows_the_manifest(small_model: Path) -> None:
+    text = run_edgepose("info", small_model)
+    assert text.returncode == 0
+    assert "edgepose-tiny, int8" in text.stdout
+    assert "432x368 RGB uint8, letterbox" in text.stdout
+    assert container.read(small_model).flatbuffer_sha256 in text.stdout
+    document = json.loads(run_edgepose("info", small_model, "--json").stdout)
+    assert document["format"] == "edgepose-manifest"
+    assert document["macs"] == 522_578_952
+
+
+def test_models_are_found_by_name(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.tflite").symlink_to(small_model)
+    monkeypatch.setenv("EDGEPOSE_MODELS", os.pathsep.join(["/nowhere", str(tmp_path)]))
+    assert run_edgepose("info", "mine").returncode == 0
+    assert_one_line(run_edgepose("info", "yours"), "no model 'yours'", str(tmp_path))
+
+
+@pytest.mark.parametrize("extra", ["tensorflow", "pycocotools"])
+def test_a_missing_extra_is_named(extra: str, small_model: Path, dataset: Path, tmp_path: Path) -> None:
+    """As on a board: the package is not there."""
+    blocker = tmp_path / "sitecustomize.py"
+    blocker.write_text(f"import sys\nsys.modules[{extra!r}] = None\n")
+    command = {
+        "tensorflow": ["convert", "mobilenet_v2_small", "--untrained", "-o", str(tmp_path / "x.tflite")],
+        "pycocotools": ["eval", "-m", str(small_model), "--images", str(dataset / "images"), "--annotations",
+                        str(dataset / "annotations.json")],
+    }[extra]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgepose.runtime.cli", *command], capture_output=True, text=True, env=environment,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done
+    assert "pip install 'edgepose[" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "run --help", "camera --print-config"])
+def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
+    code = "import sys; from edgepose.runtime.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments.split()],
+            stdout=write, stderr=subprocess.PIPE, text=True, timeout=HANG_S, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
