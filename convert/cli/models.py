@@ -143,12 +143,19 @@ def _page(entry: dict[str, Any]) -> str:
         rows += [("published", entry["published"] + accuracy), ("licence", entry["licence"])]
         for file in entry["files"]:
             rows.append(("file", f"{file['name']}, {_sized(file)}"))
-            rows.append(("", file["url"]))
+            rows += [("", _place(source)) for source in file["sources"]]
             rows.append(("", f"sha256 {file['sha256']}" if "sha256" in file else f"git blob {file['git_blob']}"))
         if entry["needs_calibration"]:
             rows.append(("convert", "needs --calibration: published with batch normalisation in training mode"))
     rows.append(("weights", entry.get("weights") or _state(entry)))
     return "\n".join([str(entry["name"]), *(f"  {name:9} {text}" for name, text in rows)])
+
+
+def _place(source: dict[str, str]) -> str:
+    """Where a file comes from."""
+    if "url" in source:
+        return source["url"]
+    return f"{source['member']} in {source['project']} {source['version']}, on the Python package index"
 
 
 def _sized(file: dict[str, Any]) -> str:

@@ -15,14 +15,33 @@ from ..errors import ModelError
 
 
 @dataclass(frozen=True)
+class UrlSource:
+    """The address of a file."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """A member of a source distribution on the Python package index."""
+
+    project: str
+    version: str
+    member: str
+    """Path inside the archive, without its top folder."""
+
+
+@dataclass(frozen=True)
 class WeightFile:
     """A file of published weights: its name, where it is published, and what it must hash to.
+
+    `sources` are tried in order.
 
     `git_blob` is git's own hash, for files of which upstream gives no other.
     """
 
     name: str
-    url: str
+    sources: tuple[UrlSource | PackageSource, ...]
     sha256: str = ""
     git_blob: str = ""
     bytes: int = 0
@@ -61,12 +80,15 @@ class KnownModel:
     needs_calibration: bool = False
 
 
-_FILE_ENTRIES = {"name": str, "url": str, "sha256": str, "git_blob": str, "bytes": int}
+_FILE_ENTRIES = {"name": str, "url": str, "sources": list, "sha256": str, "git_blob": str, "bytes": int}
+_URL_ENTRIES = {"url": str}
+_PACKAGE_ENTRIES = {"project": str, "version": str, "member": str}
 _MODEL_ENTRIES = {
     "network": str, "published": str, "published_ap": float, "licence": str, "input_size": str,
     "needs_calibration": bool, "files": list,
 }  # fmt: skip
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_VERSION = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 
 
 def read_list(path: Path) -> tuple[KnownModel, ...]:
@@ -90,11 +112,17 @@ def _model(where: str, name: str, table: Any) -> KnownModel:
 
 
 def _file(where: str, table: Any) -> WeightFile:
-    file = WeightFile(**_entries(where, table, _FILE_ENTRIES, {"name", "url"}))
-    # The name becomes part of a path, the address is opened: neither may lead elsewhere.
+    entries = _entries(where, table, _FILE_ENTRIES, {"name"})
+    _expect(("url" in entries) != ("sources" in entries), where, "either url or sources", "both or neither")
+    url, listed = entries.pop("url", None), entries.pop("sources", None)
+    if url is not None:
+        sources: tuple[UrlSource | PackageSource, ...] = (_url(f"{where}.url", url),)
+    else:
+        _expect(listed, f"{where}.sources", "one source or more", "none")
+        sources = tuple(_source(f"{where}.sources[{i}]", entry) for i, entry in enumerate(listed))
+    file = WeightFile(sources=sources, **entries)
+    # The name becomes part of a path: it may not lead elsewhere.
     _expect(re.fullmatch(_NAME, file.name), f"{where}.name", "a file name", file.name)
-    address = urlsplit(file.url)
-    _expect(address.scheme in ("http", "https") and address.hostname, f"{where}.url", "http(s)://...", file.url)
     hashes = {"sha256": (file.sha256, 64), "git_blob": (file.git_blob, 40)}
     given = {name: value for name, (value, _) in hashes.items() if value}
     _expect(len(given) == 1, where, "either sha256 or git_blob", " and ".join(given) or "neither")
@@ -102,6 +130,23 @@ def _file(where: str, table: Any) -> WeightFile:
         length = hashes[name][1]
         _expect(re.fullmatch(rf"[0-9a-f]{{{length}}}", value), f"{where}.{name}", f"{length} hexadecimal digits", value)
     return file
+
+
+def _source(where: str, table: Any) -> UrlSource | PackageSource:
+    if isinstance(table, dict) and "url" in table:
+        return _url(f"{where}.url", _entries(where, table, _URL_ENTRIES, {"url"})["url"])
+    source = PackageSource(**_entries(where, table, _PACKAGE_ENTRIES, set(_PACKAGE_ENTRIES)))
+    _expect(re.fullmatch(_NAME, source.project), f"{where}.project", "the name of a project", source.project)
+    _expect(re.fullmatch(_VERSION, source.version), f"{where}.version", "a version", source.version)
+    parts = source.member.split("/")
+    _expect(all(part not in ("", ".", "..") for part in parts), f"{where}.member", "a relative path", source.member)
+    return source
+
+
+def _url(where: str, url: str) -> UrlSource:
+    address = urlsplit(url)
+    _expect(address.scheme in ("http", "https") and address.hostname, where, "http(s)://...", url)
+    return UrlSource(url)
 
 
 def _entries(where: str, table: Any, kinds: Mapping[str, type], required: set[str]) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
 def test_an_open_file_is_written_to(tmp_path: Path, name: str) -> None:
     """Redirected into a regular file: that file is written, no other takes its place."""
-    code = f"from edgepose.runtime.io import atomic; from pathlib import Path; atomic.write_text(Path({name!r}), 'poses')"
+    code = (
+        f"from edgepose.runtime.io import atomic; from pathlib import Path; atomic.write_text(Path({name!r}), 'poses')"
+    )
     out = tmp_path / "out"
     with out.open("wb") as file:
         before = os.fstat(file.fileno()).st_ino
