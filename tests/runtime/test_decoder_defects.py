@@ -1,4 +1,4 @@
-"""What other decoders of this family get wrong, a test each (ARCHITECTURE.md, "Defects of the known decoders")."""
+"""What other decoders of this family get wrong, a test each (docs/decisions.md)."""
 
 from __future__ import annotations
 
