@@ -101,6 +101,7 @@ check: .venv/dev.stamp
 	$(VENV)/ruff format --check .
 	@mkdir -p build/typing/edgepose
 	@for part in convert runtime device benchmarks; do ln -sfn ../../../$$part build/typing/edgepose/$$part; done
+	@ln -sfn ../../../runtime/root/__init__.py build/typing/edgepose/__init__.py
 	$(VENV)/mypy -p edgepose
 	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive convert runtime device benchmarks setup.py
 	$(VENV)/python tests/audit.py

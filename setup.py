@@ -13,6 +13,12 @@ from setuptools import Extension, find_packages, setup
 STABLE_ABI = "0x030B0000"
 PARTS = ("runtime", "convert", "device", "benchmarks")
 
+
+def packages_in(part: str) -> list[str]:
+    """Return the packages below a part, without the one that becomes the root of `edgepose`."""
+    return [f"{part}.{inner}" for inner in find_packages(part) if (part, inner) != ("runtime", "root")]
+
+
 checked = os.environ.get("EDGEPOSE_BOUNDSCHECK") == "1"
 kernel = Extension(
     "edgepose.runtime._decode",
@@ -23,10 +29,9 @@ kernel = Extension(
 )
 
 setup(
-    packages=[
-        f"edgepose.{name}" for part in PARTS for name in (part, *(f"{part}.{inner}" for inner in find_packages(part)))
-    ],
-    package_dir={f"edgepose.{part}": part for part in PARTS},
+    packages=["edgepose", *(f"edgepose.{name}" for part in PARTS for name in (part, *packages_in(part)))],
+    # The root of the package is a folder of one file: there is no folder `edgepose` in the checkout.
+    package_dir={"edgepose": "runtime/root", **{f"edgepose.{part}": part for part in PARTS}},
     package_data={
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},

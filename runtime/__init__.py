@@ -16,26 +16,38 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 if TYPE_CHECKING:
     from .decode import Decoder, DecoderOptions
-    from .errors import EdgePoseError, InputError, MissingExtraError, ModelError, OutputError
+    from .errors import EdgePoseError, InputError, MissingExtraError, ModelError, OutputError, UnknownNameError
     from .estimator import PoseEstimator
     from .model.manifest import ModelManifest
     from .skeleton import COCO18, Limb, Skeleton
-    from .types import Box, Estimate, Frame, GridToFrame, Pose, PoseFields, Quantisation, Timings
+    from .types import (
+        Box,
+        EstimateResult,
+        Frame,
+        GridToFrame,
+        Keypoint,
+        Pose,
+        PoseFields,
+        Quantisation,
+        Timings,
+    )
 
 _HOMES = {
     "decode": ("Decoder", "DecoderOptions"),
-    "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError"),
+    "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError", "UnknownNameError"),
     "estimator": ("PoseEstimator",),
     "model.manifest": ("ModelManifest",),
     "skeleton": ("COCO18", "Limb", "Skeleton"),
-    "types": ("Box", "Estimate", "Frame", "GridToFrame", "Pose", "PoseFields", "Quantisation", "Timings"),
-}
+    "types": (
+        "Box", "EstimateResult", "Frame", "GridToFrame", "Keypoint", "Pose", "PoseFields", "Quantisation", "Timings",
+    ),
+}  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "Estimate", "Frame", "GridToFrame", "InputError",
-    "Limb", "MissingExtraError", "ModelError", "ModelManifest", "OutputError", "Pose", "PoseEstimator", "PoseFields",
-    "Quantisation", "Skeleton", "Timings",
+    "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "EstimateResult", "Frame", "GridToFrame",
+    "InputError", "Keypoint", "Limb", "MissingExtraError", "ModelError", "ModelManifest", "OutputError", "Pose",
+    "PoseEstimator", "PoseFields", "Quantisation", "Skeleton", "Timings", "UnknownNameError",
 ]  # fmt: skip
 
 

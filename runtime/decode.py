@@ -121,7 +121,8 @@ class Decoder:
             raise ModelError("the model's maps hold NaN or infinity: the model is damaged or was converted wrongly")
         used = _decode.assemble(self._work)
         kept = _decode.collect(self._work, used, options.min_keypoints, options.min_score, *to_frame)
-        return tuple(map(Pose, self._keypoints[:kept].copy(), self._scores[:kept].tolist()))
+        people = zip(self._keypoints[:kept].copy(), self._scores[:kept].tolist(), strict=True)
+        return tuple(Pose(keypoints, score, 0, self.skeleton) for keypoints, score in people)
 
     def _check(self, fields: PoseFields) -> None:
         kind = tuple((values.shape, values.strides, values.dtype) for values in (fields.heatmaps, fields.pafs))

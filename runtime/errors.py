@@ -17,6 +17,12 @@ class InputError(EdgePoseError):
     """A picture, video, folder or annotation file that cannot be used."""
 
 
+class UnknownNameError(EdgePoseError, KeyError):
+    """A name of a keypoint, skeleton or model that does not exist; the message says which is nearest."""
+
+    __str__ = Exception.__str__
+
+
 class OutputError(EdgePoseError):
     """A result that cannot be written."""
 

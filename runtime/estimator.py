@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from os import PathLike
 from pathlib import Path
 from time import perf_counter_ns
@@ -17,9 +18,11 @@ from .model.interpreter import Network, TensorInfo
 from .model.manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
 from .model.registry import find_tflite
 from .preprocess import Preprocessor
-from .types import ChannelOrder, Estimate, GridToFrame, Image, Pose, PoseFields, Timings
+from .types import ChannelOrder, EstimateResult, Frame, GridToFrame, Image, Pose, PoseFields, Timings
 
 Buffer = npt.NDArray[Any]
+ImageLike = Image | str | PathLike[str] | Any
+"""What `PoseEstimator.estimate` reads: an array, a path, or a PIL image."""
 
 
 class PoseEstimator:
@@ -40,13 +43,20 @@ class PoseEstimator:
         options: DecoderOptions | None = None,
         sha256: str | None = None,
     ) -> None:
-        """Loads `model` (a `.tflite` with a manifest; None is the one that comes with the package).
+        """Load a model.
 
-        `threads`: of the interpreter, default up to four; `options`: of the decoder, with the least score that the
-        manifest names by default; `sha256`: the hash that the network must have, default any. Raises ModelError where
-        the file is missing, damaged, has no manifest or contradicts it, or has another hash.
+        Args:
+            model: The path of a `.tflite` with a manifest, or a name as on the command line, such as `edgepose-small`.
+                None is `edgepose-tiny`.
+            threads: Threads of the interpreter; default: cores, at most four.
+            options: Options of the decoder; default: the minimum pose score of the manifest.
+            sha256: The SHA-256 that the network must have; None for any.
+
+        Raises:
+            ModelError: The file is missing or damaged, has no manifest or contradicts it, or has another hash.
         """
-        path = find_tflite(None) if model is None else Path(model)
+        path = find_tflite(None if model is None else str(model))
+        self._in_use = threading.Lock()
         # What was checked is what is loaded: the file may change between the two.
         self.manifest, content = container.load(path, sha256)
         manifest = self.manifest
@@ -62,12 +72,35 @@ class PoseEstimator:
         self._decoder = Decoder(*manifest.grid, manifest.skeleton_table, options)
         self._geometry: tuple[tuple[int, ...], GridToFrame] = ((), GridToFrame(1, 1))
 
-    def estimate(self, image: Image, channel_order: ChannelOrder = "bgr") -> Estimate:
-        """The people in `image` (H, W, 3) uint8, in its pixels, best first, and the time each stage took.
+    def estimate(self, image: ImageLike, channel_order: ChannelOrder = "bgr") -> EstimateResult:
+        """Find the people in an image.
 
-        A grey (H, W) or BGRA (H, W, 4) picture is taken as well. Raises ValueError for anything else, ModelError
-        where the network's output is not finite.
+        Args:
+            image: (H, W, 3) uint8, gray (H, W) or BGRA (H, W, 4); the path of an image; or a PIL image.
+            channel_order: Of an array, `bgr` as OpenCV has it, or `rgb`.
+
+        Returns:
+            Poses in pixels of the image, best first, the time each stage took, and the image itself (not a copy).
+
+        Raises:
+            InputError: The image cannot be read.
+            ValueError: The array is no image.
+            ModelError: The network's output is not finite.
+            RuntimeError: Another thread is using this estimator.
         """
+        if not isinstance(image, np.ndarray):
+            source, image, channel_order = _read_image(image)
+        else:
+            source = "array"
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("this PoseEstimator is in use by another thread; make one for each thread")
+        try:
+            poses, timings = self._estimate(image, channel_order)
+        finally:
+            self._in_use.release()
+        return EstimateResult(poses, timings, Frame(image, source, channel_order=channel_order))
+
+    def _estimate(self, image: Image, channel_order: ChannelOrder) -> tuple[tuple[Pose, ...], Timings]:
         start = perf_counter_ns()
         self.prepare(image, channel_order)
         prepared = perf_counter_ns()
@@ -75,7 +108,7 @@ class PoseEstimator:
         inferred = perf_counter_ns()
         poses = self.decode(self.fields(), image)
         done = perf_counter_ns()
-        return Estimate(poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6))
+        return poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
 
     def prepare(self, image: Image, channel_order: ChannelOrder = "bgr", into: Buffer | None = None) -> None:
         """Writes the picture into the network's input, or into a buffer made by `input_buffer`."""
@@ -117,6 +150,20 @@ class PoseEstimator:
             height, width = image.shape[:2]
             self._geometry = (image.shape, self._preprocessor.grid_to_frame(width, height, self.manifest.stride))
         return self._geometry[1]
+
+
+def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOrder]:
+    """Name, content and channel order of a path or a PIL image."""
+    if isinstance(image, str | PathLike):
+        from .io.images import read_picture
+
+        return str(image), read_picture(Path(image)), "bgr"
+    if hasattr(image, "getexif") and hasattr(image, "convert"):
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(image)
+        return str(getattr(image, "filename", "") or "PIL image"), np.asarray(upright.convert("RGB")), "rgb"
+    raise TypeError(f"image: expected an array, a path or a PIL image, got {type(image).__name__}")
 
 
 def _find_input(path: Path, network: Network, manifest: ModelManifest) -> TensorInfo:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from .errors import UnknownNameError
 
 MAX_KEYPOINTS = 256
 MAX_LIMBS = 1024
@@ -51,6 +54,14 @@ class Skeleton:
         for value in self.coco_order:
             if type(value) is not int or not 0 <= value < parts:
                 raise ValueError(f"skeleton {self.name!r}: coco_order: expected 0 to {parts - 1}, got {value!r}")
+
+    def index(self, name: str) -> int:
+        """Return the number of a keypoint, as in the heatmaps. Raises UnknownNameError with the nearest name."""
+        try:
+            return self.keypoints.index(name)
+        except ValueError:
+            near = difflib.get_close_matches(str(name), self.keypoints, n=1) or [", ".join(self.keypoints)]
+            raise UnknownNameError(f"no keypoint {name!r}; did you mean {near[0]}?") from None
 
     @property
     def heatmap_channels(self) -> int:

@@ -5,8 +5,11 @@ from importlib.metadata import version as installed_version
 
 
 def version() -> str:
-    """The version of the installed package; empty where edgepose runs without being installed."""
+    """The version of the installed package; empty if edgepose runs without being installed."""
     try:
         return installed_version("edgepose")
     except PackageNotFoundError:
         return ""
+
+
+__version__ = version()

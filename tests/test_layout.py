@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,26 @@ def test_all_names_of_the_runtime_are_there() -> None:
         assert getattr(runtime, name).__name__ if name != "COCO18" else runtime.COCO18
     with pytest.raises(AttributeError):
         _ = runtime.nothing  # type: ignore[attr-defined]
+
+
+def test_a_wheel_has_the_api_at_its_root(tmp_path: Path) -> None:
+    """As it is installed by users: no checkout, no editable finder."""
+    build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "build")]
+    subprocess.run([*build, "bdist_wheel", "-d", str(tmp_path)], check=True, cwd=ROOT, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    assert "edgepose/__init__.py" in names
+    assert not [name for name in names if name.startswith(("edgepose/runtime/root", "runtime", "tests"))]
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
+        "import edgepose, edgepose.runtime.cli.main as main\n"
+        f"assert edgepose.__file__.startswith({str(tmp_path)!r}), edgepose.__file__\n"
+        "for name in edgepose.__all__: getattr(edgepose, name)\n"
+        "for command in main.COMMANDS.values(): __import__(command.module)\n"
+        f"outside = [m.__file__ for n, m in sys.modules.items() if n.startswith('edgepose.') and m.__file__ and not "
+        f"m.__file__.startswith({str(tmp_path)!r})]\n"
+        "assert not outside, outside\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)

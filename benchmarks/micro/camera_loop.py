@@ -15,7 +15,7 @@ from ...device.config import LoopConfig
 from ...device.monitor.stats import Stats
 from ...device.sinks.base import Message, Sink
 from ...device.sources.base import FrameSource
-from ...device.tracking.one_euro import Smoother
+from ...device.tracking.one_euro import OneEuroSmoother
 from ...device.tracking.tracker import Tracker
 from ...runtime import PoseEstimator
 from ...runtime.synthetic import Scene
@@ -72,7 +72,7 @@ def measure_loop(model: Path, source: FrameSource, threads: int = 1, seconds: fl
 
 def following_ms(people: int) -> Measurement:
     """Identity and smoothing of so many people, a frame."""
-    scene, tracker, smoother = Scene(people, 1280, 960), Tracker(), Smoother()
+    scene, tracker, smoother = Scene(people, 1280, 960), Tracker(), OneEuroSmoother()
     rng = np.random.default_rng(0)
     frames = [
         [Pose(np.column_stack((truth, np.ones(18))).astype(np.float32), 0.8) for truth in rng.permutation(keypoints)]

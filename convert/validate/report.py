@@ -17,7 +17,7 @@ from ...runtime.io import atomic
 from ...runtime.io.images import write_picture
 from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
-from ...runtime.types import Estimate, Image, Quantisation, Timings
+from ...runtime.types import Image, Quantisation
 from ...runtime.visualize.draw import draw_poses
 from ..quantize.integer import Quantised
 from .layer_errors import MapError
@@ -90,7 +90,7 @@ def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> li
         panels = [_heat(wanted.heatmaps, Quantisation()), _heat(got.heatmaps, got.heatmap_quantisation)]
         poses = [decoder.decode(fields, to_frame) for fields in (wanted, got)]
         del got
-        drawn = [draw_poses(image, Estimate(people, Timings(0, 0, 0)), manifest.skeleton_table) for people in poses]
+        drawn = [draw_poses(image, people, manifest.skeleton_table) for people in poses]
         found.append((len(poses[0]), _sheet(panels, drawn)))
     found.sort(key=lambda entry: -entry[0])
     names = []

@@ -11,7 +11,7 @@ from time import monotonic
 from ...runtime import PoseEstimator
 from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.skeleton import Skeleton
-from ...runtime.types import Estimate
+from ...runtime.types import EstimateResult
 from ..config import LoopConfig
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -20,7 +20,7 @@ from ..sinks.base import LOG, Message, Sink, stop_all
 from ..sources.base import FrameSource
 from ..sources.opening import Opening
 from ..sources.rate_limit import Thinned
-from ..tracking.one_euro import Smoother
+from ..tracking.one_euro import OneEuroSmoother
 from ..tracking.tracker import Tracker
 from .pipeline import INFERENCE_THREAD, Pipeline, Result
 from .thermal import Adaptation
@@ -106,7 +106,7 @@ class Loop:
         self._notifier, self._status = notifier or Notifier({}), status or StatusFile("")
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
-        self._smoother = Smoother()
+        self._smoother = OneEuroSmoother()
         self._adaptation = Adaptation(len(estimators), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._logged_s = monotonic()
@@ -250,7 +250,7 @@ class Loop:
             poses = self._tracker.update(poses, time_s)
         if self._settings.smooth:
             poses = self._smoother.update(poses, time_s)
-        return replace(result, estimate=Estimate(poses, result.estimate.timings_ms))
+        return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms))
 
     def _publish(self, result: Result, message: Message) -> None:
         first = self._stats.processed == 0

@@ -27,7 +27,7 @@ import numpy as np
 
 from ...runtime import PoseEstimator
 from ...runtime.estimator import Buffer
-from ...runtime.types import Estimate, Frame, PoseFields, Timings
+from ...runtime.types import EstimateResult, Frame, PoseFields, Timings
 from ..sources.base import FrameSource
 from .latest_slot import Closed, Mailbox
 
@@ -47,7 +47,7 @@ class Result:
     """
 
     frame: Frame
-    estimate: Estimate
+    estimate: EstimateResult
     latency_ms: float
 
 
@@ -151,7 +151,7 @@ class Pipeline:
         self._outputs.put(item.fields)
         timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
         latency_ms = (monotonic_ns() - prepared.frame.captured_ns) / 1e6
-        return Result(prepared.frame, Estimate(poses, timings), latency_ms)
+        return Result(prepared.frame, EstimateResult(poses, timings), latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()

@@ -6,29 +6,22 @@ import argparse
 import logging
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from ...runtime import PoseEstimator
 from ...runtime.cli.main import Parser
-from ...runtime.errors import EdgePoseError, InputError, ModelError
-from ...runtime.io import naming
-from ...runtime.io.atomic import expand_home, refuse_overwriting
-from ...runtime.model import container, isolated_load, registry
+from ...runtime.errors import EdgePoseError
+from ...runtime.io.atomic import expand_home
+from ...runtime.model import container
 from .. import config
-from ..camera.loop import Loop
+from ..camera.build_loop import build_loop
 from ..camera.malloc import limit_arenas
 from ..camera.shutdown import Shutdown, end_process
 from ..config import Config
 from ..monitor.log_filter import RepeatFilter
-from ..monitor.stats import Stats
-from ..monitor.status_file import StatusFile
-from ..monitor.systemd import Notifier
-from ..sinks.base import LOG, Sink
-from ..sinks.factory import open_sinks
+from ..sinks.base import LOG
 from ..sinks.privacy import Privacy
-from ..sources.factory import KINDS, open_source
+from ..sources.factory import KINDS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,35 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     if not settings.output.sinks and not settings.output.record:
         raise ValueError("expected at least one --sink (- for stdout), or --record")
-    models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
-    hashes = []
-    for path, pin in zip(models, settings.model.pins(), strict=True):
-        if container.read(path).untrained:
-            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
-        hashes.append(isolated_load.check_model(path, pin))
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", handlers=[handler])
     limit_arenas()
-    stats = Stats(models[0].stem)
-    sinks = _sinks(settings, stats)
-    for sink in sinks:
-        if sink.path is not None:
-            refuse_overwriting(sink.path, Path(settings.camera.source))
-    stats.sinks = list(sinks)
-    loop = Loop(
-        partial(open_source, settings.camera),
-        [
-            partial(PoseEstimator, path, threads=settings.model.threads, sha256=sha256)
-            for path, sha256 in zip(models, hashes, strict=True)
-        ],
-        sinks,
-        settings.loop,
-        stats,
-        Notifier(),
-        StatusFile(),
-    )
-
+    loop, stats = build_loop(settings)
     code = 0
     with Shutdown(loop.stop):
         try:
@@ -159,19 +128,3 @@ def _settings(arguments: argparse.Namespace) -> Config:
     )
     settings.check()
     return settings
-
-
-def _sinks(settings: Config, stats: Stats) -> list[Sink]:
-    output = settings.output
-    name = naming.resolve_name(output.name)
-    naming.set_device_name(name)
-    source = settings.camera.source
-    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
-    if output.record:
-        if output.privacy is None:
-            raise InputError("--record keeps pictures: choose with --privacy none, blur or silhouette")
-        from ..sinks.record import RecordSink
-
-        path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")
-        sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
-    return sinks

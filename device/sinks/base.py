@@ -21,7 +21,7 @@ from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io import formats
 from ...runtime.io.naming import device_name
 from ...runtime.skeleton import Skeleton
-from ...runtime.types import Estimate, Frame
+from ...runtime.types import EstimateResult, Frame
 
 LOG = logging.getLogger("edgepose")
 
@@ -48,7 +48,7 @@ class Message:
     """
 
     frame: Frame
-    estimate: Estimate
+    estimate: EstimateResult
     skeleton: Skeleton
     device: str = field(default_factory=device_name)
     taken: str | None = field(init=False)

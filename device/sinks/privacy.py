@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ...runtime.skeleton import Skeleton
-from ...runtime.types import Estimate, Frame, Image
+from ...runtime.types import EstimateResult, Frame, Image
 from ...runtime.visualize.draw import draw_poses
 
 Privacy = Literal["none", "blur", "silhouette"]
@@ -17,7 +17,7 @@ _CELLS = 24
 """Of the blur, along the longer side: a face is one or two of them, whatever the size of the picture."""
 
 
-def shown(frame: Frame, estimate: Estimate, skeleton: Skeleton, privacy: Privacy) -> Image:
+def shown(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: Privacy) -> Image:
     """The picture (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
     if privacy == "silhouette":
         return draw_poses(np.zeros((*frame.image.shape[:2], 3), np.uint8), estimate, skeleton)

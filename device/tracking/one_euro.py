@@ -7,6 +7,7 @@ in heights of the person, so that one setting serves people near and far.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import pi
 
 import numpy as np
@@ -18,7 +19,7 @@ Points = npt.NDArray[np.float32]
 Real = npt.NDArray[np.floating]
 
 
-class Smoother:
+class OneEuroSmoother:
     """Filters poses that a `Tracker` has numbered; others pass unchanged."""
 
     def __init__(
@@ -44,7 +45,7 @@ class Smoother:
         self._filter(rows, keypoints, time_s)
         smoothed = list(poses)
         for place, points in zip(numbered, keypoints, strict=True):
-            smoothed[place] = poses[place]._replace(keypoints=points)
+            smoothed[place] = replace(poses[place], keypoints=points)
         return tuple(smoothed)
 
     def _rows(self, people: Sequence[int], parts: int, time_s: float) -> npt.NDArray[np.int64]:

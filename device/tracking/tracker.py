@@ -8,6 +8,7 @@ ten people cost some hundred microseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,7 @@ class Tracker:
             self._add(found[~known], time_s)
             rows[~known] = np.arange(len(self._person) - int((~known).sum()), len(self._person))
         return tuple(
-            pose._replace(person=person) for pose, person in zip(poses, self._person[rows].tolist(), strict=True)
+            replace(pose, person=person) for pose, person in zip(poses, self._person[rows].tolist(), strict=True)
         )
 
     def _owners(self, found: Points, time_s: float) -> npt.NDArray[np.int64]:

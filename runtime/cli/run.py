@@ -20,7 +20,7 @@ from ..io.images import Video
 from ..io.inputs import Input, describe_left_out, expand, frames
 from ..model import container, isolated_load, registry
 from ..skeleton import Skeleton
-from ..types import Estimate, Frame, Timings
+from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import Drawings
 from .main import Parser
 
@@ -138,7 +138,7 @@ def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[
 def _write(
     arguments: argparse.Namespace,
     inputs: list[Input],
-    results: Iterator[tuple[Frame, Estimate]],
+    results: Iterator[tuple[Frame, EstimateResult]],
     skeleton: Skeleton,
     summary: _Summary,
 ) -> None:
@@ -190,7 +190,7 @@ def _estimates(
     failures: list[str],
     summary: _Summary,
     drawings: Drawings | None,
-) -> Iterator[tuple[Frame, Estimate]]:
+) -> Iterator[tuple[Frame, EstimateResult]]:
     total = _count(inputs)
     with tqdm(total=total, unit="frame", disable=None if total is None or total > 3 else True) as progress:
         for source in inputs:
@@ -212,7 +212,7 @@ def _estimates(
                 failures.append(_describe(source.name, error))
 
 
-def _draw(drawings: Drawings, source: Input, frame: Frame, estimate: Estimate) -> str:
+def _draw(drawings: Drawings, source: Input, frame: Frame, estimate: EstimateResult) -> str:
     """Draw one frame; returns why it cannot be drawn, or "". Raises OutputError if the folder cannot be written."""
     try:
         drawings.add(frame, estimate, video=source.is_video)
@@ -263,7 +263,7 @@ class _Summary:
     def frames(self) -> int:
         return len(self.timings)
 
-    def add(self, estimate: Estimate) -> None:
+    def add(self, estimate: EstimateResult) -> None:
         self.people += len(estimate)
         self.timings.append(estimate.timings_ms)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..skeleton import Skeleton
-from ..types import Estimate, Frame, Pose
+from ..types import EstimateResult, Frame, Pose
 from . import atomic
 from .images import VIDEOS
 from .naming import device_name
@@ -25,7 +25,9 @@ _MAX_ID_DIGITS = 15
 """Larger numbers are not exact in every JSON reader."""
 
 
-def edgepose_line(frame: Frame, estimate: Estimate, *, device: str | None = None, taken: str | None = None) -> str:
+def edgepose_line(
+    frame: Frame, estimate: EstimateResult, *, device: str | None = None, taken: str | None = None
+) -> str:
     """Return one frame as a line of JSON: device, source, time, people in pixels of the frame, stage times.
 
     Args:
@@ -73,17 +75,18 @@ def pose_entry(pose: Pose) -> dict[str, Any]:
     return {**known, "score": round(pose.score, 4), "keypoints": _keypoints(pose)}
 
 
-def openpose_line(frame: Frame, estimate: Estimate) -> str:
+def openpose_line(frame: Frame, estimate: EstimateResult) -> str:
     """Format one frame for stdout: the OpenPose document with `source` and `index`."""
-    return _compact({**_openpose_document(estimate), "source": frame.source, "index": frame.index})
+    return _compact({**openpose_document(estimate), "source": frame.source, "index": frame.index})
 
 
-def openpose_text(estimate: Estimate) -> str:
+def openpose_text(estimate: EstimateResult) -> str:
     """Format one frame as OpenPose writes it to a file (version 1.3, COCO model of 18 keypoints)."""
-    return _compact(_openpose_document(estimate))
+    return _compact(openpose_document(estimate))
 
 
-def _openpose_document(estimate: Estimate) -> dict[str, Any]:
+def openpose_document(estimate: EstimateResult) -> dict[str, Any]:
+    """Return the document that OpenPose writes per frame (version 1.3, COCO model of 18 keypoints)."""
     people = [
         {"person_id": [pose.person or -1], "pose_keypoints_2d": [number for row in _keypoints(pose) for number in row]}
         for pose in estimate
@@ -115,7 +118,7 @@ class OpenPoseFolder:
         self._stems = {name: _file_stem(name) for name in self._positions}
         self._written: set[Path] = set()
 
-    def write(self, frame: Frame, estimate: Estimate) -> None:
+    def write(self, frame: Frame, estimate: EstimateResult) -> None:
         """Write one frame. Raises OutputError if it cannot be written."""
         number = self._positions.get(frame.source, frame.index)
         path = self.folder / f"{self._stem(frame.source)}_{number:012d}_keypoints.json"
@@ -198,7 +201,7 @@ def _trailing_number(name: str) -> int | None:
     return int(matched[0])
 
 
-def coco_results(frame: Frame, estimate: Estimate, skeleton: Skeleton, image_id: int) -> list[dict[str, Any]]:
+def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, image_id: int) -> list[dict[str, Any]]:
     """Format one frame as COCO keypoint results: 17 keypoints per person.
 
     `file_name` is the source as it was named, `frame` the index of the frame in it.
@@ -228,7 +231,7 @@ def coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
 
 def document(
     kind: Format,
-    results: Iterable[tuple[Frame, Estimate]],
+    results: Iterable[tuple[Frame, EstimateResult]],
     skeleton: Skeleton,
     write: Callable[[str], Any],
     image_ids: CocoImageIds | None = None,

@@ -13,7 +13,7 @@ from ..io import atomic
 from ..io.images import VIDEOS, fits_jpeg, open_capture, write_picture
 from ..skeleton import Skeleton
 from ..stderr import silenced
-from ..types import Estimate, Frame, Image
+from ..types import EstimateResult, Frame, Image
 from .draw import draw_poses
 
 
@@ -39,7 +39,7 @@ class Drawings:
         if self._video is not None:
             self._video.close(complete=kind is None)
 
-    def add(self, frame: Frame, estimate: Estimate, *, video: bool | None = None) -> None:
+    def add(self, frame: Frame, estimate: EstimateResult, *, video: bool | None = None) -> None:
         """Draw one frame.
 
         Args:

@@ -123,7 +123,7 @@ def endless() -> Iterator[str]:
 def test_a_download_that_does_not_end_is_given_up(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pooch")
     monkeypatch.setattr("edgepose.convert.download.MAX_DOWNLOAD_BYTES", 5_000_000)
-    file = registry_file.WeightFile("a.npz", endless, git_blob="0" * 40)
+    file = registry_file.WeightFile("a.npz", (registry_file.UrlSource(endless),), git_blob="0" * 40)
     model = registry_file.KnownModel("endless", "cmu", (file,), "MIT", "x", (432, 368))
     with pytest.raises(ModelError, match="more than 5 MB"):
         fetch(model, retries=0)

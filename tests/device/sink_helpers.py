@@ -11,7 +11,7 @@ import numpy as np
 from edgepose.device.sinks.base import Message
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic import Scene
-from edgepose.runtime.types import Estimate, Frame, Pose, Timings
+from edgepose.runtime.types import EstimateResult, Frame, Pose, Timings
 
 
 def message(index: int = 0, people: int = 2) -> Message:
@@ -20,7 +20,7 @@ def message(index: int = 0, people: int = 2) -> Message:
         Pose(np.column_stack((truth, np.ones(18))).astype(np.float32), 0.9, person)
         for person, truth in enumerate(frame.keypoints, 1)
     )
-    return Message(Frame(frame.image, "scene", index), Estimate(poses, Timings(1, 2, 3)), COCO18)
+    return Message(Frame(frame.image, "scene", index), EstimateResult(poses, Timings(1, 2, 3)), COCO18)
 
 
 def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:

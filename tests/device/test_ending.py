@@ -210,8 +210,8 @@ def test_bad_images_of_a_folder_are_named_counted_and_left_out(folder: Path) -> 
     assert "camera lost" not in done.stderr
 
 
-def test_one_image_is_a_source(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    done = call_edgepose(capfd, "camera", "--source", folder / "a.png", "--sink", "-")
+def test_one_image_is_a_source(folder: Path) -> None:
+    done = run_edgepose("camera", "--source", folder / "a.png", "--sink", "-")
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
 
 

@@ -30,7 +30,7 @@ from edgepose.device.sinks.jsonl import FileSink
 from edgepose.device.sinks.privacy import shown
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
-from edgepose.runtime.types import Estimate, Timings
+from edgepose.runtime.types import EstimateResult, Timings
 
 from ..conftest import HANG_S, slowness
 from .sink_helpers import message, wait
@@ -928,7 +928,7 @@ def test_wrong_sinks_are_named_without_their_passwords(text: str, expected: str)
 def test_privacy_leaves_no_face() -> None:
     some = message()
     plain, blurred, dark = (shown(some.frame, some.estimate, COCO18, mode) for mode in ("none", "blur", "silhouette"))  # type: ignore[arg-type]
-    nobody = Estimate((), Timings(0, 0, 0))
+    nobody = EstimateResult((), Timings(0, 0, 0))
     assert np.array_equal(shown(some.frame, nobody, COCO18, "none"), some.frame.image)
     assert not shown(some.frame, nobody, COCO18, "silhouette").any()
     detail = [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edgepose.device.tracking.one_euro import Smoother
+from edgepose.device.tracking.one_euro import OneEuroSmoother
 from edgepose.device.tracking.tracker import Tracker
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
@@ -63,10 +65,10 @@ def test_two_who_stand_apart_are_two() -> None:
 
 def test_still_keypoints_stop_trembling(rng: np.random.Generator) -> None:
     still = Scene(1, 640, 480).frame(0).keypoints
-    smoother = Smoother()
+    smoother = OneEuroSmoother()
     raw, smooth = [], []
     for index in range(90):
-        pose = poses_of(still, rng, noise=2.0)[0]._replace(person=1)
+        pose = replace(poses_of(still, rng, noise=2.0)[0], person=1)
         raw.append(pose.keypoints[:, :2])
         smooth.append(smoother.update([pose], index / FPS)[0].keypoints[:, :2])
     jitter = [float(np.abs(np.diff(np.stack(track[30:]), axis=0)).mean()) for track in (raw, smooth)]
@@ -75,12 +77,12 @@ def test_still_keypoints_stop_trembling(rng: np.random.Generator) -> None:
 
 def test_moving_keypoints_hardly_lag(rng: np.random.Generator) -> None:
     """The scene's arms swing: the filtered places follow the true ones to within a few pixels."""
-    scene, smoother = Scene(1, 640, 480), Smoother()
+    scene, smoother = Scene(1, 640, 480), OneEuroSmoother()
     errors, speeds = [], []
     before = None
     for index in range(120):
         truth = scene.frame(index).keypoints
-        pose = smoother.update([poses_of(truth, rng)[0]._replace(person=1)], index / FPS)[0]
+        pose = smoother.update([replace(poses_of(truth, rng)[0], person=1)], index / FPS)[0]
         errors.append(np.linalg.norm(pose.keypoints[:, :2] - truth[0], axis=1))
         if before is not None:
             speeds.append(np.linalg.norm(truth[0] - before, axis=1))
@@ -91,11 +93,11 @@ def test_moving_keypoints_hardly_lag(rng: np.random.Generator) -> None:
 
 
 def test_a_keypoint_that_comes_back_is_where_it_is(rng: np.random.Generator) -> None:
-    smoother = Smoother()
-    pose = poses_of(Scene(1, 640, 480).frame(0).keypoints, rng)[0]._replace(person=7)
-    hidden = pose._replace(keypoints=pose.keypoints.copy())
+    smoother = OneEuroSmoother()
+    pose = replace(poses_of(Scene(1, 640, 480).frame(0).keypoints, rng)[0], person=7)
+    hidden = replace(pose, keypoints=pose.keypoints.copy())
     hidden.keypoints[4] = 0
-    moved = pose._replace(keypoints=pose.keypoints.copy())
+    moved = replace(pose, keypoints=pose.keypoints.copy())
     moved.keypoints[4, :2] += 100
     smoother.update([pose], 0.0)
     assert smoother.update([hidden], 0.1)[0].keypoints[4, 2] == 0
@@ -103,7 +105,7 @@ def test_a_keypoint_that_comes_back_is_where_it_is(rng: np.random.Generator) -> 
 
 
 def test_time_that_stands_still_or_runs_back_does_no_harm(rng: np.random.Generator) -> None:
-    tracker, smoother = Tracker(), Smoother()
+    tracker, smoother = Tracker(), OneEuroSmoother()
     people = Scene(2, 640, 480).frame(0).keypoints
     for time_s in (1.0, 1.0, 0.5, 2.0):
         for pose in smoother.update(tracker.update(poses_of(people, rng), time_s), time_s):
@@ -115,4 +117,4 @@ def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="least"):
         Tracker(least=0)
     with pytest.raises(ValueError, match="cutoffs"):
-        Smoother(min_cutoff_hz=0)
+        OneEuroSmoother(min_cutoff_hz=0)

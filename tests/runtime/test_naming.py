@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.device.sinks.base import Message
-from edgepose.runtime import COCO18, Estimate, Frame, InputError, Timings
+from edgepose.runtime import COCO18, EstimateResult, Frame, InputError, Timings
 from edgepose.runtime.io import formats, naming
 
-EMPTY = Estimate((), Timings(0, 0, 0))
+EMPTY = EstimateResult((), Timings(0, 0, 0))
 IMAGE = np.zeros((16, 16, 3), np.uint8)
 
 

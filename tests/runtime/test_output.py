@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.runtime import COCO18, Estimate, Frame, OutputError, Pose, Timings
+from edgepose.runtime import COCO18, EstimateResult, Frame, OutputError, Pose, Timings
 from edgepose.runtime.io import atomic, formats, naming
 from edgepose.runtime.io.images import read_picture
 from edgepose.runtime.visualize.draw import draw_poses, limb_colours
@@ -28,7 +28,7 @@ def pose() -> Pose:
 
 
 FRAME = Frame(np.zeros((240, 320, 3), np.uint8), "folder/000000000785.jpg", index=7, timestamp_ns=5)
-RESULT = Estimate((pose(),), Timings(0.5, 20.25, 0.125))
+RESULT = EstimateResult((pose(),), Timings(0.5, 20.25, 0.125))
 
 
 def test_a_line_has_what_the_schema_promises(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_image_ids_without_a_list_of_the_images() -> None:
 
 
 def test_coco_results_name_their_image_and_the_array_is_closed_after_an_error() -> None:
-    def results() -> Iterator[tuple[Frame, Estimate]]:
+    def results() -> Iterator[tuple[Frame, EstimateResult]]:
         yield FRAME, RESULT
         raise RuntimeError
 

@@ -1,0 +1,77 @@
+"""From settings to the camera loop: models, sinks, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from ...runtime import PoseEstimator
+from ...runtime.errors import InputError, ModelError
+from ...runtime.io import naming
+from ...runtime.io.atomic import expand_home, refuse_overwriting
+from ...runtime.model import container, isolated_load, registry
+from ..config import Config
+from ..monitor.stats import Stats
+from ..monitor.status_file import StatusFile
+from ..monitor.systemd import Notifier
+from ..sinks.base import Sink
+from ..sinks.factory import open_sinks
+from ..sources.factory import open_source
+from .loop import Loop
+
+
+def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stats]:
+    """Build the camera loop.
+
+    Args:
+        settings: Checked settings.
+        sinks: Sinks beside those of the settings.
+
+    Returns:
+        The loop, which was not started, and its statistics.
+
+    Raises:
+        EdgePoseError: A model or a sink cannot be used.
+    """
+    models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
+    hashes = []
+    for path, pin in zip(models, settings.model.pins(), strict=True):
+        if container.read(path).untrained:
+            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
+        hashes.append(isolated_load.check_model(path, pin))
+    stats = Stats(models[0].stem)
+    sinks = [*_configured_sinks(settings, stats), *sinks]
+    for sink in sinks:
+        if sink.path is not None:
+            refuse_overwriting(sink.path, Path(settings.camera.source))
+    stats.sinks = list(sinks)
+    loop = Loop(
+        partial(open_source, settings.camera),
+        [
+            partial(PoseEstimator, path, threads=settings.model.threads, sha256=sha256)
+            for path, sha256 in zip(models, hashes, strict=True)
+        ],
+        sinks,
+        settings.loop,
+        stats,
+        Notifier(),
+        StatusFile(),
+    )
+    return loop, stats
+
+
+def _configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
+    output = settings.output
+    name = naming.resolve_name(output.name)
+    naming.set_device_name(name)
+    source = settings.camera.source
+    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
+    if output.record:
+        if output.privacy is None:
+            raise InputError("--record keeps pictures: choose with --privacy none, blur or silhouette")
+        from ..sinks.record import RecordSink
+
+        path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")
+        sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
+    return sinks

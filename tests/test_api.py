@@ -1,0 +1,223 @@
+"""The public API: `import edgepose`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edgepose
+from edgepose.runtime.synthetic import Scene
+
+from .conftest import HANG_S
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def estimator() -> edgepose.PoseEstimator:
+    return edgepose.PoseEstimator("edgepose-tiny", threads=1)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return Scene(2, 640, 480).frame(0).image
+
+
+@pytest.fixture(scope="module")
+def result(estimator: edgepose.PoseEstimator, image: np.ndarray) -> edgepose.EstimateResult:
+    return estimator.estimate(image)
+
+
+def test_every_name_is_there_and_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, edgepose\n"
+        "heavy = {'numpy', 'cv2', 'tensorflow', 'edgepose.runtime', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert edgepose.__version__\n"
+        "for name in edgepose.__all__: getattr(edgepose, name)\n"
+        "assert set(dir(edgepose)) == set(edgepose.__all__)\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=HANG_S)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = edgepose.nothing  # type: ignore[attr-defined]
+
+
+def test_paths_pil_images_and_arrays_give_the_same(
+    estimator: edgepose.PoseEstimator, image: np.ndarray, result: edgepose.EstimateResult, tmp_path: Path
+) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), image)
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    others = [
+        estimator.estimate(path),
+        estimator.estimate(str(path)),
+        estimator.estimate(pil.fromarray(rgb)),
+        estimator.estimate(rgb, "rgb"),
+    ]
+    assert len(result) == 2
+    for other in others:
+        for a, b in zip(result, other, strict=True):
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
+    with pytest.raises(edgepose.InputError, match=r"mistyped\.jpg: .*No such file"):
+        estimator.estimate(tmp_path / "mistyped.jpg")
+    with pytest.raises(TypeError, match="expected an array, a path or a PIL image, got int"):
+        estimator.estimate(3)
+    with pytest.raises(edgepose.ModelError, match="edgepose-tny"):
+        edgepose.PoseEstimator("edgepose-tny")
+
+
+def test_keypoints_have_names(result: edgepose.EstimateResult) -> None:
+    pose = result.poses[0]
+    index = edgepose.COCO18.keypoints.index("right_wrist")
+    assert pose["right_wrist"] == tuple(pose.keypoints[index])
+    assert pose["right_wrist"].found
+    assert pose.xy.shape == (18, 2)
+    assert pose.confidence.shape == (18,)
+    with pytest.raises(edgepose.UnknownNameError, match=r"no keypoint .right_wirst.; did you mean right_wrist\?"):
+        pose["right_wirst"]
+    with pytest.raises(KeyError):
+        pose["nothing"]
+
+
+def test_angles_are_those_of_the_image() -> None:
+    keypoints = np.zeros((18, 3), np.float32)
+    places = {"right_shoulder": (0, 0), "right_elbow": (10, 0), "right_wrist": (10, 10), "left_hip": (0, 0),
+              "left_knee": (0, 10), "left_ankle": (0, 20), "nose": (5, 5)}  # fmt: skip
+    for name, (x, y) in places.items():
+        keypoints[edgepose.COCO18.index(name)] = (x, y, 1)
+    pose = edgepose.Pose(keypoints, 1.0)
+    assert pose.angle("right_elbow") == pytest.approx(90)
+    assert pose.angle("left_knee") == pytest.approx(180)
+    assert pose.angle("right_elbow", "right_shoulder", "nose") == pytest.approx(45)
+    assert pose.angle("left_elbow") is None
+    assert replace(pose, person=3).angle("right_elbow") == pytest.approx(90)
+    with pytest.raises(ValueError, match="needs start and end"):
+        pose.angle("nose")
+    with pytest.raises(ValueError, match="both start and end"):
+        pose.angle("nose", "left_eye")
+    with pytest.raises(edgepose.UnknownNameError):
+        pose.angle("right_knie")
+
+
+def test_results_are_drawn_and_written(
+    estimator: edgepose.PoseEstimator, image: np.ndarray, result: edgepose.EstimateResult, tmp_path: Path
+) -> None:
+    drawn = result.plot()
+    assert drawn.shape == image.shape
+    np.testing.assert_array_equal(drawn, edgepose.draw_poses(image, result.poses))
+    turned = estimator.estimate(np.ascontiguousarray(image[..., ::-1]), "rgb").plot()
+    np.testing.assert_array_equal(turned[..., ::-1], drawn)
+    result.save(tmp_path / "drawn.png")
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "drawn.png")), drawn)
+    shown = cv2.imdecode(np.frombuffer(result._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(shown, drawn)
+    gray = estimator.estimate(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+    assert gray.plot().shape == image.shape
+
+
+def test_results_become_documents(result: edgepose.EstimateResult) -> None:
+    document = result.to_dict()
+    assert document == json.loads(result.to_json())
+    assert len(document["poses"]) == 2
+    assert (document["width"], document["height"]) == (640, 480)
+    coco = result.to_coco(image_id=7)
+    assert [entry["image_id"] for entry in coco] == [7, 7]
+    assert [len(person["pose_keypoints_2d"]) for person in result.to_openpose()["people"]] == [54, 54]
+    with pytest.raises(edgepose.InputError, match="has no image"):
+        edgepose.EstimateResult(result.poses, result.timings_ms).plot()
+
+
+def test_results_go_to_supervision(result: edgepose.EstimateResult) -> None:
+    supervision = pytest.importorskip("supervision")
+    keypoints = result.to_supervision()
+    assert keypoints.xy.shape == (2, 17, 2)
+    nose = result.poses[0]["nose"]
+    np.testing.assert_allclose(keypoints.xy[0, 0], (nose.x, nose.y))
+    scene = supervision.EdgeAnnotator().annotate(np.zeros((480, 640, 3), np.uint8), keypoints)
+    assert scene.any()
+
+
+def test_two_threads_are_told(estimator: edgepose.PoseEstimator, image: np.ndarray) -> None:
+    with estimator._in_use, pytest.raises(RuntimeError, match="in use by another thread"):
+        estimator.estimate(image)
+    assert len(estimator.estimate(image)) == 2
+
+
+def test_a_video_is_a_stream_of_numbered_people(tmp_path: Path) -> None:
+    scene, path = Scene(2, 320, 240), tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(8):
+        writer.write(scene.frame(index).image)
+    writer.release()
+    threads = threading.active_count()
+    seen = [(frame.index, [pose.person for pose in poses]) for frame, poses in edgepose.stream(path, threads=1)]
+    assert [index for index, _ in seen] == list(range(8))
+    assert sorted(seen[-1][1]) == [1, 2]
+    assert threading.active_count() == threads
+
+
+def test_leaving_a_stream_ends_its_threads(estimator: edgepose.PoseEstimator) -> None:
+    threads = threading.active_count()
+    for _frame, poses in edgepose.stream("synthetic:2", estimator, track=False, smooth=False):
+        assert all(pose.person == 0 for pose in poses)
+        break
+    assert threading.active_count() == threads
+    with pytest.raises(ValueError, match="smooth needs track"):
+        next(edgepose.stream("synthetic", estimator, track=False))
+    with pytest.raises(TypeError):
+        next(edgepose.stream("synthetic", estimator, colour=3))
+    with pytest.raises(edgepose.InputError):
+        next(edgepose.stream("/nowhere/a.mp4", estimator))
+
+
+def test_the_camera_loop_calls_a_function(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def on_poses(frame: edgepose.Frame, poses: tuple[edgepose.Pose, ...]) -> None:
+        seen.append(len(poses))
+        if len(seen) == 2:
+            raise RuntimeError("one bad call does not end the loop")
+
+    sink = f"jsonl:{tmp_path}/poses.jsonl"
+    edgepose.run_camera(on_poses, source="synthetic:2", sinks=(sink,), seconds=2)
+    assert len(seen) > 2
+    assert max(seen) == 2
+    assert (tmp_path / "poses.jsonl").read_text().count("\n") >= len(seen) - 16
+    with pytest.raises(ValueError, match="expected on_poses, sinks or a recording"):
+        edgepose.run_camera(source="synthetic:1")
+
+
+def test_a_model_is_profiled() -> None:
+    row = edgepose.profile_model("edgepose-tiny", seconds=0.2, threads=1)
+    assert row.fps > 1
+    with pytest.raises(edgepose.ModelError):
+        edgepose.profile_model("/nowhere/a.tflite", seconds=0.1)
+
+
+@pytest.mark.convert
+def test_a_model_is_converted_and_evaluated(dataset: Path, tmp_path: Path, float_model: Path) -> None:
+    bare = tmp_path / "bare.tflite"
+    from edgepose.runtime.model import container
+
+    bare.write_bytes(container.flatbuffer(float_model))
+    steps: list[str] = []
+    conversion = edgepose.convert_model(bare, tmp_path / "out.tflite", resize="stretch", note=steps.append)
+    assert conversion.manifest.input.resize == "stretch"
+    assert conversion.shortfalls == ()
+    score = edgepose.evaluate_model(tmp_path / "out.tflite", dataset / "images", dataset / "annotations.json", limit=2)
+    assert score.images == 2
+    assert score.ap > 0.3
+    with pytest.raises(TypeError, match="no option 'precison'; expected one of"):
+        edgepose.convert_model(bare, tmp_path / "x.tflite", precison="int8")
+    with pytest.raises(edgepose.OutputError, match="there is no folder"):
+        edgepose.convert_model(bare, tmp_path / "no/x.tflite")
