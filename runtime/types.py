@@ -268,7 +268,7 @@ class EstimateResult:
             return supervision.KeyPoints.empty()
         order = list(self._skeleton().coco_order)
         keypoints = np.stack([pose.keypoints[order] for pose in self.poses])
-        return supervision.KeyPoints(xy=keypoints[..., :2], confidence=keypoints[..., 2])
+        return supervision.KeyPoints(xy=keypoints[..., :2], keypoint_confidence=keypoints[..., 2])
 
     def _repr_png_(self) -> bytes:
         """The drawn image, for notebooks."""
