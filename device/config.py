@@ -10,6 +10,7 @@ from typing import Any
 from ..runtime import schema
 from ..runtime.errors import InputError
 from ..runtime.io import naming
+from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from .sinks.privacy import Privacy
 
@@ -155,13 +156,29 @@ insecure = false             # a page for others without a token (EDGEPOSE_HTTP_
 
 
 def read(path: Path) -> Config:
-    """The settings of a file. Raises InputError naming the wrong key and the nearest right one."""
+    """Read the settings of a file.
+
+    Raises:
+        InputError: The file cannot be read, or as `parse`.
+    """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return schema.make(Config, document, strict=True)
+        text = read_text(path)
     except OSError as error:
         raise InputError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Read settings; `path` names them in messages.
+
+    Raises:
+        InputError: The text is not TOML, or has a wrong key (the nearest right one is named) or value.
+    """
+    try:
+        return schema.make(Config, tomllib.loads(text), strict=True)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None

@@ -12,6 +12,7 @@ from ...device.monitor.board import Board
 from ...device.monitor.health import Health
 from ...runtime import schema
 from ...runtime.errors import InputError
+from ...runtime.io.read_file import read_text
 
 VERSION = 1
 STAGES = ("capture", "preprocess", "inference", "decode", "draw", "encode")
@@ -148,7 +149,7 @@ def row_from_dict(entry: Any) -> Row:
 def read(path: Path) -> Profile:
     """A profile that was written with --json. Raises InputError saying what is wrong with it."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
         if isinstance(document, dict) and document.get("version") != VERSION:
             raise ValueError(f"version {document.get('version')!r}, this edgepose reads {VERSION}")
         return schema.make(Profile, document)

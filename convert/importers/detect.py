@@ -12,6 +12,7 @@ from typing import Literal
 
 from ...runtime.errors import ModelError
 from ...runtime.io import file_kind
+from ...runtime.io.read_file import is_special
 from ...runtime.model import registry
 from ...runtime.model.registry_file import KnownModel
 from ..ir import graph as g
@@ -203,6 +204,8 @@ def _kind(path: Path) -> Kind | None:
 def _check_content(kind: Kind, path: Path) -> None:
     """Raise ModelError if a file is plainly something else than its name says, such as a web page, or incomplete."""
     expected = _MAGIC.get(kind)
+    if is_special(path):
+        raise ModelError(f"{path}: expected the file of a network, this is a FIFO, a device or a socket")
     try:
         with path.open("rb") as file:
             head = file.read(8)

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...runtime.errors import InputError
 from ...runtime.io import file_kind
+from ...runtime.io.read_file import read_bytes
 
 KEYPOINT_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
@@ -64,9 +65,7 @@ def read(path: Path) -> Annotations:
         InputError: The file cannot be read, is no COCO annotation file, or contradicts itself.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: expected COCO annotations, the file has more than {_MAX_BYTES >> 30} GiB")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_bytes(path, _MAX_BYTES))
     except OSError as error:
         raise InputError(f"{path}: cannot read the annotations: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

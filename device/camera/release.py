@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...runtime import schema
 from ...runtime.errors import InputError
+from ...runtime.io.read_file import read_text
 
 NAME = "release.json"
 
@@ -41,7 +42,7 @@ def read(folder: Path) -> Release:
     """The release of a folder. Raises InputError where it is none."""
     path = folder / NAME
     try:
-        return schema.make(Release, json.loads(path.read_text(encoding="utf-8")))
+        return schema.make(Release, json.loads(read_text(path)))
     except OSError as error:
         raise InputError(f"{path}: no release here: {error.strerror}") from None
     except ValueError as error:

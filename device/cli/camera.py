@@ -100,6 +100,8 @@ def _settings(arguments: argparse.Namespace) -> Config:
     settings = config.read(Path(expand_home(str(arguments.config)))) if arguments.config else Config()
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
+    if arguments.source == "":
+        raise ValueError(f"--source: expected {', '.join(KINDS)}, got nothing")
     model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
     settings = Config(
         replace(

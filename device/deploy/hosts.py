@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.io.printable import printable
+from ...runtime.io.read_file import read_text
 from .units import NAME
 
 _FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
@@ -56,7 +57,7 @@ def parse(words: Iterable[str]) -> list[Target]:
 def _inventory(word: str) -> list[str]:
     path = Path(word[1:])
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{word}: cannot read the list of boards: {error}") from None
     found = [text for line in lines if (text := line.partition("#")[0].strip())]

@@ -18,6 +18,7 @@ from secrets import token_bytes, token_hex
 
 from ...runtime import self_check
 from ...runtime.errors import InputError, ModelError
+from ...runtime.io.read_file import read_text
 from ...runtime.model import container, isolated_load
 from ...runtime.model.registry import find_tflite
 from ...runtime.version import version
@@ -93,11 +94,14 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
 
     `secrets`: names of environment variables that the service shall have. Raises EdgePoseError or ValueError.
     """
-    text = DEFAULT_CONFIG if settings is None else settings.read_text(encoding="utf-8") if settings.is_file() else None
-    if text is None:
-        raise InputError(f"{settings}: cannot read the configuration: there is no such file")
+    try:
+        # Once: a pipe of the shell can be read only once.
+        text = DEFAULT_CONFIG if settings is None else read_text(settings)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{settings}: cannot read the configuration: {reason}") from None
     (folder / "camera.toml").write_text(text, encoding="utf-8")
-    wanted = config.read(settings) if settings else config.read(folder / "camera.toml")
+    wanted = config.parse(text, settings or folder / "camera.toml")
     wanted.check()
     if not wanted.output.sinks and not wanted.output.record:
         raise InputError(f"{settings}: expected at least one sink, or nobody would see the poses: [output] sinks =")

@@ -139,7 +139,7 @@ def _page(
         certificate=expand_home(options.get("cert", "")),
         key=expand_home(options.get("key", "")),
     )
-    port = _port(text, parts, 8443 if tls else 8080)
+    port = _port(text, parts, 8443 if tls else 8080, lowest=0)
     return HttpSink(_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
 
 
@@ -226,15 +226,15 @@ def _host(text: str, parts: SplitResult) -> str:
     return parts.hostname
 
 
-def _port(text: str, parts: SplitResult, default: int | None) -> int:
+def _port(text: str, parts: SplitResult, default: int | None, lowest: int = 1) -> int:
     try:
         port = parts.port
     except ValueError:
         port = -1
     if port is None and default is not None:
         return default
-    if port is None or not 0 <= port <= 65535:
-        raise InputError(f"sink {text!r}: expected a port from 0 to 65535")
+    if port is None or not lowest <= port <= 65535:
+        raise InputError(f"sink {text!r}: expected a port from {lowest} to 65535")
     return port
 
 

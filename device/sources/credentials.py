@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ...runtime.errors import InputError
+from ...runtime.io.read_file import read_text
 from ...runtime.io.redact import mask_credentials
 
 USER = "EDGEPOSE_CAMERA_USER"
@@ -51,6 +52,6 @@ def _password(environment: Mapping[str, str]) -> str:
             return ""
         name = str(Path(folder, CREDENTIAL))
     try:
-        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+        return read_text(Path(name), 65536).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: the camera's password cannot be read: {error}") from None

@@ -41,6 +41,8 @@ def open_source(wanted: CameraConfig) -> FrameSource:
     if "://" in wanted.source and kind.lower() in _SCHEMES:
         # FFmpeg knows schemes in lower case only.
         return opencv.NetworkCamera(add_credentials(kind.lower() + ":" + rest), wanted.fps)
+    if not wanted.source:
+        raise InputError(f"the source is empty; expected {', '.join(KINDS)}")
     path = Path(expand_home(wanted.source))
     if path.is_dir():
         return opencv.ImageFiles(path)
@@ -51,11 +53,22 @@ def open_source(wanted: CameraConfig) -> FrameSource:
         return opencv.V4l2Camera(str(path), wanted.width, wanted.height, wanted.fps)
     if path.is_file():
         return _file(path, wanted)
-    if path.suffix.lower() in (*VIDEOS, *PICTURES) or "/" in wanted.source:
-        raise InputError(f"{mask_credentials(wanted.source)}: no such file, folder or device")
+    raise InputError(_describe_unknown(wanted.source))
+
+
+def _describe_unknown(source: str) -> str:
+    """What was expected instead of a source that is none."""
+    path, kind = Path(expand_home(source)), source.partition(":")[0]
+    if "://" in source:
+        schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        return f"{mask_credentials(source)}: expected an address that begins with {schemes}"
+    if set("*?[") & set(source):
+        return f"{source}: patterns are not expanded; give the folder of the images"
+    if path.suffix.lower() in (*VIDEOS, *PICTURES) or "/" in source:
+        return f"{mask_credentials(source)}: no such file, folder or device"
     close = difflib.get_close_matches(kind, ["picamera2", "v4l2", "synthetic", "rtsp", "http"], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise InputError(f"{mask_credentials(wanted.source)}: expected {', '.join(KINDS)}{hint}")
+    return f"{mask_credentials(source)}: expected {', '.join(KINDS)}{hint}"
 
 
 def _file(path: Path, wanted: CameraConfig) -> FrameSource:

@@ -107,8 +107,9 @@ class NetworkCamera(_Camera):
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS
         ]  # fmt: skip
         if not self._capture.open(address, cv2.CAP_FFMPEG, options):
-            if not snapshot.is_snapshot(address):
-                raise InputError(f"{self._name}: no video comes from there")
+            answer = snapshot.ask(address)
+            if not answer.is_snapshot:
+                raise InputError(f"{self._name}: {answer.problem}")
             self._is_snapshot = True
 
     def frames(self) -> Iterator[Frame]:

@@ -12,13 +12,18 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..errors import EdgePoseError
 from ..io.atomic import try_expand_home
 from ..io.printable import printable
 from ..io.redact import mask_credentials
+from .signals import exit_code, raised_signals
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class Command(NamedTuple):
@@ -88,6 +93,11 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, _StoreOnce)
         self.register("action", "store", _StoreOnce)
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print as argparse does, but let a full disk or a closed output be an error."""
+        if message:
+            (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Prints the message alone and exits with 2."""
         self.exit(2, f"{self.prog}: {printable(mask_credentials(message))} (see {self.prog} --help)\n")
@@ -124,14 +134,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done; 1 a negative verdict, or some of several inputs failed; 2 wrong use or bad input.
     """
+    _open_closed_streams()
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with raised_signals():
+            code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # The reader has gone, as with `| head`: nothing is wrong.
         _drop_stdout()
         return 0
-    except KeyboardInterrupt:
-        return 130
+    except OSError as error:
+        _drop_stdout()
+        return _fail(f"cannot write to standard output: {error.strerror or error}")
+    except SystemExit as end:
+        # From argparse: --help, or wrong use.
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            _drop_stdout()
+            return _fail(f"cannot write to standard output: {error.strerror or error}")
+        raise end
+    except KeyboardInterrupt as end:
+        return exit_code(end)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -162,9 +187,25 @@ def _run(command: Command, arguments: list[str]) -> int:
     except OSError as error:
         _drop_stdout()
         return _fail(f"cannot write the result: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return 130
     return int(code)
+
+
+def _open_closed_streams() -> None:
+    """Make standard streams that the caller has closed (`>&-`) usable: a file opened later would take their place.
+
+    What is written to a closed standard output fails, as it would with any other program.
+    """
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            handle = os.open(os.devnull, flags)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+        except OSError:
+            continue
 
 
 def _drop_stdout() -> None:
@@ -177,7 +218,8 @@ def _drop_stdout() -> None:
 
 def _fail(message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
-    print("edgepose: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
+    with suppress(OSError):  # there is nobody to tell
+        print("edgepose: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
     return 2
 
 

@@ -18,6 +18,7 @@ from ..estimator import PoseEstimator
 from ..io import atomic, formats, images
 from ..io.images import Video
 from ..io.inputs import Input, describe_left_out, expand, frames
+from ..io.record_file import RecordFile, RecordWriteError
 from ..model import container, isolated_load, registry
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
@@ -160,13 +161,15 @@ def _write(
         return
     stopped: BaseException | None = None
     with suppress(_NothingToWriteError), atomic.atomic(Path(arguments.json)) as temporary:
-        with temporary.open("w", encoding="utf-8") as file:
+        with RecordFile(temporary) as file:
             try:
                 formats.document(kind, results, skeleton, file.write, ids)
             except (Exception, KeyboardInterrupt) as error:
                 stopped = error
         if not summary.frames:
             raise _NothingToWriteError
+    if isinstance(stopped, RecordWriteError):
+        raise OutputError(f"{arguments.json}: {stopped}; the results before are in it")
     if stopped is not None:
         raise stopped
 

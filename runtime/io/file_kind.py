@@ -6,6 +6,7 @@ unpacked, a format of another framework.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import zipfile
@@ -15,6 +16,7 @@ from typing import BinaryIO, Literal
 
 from ..model import tflite_extent
 from .image_header import image_kind
+from .read_file import is_special
 
 Use = Literal["convert", "model"]
 """Where a file was given: to `edgepose convert`, or as a model to run."""
@@ -109,6 +111,13 @@ def describe(path: Path, use: Use | None = None) -> str | None:
     return name + separator + advice
 
 
+def _open(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError for FIFOs and devices, which could be waited for without end."""
+    if is_special(path):
+        raise OSError(errno.EINVAL, "expected a regular file", str(path))
+    return path.open("rb")
+
+
 def find_damage(path: Path) -> str | None:
     """Return why a TFLite file or a frozen graph cannot be whole, or None.
 
@@ -116,7 +125,7 @@ def find_damage(path: Path) -> str | None:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with _open(path) as file:
             if file.read(8)[4:] == b"TFL3":
                 end = tflite_extent.find_end(file, size)
             else:
@@ -144,7 +153,7 @@ def _folder(path: Path) -> str | None:
 def _content(path: Path) -> str | None:
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with _open(path) as file:
             head = file.read(_HEAD_BYTES)
     except OSError:
         return None
@@ -173,7 +182,7 @@ def _content(path: Path) -> str | None:
 def is_edge_tpu(path: Path) -> bool:
     """Return whether a TFLite file holds operators of the Edge TPU, which no other processor runs."""
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             return b"edgetpu-custom-op" in file.read(_MAX_SCAN_BYTES)
     except OSError:
         return False
@@ -228,7 +237,7 @@ def _text(path: Path, head: bytes) -> str | None:
 
 
 def _xml(path: Path) -> str:
-    with path.open("rb") as file:
+    with _open(path) as file:
         text = re.sub(rb"<!--.*?-->", b"", file.read(_MAX_TEXT_BYTES), flags=re.DOTALL)
     net = re.search(rb"<net\b[^>]*>", text)
     if net is not None:
@@ -266,7 +275,7 @@ def _protobuf(path: Path, head: bytes) -> str | None:
     if head[:1] not in (b"\x08", b"\x0a"):
         return None
     fields: list[tuple[int, int, int]] = []
-    with path.open("rb") as file:
+    with _open(path) as file:
         try:
             fields.extend(_fields(file, path.stat().st_size))
         except ValueError:

@@ -17,7 +17,8 @@ class ImageHeader(NamedTuple):
     """What the header says.
 
     `width`, `height`: of the largest frame in pixels. `frames`: number of frames or pages, at least 1. `pages`: the
-    numbers of the pages that are not reduced copies of another page (TIFF only).
+    numbers of the pages that are not reduced copies of another page (TIFF only). `complete`: False if the file ends
+    before the image does (JPEG only: other formats are not decoded then).
     """
 
     kind: str
@@ -25,6 +26,7 @@ class ImageHeader(NamedTuple):
     height: int
     frames: int = 1
     pages: tuple[int, ...] = ()
+    complete: bool = True
 
 
 def image_kind(start: bytes) -> str | None:
@@ -114,7 +116,8 @@ def _read_jpeg(content: Content) -> ImageHeader:
         except (struct.error, IndexError):
             second = ImageHeader("JPEG", 0, 0)
         frames = 2 if (second.width, second.height) == (width, height) else 1
-    return ImageHeader("JPEG", width, height, frames)
+    # Thumbnails lie before the frame header, so an end of image after it is that of the image itself.
+    return ImageHeader("JPEG", width, height, frames, complete=content.rfind(b"\xff\xd9") > position)
 
 
 def _read_gif(content: Content) -> ImageHeader:

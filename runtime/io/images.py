@@ -252,10 +252,21 @@ class Video:
             timestamp_ms = max(0.0, reported_ms)
             yield Frame(np.asarray(image, np.uint8), str(self.path), index, round(timestamp_ms * 1e6))
             index += 1
+        if self._is_cut_off(index, timestamp_ms / 1000):
+            raise InputError(f"{self.path}: the video is cut off: it has {index} of {self.count} frames")
         if not index:
             raise InputError(
                 f"{self.path}: expected an image or a video, {_describe_content(self.path, 'decoded as either')}"
             )
+
+    def _is_cut_off(self, frames: int, last_s: float) -> bool:
+        """True if clearly fewer frames came than the file announces.
+
+        Containers that do not store the number of frames give it as duration times rate, which is wrong for a variable
+        rate: then nothing is said.
+        """
+        constant_rate = frames > 1 and last_s > 0 and abs((frames - 1) / last_s - self.fps) < 0.05 * self.fps
+        return constant_rate and self.count - frames > max(2, 0.05 * self.count)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -324,6 +335,9 @@ def _decode(path: Path, header: ImageHeader, max_pixels: int) -> Image | None:
 def _decode_bytes(
     content: np.typing.NDArray[np.uint8], name: str, header: ImageHeader, max_pixels: int
 ) -> Image | None:
+    if not header.complete:
+        # OpenCV decodes what is there, and the rest is gray.
+        raise InputError(f"{name}: the {header.kind} is cut off; copy or download it again")
     try:
         with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
             image = cv2.imdecode(content, cv2.IMREAD_COLOR)

@@ -78,7 +78,7 @@ def expand(name: str) -> list[Input]:
             raise InputError(f"{path}: no images in this folder{_describe_left_out(path)}")
         return [Input(str(image), image, folder=str(path)) for image in images]
     if path.is_char_device() or path.is_block_device():
-        raise InputError(f"{name}: {_CAMERA_HINT}")
+        raise InputError(f"{name}: {_CAMERA_HINT if name.startswith('/dev/v') else _DEVICE_HINT}")
     if path.exists():
         return [Input(str(path), path)]
     if hint := _hint(name):
@@ -109,6 +109,7 @@ def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
         yield from read_frames(source.path, max_pixels)
 
 
+_DEVICE_HINT = "this is a device, no file"
 _CAMERA_HINT = "this is a camera; use `edgepose camera --source v4l2:N`"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ModelError
+from ..io.read_file import read_text
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 def read_list(path: Path) -> tuple[KnownModel, ...]:
     """The models of a list. Raises ModelError naming file and entry where one is missing, unknown or wrong."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable list of models: {error}") from None
     return tuple(_model(f"{path}: {name}", name, table) for name, table in tables.items())

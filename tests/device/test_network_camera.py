@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,7 +137,7 @@ def test_a_snapshot_address_with_credentials(server: Camera) -> None:
     address = server.url("locked").replace("//", "//me:secret@")
     assert snapshot.is_snapshot(address)
     assert snapshot.fetch(address).shape == (240, 320, 3)
-    with pytest.raises(InputError, match="does not answer") as error:
+    with pytest.raises(InputError, match="refuses") as error:
         snapshot.fetch(server.url("locked").replace("//", "//me:wrong@"))
     assert "wrong" not in str(error.value)
 
@@ -143,7 +145,7 @@ def test_a_snapshot_address_with_credentials(server: Camera) -> None:
 def test_what_is_no_snapshot(server: Camera) -> None:
     assert not snapshot.is_snapshot(server.url("stream/100"))
     assert not snapshot.is_snapshot("rtsp://127.0.0.1:1/x")
-    with pytest.raises(InputError, match="does not answer"):
+    with pytest.raises(InputError, match="connection refused"):
         snapshot.fetch("http://127.0.0.1:1/x")
     with pytest.raises(InputError):
         open_source(CameraConfig("http://127.0.0.1:1/x"))
@@ -153,3 +155,56 @@ def test_a_scheme_in_capitals_is_a_network_camera(server: Camera, tmp_path: Path
     camera = open_source(CameraConfig(server.url("stream/50").replace("http", "HTTP")))
     assert next(camera.frames()).image.shape == (240, 320, 3)
     camera.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("http://127.0.0.1:1/x", "connection refused: nothing listens on this port"),
+        ("rtsp://me:secret@127.0.0.1:1/x", "connection refused: nothing listens on this port"),
+        ("http://no-such-host.invalid/x", "unknown host; check the name"),
+        ("ftp://host/x", "expected an address that begins with rtsp://"),
+        ("*.jpg", "patterns are not expanded; give the folder of the images"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_named(source: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        open_source(CameraConfig(source))
+    assert words in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (401, "text/plain", "the camera refuses (401"),
+        (403, "text/plain", "the camera refuses (403"),
+        (404, "text/plain", "the camera has nothing at this path (404"),
+        (500, "text/plain", "the camera does not answer: 500"),
+        (200, "text/html", "this is a web page; look for the address of the stream"),
+        (200, "application/json", "no video comes from there (the server sends application/json)"),
+    ],
+)
+def test_what_a_server_answers_is_named(status: int, kind: str, words: str) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE html>")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(InputError) as error:
+            open_source(CameraConfig(f"http://me:secret@127.0.0.1:{server.server_address[1]}/video"))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert words in str(error.value)
+    assert "secret" not in str(error.value)

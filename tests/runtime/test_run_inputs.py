@@ -285,7 +285,7 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path, capfd: Capture) -> None:
     ("file:///home/me/photo.jpg", "/home/me/photo.jpg"),
     ("0", "edgepose camera --source v4l2:0"),
     ("/dev/video0", "edgepose camera --source"),
-    ("/dev/null", "camera"),
+    ("/dev/null", "this is a device, no file"),
     ("v4l2:0", "edgepose camera --source v4l2:0"),
     ("picamera2", "edgepose camera --source picamera2"),
     ("-", "standard input"),

@@ -1,0 +1,54 @@
+"""Reading a whole file that the user names, without waiting for what never comes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+MAX_BYTES = 1 << 28
+"""Default limit: no settings, lists or profiles are larger."""
+_KINDS = (
+    (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"),
+    (stat.S_ISSOCK, "socket"),
+)  # fmt: skip
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a regular file, or a pipe that a shell has opened, as `<(command)` gives it.
+
+    Raises:
+        OSError: The file cannot be read, is larger than `limit` bytes, or is a folder, a FIFO, a device or a socket:
+            these could be waited for without end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISFIFO(mode) and _is_descriptor(path):
+            os.set_blocking(handle, True)
+        elif not stat.S_ISREG(mode):
+            kind = next((name for check, name in _KINDS if check(mode)), "special file")
+            raise OSError(errno.EINVAL, f"expected a regular file, this is a {kind}", str(path))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"expected at most {limit / 1e6:.0f} MB", str(path))
+    return content
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Read a UTF-8 text. Raises OSError as `read_bytes`, and UnicodeDecodeError."""
+    return read_bytes(path, limit).decode("utf-8")
+
+
+def is_special(path: Path) -> bool:
+    """True for FIFOs, devices and sockets, which must not be opened as files."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _is_descriptor(path: Path) -> bool:
+    return os.path.realpath(path.parent).startswith("/proc/")
