@@ -21,7 +21,7 @@ def describe(
     spec: InputSpec,
     outputs: tuple[str | None, str | None] = (None, None),
 ) -> ModelManifest:
-    """The manifest of a network, whose outputs are recognised by their channels where they are not named."""
+    """The manifest of a network, whose outputs are recognized by their channels where they are not named."""
     tensors = probe_bytes(flatbuffer)
     digest, length = container.identity(flatbuffer)
     heatmaps, pafs = tflite.outputs(source.path, tensors, *outputs)

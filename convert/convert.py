@@ -78,7 +78,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     With `verify` the result is compared with its float source; an integer one always is, on the calibration pictures
     if on no others. Raises ModelError, InputError or OutputError.
     """
-    # Looked at first: minutes of work should not end at a misspelt folder.
+    # Looked at first: minutes of work should not end at a misspelled folder.
     integer.check(options.precision, options.calibration, options.report)
     pictures: verify.Pictures | None = None if options.verify is None else PictureFolder(options.verify)
     empty = None if options.empty is None else PictureFolder(options.empty)
@@ -141,7 +141,7 @@ def _converted(
     repaired, repair = _repaired(source, imported.graph, spec, options, note)
     recipe = [*_account(imported, source, options, note), *repair]
     prepared = simplify(fold.fold(repaired))
-    recipe.append("batch normalisation and constant scales folded into the convolutions")
+    recipe.append("batch normalization and constant scales folded into the convolutions")
     if options.channel_order == "rgb":
         prepared = fold.to_rgb(prepared)
         recipe.append("first convolution's weights re-ordered for RGB")
@@ -168,7 +168,7 @@ def _converted(
         budget = None
         if options.precision == "auto":
             budget = proof.budget(manifest_of, reference(), pictures or calibration, dataset, options.max_drop)
-        integers = integer.quantised(prepared, calibration, options.precision, options.channel_order, budget, note)
+        integers = integer.quantized(prepared, calibration, options.precision, options.channel_order, budget, note)
         recipe += integers.recipe
         flatbuffer = integers.flatbuffer
     else:
@@ -197,7 +197,7 @@ def _account(imported: Imported, source: Source, options: Options, note: Callabl
 def _repaired(
     source: Source, graph: g.Graph, spec: InputSpec, options: Options, note: Callable[[str], None]
 ) -> tuple[g.Graph, list[str]]:
-    """The graph with statistics for batch normalisation in training mode, and what was done."""
+    """The graph with statistics for batch normalization in training mode, and what was done."""
     layers = bn_statistics.training_layers(graph)
     if not layers:
         return graph, []
@@ -211,7 +211,7 @@ def _repaired(
         note(f"warning: only {len(pictures)} calibration pictures; their statistics may be far from the world's")
     fixed = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
     done = (
-        f"{len(layers)} batch normalisations in training mode given the statistics of whole batches "
+        f"{len(layers)} batch normalizations in training mode given the statistics of whole batches "
         f"of {len(pictures)} calibration pictures"
     )
     note(f"repaired: {done}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Keypoint,
         Pose,
         PoseFields,
-        Quantisation,
+        Quantization,
         Timings,
     )
 
@@ -39,7 +39,7 @@ _HOMES = {
     "model.manifest": ("ModelManifest",),
     "skeleton": ("COCO18", "Limb", "Skeleton"),
     "types": (
-        "Box", "EstimateResult", "Frame", "GridToFrame", "Keypoint", "Pose", "PoseFields", "Quantisation", "Timings",
+        "Box", "EstimateResult", "Frame", "GridToFrame", "Keypoint", "Pose", "PoseFields", "Quantization", "Timings",
     ),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -47,7 +47,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "EstimateResult", "Frame", "GridToFrame",
     "InputError", "Keypoint", "Limb", "MissingExtraError", "ModelError", "ModelManifest", "OutputError", "Pose",
-    "PoseEstimator", "PoseFields", "Quantisation", "Skeleton", "Timings", "UnknownNameError",
+    "PoseEstimator", "PoseFields", "Quantization", "Skeleton", "Timings", "UnknownNameError",
 ]  # fmt: skip
 
 

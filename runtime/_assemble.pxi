@@ -76,7 +76,7 @@ def collect(Workspace work, int used, int min_keypoints, float min_score, float 
             float offset_x, float offset_y):
     """Writes the people with enough keypoints and score, best first; returns how many.
 
-    `keypoints`: x, y in frame pixels (grid times scale plus offset, cells measured at their centres), score; zeros where
+    `keypoints`: x, y in frame pixels (grid times scale plus offset, cells measured at their centers), score; zeros where
     absent. `scores`: sum of limb scores over the number of limbs.
     """
     cdef float[:, :, ::1] peaks = work.peaks, keypoints = work.keypoints

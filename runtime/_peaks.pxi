@@ -29,9 +29,9 @@ cdef inline void keep(float[:, ::1] peaks, int* count, float x, float y, float s
 
 cdef inline int compare(const value_t* cell, Py_ssize_t up, Py_ssize_t down, Py_ssize_t left,
                         Py_ssize_t right) noexcept nogil:
-    """-1 where a cell of the 3x3 neighbourhood is higher, 0 where one is equal, 1 where all are lower.
+    """-1 where a cell of the 3x3 neighborhood is higher, 0 where one is equal, 1 where all are lower.
 
-    The distances to the neighbours are in elements, 0 at the border, where the cell then equals itself.
+    The distances to the neighbors are in elements, 0 at the border, where the cell then equals itself.
     """
     cdef value_t value = cell[0]
     if cell[-left] > value or cell[right] > value or cell[-up] > value or cell[down] > value:
@@ -78,7 +78,7 @@ cdef inline int walk_plateau(const value_t[:, :, :] heatmaps, int y, int x, int 
 
 cdef inline bint refine(const value_t[:, :, :] heatmaps, int y, int x, int c, float* peak_x,
                         float* peak_y) noexcept nogil:
-    """The peak at (y, x) to a fraction of a cell; False where a neighbour is not finite."""
+    """The peak at (y, x) to a fraction of a cell; False where a neighbor is not finite."""
     cdef int height = <int>heatmaps.shape[0], width = <int>heatmaps.shape[1]
     cdef float here = heatmaps[y, x, c], before, after
     peak_x[0] = x
@@ -98,7 +98,7 @@ def find_peaks(Workspace work, const value_t[:, :, :] heatmaps, float scale, flo
                int visit):
     """Local 3x3 maxima above a threshold, refined to a fraction of a cell.
 
-    A plateau (equal neighbouring cells) is one peak at its centre of gravity; `visited` marks the cells of plateaus
+    A plateau (equal neighboring cells) is one peak at its center of gravity; `visited` marks the cells of plateaus
     already walked with the number `visit` (another for every frame) and `stack` is the walk's memory. Writes `peaks`
     and `counts`.
     Returns False where a value that matters is NaN or infinite.

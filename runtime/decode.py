@@ -104,14 +104,14 @@ class Decoder:
         """
         self._check(fields)
         options = self.options
-        scale, zero_point = fields.heatmap_quantisation
+        scale, zero_point = fields.heatmap_quantization
         self._visit += 1
         if self._visit == _LAST_VISIT:
             self._visited[:] = 0
             self._visit = 1
         threshold = options.peak_threshold / scale + zero_point
         finite = _decode.find_peaks(self._work, fields.heatmaps, scale, zero_point, threshold, self._visit)
-        scale, zero_point = fields.paf_quantisation
+        scale, zero_point = fields.paf_quantization
         finite = finite and _decode.connect(
             self._work, fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples,
             options.samples_needed, options.reach * max(self.height, self.width), options.penalty_from * self.height,

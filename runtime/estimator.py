@@ -140,8 +140,8 @@ class PoseEstimator:
         return PoseFields(
             self._network.tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
             self._network.tensor(pafs)[0, :, :, manifest.pafs.start : manifest.pafs.stop],
-            heatmaps.quantisation,
-            pafs.quantisation,
+            heatmaps.quantization,
+            pafs.quantization,
         )
 
     def grid_to_frame(self, image: Image) -> GridToFrame:

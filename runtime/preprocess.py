@@ -49,7 +49,7 @@ class Preprocessor:
     def prepare(self, image: Image, channel_order: ChannelOrder, destination: npt.NDArray[Any]) -> None:
         """Writes `image` (H, W, 3) uint8, resized, into `destination` (height, width, 3), uint8 or float32.
 
-        A grey picture (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
+        A gray picture (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
         """
         check_image(image)
         width, height = self.target_size(image.shape[1], image.shape[0])

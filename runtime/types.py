@@ -36,7 +36,7 @@ class Frame:
     captured_ns: int = 0
 
 
-class Quantisation(NamedTuple):
+class Quantization(NamedTuple):
     """real = scale * (stored - zero_point); (1, 0) for float tensors."""
 
     scale: float = 1.0
@@ -51,12 +51,12 @@ class PoseFields(NamedTuple):
 
     heatmaps: npt.NDArray[Any]
     pafs: npt.NDArray[Any]
-    heatmap_quantisation: Quantisation = Quantisation()
-    paf_quantisation: Quantisation = Quantisation()
+    heatmap_quantization: Quantization = Quantization()
+    paf_quantization: Quantization = Quantization()
 
 
 class GridToFrame(NamedTuple):
-    """x_frame = scale_x * (x_grid + 0.5) + offset_x, the same for y: cells and pixels are measured at their centres."""
+    """x_frame = scale_x * (x_grid + 0.5) + offset_x, the same for y: cells and pixels are measured at their centers."""
 
     scale_x: float
     scale_y: float

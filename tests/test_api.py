@@ -175,7 +175,7 @@ def test_leaving_a_stream_ends_its_threads(estimator: edgepose.PoseEstimator) ->
     with pytest.raises(ValueError, match="smooth needs track"):
         next(edgepose.stream("synthetic", estimator, track=False))
     with pytest.raises(TypeError):
-        next(edgepose.stream("synthetic", estimator, colour=3))
+        next(edgepose.stream("synthetic", estimator, color=3))
     with pytest.raises(edgepose.InputError):
         next(edgepose.stream("/nowhere/a.mp4", estimator))
 

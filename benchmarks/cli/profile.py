@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Minutes of measuring should not end at a misspelt folder or a missing library."""
+    """Minutes of measuring should not end at a misspelled folder or a missing library."""
     for target in (arguments.json, arguments.csv, arguments.plot):
         if target is not None and str(target) != "-" and not Path(target).parent.is_dir():
             raise OutputError(f"{target}: there is no folder {Path(target).parent}")

@@ -59,12 +59,12 @@ def _work(kind: str, count: int) -> None:
     from ...runtime.decode import Decoder
     from ...runtime.preprocess import Preprocessor
     from ...runtime.synthetic.fields import crowd, fields
-    from ...runtime.types import GridToFrame, PoseFields, Quantisation
+    from ...runtime.types import GridToFrame, PoseFields, Quantization
 
     cv2.setNumThreads(1)
     heatmaps, pafs = fields(crowd(_PEOPLE, *_GRID, np.random.default_rng(0)), *_GRID)
     real = PoseFields(heatmaps, pafs)
-    scale = Quantisation(1 / 127, 0)
+    scale = Quantization(1 / 127, 0)
     whole, vectors = (np.rint(maps * 127).astype(np.int8) for maps in (heatmaps, pafs))
     stored = PoseFields(whole, vectors, scale, scale)
     frame = np.random.default_rng(0).integers(0, 255, _FRAME, np.uint8)

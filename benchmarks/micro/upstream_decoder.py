@@ -1,7 +1,7 @@
 """The rival: upstream's way of decoding, written with OpenCV and NumPy.
 
 tf-pose-estimation enlarges the maps four times, smooths the heatmaps with a 25x25 Gaussian (sigma 3), takes 3x3
-maxima and groups them by ten PAF samples a limb (tf_pose/tensblur and tf_pose/pafprocess). Vectorised here, so that
+maxima and groups them by ten PAF samples a limb (tf_pose/tensblur and tf_pose/pafprocess). Vectorized here, so that
 what is measured is the method, not Python.
 """
 

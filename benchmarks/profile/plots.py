@@ -10,7 +10,7 @@ from ...runtime.errors import MissingExtraError
 from ...runtime.io import atomic
 from .results import Profile, Row
 
-_COLOURS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
+_COLORS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
 
 
 def require() -> Any:
@@ -69,9 +69,9 @@ def _stages(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
     """Horizontal bars of the latency, stacked by stage."""
     names = [label for label, _ in rows]
     left = [0.0] * len(rows)
-    for stage, colour in _COLOURS.items():
+    for stage, color in _COLORS.items():
         widths = [row.stages_ms.get(stage, 0.0) for _, row in rows]
-        axes.barh(range(len(rows)), widths, left=left, color=colour, label=stage)
+        axes.barh(range(len(rows)), widths, left=left, color=color, label=stage)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for place, ((_, row), end) in enumerate(zip(rows, left, strict=True)):
         axes.annotate(f" {row.fps:.3g} FPS", (end, place), va="center", fontsize=8)
@@ -113,7 +113,7 @@ def _people(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
         (line,) = axes.plot(people, total, "o-", label=label.replace("\n", ", "), markersize=3)
         per_person = [point.people * point.stages_ms["inference"] for point in row.by_people]
         axes.plot(people, per_person, ":", color=line.get_color(), alpha=0.5)
-    axes.plot([], [], ":", color="grey", label="were it one inference a person (top-down)")
+    axes.plot([], [], ":", color="gray", label="were it one inference a person (top-down)")
     axes.set_yscale("log")
     axes.set_xlabel("people in the picture, 1280x960")
     axes.set_ylabel("milliseconds a frame (logarithmic)")
@@ -126,10 +126,10 @@ def _shares(axes: Any, entry: tuple[str, Row]) -> None:
     """The stages of the first row against the number of people."""
     label, row = entry
     people = [point.people for point in row.by_people]
-    for stage, colour in _COLOURS.items():
+    for stage, color in _COLORS.items():
         if stage in row.by_people[0].stages_ms:
             times = [point.stages_ms[stage] for point in row.by_people]
-            axes.plot(people, times, "o-", color=colour, label=stage, markersize=3)
+            axes.plot(people, times, "o-", color=color, label=stage, markersize=3)
     axes.set_yscale("log")
     axes.set_xlabel("people in the picture")
     axes.set_ylabel("milliseconds (logarithmic)")

@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--channel-order", choices=("bgr", "rgb"), default="bgr", help="of the pictures it will be given"
     )
-    parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognised")
-    parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognised")
+    parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognized")
+    parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognized")
     parser.add_argument(
         "--calibration", type=Path, metavar="DIR", help="some 50 ordinary pictures with people, or a video"
     )
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_output(path: Path) -> None:
-    """Minutes of work should not end at a misspelt folder."""
+    """Minutes of work should not end at a misspelled folder."""
     if path.suffix != ".tflite":
         raise ModelError(f"{path}: expected an output that ends in .tflite")
     if not path.parent.is_dir():

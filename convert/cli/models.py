@@ -146,7 +146,7 @@ def _page(entry: dict[str, Any]) -> str:
             rows += [("", _place(source)) for source in file["sources"]]
             rows.append(("", f"sha256 {file['sha256']}" if "sha256" in file else f"git blob {file['git_blob']}"))
         if entry["needs_calibration"]:
-            rows.append(("convert", "needs --calibration: published with batch normalisation in training mode"))
+            rows.append(("convert", "needs --calibration: published with batch normalization in training mode"))
     rows.append(("weights", entry.get("weights") or _state(entry)))
     return "\n".join([str(entry["name"]), *(f"  {name:9} {text}" for name, text in rows)])
 

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch", type=int, default=8)
     train.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
     train.add_argument(
-        "--quantised", type=float, default=0.0, help="share of views with simulated integers, at the end"
+        "--quantized", type=float, default=0.0, help="share of views with simulated integers, at the end"
     )
     train.add_argument("--seconds", type=float, help="end after so long; the next call goes on")
     train.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU the float teacher looks at whole batches")
@@ -94,7 +94,7 @@ def _train(arguments: argparse.Namespace) -> None:
     kit: Path = arguments.kit
     on_gpu = arguments.device != "cpu"
     teacher = graph_file.load(kit / "teacher.npz") if on_gpu else None
-    schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantised=arguments.quantised)
+    schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantized=arguments.quantized)
     training = train.Training(graph_file.load(kit / "student.npz"), schedule, teacher, arguments.device)
     checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():

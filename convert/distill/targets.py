@@ -51,8 +51,8 @@ class Teacher:
     def maps(self, view: Image) -> tuple[Maps, Maps]:
         """Heatmaps (cells, cells, 19) and PAFs (cells, cells, 38)."""
         fields = self._estimator.infer(view)
-        heatmaps = _real(fields.heatmaps, fields.heatmap_quantisation)
-        pafs = _real(fields.pafs, fields.paf_quantisation)
+        heatmaps = _real(fields.heatmaps, fields.heatmap_quantization)
+        pafs = _real(fields.pafs, fields.paf_quantization)
         return heatmaps, pafs
 
 
@@ -120,7 +120,7 @@ def _planes(maps: Any) -> Any:
     return np.ascontiguousarray(maps.transpose(2, 0, 1))
 
 
-def _real(maps: Any, quantisation: Any) -> Maps:
+def _real(maps: Any, quantization: Any) -> Maps:
     if maps.dtype == np.float32:
         return np.array(maps)
-    return np.asarray((maps.astype(np.float32) - quantisation.zero_point) * np.float32(quantisation.scale))
+    return np.asarray((maps.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale))

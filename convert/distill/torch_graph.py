@@ -1,7 +1,7 @@
 """A `Graph` as a PyTorch module, to be trained; with simulated 8-bit weights and maps, so that integers lose nothing.
 
-Works on folded graphs. A kernel is kept as numbers up to one times a fixed scale an output channel: the optimiser then
-takes steps of the same relative size everywhere, as it would with batch normalisation.
+Works on folded graphs. A kernel is kept as numbers up to one times a fixed scale an output channel: the optimizer then
+takes steps of the same relative size everywhere, as it would with batch normalization.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Convolution(nn.Module):
         self.register_buffer("scale", scale)
         self.node = node
 
-    def forward(self, x: Tensor, quantise: bool) -> Tensor:
+    def forward(self, x: Tensor, quantize: bool) -> Tensor:
         """The convolution, padded as TensorFlow pads."""
         node = self.node
         kernel = self.kernel * self.scale
-        if quantise:
+        if quantize:
             step = kernel.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9) / 127
             kernel = _rounded(kernel / step) * step
         reach = [d * (k - 1) + 1 for d, k in zip(node.dilations, node.kernel.shape[:2], strict=True)]
@@ -87,11 +87,11 @@ class Range(nn.Module):
 
 
 class GraphModule(nn.Module):
-    """A folded graph. `quantise` may be switched at any time."""
+    """A folded graph. `quantize` may be switched at any time."""
 
     def __init__(self, graph: g.Graph) -> None:
         super().__init__()
-        self.graph, self.quantise = graph, False
+        self.graph, self.quantize = graph, False
         self.convolutions = nn.ModuleDict(
             {_key(node.name): Convolution(node) for node in graph.nodes.values() if isinstance(node, g.Conv)}
         )
@@ -105,7 +105,7 @@ class GraphModule(nn.Module):
         made: dict[str, Tensor] = {}
         for name, node in self.graph.nodes.items():
             value = picture if isinstance(node, g.Input) else self._result(node, [made[i] for i in node.inputs])
-            if self.quantise and _key(name) in self.ranges:
+            if self.quantize and _key(name) in self.ranges:
                 value = self.ranges[_key(name)](value)
             made[name] = value
         return {name: made[name] for name in wanted}
@@ -123,7 +123,7 @@ class GraphModule(nn.Module):
         x = inputs[0]
         match node:
             case g.Conv():
-                made: Tensor = self.convolutions[_key(node.name)](x, self.quantise)
+                made: Tensor = self.convolutions[_key(node.name)](x, self.quantize)
                 return made
             case g.Activation(kind="elu"):
                 return functional.elu(x)
@@ -167,7 +167,7 @@ def _rounded(x: Tensor) -> Tensor:
 
 
 def _enlarged(x: Tensor, size: Any, node: g.ResizeLike) -> Tensor:
-    """Bilinear, as TensorFlow does it; by two with the first samples aligned, or with half-pixel centres."""
+    """Bilinear, as TensorFlow does it; by two with the first samples aligned, or with half-pixel centers."""
     rows, columns = (side * node.factor for side in size)
     if node.half_pixel_centers:
         return functional.interpolate(x, (rows, columns), mode="bilinear", align_corners=False)

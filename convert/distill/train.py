@@ -30,13 +30,13 @@ _AVERAGE = 0.999
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. Counted in views, so that batches may differ. `quantised`: the last share of them."""
+    """How long and how fast. Counted in views, so that batches may differ. `quantized`: the last share of them."""
 
     views: int
     batch: int = 8
     rate: float = 1e-3
     warm_up: int = 2000
-    quantised: float = 0.35
+    quantized: float = 0.35
 
     def rate_at(self, seen: int) -> float:
         """Up from nothing, then down along a cosine."""
@@ -60,32 +60,32 @@ class Training:
         """Views seen and the mean loss since the entry before."""
         self._stages = stages.find(graph)
         self._names = {name for stage in self._stages for name in stage}
-        self._optimiser = torch.optim.AdamW(self.student.parameters(), weight_decay=1e-4)
+        self._optimizer = torch.optim.AdamW(self.student.parameters(), weight_decay=1e-4)
         self._sum, self._count = 0.0, 0
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """Whether the last phase, with simulated integers, has begun."""
-        return self.seen >= self.schedule.views * (1 - self.schedule.quantised)
+        return self.seen >= self.schedule.views * (1 - self.schedule.quantized)
 
     def step(self, batch: Lesson) -> float:
         """One batch; gives its loss."""
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(self.seen)
         self.student.train()
-        self.student.quantise = self.average.quantise = self.quantised
+        self.student.quantize = self.average.quantize = self.quantized
         batch = Lesson(*(torch.as_tensor(part).to(self.device, non_blocking=True) for part in batch))
         view = batch.view.float().contiguous(memory_format=torch.channels_last)
         if self._oracle is not None:
             batch = self._oracle.finish(batch, view)
         # Half the time with 16 bits; but they would blur the simulated integers.
-        with torch.autocast(self.device, torch.bfloat16, enabled=not self.quantised):
+        with torch.autocast(self.device, torch.bfloat16, enabled=not self.quantized):
             made = self.student(view, self._names)
         loss = self._loss({name: maps.float() for name, maps in made.items()}, batch)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self._optimiser.step()
+        self._optimizer.step()
         self.seen += len(view)
         self._follow()
         value = float(loss.detach())
@@ -103,7 +103,7 @@ class Training:
         """Everything that is needed to go on."""
         state = {
             "student": self.student.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self._optimiser.state_dict(), "seen": self.seen, "losses": self.losses,
+            "optimizer": self._optimizer.state_dict(), "seen": self.seen, "losses": self.losses,
         }  # fmt: skip
         with atomic.atomic(path) as temporary:
             torch.save(state, temporary)
@@ -113,7 +113,7 @@ class Training:
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self.seen, self.losses = state["seen"], [(int(seen), float(loss)) for seen, loss in state["losses"]]
 
     def begin_with(self, path: Path) -> int:
@@ -167,7 +167,7 @@ def train(
             marked, loss = training.seen, training.mark()
             training.save(checkpoint)
             rate = (training.seen - begun) / (monotonic() - start)
-            phase = ", integers" if training.quantised else ""
+            phase = ", integers" if training.quantized else ""
             note(f"{training.seen} of {training.schedule.views} views, loss {loss:.4f}, {rate:.1f} a second{phase}")
     training.save(checkpoint)
 

@@ -75,17 +75,17 @@ class Views:
         if mirror := rng.random() < 0.5:
             turn = turn @ np.diag((-1.0, 1.0))
         # Around a person where somebody is annotated: a large view of a background teaches little.
-        centre = np.array((rng.uniform(0, width), rng.uniform(0, height)))
+        center = np.array((rng.uniform(0, width), rng.uniform(0, height)))
         if len(people) and rng.random() < 0.8:
             someone = people[rng.integers(len(people))]
             if not np.isnan(someone).all():
-                centre = np.nanmean(someone, axis=0)
+                center = np.nanmean(someone, axis=0)
         if zoom * max(height, width) < size:
-            centre = np.array((width, height)) / 2
+            center = np.array((width, height)) / 2
         aim = size / 2 + rng.uniform(-0.3, 0.3, 2) * size
-        move = aim - turn @ centre
+        move = aim - turn @ center
         matrix = np.concatenate((turn, move[:, None]), axis=1)
-        grey = tuple(int(v) for v in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
+        gray = tuple(int(v) for v in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
         method = cv2.INTER_AREA if zoom < 0.6 else cv2.INTER_LINEAR
         if zoom < 0.6:
             # A warp samples four pixels: shrink before, or what is small becomes noise.
@@ -93,7 +93,7 @@ class Views:
             image = np.asarray(cv2.resize(image, None, fx=less, fy=less, interpolation=method), np.uint8)
             matrix = matrix.copy()
             matrix[:, :2] /= less
-        view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=grey)
+        view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=gray)
         moved = people @ turn.T.astype(np.float32) + move.astype(np.float32)
         if mirror:
             moved = moved[:, _MIRRORED]
@@ -102,7 +102,7 @@ class Views:
         return np.asarray(view, np.uint8), moved.astype(np.float32)
 
     def _spoilt(self, view: Image) -> Image:
-        """Colour, light, blur, noise, compression, things in the way."""
+        """Color, light, blur, noise, compression, things in the way."""
         rng = self._rng
         if rng.random() < 0.8:
             gain = rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)

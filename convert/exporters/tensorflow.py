@@ -19,7 +19,7 @@ def build(
 
     `picture`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
     inside a `tf.function`. `observe` sees every node with its result, which is forgotten once nothing needs it any
-    more, so that large batches fit. `moments` receives, for every batch normalisation in training mode, the mean and
+    more, so that large batches fit. `moments` receives, for every batch normalization in training mode, the mean and
     variance of the batch.
     """
     wanted = {graph.heatmaps, graph.pafs} if wanted is None else set(wanted)
@@ -73,7 +73,7 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
         case g.MaxPool():
             return tf.nn.max_pool2d(x, node.window, node.strides, _spell(node.padding))
         case g.ResizeLike():
-            # The raw operator: tf.image.resize always uses half-pixel centres, these networks often do not.
+            # The raw operator: tf.image.resize always uses half-pixel centers, these networks often do not.
             size = [side * node.factor for side in inputs[1].shape[1:3]]
             return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
         case g.Slice():

@@ -11,7 +11,7 @@ from . import tensorflow
 from .tensorflow_quiet import import_tensorflow
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "dynamic")
-"""float16: weights of half the size; dynamic: int8 weights, activations quantised on the way by the interpreter."""
+"""float16: weights of half the size; dynamic: int8 weights, activations quantized on the way by the interpreter."""
 
 
 def to_tflite(graph: g.Graph, width: int, height: int, precision: Precision) -> bytes:

@@ -147,7 +147,7 @@ class Source:
             found = reader.load(self.path)
         else:
             found = checkpoint.load(self.path)
-        return self._filled(network or weights.recognise(found, str(self.path)), found, wanted.stages)
+        return self._filled(network or weights.recognize(found, str(self.path)), found, wanted.stages)
 
     def _filled(self, network: str, found: weights.Arrays, stage: int | None) -> Imported:
         definition = define(network)

@@ -35,7 +35,7 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
         check_file_size(path.stat().st_size)
         definition.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise ModelError(f"{path}: not a TensorFlow frozen graph (a serialised GraphDef was expected)") from None
+        raise ModelError(f"{path}: not a TensorFlow frozen graph (a serialized GraphDef was expected)") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
     return from_definition(path, definition, None, heatmaps, pafs)

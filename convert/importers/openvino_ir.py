@@ -26,7 +26,7 @@ _DTYPES = {
 
 
 def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
-    """The network in `xml_path` and the weights in the `.bin` beside it; its results are recognised by their
+    """The network in `xml_path` and the weights in the `.bin` beside it; its results are recognized by their
     channels, or named.
 
     Raises ModelError where a file is missing or damaged, or an operator has no counterpart here.

@@ -83,7 +83,7 @@ class TfliteReference:
         for spec in (self._manifest.heatmaps, self._manifest.pafs):
             info = next(info for info in self._network.outputs if info.name == spec.tensor)
             values = self._network.tensor(info)[0, :, :, spec.start : spec.stop].astype(np.float32)
-            real[spec] = (values - info.quantisation.zero_point) * np.float32(info.quantisation.scale)
+            real[spec] = (values - info.quantization.zero_point) * np.float32(info.quantization.scale)
         return PoseFields(real[self._manifest.heatmaps], real[self._manifest.pafs])
 
 

@@ -22,10 +22,10 @@ Arrays = Mapping[str, g.Array]
 _SHOWN = 3
 
 _REASONS = (
-    (r"(/|^)(Adam(_\d+)?|RMSProp(_\d+)?|Momentum|Adagrad|Adadelta(_\d+)?|Ftrl(_\d+)?)$", "state of the optimiser"),
+    (r"(/|^)(Adam(_\d+)?|RMSProp(_\d+)?|Momentum|Adagrad|Adadelta(_\d+)?|Ftrl(_\d+)?)$", "state of the optimizer"),
     (r"(^|/)(beta\d_power(_\d+)?|global_step|learning_rate|save_counter|Variable(_\d+)?)$", "state of the training"),
     (r"ExponentialMovingAverage$", "running averages of the training"),
-    (r"(quant|/(min|max)$)", "ranges of simulated quantisation"),
+    (r"(quant|/(min|max)$)", "ranges of simulated quantization"),
     (r"(^|/)(Logits|Predictions|AuxLogits|fc\d|conv5_\d$|Conv2d_1?\d|expanded_conv_1[3-6]|Conv_1)(/|_|$)",
      "layers of the backbone that this network does not use"),
 )  # fmt: skip
@@ -39,9 +39,9 @@ class ImportReport:
     network: str
     matched: tuple[str, ...]
     folded: tuple[str, ...]
-    """Batch normalisations that the file has folded into the biases of the convolution before them."""
+    """Batch normalizations that the file has folded into the biases of the convolution before them."""
     fixed: tuple[str, ...]
-    """Scales of batch normalisations that neither training nor file has: they are one."""
+    """Scales of batch normalizations that neither training nor file has: they are one."""
     unused: Mapping[str, tuple[str, ...]]
     """Variables of the file that the network has no place for, by the reason."""
 
@@ -49,7 +49,7 @@ class ImportReport:
         """The report for people to read; long lists are shortened."""
         found = [f"{len(self.matched)} variables matched by name, none missing"]
         if self.folded:
-            found.append(f"{len(self.folded)} batch normalisations are folded into biases already")
+            found.append(f"{len(self.folded)} batch normalizations are folded into biases already")
         for reason, names in self.unused.items():
             found.append(f"{len(names)} unused, {reason}: {shortened(names)}")
         return [f"{self.network}: {line}" for line in found]
@@ -58,7 +58,7 @@ class ImportReport:
 def fill(definition: Definition, arrays: Arrays, where: str) -> tuple[g.Graph, ImportReport]:
     """The network with the weights of `arrays`, and the account of them.
 
-    A batch normalisation may be there whole, without a scale (upstream fixes most at one), with empty statistics
+    A batch normalization may be there whole, without a scale (upstream fixes most at one), with empty statistics
     (published in training mode), or folded: then the convolution before it has biases in the file. Raises ModelError
     naming what is missing or has another shape than the definition; `where` names the file.
     """
@@ -96,7 +96,7 @@ def fill(definition: Definition, arrays: Arrays, where: str) -> tuple[g.Graph, I
     return definition.graph.substitute(changes), report
 
 
-def recognise(arrays: Arrays, where: str) -> str:
+def recognize(arrays: Arrays, where: str) -> str:
     """The network whose variables these are. Raises ModelError naming the nearest where they are nobody's."""
     shapes = {name: array.shape for name, array in arrays.items()}
     shares: dict[str, float] = {}
@@ -119,7 +119,7 @@ def names_of(graph: g.Graph) -> dict[str, Any]:
     """The weights of an imported graph under the names its variables had.
 
     A kernel and its biases carry the scope of the convolution's node. A scale that follows the convolution (a
-    batch normalisation that was folded half-way) goes into the kernel. Statistics a graph does not have are empty.
+    batch normalization that was folded half-way) goes into the kernel. Statistics a graph does not have are empty.
     """
     found: dict[str, Any] = {}
     for node in graph.nodes.values():
@@ -159,7 +159,7 @@ def _only_reader(graph: g.Graph, name: str) -> g.Node | None:
 
 
 def _folded(definition: Definition, arrays: Arrays) -> dict[str, g.Conv]:
-    """Batch normalisations of which the file has nothing but the biases of the convolution before them."""
+    """Batch normalizations of which the file has nothing but the biases of the convolution before them."""
     found = {}
     for node in definition.graph.of_type(g.BatchNorm):
         conv = definition.graph.nodes[node.inputs[0]]

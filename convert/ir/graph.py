@@ -50,7 +50,7 @@ class Conv(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Node):
-    """Batch normalisation; `mean` and `variance` are None where the graph takes them from the batch itself."""
+    """Batch normalization; `mean` and `variance` are None where the graph takes them from the batch itself."""
 
     gamma: Array = field(repr=False)
     beta: Array = field(repr=False)
@@ -158,7 +158,7 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, those of a batch normalisation counted as what it leaves when folded: a bias a channel."""
+        """Number of weights, those of a batch normalization counted as what it leaves when folded: a bias a channel."""
         total = 0
         for node in self.nodes.values():
             if isinstance(node, Conv):

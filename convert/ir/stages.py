@@ -23,7 +23,7 @@ class Stage(NamedTuple):
 def find(graph: g.Graph) -> list[Stage]:
     """The stages, first to last.
 
-    A stage before the last is recognised by the concat that feeds the next: heatmaps, PAFs and features go into it.
+    A stage before the last is recognized by the concat that feeds the next: heatmaps, PAFs and features go into it.
     """
     known = g.channels(graph)
     found: dict[Stage, None] = {}

@@ -34,7 +34,7 @@ class Variable:
     attribute: Attribute
     shape: tuple[int, ...]
     required: bool = True
-    """False for the scale of a batch normalisation that upstream fixes at one."""
+    """False for the scale of a batch normalization that upstream fixes at one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Builder:
         norm: Norm | None = None,
         activation: g.ActivationKind | None = "relu",
     ) -> str:
-        """A convolution, with biases where no batch normalisation follows."""
+        """A convolution, with biases where no batch normalization follows."""
         shape = (kernel, kernel, self._channels[source], channels)
         return self._layer(scope, source, shape, False, stride, dilation, padding, norm, norm is None, activation)
 

@@ -61,6 +61,6 @@ def separable_stages(b: Builder, features: str, width: float, kernel: int, stage
 def separable(
     b: Builder, scope: str, source: str, channels: int, kernel: int = 3, *, stride: int = 1, relu: bool = True
 ) -> str:
-    """Upstream's separable convolution: nothing but a depthwise kernel, then 1x1 with batch normalisation."""
+    """Upstream's separable convolution: nothing but a depthwise kernel, then 1x1 with batch normalization."""
     x = b.depthwise(f"{scope}_depthwise", source, kernel, stride=stride)
     return b.conv(f"{scope}_pointwise", x, channels, 1, norm="offset", activation="relu" if relu else None)

@@ -51,7 +51,7 @@ def lightweight(name: str) -> Definition:
 
 
 def _align(b: Builder, source: str) -> str:
-    """512 to 128 channels, then a residual block of separable layers without normalisation."""
+    """512 to 128 channels, then a residual block of separable layers without normalization."""
     scope = "conv4_3_CPM"
     aligned = b.conv(f"{scope}/al", source, 128, 1, activation="elu")
     x = b.conv(f"{scope}/red", aligned, 128, 1, activation="elu")

@@ -20,7 +20,7 @@ def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
 
     Papers: Sandler et al., MobileNetV2, 2018; Cao et al., 2017. Upstream: tf_pose/network_mobilenet_v2.py and
     tf_pose/mobilenet/ of tf-pose-estimation. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` w0.5_r0.5. GMAC
-    at 432x368; AP on COCO 2014 val as published there. The published `mobilenet_v2_small` runs the batch normalisation
+    at 432x368; AP on COCO 2014 val as published there. The published `mobilenet_v2_small` runs the batch normalization
     of its backbone in training mode; see `statistics`.
 
     ======================== =====  ======  =====  ============  =====

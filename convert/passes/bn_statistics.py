@@ -1,6 +1,6 @@
-"""Statistics for batch normalisation that was published in training mode.
+"""Statistics for batch normalization that was published in training mode.
 
-Such a graph normalises every picture by that picture's own mean and variance: it cannot be folded or quantised, and
+Such a graph normalizes every picture by that picture's own mean and variance: it cannot be folded or quantized, and
 detection suffers (AP 0.220 against 0.308 for `mobilenet_v2_small`). What the training saw were the statistics of
 whole batches, whose variance includes the spread **between** pictures; the mean of per-picture variances lacks it
 and is worse than doing nothing.
@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 
 def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
-    """The layers that normalise by the batch that runs through them, in order."""
+    """The layers that normalize by the batch that runs through them, in order."""
     return [node for node in graph.nodes.values() if isinstance(node, g.BatchNorm) and node.training]
 
 

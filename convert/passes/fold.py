@@ -1,7 +1,7 @@
 """Rewrites that leave the network's function as it is and take work out of it.
 
-Batch normalisation and constants that are added or multiplied go into the convolution before them; the order of the
-colour channels is changed in the first convolution's kernel.
+Batch normalization and constants that are added or multiplied go into the convolution before them; the order of the
+color channels is changed in the first convolution's kernel.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..ir import graph as g
 
 
 def fold(graph: g.Graph) -> g.Graph:
-    """Every batch normalisation and constant scale and offset that follows a convolution is folded into it.
+    """Every batch normalization and constant scale and offset that follows a convolution is folded into it.
 
-    What stays (a normalisation that reads a concat, the offset of the input, which zero padding must not see) becomes
-    one `Affine`. Raises ValueError where a batch normalisation has no statistics.
+    What stays (a normalization that reads a concat, the offset of the input, which zero padding must not see) becomes
+    one `Affine`. Raises ValueError where a batch normalization has no statistics.
     """
     changes: dict[str, g.Node | str] = {}
     rewritten: dict[str, g.Node] = {}

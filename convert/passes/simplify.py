@@ -1,4 +1,4 @@
-"""Operators taken out of a folded graph that do nothing a neighbour could not do as well."""
+"""Operators taken out of a folded graph that do nothing a neighbor could not do as well."""
 
 from __future__ import annotations
 

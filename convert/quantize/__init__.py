@@ -1,1 +1,1 @@
-"""Full-integer networks that keep their accuracy: equalised, calibrated, rounded layer by layer, written as TFLite."""
+"""Full-integer networks that keep their accuracy: equalized, calibrated, rounded layer by layer, written as TFLite."""

@@ -20,7 +20,7 @@ _SILENT = 1e-2
 """Channels weaker than this, of values that are at most in the hundreds, are not blown up."""
 
 
-def equalised(graph: g.Graph, statistics: Mapping[str, MapStatistics], rare: float) -> g.Graph:
+def equalized(graph: g.Graph, statistics: Mapping[str, MapStatistics], rare: float) -> g.Graph:
     """The same function with a large value (`MapStatistics.peaks`) of every channel that may be scaled at one."""
     classes = classify(graph)
     peaks = np.zeros(len(classes.fixed))

@@ -1,4 +1,4 @@
-"""Integers for one convolution, from what it sees in the quantised network and what the float one makes of it."""
+"""Integers for one convolution, from what it sees in the quantized network and what the float one makes of it."""
 
 from __future__ import annotations
 

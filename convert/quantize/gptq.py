@@ -2,7 +2,7 @@
 
 Rounding every weight to the nearest integer ignores that errors add up. Here the weights are rounded one input after
 the other, and what rounding one has done to the result is made up for by those not rounded yet (Frantar et al., GPTQ,
-2022; Hassibi and Stork, Optimal Brain Surgeon, 1993). The inputs are those of the quantised network and the wanted
+2022; Hassibi and Stork, Optimal Brain Surgeon, 1993). The inputs are those of the quantized network and the wanted
 result that of the float one, so a layer also makes up for the layers before it.
 """
 

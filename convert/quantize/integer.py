@@ -28,7 +28,7 @@ _RUNS = 9
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """A plan and the file it makes, what was done, and the pictures it was made with: as they are, and as seen."""
 
     plan: Plan
@@ -47,38 +47,38 @@ class Budget:
     loss: Callable[[bytes], float]
 
 
-def quantised(
+def quantized(
     graph: g.Graph,
     calibration: CalibrationPictures,
     precision: Precision,
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
     note: Callable[[str], None],
-) -> Quantised:
+) -> Quantized:
     """The integer form of a folded and simplified graph. Raises ModelError where an operator has none."""
     from threadpoolctl import threadpool_limits  # of the extra `convert`, as TensorFlow
 
     # Threads of BLAS wait for each other in busy loops: two conversions at once would take three to seven times as long
     # as one. One thread costs little, because the matrices are small.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _quantised(graph, calibration, precision, channel_order, budget, note)
+        return _quantized(graph, calibration, precision, channel_order, budget, note)
 
 
-def _quantised(
+def _quantized(
     graph: g.Graph,
     calibration: CalibrationPictures,
     precision: Precision,
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
     note: Callable[[str], None],
-) -> Quantised:
+) -> Quantized:
     pictures = calibration.prepared(_LIMIT)
     if channel_order == "rgb":
         pictures = np.ascontiguousarray(pictures[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
     found = fitted(graph, pictures, "int16" if precision == "int16x8" else "int8")
     seen, plan = found.seen, found.plan
-    recipe = [f"channels equalised (the float maps change by {found.change:.0e} of their range)"]
+    recipe = [f"channels equalized (the float maps change by {found.change:.0e} of their range)"]
     if not seen.people:
         note("warning: no people in the calibration pictures: the ranges of the maps will be those of empty pictures")
     about = f"{len(pictures)} calibration pictures, {seen.people} of them with people"
@@ -92,7 +92,7 @@ def _quantised(
     flatbuffer, operators = write(plan, width, height)
     recipe.append(f"ranges and weights of {precision} fitted layer by layer to {about}")
     recipe.append("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
-    return Quantised(plan, flatbuffer, tuple(recipe), calibration, seen)
+    return Quantized(plan, flatbuffer, tuple(recipe), calibration, seen)
 
 
 def _mixed(start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[[str], None]) -> tuple[Plan, list[str]]:

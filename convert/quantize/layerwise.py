@@ -1,4 +1,4 @@
-"""Layer after layer: what the quantised network has computed so far decides how the next weights are rounded."""
+"""Layer after layer: what the quantized network has computed so far decides how the next weights are rounded."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Step:
-    """A node's result in the float network and in the quantised one, over all pictures."""
+    """A node's result in the float network and in the quantized one, over all pictures."""
 
     node: g.Node
     true: Real
     coded: Real
     alone: Real
-    """What the quantised operator makes of the float network's own maps: its own share of the error."""
+    """What the quantized operator makes of the float network's own maps: its own share of the error."""
 
 
-def quantise(
+def quantize(
     plan: Plan, pictures: Pictures, weight: Real, progress: Callable[[str], object] = lambda name: None
 ) -> Plan:
     """The plan with integers for its convolutions, fitted to pictures (n, height, width, 3).
@@ -47,12 +47,12 @@ def quantise(
 
 
 def compare(plan: Plan, pictures: Pictures) -> Iterator[Step]:
-    """Every stored map of the quantised network beside that of the float one."""
+    """Every stored map of the quantized network beside that of the float one."""
     yield from _run(plan, pictures, None, True)
 
 
 def results(plan: Plan, pictures: Pictures) -> dict[str, Real]:
-    """Heatmaps and PAFs of the quantised network, by the names of their nodes."""
+    """Heatmaps and PAFs of the quantized network, by the names of their nodes."""
     graph = plan.graph
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
     coded: dict[str, Real] = {graph.input.name: pictures.astype(np.float32)}
@@ -83,13 +83,13 @@ def _run(
         true[name] = _apply(node, [true[i] for i in node.inputs])
         if isinstance(node, g.Conv) and fit is not None and result_of(graph, node) not in plan.floats:
             fit(node, true[node.inputs[0]], coded[node.inputs[0]], true[name])
-        quantised = _coded(plan, node)
-        coded[name] = _stored(plan, name, _apply(quantised, [coded[i] for i in node.inputs]))
+        quantized = _coded(plan, node)
+        coded[name] = _stored(plan, name, _apply(quantized, [coded[i] for i in node.inputs]))
         if alone:
             # A ReLU belongs to the convolution before it: their error is one.
             fused = isinstance(node, g.Activation) and node.kind != "elu"
             sources = [own[i] if fused else true[i] for i in node.inputs]
-            own[name] = _stored(plan, name, _apply(quantised, sources))
+            own[name] = _stored(plan, name, _apply(quantized, sources))
             if name in plan.maps:
                 yield Step(node, true[name], coded[name], own[name])
         for source in {i for i in node.inputs if last_use[i] == name}:

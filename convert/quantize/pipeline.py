@@ -1,4 +1,4 @@
-"""From a folded float graph to a plan: equalise, observe, choose codes, round the weights layer by layer."""
+"""From a folded float graph to a plan: equalize, observe, choose codes, round the weights layer by layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..exporters import tensorflow
 from ..ir import graph as g
 from . import layerwise
 from .calibrate import Pictures, Real, codes, observe
-from .cross_layer_equalization import equalised
+from .cross_layer_equalization import equalized
 from .plan import Plan, stored
 
 _FITTED = 24
@@ -58,7 +58,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An equalised graph, the largest change of its float maps (of their range), its calibration and its int plan."""
+    """An equalized graph, the largest change of its float maps (of their range), its calibration and its int plan."""
 
     graph: g.Graph
     change: float
@@ -79,7 +79,7 @@ def fitted(graph: g.Graph, pictures: Pictures, kind: Literal["int8", "int16"]) -
     wanted = _maps(graph, others)
     best, least = None, np.inf
     for rare in _RARE if kind == "int8" else _RARE[:1]:
-        prepared = equalised(graph, statistics, rare)
+        prepared = equalized(graph, statistics, rare)
         change = _change(graph, prepared, pictures[:2])
         plan = plan_of(prepared, seen, kind)
         results = layerwise.results(plan, others)
@@ -98,7 +98,7 @@ def _change(graph: g.Graph, prepared: g.Graph, pictures: Pictures) -> float:
     pairs = zip(_maps(graph, pictures), _maps(prepared, pictures), strict=True)
     change = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
     if not change < _EXACT:
-        raise ModelError(f"equalisation changed the maps by {change:.1e} of their range; {_EXACT:.0e} is allowed")
+        raise ModelError(f"equalization changed the maps by {change:.1e} of their range; {_EXACT:.0e} is allowed")
     return change
 
 
@@ -110,7 +110,7 @@ def plan_of(graph: g.Graph, calibration: Calibration, kind: Literal["int8", "int
     empty = Plan(graph, maps, {}, elus if kind == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
     with tqdm(total=count, desc="rounding weights", unit="layer", disable=None) as progress:
-        return layerwise.quantise(empty, chosen, weight, lambda name: progress.update())
+        return layerwise.quantize(empty, chosen, weight, lambda name: progress.update())
 
 
 def look_for_people(graph: g.Graph, pictures: Pictures) -> Calibration:

@@ -1,4 +1,4 @@
-"""A quantised network before it is written: a float graph, and integers for its weights and maps."""
+"""A quantized network before it is written: a float graph, and integers for its weights and maps."""
 
 from __future__ import annotations
 

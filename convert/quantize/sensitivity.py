@@ -131,7 +131,7 @@ def in_float(plan: Plan, floats: Iterable[str]) -> Plan:
 
 
 def outputs(plan: Plan, pictures: Pictures) -> list[Real]:
-    """Heatmaps and PAFs of the quantised network, as simulated; a map without a code stays real."""
+    """Heatmaps and PAFs of the quantized network, as simulated; a map without a code stays real."""
     found = layerwise.results(plan, pictures)
     return [found[plan.graph.heatmaps][..., :-1], found[plan.graph.pafs]]
 

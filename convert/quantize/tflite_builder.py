@@ -1,7 +1,7 @@
 """A TFLite flatbuffer put together tensor by tensor.
 
 TensorFlow's converter chooses scales itself; here every scale, integer and operator is the one the plan names.
-Source of the format: TFLite's schema.fbs; of the rules for integers: TFLite's quantisation specification.
+Source of the format: TFLite's schema.fbs; of the rules for integers: TFLite's quantization specification.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.types import Quantisation
+from ...runtime.types import Quantization
 from ..exporters.tensorflow_quiet import import_tensorflow
 
 _IDENTIFIER = b"TFL3"
@@ -45,9 +45,9 @@ class TfliteBuilder:
         self._code_list: list[Any] = []
         self.counts: dict[str, int] = {}
 
-    def tensor(self, name: str, shape: Sequence[int], dtype: str, quantisation: Quantisation | None = None) -> int:
+    def tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization | None = None) -> int:
         """A map that an operator will write."""
-        return self._add(name, shape, dtype, 0, *_per_tensor(quantisation))
+        return self._add(name, shape, dtype, 0, *_per_tensor(quantization))
 
     def constant(
         self, name: str, values: npt.NDArray[Any], scales: npt.NDArray[np.float64] | None = None, axis: int = 0
@@ -125,8 +125,8 @@ class TfliteBuilder:
 
 
 def _per_tensor(
-    quantisation: Quantisation | None,
+    quantization: Quantization | None,
 ) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.int64] | None]:
-    if quantisation is None:
+    if quantization is None:
         return None, None
-    return np.array([quantisation.scale]), np.array([quantisation.zero_point], np.int64)
+    return np.array([quantization.scale]), np.array([quantization.zero_point], np.int64)

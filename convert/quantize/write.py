@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...runtime.errors import ModelError
-from ...runtime.types import Quantisation
+from ...runtime.types import Quantization
 from ..ir import graph as g
 from ..ir import macs
 from .plan import Kind, MapCode, Plan, fused_activation, map_code
@@ -53,7 +53,7 @@ class _Writer:
             name = self.graph.consumers(name)[0].name
         self.done.update({self.graph.input.name, name})
         code = self.plan.maps[name]
-        stored = Quantisation(code.scale, code.zero_point + 128)
+        stored = Quantization(code.scale, code.zero_point + 128)
         picture = self.builder.tensor("image", self._shape(name), "uint8", stored)
         target = self._tensor(name, "int8", code)
         self.builder.operator("QUANTIZE", [picture], target, self.builder.options("Quantize"))
@@ -163,7 +163,7 @@ class _Writer:
         (top, bottom), (left, right) = conv.padding
         rows, columns = self.sizes[name]
         shape = (1, rows + top + bottom, columns + left + right, self.channels[name])
-        padded = self.builder.tensor(f"{conv.name}/padded", shape, kind, _quantisation(self.codes.get((name, kind))))
+        padded = self.builder.tensor(f"{conv.name}/padded", shape, kind, _quantization(self.codes.get((name, kind))))
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = [source, self.builder.constant(f"{conv.name}/padding", amounts)]
         self.builder.operator("PAD", inputs, padded, self.builder.options("Pad"), wide=kind == "int16")
@@ -187,12 +187,12 @@ class _Writer:
         code = None if kind == "float32" else code
         if code is not None:
             self.codes[name, kind] = code
-        self.tensors[name, kind] = self.builder.tensor(label, self._shape(name), kind, _quantisation(code))
+        self.tensors[name, kind] = self.builder.tensor(label, self._shape(name), kind, _quantization(code))
         return self.tensors[name, kind]
 
     def _shape(self, name: str) -> tuple[int, int, int, int]:
         return (1, *self.sizes[name], self.channels[name])
 
 
-def _quantisation(code: MapCode | None) -> Quantisation | None:
-    return None if code is None else Quantisation(code.scale, code.zero_point)
+def _quantization(code: MapCode | None) -> Quantization | None:
+    return None if code is None else Quantization(code.scale, code.zero_point)

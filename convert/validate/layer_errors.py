@@ -1,4 +1,4 @@
-"""Where along a quantised network its error comes from."""
+"""Where along a quantized network its error comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..ir import stages
 from ..ir.output_heads import HEATMAPS
 from ..quantize import layerwise
 from ..quantize.calibrate import Real
-from ..quantize.integer import Quantised
+from ..quantize.integer import Quantized
 from ..quantize.plan import MapCode
 
 _PICTURES = 6
@@ -28,7 +28,7 @@ class MapError(NamedTuple):
     code: MapCode
 
 
-def measured(integers: Quantised) -> list[MapError]:
+def measured(integers: Quantized) -> list[MapError]:
     """The error of every stored map on the calibration pictures that show most of people.
 
     The background, which would hide all keypoints, does not count in the heatmaps.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...runtime import PoseEstimator
 from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
-from ..quantize.integer import Budget, Quantised
+from ..quantize.integer import Budget, Quantized
 from . import verify
 from .coco import CocoDataset
 
@@ -23,7 +23,7 @@ class Candidate:
     manifest: ModelManifest
     reference: Callable[[], verify.Reference]
     published: Callable[[], verify.Reference] | None = None
-    integers: Quantised | None = None
+    integers: Quantized | None = None
 
 
 def verified(candidate: Candidate, pictures: verify.Pictures, dataset: CocoDataset | None) -> ModelManifest:

@@ -17,9 +17,9 @@ from ...runtime.io import atomic
 from ...runtime.io.images import write_picture
 from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
-from ...runtime.types import Image, Quantisation
+from ...runtime.types import Image, Quantization
 from ...runtime.visualize.draw import draw_poses
-from ..quantize.integer import Quantised
+from ..quantize.integer import Quantized
 from .layer_errors import MapError
 from .proof import Candidate
 
@@ -73,7 +73,7 @@ def _plot(path: Path, errors: list[MapError]) -> None:
 
 def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list[str]:
     """Maps and poses of source and result side by side, of the calibration pictures with most people."""
-    assert isinstance(candidate.integers, Quantised)
+    assert isinstance(candidate.integers, Quantized)
     model = folder / "model.tflite"
     container.write(model, candidate.flatbuffer, manifest)
     try:
@@ -87,7 +87,7 @@ def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> li
         image = calibration.picture(name)
         to_frame = estimator.grid_to_frame(image)
         wanted, got = reference.fields(image), estimator.infer(image)
-        panels = [_heat(wanted.heatmaps, Quantisation()), _heat(got.heatmaps, got.heatmap_quantisation)]
+        panels = [_heat(wanted.heatmaps, Quantization()), _heat(got.heatmaps, got.heatmap_quantization)]
         poses = [decoder.decode(fields, to_frame) for fields in (wanted, got)]
         del got
         drawn = [draw_poses(image, people, manifest.skeleton_table) for people in poses]
@@ -100,11 +100,11 @@ def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> li
     return names
 
 
-def _heat(heatmaps: Any, quantisation: Quantisation) -> Image:
+def _heat(heatmaps: Any, quantization: Quantization) -> Image:
     """The strongest keypoint of every cell, dark to bright."""
-    real = (np.asarray(heatmaps[..., :-1], np.float32) - quantisation.zero_point) * np.float32(quantisation.scale)
-    grey = np.clip(real.max(axis=-1) * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), np.uint8)
+    real = (np.asarray(heatmaps[..., :-1], np.float32) - quantization.zero_point) * np.float32(quantization.scale)
+    gray = np.clip(real.max(axis=-1) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), np.uint8)
 
 
 def _sheet(panels: list[Image], drawn: list[Image]) -> Image:

@@ -15,7 +15,7 @@ from ...runtime.decode import Decoder
 from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
 from ...runtime.oks import matched, spreads
 from ...runtime.preprocess import Preprocessor
-from ...runtime.types import Image, Pose, PoseFields, Quantisation
+from ...runtime.types import Image, Pose, PoseFields, Quantization
 from ..exporters import tensorflow
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
@@ -99,8 +99,8 @@ class _Difference:
     count: int = 0
     largest: float = 0.0
 
-    def add(self, reference: npt.NDArray[Any], values: npt.NDArray[Any], quantisation: Quantisation) -> None:
-        real = (values.astype(np.float64) - quantisation.zero_point) * quantisation.scale
+    def add(self, reference: npt.NDArray[Any], values: npt.NDArray[Any], quantization: Quantization) -> None:
+        real = (values.astype(np.float64) - quantization.zero_point) * quantization.scale
         difference = real - reference
         self.squares += float(np.square(difference).sum())
         self.signal += float(np.square(reference[..., : self.channels].astype(np.float64)).sum())
@@ -131,8 +131,8 @@ def compare(reference: Reference, estimator: PoseEstimator, pictures: Pictures) 
     for image in tqdm(pictures, desc="comparing with the source", unit="picture", disable=None):
         expected = reference.fields(image)
         got = estimator.infer(image)
-        heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantisation)
-        pafs.add(expected.pafs, got.pafs, got.paf_quantisation)
+        heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantization)
+        pafs.add(expected.pafs, got.pafs, got.paf_quantization)
         to_frame = estimator.grid_to_frame(image)
         found = decoder.decode(got, to_frame)
         del got

@@ -125,10 +125,10 @@ def _clock(facts: Facts, here_s: float | None) -> Iterator[Check]:
     fix = "sudo timedatectl set-ntp true; without internet a clock module (RTC)"
     if abs(off_s) > _CLOCK_S:
         yield Check("clock", "warning", f"{abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this machine", fix)
-    elif facts.clock_synchronised is False:
-        yield Check("clock", "warning", "right, but not synchronised with a time server", fix)
+    elif facts.clock_synchronized is False:
+        yield Check("clock", "warning", "right, but not synchronized with a time server", fix)
     else:
-        yield Check("clock", "ok", "right" if here_s is not None else "synchronised")
+        yield Check("clock", "ok", "right" if here_s is not None else "synchronized")
 
 
 def _camera(facts: Facts) -> Iterator[Check]:

@@ -46,7 +46,7 @@ class Facts:
     time: float
     uptime_s: float
     disk_free_mb: int
-    clock_synchronised: bool | None
+    clock_synchronized: bool | None
     throttled: int | None
     temperature_c: float | None
     packages: Mapping[str, str]

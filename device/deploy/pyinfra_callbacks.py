@@ -11,7 +11,7 @@ import gevent
 from pyinfra import logger
 from pyinfra.api.state import BaseStateCallback
 
-_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_COLOR = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Watcher(BaseStateCallback):
@@ -42,4 +42,4 @@ class Watcher(BaseStateCallback):
         """A board's steps run in a greenlet of its own."""
         name = self._boards.get(id(gevent.getcurrent()))
         if name is not None:
-            self.errors.setdefault(name, []).append(_COLOUR.sub("", record.getMessage()).strip())
+            self.errors.setdefault(name, []).append(_COLOR.sub("", record.getMessage()).strip())

@@ -21,11 +21,11 @@ def shown(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: P
     """The picture (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
     if privacy == "silhouette":
         return draw_poses(np.zeros((*frame.image.shape[:2], 3), np.uint8), estimate, skeleton)
-    image = _colours(frame)
+    image = _colors(frame)
     return draw_poses(_blurred(image) if privacy == "blur" else image, estimate, skeleton)
 
 
-def _colours(frame: Frame) -> Image:
+def _colors(frame: Frame) -> Image:
     """The frame as (H, W, 3) BGR."""
     image = frame.image
     if image.ndim == 2 or image.shape[2] != 3:

@@ -109,15 +109,15 @@ class PiCamera(FrameSource):
         camera.configure(camera.create_video_configuration(**options))
 
     def _image(self, array: np.typing.NDArray[np.uint8]) -> tuple[Image, ChannelOrder]:
-        """The picture in colour, without the bytes that fill up its lines."""
+        """The picture in color, without the bytes that fill up its lines."""
         if self.format in _PACKED:
             channels, order = _PACKED[self.format]
             picture = array.reshape(self.height, -1)[:, : self.width * channels]
             return np.ascontiguousarray(picture.reshape(self.height, self.width, channels)[:, :, :3]), order
         lines = array.reshape(-1, self._stride) if self.format != "YUYV" else array.reshape(self.height, -1, 2)
         picture = lines[:, : self.width] if lines.shape[1] != self.width else lines
-        colour = cv2.cvtColor(np.ascontiguousarray(picture), _CONVERSIONS[self.format])
-        return np.asarray(colour, np.uint8), "bgr"
+        color = cv2.cvtColor(np.ascontiguousarray(picture), _CONVERSIONS[self.format])
+        return np.asarray(color, np.uint8), "bgr"
 
 
 def _picamera2() -> Any:

@@ -92,10 +92,10 @@ def describe_failure(error: Exception) -> str:
     return f"the camera does not answer: {text[:160]}"
 
 
-def fetch(address: str, cancelled: Callable[[], bool] = lambda: False) -> Image:
+def fetch(address: str, canceled: Callable[[], bool] = lambda: False) -> Image:
     """Fetch and decode one image, (H, W, 3) uint8 BGR.
 
-    `cancelled` is asked between reads: the image is then given up.
+    `canceled` is asked between reads: the image is then given up.
 
     Raises:
         InputError: No answer in time, an answer that is too large, or no image.
@@ -109,7 +109,7 @@ def fetch(address: str, cancelled: Callable[[], bool] = lambda: False) -> Image:
                 content += piece
                 if len(content) > _MAX_BYTES:
                     raise InputError(f"{name}: the image has more than {_MAX_BYTES >> 20} MiB")
-                if monotonic() > end_s or cancelled():
+                if monotonic() > end_s or canceled():
                     raise InputError(f"{name}: the image did not arrive within {_TIMEOUT_S:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"{name}: {describe_failure(error)}") from None

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ModelError
 from ..stderr import silenced
-from ..types import Quantisation
+from ..types import Quantization
 
 PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 """Interpreters in order of preference: ai-edge-litert is TFLite's successor and the faster of the two."""
@@ -29,7 +29,7 @@ class TensorInfo(NamedTuple):
     number: int
     shape: tuple[int, ...]
     dtype: str
-    quantisation: Quantisation
+    quantization: Quantization
 
 
 class OperatorTensor(NamedTuple):
@@ -129,6 +129,6 @@ def default_threads() -> int:
 
 def _info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
-    quantisation = Quantisation(float(scale), int(zero_point)) if scale else Quantisation()
+    quantization = Quantization(float(scale), int(zero_point)) if scale else Quantization()
     shape = tuple(int(side) for side in details["shape"])
-    return TensorInfo(details["name"], int(details["index"]), shape, np.dtype(details["dtype"]).name, quantisation)
+    return TensorInfo(details["name"], int(details["index"]), shape, np.dtype(details["dtype"]).name, quantization)

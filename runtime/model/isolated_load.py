@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from ..types import Quantisation
+from ..types import Quantization
 from . import container
 from .interpreter import Network, TensorInfo
 from .registry import cache_folder, packaged
@@ -112,8 +112,8 @@ def check_model(path: Path, sha256: str | None) -> str:
 
 
 def _info(entry: list[object]) -> TensorInfo:
-    name, number, shape, dtype, quantisation = entry
-    return TensorInfo(str(name), int(str(number)), tuple(shape), str(dtype), Quantisation(*quantisation))  # type: ignore[arg-type, misc]
+    name, number, shape, dtype, quantization = entry
+    return TensorInfo(str(name), int(str(number)), tuple(shape), str(dtype), Quantization(*quantization))  # type: ignore[arg-type, misc]
 
 
 def _limit(seconds: int) -> None:

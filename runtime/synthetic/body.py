@@ -76,9 +76,9 @@ def keypoints(motion: Motion, time_s: float) -> Points:
 
 
 def _head(body: Points, motion: Motion, swing: float) -> None:
-    """Nose, eyes and ears around the head's centre; the head turns a little with the body and nods."""
+    """Nose, eyes and ears around the head's center; the head turns a little with the body and nods."""
     turn = 0.8 * motion.turn
-    centre = np.array((0.02 * sin(turn) + 0.006 * swing, body[1, 1] + 0.092))
+    center = np.array((0.02 * sin(turn) + 0.006 * swing, body[1, 1] + 0.092))
     for part, x, y, depth in ((0, 0, -0.006, 0.052), (14, -0.019, 0.014, 0.043), (15, 0.019, 0.014, 0.043),
                               (16, -0.046, 0.002, 0.0), (17, 0.046, 0.002, 0.0)):  # fmt: skip
-        body[part] = centre + np.array((x * cos(turn) + depth * sin(turn), y))
+        body[part] = center + np.array((x * cos(turn) + depth * sin(turn), y))

@@ -12,7 +12,7 @@ Maps = npt.NDArray[np.float32]
 
 
 def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, sigma: float = 1.0) -> tuple[Maps, Maps]:
-    """Heatmaps (h, w, 19) and PAFs (h, w, 38) for `people` (n, 18, 2), x and y in grid cells from cell centres.
+    """Heatmaps (h, w, 19) and PAFs (h, w, 38) for `people` (n, 18, 2), x and y in grid cells from cell centers.
 
     A Gaussian of `sigma` cells a keypoint (the highest wins), a unit vector field one cell to each side of a limb. A
     keypoint that is NaN is not there.

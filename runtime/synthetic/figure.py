@@ -9,24 +9,24 @@ import numpy as np
 from ..types import Image
 from . import paint
 from .body import Points
-from .paint import Colour
+from .paint import Color
 
-_SKINS: tuple[Colour, ...] = ((150, 180, 225), (130, 165, 215), (95, 130, 185), (70, 100, 150), (50, 72, 110))
-_HAIRS: tuple[Colour, ...] = ((30, 35, 45), (25, 45, 75), (45, 80, 125), (70, 120, 165), (95, 95, 100))
-_SHIRTS: tuple[Colour, ...] = (
+_SKINS: tuple[Color, ...] = ((150, 180, 225), (130, 165, 215), (95, 130, 185), (70, 100, 150), (50, 72, 110))
+_HAIRS: tuple[Color, ...] = ((30, 35, 45), (25, 45, 75), (45, 80, 125), (70, 120, 165), (95, 95, 100))
+_SHIRTS: tuple[Color, ...] = (
     (190, 90, 50), (60, 60, 190), (70, 150, 70), (60, 170, 210), (200, 200, 205), (60, 55, 60), (150, 80, 150),
 )  # fmt: skip
-_TROUSERS: tuple[Colour, ...] = ((95, 65, 45), (50, 50, 52), (75, 95, 115), (120, 85, 60), (60, 75, 60))
+_TROUSERS: tuple[Color, ...] = ((95, 65, 45), (50, 50, 52), (75, 95, 115), (120, 85, 60), (60, 75, 60))
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colours and build of one figure."""
+    """Colors and build of one figure."""
 
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
     long_sleeves: bool
     build: float
 
@@ -84,13 +84,13 @@ def _arms(canvas: Image, points: Points, unit: float, look: Look) -> None:
 
 def _head(canvas: Image, points: Points, height: float, look: Look) -> None:
     nose, right_eye, left_eye, right_ear, left_ear = (points[part] for part in (0, 14, 15, 16, 17))
-    centre = (right_ear + left_ear) / 2
-    facing = (nose - centre) * (0.45, 0.0)
-    paint.ellipse(canvas, centre - (0, 0.018 * height), 0.055 * height, 0.062 * height, look.hair)
+    center = (right_ear + left_ear) / 2
+    facing = (nose - center) * (0.45, 0.0)
+    paint.ellipse(canvas, center - (0, 0.018 * height), 0.055 * height, 0.062 * height, look.hair)
     for ear in (right_ear, left_ear):
         paint.ellipse(canvas, ear, 0.011 * height, 0.018 * height, paint.shaded(look.skin, 0.92))
-    paint.ellipse(canvas, centre + facing * 0.5 + (0, 0.006 * height), 0.046 * height, 0.063 * height, look.skin)
-    _hairline(canvas, centre + facing * 0.4, height, look)
+    paint.ellipse(canvas, center + facing * 0.5 + (0, 0.006 * height), 0.046 * height, 0.063 * height, look.skin)
+    _hairline(canvas, center + facing * 0.4, height, look)
     for eye in (right_eye, left_eye):
         paint.polygon(canvas, eye + _almond(0.0105 * height, 0.0062 * height), (235, 238, 240))
         paint.polygon(canvas, eye + _almond(0.005 * height, 0.0055 * height), (30, 35, 45))
@@ -103,12 +103,12 @@ def _head(canvas: Image, points: Points, height: float, look: Look) -> None:
     paint.stroke(canvas, mouth, (70, 70, 150), 0.005 * height)
 
 
-def _hairline(canvas: Image, centre: Points, height: float, look: Look) -> None:
+def _hairline(canvas: Image, center: Points, height: float, look: Look) -> None:
     """The hair over the forehead."""
     angles = np.linspace(np.pi * 1.05, np.pi * 1.95, 12)
     arc = np.stack((np.cos(angles) * 0.05, np.sin(angles) * 0.064 - 0.008), axis=1) * height
     fringe = np.array(((0.034, -0.036), (-0.034, -0.036))) * height
-    paint.polygon(canvas, centre + np.concatenate((arc, fringe)), look.hair)
+    paint.polygon(canvas, center + np.concatenate((arc, fringe)), look.hair)
 
 
 def _almond(radius_x: float, radius_y: float) -> Points:

@@ -16,20 +16,20 @@ _SUBPIXEL_BITS = 4
 
 
 def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18) -> Image:
-    """A copy of `image` (H, W, 3) with every person's limbs in colour and keypoints as dots.
+    """A copy of `image` (H, W, 3) with every person's limbs in color and keypoints as dots.
 
-    Each limb has its own colour (left and right can be told apart); lines scale with the person, so that a child at
+    Each limb has its own color (left and right can be told apart); lines scale with the person, so that a child at
     the back is not painted over.
     """
     canvas = image.copy()
-    colours = limb_colours(skeleton)
+    colors = limb_colors(skeleton)
     for pose in poses:
         thickness = _thickness(pose)
-        for limb, colour in zip(skeleton.limbs, colours, strict=True):
+        for limb, color in zip(skeleton.limbs, colors, strict=True):
             if limb.starts and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
                 a, b = (_subpixel(pose.keypoints[part]) for part in (limb.a, limb.b))
                 cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
-                cv2.line(canvas, a, b, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+                cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
         for keypoint in pose.keypoints[pose.keypoints[:, 2] > 0]:
             radius = int((0.5 + thickness) * 2**_SUBPIXEL_BITS)
             cv2.circle(canvas, _subpixel(keypoint), radius, (0, 0, 0), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -38,8 +38,8 @@ def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18)
 
 
 @cache
-def limb_colours(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
-    """A BGR colour a limb, spread over the hues."""
+def limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
+    """A BGR color a limb, spread over the hues."""
     count = len(skeleton.limbs)
     hues = (colorsys.hsv_to_rgb(i / count, 0.85, 1.0) for i in range(count))
     return tuple((round(255 * b), round(255 * g), round(255 * r)) for r, g, b in hues)
@@ -51,6 +51,6 @@ def _thickness(pose: Pose) -> int:
 
 
 def _subpixel(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:
-    # Keypoints are measured from the picture's corner, OpenCV draws from the centre of the first pixel.
+    # Keypoints are measured from the picture's corner, OpenCV draws from the center of the first pixel.
     x, y = (np.clip(keypoint[:2], -1e4, 1e5) - 0.5) * 2**_SUBPIXEL_BITS
     return round(float(x)), round(float(y))

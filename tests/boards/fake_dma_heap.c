@@ -1,5 +1,5 @@
 /* A kernel without dma-buf heaps lets libcamera's virtual camera start nevertheless: preloaded, opening a heap gives a
-   memory file, allocating from it gives another of the wanted size, and synchronising does nothing. For tests only. */
+   memory file, allocating from it gives another of the wanted size, and synchronizing does nothing. For tests only. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

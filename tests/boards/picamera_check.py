@@ -61,11 +61,11 @@ def main() -> None:
     frame = next(camera.frames())
     camera.close()
     assert frame.image.shape == (480, 640, 3), frame.image.shape
-    colours = {tuple(int(c > 127) for c in pixel) for pixel in frame.image[240, ::20]}
+    colors = {tuple(int(c > 127) for c in pixel) for pixel in frame.image[240, ::20]}
     wanted = {(b, g, r) for b in (0, 1) for g in (0, 1) for r in (0, 1)}
-    assert colours == wanted, f"eight bars in all colours of blue, green and red, got {sorted(colours)}"
+    assert colors == wanted, f"eight bars in all colors of blue, green and red, got {sorted(colors)}"
     assert 0 <= time.monotonic_ns() - frame.timestamp_ns < 5e9, "the exposure was a moment ago"
-    print(f"bars: {camera.format}, all eight colours where they belong")
+    print(f"bars: {camera.format}, all eight colors where they belong")
 
     estimator = PoseEstimator(sys.argv[1], threads=1)
     people = []

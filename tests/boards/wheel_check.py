@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from edgepose.runtime.decode import Decoder
-from edgepose.runtime.types import GridToFrame, PoseFields, Quantisation
+from edgepose.runtime.types import GridToFrame, PoseFields, Quantization
 
 
 def main() -> None:
@@ -18,11 +18,11 @@ def main() -> None:
     height, width = painted["heatmaps"].shape[:2]
     for dtype in (np.float32, np.int8):
         maps = [painted["heatmaps"], painted["pafs"]]
-        quantisation = Quantisation()
+        quantization = Quantization()
         if dtype is np.int8:
-            quantisation = Quantisation(1 / 64, -32)
+            quantization = Quantization(1 / 64, -32)
             maps = [np.clip(np.rint(m * 64) - 32, -128, 127).astype(np.int8) for m in maps]
-        fields = PoseFields(maps[0], maps[1], quantisation, quantisation)
+        fields = PoseFields(maps[0], maps[1], quantization, quantization)
         found = Decoder(height, width).decode(fields, GridToFrame(1, 1))
         assert len(found) == len(people), f"{len(found)} people of {len(people)}"
         for person in people:

@@ -30,7 +30,7 @@ def relu(name: str, source: str, kind: g.ActivationKind = "relu") -> g.Activatio
 
 
 def small_graph(*, training: bool = False) -> g.Graph:
-    """Every operator of the family once: strides, dilation, depthwise, resize, concat, pool, both normalisations."""
+    """Every operator of the family once: strides, dilation, depthwise, resize, concat, pool, both normalizations."""
     one = np.ones(1, np.float32)
     nodes: list[g.Node] = [
         g.Input(name="image"),

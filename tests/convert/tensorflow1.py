@@ -43,7 +43,7 @@ class Written:
 
 
 def write(definition: Definition, weights: dict[str, np.ndarray], pictures: np.ndarray, folder: Path) -> Written:
-    """Checkpoint (with an optimiser's state) and frozen graph of a network with these weights."""
+    """Checkpoint (with an optimizer's state) and frozen graph of a network with these weights."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -102,7 +102,7 @@ def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
         capfd, "convert", tmp_path / "net.pb", *options, "--calibration", pictures, "--verify", pictures
     )
     assert repaired.returncode == 0, repaired.stderr
-    assert "repaired: 2 batch normalisations" in repaired.stderr
+    assert "repaired: 2 batch normalizations" in repaired.stderr
     assert "only 3 calibration pictures" in repaired.stderr
     assert any("training mode" in step for step in container.read(out).recipe)
 

@@ -195,7 +195,7 @@ def test_training_goes_on_where_it_was(tmp_path: Path) -> None:
         rng.random((2, 19, 8, 8), np.float32),
         rng.random((2, 38, 8, 8), np.float32),
     )
-    schedule = Schedule(400, batch=2, rate=3e-3, warm_up=4, quantised=0.5)
+    schedule = Schedule(400, batch=2, rate=3e-3, warm_up=4, quantized=0.5)
     torch.manual_seed(0)
     training = Training(graph, schedule)
     first = training.step(batch)
@@ -207,7 +207,7 @@ def test_training_goes_on_where_it_was(tmp_path: Path) -> None:
     again.load(tmp_path / "checkpoint.pt")
     assert again.seen == training.seen
     assert again.step(batch) == pytest.approx(training.step(batch), rel=1e-3)
-    assert not again.quantised
+    assert not again.quantized
     again.seen = 390
-    assert again.quantised
+    assert again.quantized
     assert np.isfinite(again.step(batch)), "with simulated integers"

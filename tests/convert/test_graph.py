@@ -45,7 +45,7 @@ def test_folding_changes_nothing_but_the_number_of_operators(pictures: np.ndarra
     folded = fold(graph)
     assert_same(graph, folded, pictures)
     assert list(folded.of_type(g.BatchNorm)) == []
-    # Left: the input's offset, which zero padding must not see, and the normalisation of the concat.
+    # Left: the input's offset, which zero padding must not see, and the normalization of the concat.
     assert [node.name for node in folded.of_type(g.Affine)] == ["scaled", "bn3"]
     assert folded.nodes["scaled"].scale.tolist() == [1.0]  # type: ignore[attr-defined]
 

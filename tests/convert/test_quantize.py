@@ -150,7 +150,7 @@ def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp
                 name = prepared.heatmaps if info.name == "heatmaps" else prepared.pafs
                 real = network.tensor(info)[0].astype(np.float32)
                 if info.dtype != "float32":
-                    real = (real - info.quantisation.zero_point) * info.quantisation.scale
+                    real = (real - info.quantization.zero_point) * info.quantization.scale
                 expected = wanted[name][number]
                 noise = np.square(real - expected).mean() / np.square(expected).mean()
                 assert noise < (1e-2 if kind == "int8" else 1e-4), (name, noise)
@@ -199,7 +199,7 @@ def test_integers_are_decoded_as_they_are(int8_model: Path) -> None:
     image = Scene(3, 640, 480).frame(7).image
     fields = estimator.infer(image)
     assert fields.heatmaps.dtype == fields.pafs.dtype == np.int8
-    pairs = ((fields.heatmaps, fields.heatmap_quantisation), (fields.pafs, fields.paf_quantisation))
+    pairs = ((fields.heatmaps, fields.heatmap_quantization), (fields.pafs, fields.paf_quantization))
     real = [((m.astype(np.float32) - q.zero_point) * np.float32(q.scale)).astype(np.float32) for m, q in pairs]
     decoder = Decoder(*estimator.manifest.grid, estimator.manifest.skeleton_table)
     to_frame = estimator.grid_to_frame(image)
@@ -244,7 +244,7 @@ def test_auto_keeps_in_float_what_it_must(folder: Path, tmp_path: Path, capfd: p
 
 
 @pytest.mark.convert
-def test_calibration_takes_a_video_one_picture_and_grey_ones(
+def test_calibration_takes_a_video_one_picture_and_gray_ones(
     tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_frozen_graph(small_graph(), tmp_path / "net.pb")
@@ -255,7 +255,7 @@ def test_calibration_takes_a_video_one_picture_and_grey_ones(
     writer.release()
     one = tmp_path / "one"
     one.mkdir()
-    cv2.imwrite(str(one / "grey.png"), np.zeros((100, 120), np.uint8))
+    cv2.imwrite(str(one / "gray.png"), np.zeros((100, 120), np.uint8))
     for place, words in ((video, "to 6 calibration pictures"), (one, "to 1 calibration pictures")):
         out = tmp_path / "net.tflite"
         arguments = ["--precision", "int8", "--calibration", place, "--input-size", "96x64", "--channel-order", "rgb"]

@@ -222,7 +222,7 @@ FILE = f'[[m.files]]\nname = "a.pb"\nurl = "https://host/a.pb"\nsha256 = "{SHA25
         ("m = 3", "m: expected a table, got int"),
         (f"[m]\n{MODEL}", "the entry 'files' is missing"),
         (f'["../m"]\n{MODEL}', "a name of letters"),
-        (f"[m]\n{MODEL}colour = 3\n{FILE}", "got colour"),
+        (f"[m]\n{MODEL}color = 3\n{FILE}", "got color"),
         (f"[m]\n{MODEL.replace('432x368', 'large')}{FILE}", "m.input_size: expected WIDTHxHEIGHT, got large"),
         (f"[m]\n{MODEL}{FILE.replace('a.pb', '../a.pb', 1)}", r"files\[0\].name: expected a file name"),
         (f"[m]\n{MODEL}{FILE.replace('https', 'file')}", r"files\[0\].url: expected http"),

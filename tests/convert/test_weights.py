@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepose.convert.importers.weights import fill, names_of, recognise
+from edgepose.convert.importers.weights import fill, names_of, recognize
 from edgepose.convert.ir import graph as g
 from edgepose.convert.ir import stages
 from edgepose.convert.networks import define
@@ -45,7 +45,7 @@ def assert_same(expected: list[np.ndarray], got: list[np.ndarray], tolerance: fl
 @pytest.mark.convert
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(published: str) -> None:
-    """Every stage, on a real picture; batch normalisation as it was published."""
+    """Every stage, on a real picture; batch normalization as it was published."""
     from edgepose.convert.importers.detect import Wanted, find
 
     network, variables, tolerance = PUBLISHED[published]
@@ -55,7 +55,7 @@ def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(
     assert imported.report is not None
     assert len(imported.report.matched) == variables
     assert imported.report.unused == {}
-    assert recognise(names_of(original), "file") == network
+    assert recognize(names_of(original), "file") == network
     golden = np.load(sorted((data("golden") / published).glob("*.npz"))[0])
     picture = golden["input_bgr"][None].astype(np.float32)
     pairs = list(zip(stages.find(original), stages.find(imported.graph), strict=True))
@@ -81,7 +81,7 @@ def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, pictur
     assert checkpoint.network == name
     assert checkpoint.report is not None
     assert {reason: len(names) for reason, names in checkpoint.report.unused.items()} == {
-        "state of the optimiser": 4,
+        "state of the optimizer": 4,
         "state of the training": 1,
     }
     assert_same(expected, maps(checkpoint.graph, pictures))
@@ -117,7 +117,7 @@ def test_cmu_is_read_from_its_dictionary_of_dictionaries(tmp_path: Path) -> None
 
 @pytest.mark.convert
 def test_folded_weights_are_told_from_unfolded_ones(tmp_path: Path, pictures: np.ndarray) -> None:
-    """As an optimised graph has them: no batch normalisation, biases on the convolutions."""
+    """As an optimized graph has them: no batch normalization, biases on the convolutions."""
     from edgepose.convert.passes.fold import fold
 
     definition = define("mobilenet_fast")
@@ -186,7 +186,7 @@ def test_what_is_missing_wrong_or_not_finite_is_named() -> None:
     definition = define("mobilenet_v2_w0.5_r0.5")
     good = random_weights(definition)
     name = "Openpose/MConv_Stage1_L1_1_pointwise/weights"
-    assert recognise(good, "file") == "mobilenet_v2_small"  # the first of the names of this network
+    assert recognize(good, "file") == "mobilenet_v2_small"  # the first of the names of this network
     cases = [
         (
             {k: v for k, v in good.items() if "Stage6" not in k},
@@ -200,7 +200,7 @@ def test_what_is_missing_wrong_or_not_finite_is_named() -> None:
         with pytest.raises(ModelError, match=words):
             fill(definition, npz, "file")
     with pytest.raises(ModelError, match=r"the nearest, mobilenet_v2_\S+, finds \d\d%"):
-        recognise(cases[0][0], "file")
+        recognize(cases[0][0], "file")
     _, report = fill(
         definition, {**good, "MobilenetV2/expanded_conv_13/expand/weights": good[name], "mine": good[name]}, "file"
     )

@@ -37,7 +37,7 @@ FRESH: dict[str, Any] = {
     "board": "Raspberry Pi 4 Model B Rev 1.5", "host": "pi", "machine": "aarch64", "bits": 64, "architecture": "arm64",
     "os": "Debian GNU/Linux 12 (bookworm)", "codename": "bookworm", "python": [3, 11, 2],
     "executable": "/usr/bin/python3.11", "groups": ["video", "render"], "memory_mb": 3800, "memory_free_mb": 3000,
-    "swap_mb": 512, "time": 1e9, "uptime_s": 100.0, "disk_free_mb": 20_000, "clock_synchronised": True, "throttled": 0,
+    "swap_mb": 512, "time": 1e9, "uptime_s": 100.0, "disk_free_mb": 20_000, "clock_synchronized": True, "throttled": 0,
     "temperature_c": 45.0, "packages": {"python3-numpy": "1:1.24.2-1+deb12u1"}, "candidates": {}, "files": {},
     "current": None, "release": None, "release_owned": True, "healthy": False, "name": "", "uid": 1000,
     "releases": [], "environments": [], "folders": False,
@@ -211,7 +211,7 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
         ({"memory_mb": 90, "memory_free_mb": 20}, "memory", "failed", "smaller model"),
         ({"memory_free_mb": 60, "swap_mb": 0}, "memory", "warning", "swap"),
         ({"time": 1e9 - 86400}, "clock", "warning", "set-ntp"),
-        ({"clock_synchronised": False}, "clock", "warning", "set-ntp"),
+        ({"clock_synchronized": False}, "clock", "warning", "set-ntp"),
         ({"packages": {}}, "NumPy from apt", "failed", "apt update"),
         ({"imports": {"numpy": "", "cv2": "ValueError: numpy.dtype size changed", "a.interpreter": ""}},
          "Python packages", "failed", "do not go together"),
@@ -407,7 +407,7 @@ def test_units_are_what_systemd_understands(tmp_path: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / "edgepose.service"], capture_output=True, text=True
     )
-    # It exits with 0 on a misspelt key; that the programs are not on this machine is no fault of the unit.
+    # It exits with 0 on a misspelled key; that the programs are not on this machine is no fault of the unit.
     said = [line for line in done.stderr.splitlines() if "is not executable" not in line]
     assert said == []
 

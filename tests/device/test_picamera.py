@@ -43,8 +43,8 @@ def stored(kind: str, stride: int) -> np.ndarray:
     if kind in ("RGB888", "BGR888"):
         return padded(image if kind == "RGB888" else image[..., ::-1], stride)
     if kind in ("XRGB8888", "XBGR8888"):
-        colours = image if kind == "XRGB8888" else image[..., ::-1]
-        return padded(np.dstack((colours, np.full((HEIGHT, WIDTH), 255, np.uint8))), stride)
+        colors = image if kind == "XRGB8888" else image[..., ::-1]
+        return padded(np.dstack((colors, np.full((HEIGHT, WIDTH), 255, np.uint8))), stride)
     planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
     luma, u, v = planar[:HEIGHT], *planar[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
     if kind in ("NV12", "NV21"):

@@ -156,7 +156,7 @@ def assemble(skeleton: Skeleton, pairs: Sequence[Sequence[TwinPair]]) -> list[Tw
 
 
 def decode(heatmaps: Maps, pafs: Maps, skeleton: Skeleton, options: DecoderOptions) -> list[tuple[float, Maps]]:
-    """(score, keypoints (18, 3) in grid cells, measured from the centre of the first) of every person, best first."""
+    """(score, keypoints (18, 3) in grid cells, measured from the center of the first) of every person, best first."""
     parts = range(len(skeleton.keypoints))
     peaks = [find_peaks(heatmaps[:, :, part], options.peak_threshold) for part in parts]
     pairs = [

@@ -64,12 +64,12 @@ def test_a_picture_gives_one_line_of_json(small_model: Path, picture: Path) -> N
     assert "2 people in 1 frame" in result.stderr
 
 
-def test_grey_transparent_and_deep_pictures_are_read(small_model: Path, tmp_path: Path) -> None:
+def test_gray_transparent_and_deep_pictures_are_read(small_model: Path, tmp_path: Path) -> None:
     image = Scene(2, 640, 480).frame(0).image
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     variants = {
-        "grey.png": grey,
-        "grey.jpg": grey,
+        "gray.png": gray,
+        "gray.jpg": gray,
         "alpha.png": cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
         "deep.png": image.astype(np.uint16) * 257,
     }

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, ModelError, PoseFields, Quantisation
+from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, ModelError, PoseFields, Quantization
 from edgepose.runtime.synthetic.fields import Maps, crowd, fields
 
 from . import decoder_twin as twin
 
 CELLS = GridToFrame(1.0, 1.0, -0.5, -0.5)
-"""Poses in grid cells, measured from the centre of the first, as the twin has them."""
+"""Poses in grid cells, measured from the center of the first, as the twin has them."""
 
 
 def decode(heatmaps: Maps, pafs: Maps, options: DecoderOptions | None = None) -> list[tuple[float, Maps]]:
@@ -92,15 +92,15 @@ def test_agrees_with_the_twin_on_people(seed: int, count: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "scale"), [(np.int8, 1 / 120), (np.uint8, 1 / 120), (np.int16, 1 / 30000)])
 def test_reads_integer_maps_as_they_are(dtype: type[np.signedinteger], scale: float, rng: np.random.Generator) -> None:
-    """The same poses as from the dequantised maps, bit for bit in the peaks' places."""
+    """The same poses as from the dequantized maps, bit for bit in the peaks' places."""
     heatmaps, pafs = fields(crowd(5, 46, 54, rng), 46, 54)
     limits = np.iinfo(dtype)
     zero = 100 if dtype == np.uint8 else -7
-    quantisation = Quantisation(scale, zero)
+    quantization = Quantization(scale, zero)
     stored = [np.clip(np.round(m / scale) + zero, limits.min, limits.max).astype(dtype) for m in (heatmaps, pafs)]
     real = [((s.astype(np.float32) - zero) * scale).astype(np.float32) for s in stored]
     decoder = Decoder(46, 54)
-    from_integers = decoder.decode(PoseFields(*stored, quantisation, quantisation), CELLS)
+    from_integers = decoder.decode(PoseFields(*stored, quantization, quantization), CELLS)
     from_floats = decode(real[0], real[1])
     assert len(from_integers) == 5
     assert_same([(pose.score, pose.keypoints) for pose in from_integers], from_floats)
@@ -112,7 +112,7 @@ def test_reads_slices_of_one_tensor(rng: np.random.Generator) -> None:
     assert_same(decode(both[:, :, :19], both[:, :, 19:]), decode(heatmaps, pafs))
 
 
-def test_maps_and_frame_are_measured_at_cell_centres() -> None:
+def test_maps_and_frame_are_measured_at_cell_centers() -> None:
     person = np.full((1, 18, 2), 10.0, np.float32)
     person[0, :, 0] += np.arange(18)
     heatmaps, pafs = fields(person, 24, 40)
@@ -143,7 +143,7 @@ def test_survives_any_bytes_as_maps(seed: int) -> None:
     with contextlib.suppress(ModelError):
         decode(heatmaps, pafs)
     stored = [m.view(np.uint8)[:, :, : m.shape[2]].astype(np.int8) for m in (heatmaps, pafs)]
-    for pose in Decoder(height, width).decode(PoseFields(*stored, Quantisation(0.01), Quantisation(0.01)), CELLS):
+    for pose in Decoder(height, width).decode(PoseFields(*stored, Quantization(0.01), Quantization(0.01)), CELLS):
         assert np.isfinite(pose.keypoints).all()
 
 

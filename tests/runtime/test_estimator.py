@@ -54,7 +54,7 @@ def test_an_empty_scene_has_no_whole_person(small_model: Path) -> None:
 
 
 def test_poses_are_in_pixels_of_the_frame(small_model: Path) -> None:
-    """The same picture twice as large, as stretched canvas, in grey, with alpha: the people stay where they are."""
+    """The same picture twice as large, as stretched canvas, in gray, with alpha: the people stay where they are."""
     estimator = PoseEstimator(small_model, threads=2)
     image = Scene(2, 640, 480).frame(5).image
     plain = estimator.estimate(image).poses

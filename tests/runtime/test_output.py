@@ -14,7 +14,7 @@ import pytest
 from edgepose.runtime import COCO18, EstimateResult, Frame, OutputError, Pose, Timings
 from edgepose.runtime.io import atomic, formats, naming
 from edgepose.runtime.io.images import read_picture
-from edgepose.runtime.visualize.draw import draw_poses, limb_colours
+from edgepose.runtime.visualize.draw import draw_poses, limb_colors
 from edgepose.runtime.visualize.writer import Drawings
 
 
@@ -163,21 +163,21 @@ def test_the_box_is_around_what_is_present() -> None:
     assert (box.x, box.y, box.width, box.height) == (100, 80, 170, 85)
 
 
-def test_drawing_leaves_the_picture_alone_and_colours_the_limbs() -> None:
+def test_drawing_leaves_the_picture_alone_and_colors_the_limbs() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     drawn = draw_poses(image, [pose()])
     assert (image == 90).all()
     assert drawn.shape == image.shape
-    assert len(set(limb_colours(COCO18))) == 19
+    assert len(set(limb_colors(COCO18))) == 19
 
 
 @pytest.mark.parametrize("number", [0, 3, 9, 16])
-def test_each_limb_is_drawn_in_its_colour_where_it_lies(number: int) -> None:
+def test_each_limb_is_drawn_in_its_color_where_it_lies(number: int) -> None:
     limb = COCO18.limbs[number]
     keypoints = np.zeros((18, 3), np.float32)
     keypoints[limb.a], keypoints[limb.b] = (40, 60, 1), (200, 180, 1)
     drawn = draw_poses(np.full((240, 320, 3), 90, np.uint8), [Pose(keypoints, 1.0)])
-    assert np.abs(drawn[120, 120].astype(int) - limb_colours(COCO18)[number]).max() < 60
+    assert np.abs(drawn[120, 120].astype(int) - limb_colors(COCO18)[number]).max() < 60
     assert (drawn[200:, :] == 90).all()
     assert (drawn[:, 230:] == 90).all()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import Decoder, DecoderOptions, GridToFrame, Limb, PoseFields, Skeleton
-from edgepose.runtime.types import Quantisation
+from edgepose.runtime.types import Quantization
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_middle_of_a_large_plateau_is_exact() -> None:
     heatmaps[999, 7105, 1] = 100
     pafs = np.zeros((height, width, 2), np.int8)
     pafs[990:1010, 7090:7115, 0] = 100
-    scale = Quantisation(0.01, 0)
+    scale = Quantization(0.01, 0)
     decoder = Decoder(height, width, skeleton, DecoderOptions(min_keypoints=2))
     [pose] = decoder.decode(PoseFields(heatmaps, pafs, scale, scale), GridToFrame(1.0, 1.0, -0.5, -0.5))
     assert pose.keypoints[0, :2].tolist() == [7099.5, 999.5]

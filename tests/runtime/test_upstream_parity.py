@@ -32,12 +32,12 @@ EXPLAINED = {
 DIFFERENT = {
     ("mobilenet_v2_small", "000000234607", 1): "two weak neck peaks (0.08) of one man: smoothing joins them, here the "
     "head and arm go to one, the legs to the other, and two people with a neck each are never merged",
-    ("mobilenet_v2_small", "000000410456", 3): "a right leg between two people: here the neighbour gets it",
+    ("mobilenet_v2_small", "000000410456", 3): "a right leg between two people: here the neighbor gets it",
 }
 """Where no defect of upstream's explains it: upstream does better on these two of 84 people."""
 
 _SHIFT = 0.125 - 0.5
-"""Upstream's 0 is the centre of the first enlarged cell; ours the centre of the first cell."""
+"""Upstream's 0 is the center of the first enlarged cell; ours the center of the first cell."""
 
 
 def cases() -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ def state(folder: str) -> dict[str, Any]:
     release = os.path.join(folder, "releases", running or "-")
     return {
         "disk_free_mb": disk.free // 1000000,
-        "clock_synchronised": yes_or_no(command("timedatectl", "show", "-p", "NTPSynchronized", "--value")),
+        "clock_synchronized": yes_or_no(command("timedatectl", "show", "-p", "NTPSynchronized", "--value")),
         "throttled": throttled(),
         "temperature_c": temperature(),
         "packages": {

@@ -40,9 +40,9 @@ function plot() {
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
   const style = getComputedStyle(document.documentElement);
-  for (const [key, colour, least] of [["fps", "--blue", 5], ["people", "--amber", 4]]) {
+  for (const [key, color, least] of [["fps", "--blue", 5], ["people", "--amber", 4]]) {
     const top = Math.max(least, ...history_.map((moment) => moment[key])) * 1.15;
-    pen.strokeStyle = style.getPropertyValue(colour);
+    pen.strokeStyle = style.getPropertyValue(color);
     pen.lineWidth = 2;
     pen.beginPath();
     history_.forEach((moment, i) => {
