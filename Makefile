@@ -21,7 +21,7 @@ SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
 .PHONY: demo test test-once test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
 
-# IMAGE=photo.jpg for a picture of your own.
+# IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
 	@$(VENV)/python -m edgepose.benchmarks.demo $(if $(IMAGE),--image "$(IMAGE)")
 
@@ -82,7 +82,7 @@ fuzz: .venv/dev.stamp
 	$(VENV)/python -m tests.fuzz.fuzz --minutes $(FUZZ_MINUTES) $(FUZZ_TARGETS)
 
 # The model that comes with the package, from the data to the file (docs/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
-# says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (pictures without people). Goes on where it was interrupted.
+# says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (images without people). Goes on where it was interrupted.
 KIT ?= build/train
 TRAIN = $(VENV)/python -m edgepose.convert.distill
 train-default: .venv/dev.stamp
@@ -103,6 +103,7 @@ check: .venv/dev.stamp
 	@for part in convert runtime device benchmarks; do ln -sfn ../../../$$part build/typing/edgepose/$$part; done
 	@ln -sfn ../../../runtime/root/__init__.py build/typing/edgepose/__init__.py
 	$(VENV)/mypy -p edgepose
+	$(VENV)/codespell runtime convert device benchmarks tests docs *.md Makefile pyproject.toml setup.py .github
 	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive convert runtime device benchmarks setup.py
 	$(VENV)/python tests/audit.py
 

@@ -1,7 +1,7 @@
 """`make bench`: every speed the README names, measured here and now.
 
 Models: the converted ones in build/bench, made on the first run of the weights found through EDGEPOSE_MODELS. The
-folder of calibration pictures comes from EDGEPOSE_TEST_DATA; without it the network that needs them is left out.
+folder of calibration images comes from EDGEPOSE_TEST_DATA; without it the network that needs them is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..device.monitor.board import describe
 from ..device.sources.base import FrameSource, SyntheticCamera
 from ..device.sources.opencv import VideoFile
-from ..runtime.io.images import write_picture
+from ..runtime.io.images import write_image
 from ..runtime.model import container
 from ..runtime.synthetic import Scene
 from . import process
@@ -109,11 +109,11 @@ def _processes(models: list[Path]) -> None:
     print(f"  import edgepose.runtime              {process.start('-c', 'import edgepose.runtime')}")
     loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {loaded}")
-    picture = FOLDER.resolve() / "picture.png"
-    write_picture(picture, Scene(2, 640, 480).frame(0).image)
+    picture = FOLDER.resolve() / "image.png"
+    write_image(picture, Scene(2, 640, 480).frame(0).image)
     for path in models:
         peak = process.peak_memory_mb("run", "-m", path.resolve(), picture, "--json", FOLDER.resolve() / "poses.jsonl")
-        print(f"  peak memory of `edgepose run` on a picture, {path.stem}: {peak:.0f} MB")
+        print(f"  peak memory of `edgepose run` on an image, {path.stem}: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

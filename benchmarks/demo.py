@@ -1,4 +1,4 @@
-"""`make demo`: the model that comes with the package, run on a picture, and the result to look at. Needs no network."""
+"""`make demo`: the model that comes with the package, run on an image, and the result to look at. Needs no network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..runtime import PoseEstimator
 from ..runtime.errors import EdgePoseError
 from ..runtime.io import atomic
 from ..runtime.io.formats import edgepose_line
-from ..runtime.io.images import read_picture, write_picture
+from ..runtime.io.images import read_image, write_image
 from ..runtime.model import registry
 from ..runtime.synthetic import Scene
 from ..runtime.types import Frame
@@ -23,9 +23,9 @@ _RUNS = 30
 
 
 def main() -> int:
-    """Runs the demonstration; 2 where the picture cannot be read, in one line that says what to do."""
+    """Runs the demonstration; 2 where the image cannot be read, in one line that says what to do."""
     parser = argparse.ArgumentParser(prog="make demo")
-    parser.add_argument("--image", type=Path, help="a picture of your own; a synthetic scene when left out")
+    parser.add_argument("--image", type=Path, help="an image of your own; a synthetic scene when left out")
     arguments = parser.parse_args()
     try:
         atomic.make_folder(_FOLDER)
@@ -38,16 +38,16 @@ def main() -> int:
 
 
 def show(path: Path, frame: Frame) -> None:
-    """Finds the people, writes picture and JSON, prints what was found and how long it took."""
+    """Finds the people, writes image and JSON, prints what was found and how long it took."""
     estimator = PoseEstimator(path)
     estimate = estimator.estimate(frame.image)
     timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
     picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
-    write_picture(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
+    write_image(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
     atomic.write_text(poses, edgepose_line(frame, estimate) + "\n")
     spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
     about = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC a frame"
-    scored = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} pictures of COCO"
+    scored = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} images of COCO"
     print(f"{path.stem}: {estimator.manifest.precision}, {about}{scored}")
     print(f"{len(estimate)} people found in {frame.source}")
     for number, pose in enumerate(estimate, 1):
@@ -62,7 +62,7 @@ def show(path: Path, frame: Frame) -> None:
 
 def _frame(image: Path | None) -> Frame:
     if image is not None:
-        return Frame(read_picture(image), str(image))
+        return Frame(read_image(image), str(image))
     return Frame(Scene(_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_PEOPLE}")
 
 

@@ -16,7 +16,7 @@ FOLDER = Path("build/bench")
 def bench_models() -> list[Path]:
     """A converted file of each of the two networks with float weights, where those are here (EDGEPOSE_MODELS).
 
-    The network that needs calibration pictures is left out where EDGEPOSE_TEST_DATA does not have them.
+    The network that needs calibration images is left out where EDGEPOSE_TEST_DATA does not have them.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     pictures = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"

@@ -24,7 +24,7 @@ from .networks import NETWORKS
 from .passes import bn_statistics, fold
 from .passes.simplify import simplify
 from .quantize import integer
-from .quantize.calibration_images import CalibrationPictures, PictureFolder
+from .quantize.calibration_images import CalibrationImages, ImageFolder
 from .validate import layer_errors, proof, report, score_threshold, verify
 from .validate.coco import CocoDataset
 from .validate.proof import Candidate
@@ -46,14 +46,14 @@ class Options:
     heatmaps: str | None = None
     pafs: str | None = None
     calibration: Path | None = None
-    """A folder of pictures or a video."""
+    """A folder of images or a video."""
     max_drop: float = 0.5
     """What `auto` may lose: points of AP where there are annotations, else percent of the source's poses."""
     report: Path | None = None
     verify: Path | None = None
     annotations: Path | None = None
     empty: Path | None = None
-    """A folder of pictures without people, to choose the default least score on."""
+    """A folder of images without people, to choose the default least score on."""
     licence: str = ""
     """Of the weights, where the source is not a known model."""
 
@@ -75,13 +75,13 @@ class Conversion:
 def convert(source: Source, output: Path, options: Options, note: Callable[[str], None]) -> Conversion:
     """Converts `source` and writes `output`, whole or not at all; `note` is told what is being done.
 
-    With `verify` the result is compared with its float source; an integer one always is, on the calibration pictures
+    With `verify` the result is compared with its float source; an integer one always is, on the calibration images
     if on no others. Raises ModelError, InputError or OutputError.
     """
     # Looked at first: minutes of work should not end at a misspelled folder.
     integer.check(options.precision, options.calibration, options.report)
-    pictures: verify.Pictures | None = None if options.verify is None else PictureFolder(options.verify)
-    empty = None if options.empty is None else PictureFolder(options.empty)
+    pictures: verify.Images | None = None if options.verify is None else ImageFolder(options.verify)
+    empty = None if options.empty is None else ImageFolder(options.empty)
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
@@ -110,7 +110,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     container.write(output, candidate.flatbuffer, manifest)
     if empty is not None:
         least = score_threshold.least_score(score_threshold.scores(output, empty), len(empty))
-        note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} pictures without people")
+        note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} images without people")
         container.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
     self_check.record(output)
     return Conversion(output, manifest, tuple(found))
@@ -128,7 +128,7 @@ def _input_spec(source: Source, options: Options) -> InputSpec:
 def _converted(
     source: Source,
     options: Options,
-    pictures: verify.Pictures | None,
+    pictures: verify.Images | None,
     dataset: CocoDataset | None,
     note: Callable[[str], None],
 ) -> Candidate:
@@ -164,7 +164,7 @@ def _converted(
     integers = None
     if options.precision in integer.INTEGER:
         assert options.calibration is not None
-        calibration = CalibrationPictures(options.calibration, spec)
+        calibration = CalibrationImages(options.calibration, spec)
         budget = None
         if options.precision == "auto":
             budget = proof.budget(manifest_of, reference(), pictures or calibration, dataset, options.max_drop)
@@ -206,13 +206,13 @@ def _repaired(
             f"{source.path}: its {len(layers)} batch normalizations need statistics; add --calibration DIR with about "
             "50 images of people"
         )
-    pictures = CalibrationPictures(options.calibration, spec)
+    pictures = CalibrationImages(options.calibration, spec)
     if pictures.too_few:
-        note(f"warning: only {len(pictures)} calibration pictures; their statistics may be far from the world's")
+        note(f"warning: only {len(pictures)} calibration images; their statistics may be far from the world's")
     fixed = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
     done = (
         f"{len(layers)} batch normalizations in training mode given the statistics of whole batches "
-        f"of {len(pictures)} calibration pictures"
+        f"of {len(pictures)} calibration images"
     )
     note(f"repaired: {done}")
     return fixed, [done]

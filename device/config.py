@@ -149,7 +149,7 @@ name = ""                    # of this device: any text; default: EDGEPOSE_NAME,
 sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 #        "-"  "mqtt://user@broker/pose/{name}?qos=0"  "mqtts://broker"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
 #        {hostname}, {name} (in ASCII: front-door) and {source} can be used in topics and file names
-# privacy = "blur"           # of pictures that leave the process: none, blur, silhouette; needed for page and record
+# privacy = "blur"           # of images that leave the process: none, blur, silhouette; needed for page and record
 record = ""                  # a video with skeletons: out.avi, {name}.avi
 insecure = false             # a page for others without a token (EDGEPOSE_HTTP_TOKEN)
 """

@@ -24,7 +24,7 @@ _LAST_VISIT = 2**31 - 1
 class DecoderOptions:
     """Thresholds of the parser.
 
-    Chosen on 153 pictures of COCO val2017 with two networks. AP hardly depends on them: it stays within half a point
+    Chosen on 153 images of COCO val2017 with two networks. AP hardly depends on them: it stays within half a point
     for `paf_threshold` 0 to 0.05 and for 6 to 8 samples needed; `peak_threshold` 0.1 costs one to two points and
     leaves fewer ghosts.
     """

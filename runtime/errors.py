@@ -14,7 +14,7 @@ class ModelError(EdgePoseError):
 
 
 class InputError(EdgePoseError):
-    """A picture, video, folder or annotation file that cannot be used."""
+    """An image, video, folder or annotation file that cannot be used."""
 
 
 class UnknownNameError(EdgePoseError, KeyError):

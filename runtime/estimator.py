@@ -1,4 +1,4 @@
-"""The whole way from a picture to poses: preprocess, infer, decode."""
+"""The whole way from an image to poses: preprocess, infer, decode."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ImageLike = Image | str | PathLike[str] | Any
 
 
 class PoseEstimator:
-    """Finds the people in pictures with one model.
+    """Finds the people in images with one model.
 
     >>> estimator = PoseEstimator("model.tflite", threads=2)
     >>> for pose in estimator.estimate(cv2.imread("photo.jpg")):
@@ -111,15 +111,15 @@ class PoseEstimator:
         return poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
 
     def prepare(self, image: Image, channel_order: ChannelOrder = "bgr", into: Buffer | None = None) -> None:
-        """Writes the picture into the network's input, or into a buffer made by `input_buffer`."""
+        """Writes the image into the network's input, or into a buffer made by `input_buffer`."""
         self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0] if into is None else into)
 
     def input_buffer(self) -> Buffer:
-        """Room for a prepared picture (height, width, 3), so that one can be prepared while the network runs."""
+        """Room for a prepared image (height, width, 3), so that one can be prepared while the network runs."""
         return np.empty(self._input.shape[1:], self._input.dtype)
 
     def infer_prepared(self, buffer: Buffer) -> PoseFields:
-        """The network's maps for a picture that `prepare` wrote into `buffer`; valid until the next call."""
+        """The network's maps for an image that `prepare` wrote into `buffer`; valid until the next call."""
         np.copyto(self._network.tensor(self._input)[0], buffer)
         self._network.invoke()
         return self.fields()
@@ -129,7 +129,7 @@ class PoseEstimator:
         return self._decoder.decode(fields, self.grid_to_frame(image))
 
     def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
-        """The network's maps for a picture; valid, and to be dropped, before the next call."""
+        """The network's maps for an image; valid, and to be dropped, before the next call."""
         self.prepare(image, channel_order)
         self._network.invoke()
         return self.fields()
@@ -155,9 +155,9 @@ class PoseEstimator:
 def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOrder]:
     """Name, content and channel order of a path or a PIL image."""
     if isinstance(image, str | PathLike):
-        from .io.images import read_picture
+        from .io.images import read_image
 
-        return str(image), read_picture(Path(image)), "bgr"
+        return str(image), read_image(Path(image)), "bgr"
     if hasattr(image, "getexif") and hasattr(image, "convert"):
         from PIL import ImageOps
 

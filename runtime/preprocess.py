@@ -1,6 +1,6 @@
 """A frame made fit for the network: one resize into a buffer that lives as long as the model.
 
-`letterbox` keeps the aspect ratio and leaves the rest of the input black, picture at the top left; `stretch` fills
+`letterbox` keeps the aspect ratio and leaves the rest of the input black, image at the top left; `stretch` fills
 the input. Letterboxing is worth four to five points of AP on the same weights.
 """
 
@@ -49,7 +49,7 @@ class Preprocessor:
     def prepare(self, image: Image, channel_order: ChannelOrder, destination: npt.NDArray[Any]) -> None:
         """Writes `image` (H, W, 3) uint8, resized, into `destination` (height, width, 3), uint8 or float32.
 
-        A gray picture (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
+        A gray image (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
         """
         check_image(image)
         width, height = self.target_size(image.shape[1], image.shape[0])
@@ -87,7 +87,7 @@ def check_image(image: Image) -> None:
 
 
 def _resize(image: Image, destination: Image) -> None:
-    """Bilinear; averaging where the picture shrinks more than twice, which bilinear sampling would alias."""
+    """Bilinear; averaging where the image shrinks more than twice, which bilinear sampling would alias."""
     height, width = destination.shape[:2]
     image = _shorten(image)
     shrinks = max(image.shape[0] / height, image.shape[1] / width)

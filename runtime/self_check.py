@@ -1,6 +1,6 @@
-"""Does a model do here what it did where it was converted? A picture and its poses that travel in the manifest.
+"""Does a model do here what it did where it was converted? An image and its poses that travel in the manifest.
 
-The picture is painted, so it needs no room and shows nobody; which scene it is depends on whom the network finds.
+The image is painted, so it needs no room and shows nobody; which scene it is depends on whom the network finds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def record(path: Path) -> None:
         return
     best, highest = Golden(0, 0, ()), 0.0
     for people, seed in ((people, seed) for seed in _SEEDS for people in (1, 2)):
-        poses = estimator.estimate(_picture(people, seed)).poses
+        poses = estimator.estimate(_image(people, seed)).poses
         score = max((pose.score for pose in poses), default=0.0)
         if score > highest:
             strong = [pose for pose in poses if pose.score >= max(_WEAK, score / 2)]
@@ -46,12 +46,12 @@ def record(path: Path) -> None:
 def check(estimator: PoseEstimator) -> str:
     """What the network does differently here; empty where it does the same.
 
-    Raises ModelError where the manifest holds no picture.
+    Raises ModelError where the manifest holds no image.
     """
     golden = estimator.manifest.golden
     if golden is None:
-        raise ModelError("the manifest holds no golden picture; convert the model again with this edgepose")
-    picture = _picture(golden.people, golden.seed)
+        raise ModelError("the manifest holds no golden image; convert the model again with this edgepose")
+    picture = _image(golden.people, golden.seed)
     found = estimator.estimate(picture).poses
     wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
     spread = spreads(estimator.manifest.skeleton_table.keypoints)
@@ -59,12 +59,12 @@ def check(estimator: PoseEstimator) -> str:
     if agreed == len(wanted) and (wanted or not any(pose.score >= _SURE for pose in found)):
         return ""
     return (
-        f"of {len(wanted)} people in the golden picture (synthetic scene {golden.people}, seed {golden.seed}) {agreed} "
+        f"of {len(wanted)} people in the golden image (synthetic scene {golden.people}, seed {golden.seed}) {agreed} "
         f"were found again; {len(found)} were found in all"
     )
 
 
-def _picture(people: int, seed: int) -> Image:
+def _image(people: int, seed: int) -> Image:
     return Scene(people, 640, 480, seed=seed).frame(0).image
 
 

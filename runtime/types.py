@@ -224,10 +224,10 @@ class EstimateResult:
         """
         from pathlib import Path
 
-        from .io.images import write_picture
+        from .io.images import write_image
         from .visualize.draw import draw_poses
 
-        write_picture(Path(path), draw_poses(_as_bgr(self._frame()), self.poses))
+        write_image(Path(path), draw_poses(_as_bgr(self._frame()), self.poses))
 
     def to_json(self) -> str:
         """Return one line of JSON, as `edgepose run` writes it (docs/output.md)."""

@@ -1,4 +1,4 @@
-"""Where the tests find real networks and pictures, and the models they convert once.
+"""Where the tests find real networks and images, and the models they convert once.
 
 EDGEPOSE_MODELS: folders with published weights. EDGEPOSE_TEST_DATA: a folder with `coco-dev`, `calibration`,
 `golden` and `video`. What is not there is skipped, with the reason. Converted models are kept in build/test-models
@@ -205,7 +205,7 @@ def photographs() -> dict[str, np.ndarray]:
 
     folder = Path(skimage.__file__).parent / "data"
     names = {"astronaut": "png", "camera": "png", "chelsea": "png", "coffee": "png", "rocket": "jpg"}
-    images = {name: images_module.read_picture(folder / f"{name}.{suffix}") for name, suffix in names.items()}
+    images = {name: images_module.read_image(folder / f"{name}.{suffix}") for name, suffix in names.items()}
     left, top = PHOTOGRAPH_OFFSET
     return {
         name: np.pad(image, ((top, top), (left, left), (0, 0)), constant_values=110) for name, image in images.items()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepose.runtime.io.formats import coco_keypoints
-from edgepose.runtime.io.images import write_picture
+from edgepose.runtime.io.images import write_image
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
@@ -37,7 +37,7 @@ def write_dataset(folder: Path, images: int = 4, people: int = 3) -> Path:
     annotations: list[dict[str, Any]] = []
     for number in range(1, images + 1):
         frame = scene.frame(number * 12)
-        write_picture(folder / "images" / f"{number}.png", frame.image)
+        write_image(folder / "images" / f"{number}.png", frame.image)
         entries.append({"id": number, "file_name": f"{number}.png", "width": 640, "height": 480})
         for points in frame.keypoints:
             keypoints = np.concatenate((points, np.ones((18, 1), np.float32)), axis=1)

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "models", nargs="*", metavar="MODEL", help="a .tflite, or the name of a model (default: edgepose-tiny)"
     )
     parser.add_argument(
-        "--input", default="synthetic:5", metavar="INPUT", help="picture, folder, video or synthetic[:PEOPLE] (default)"
+        "--input", default="synthetic:5", metavar="INPUT", help="image, folder, video or synthetic[:PEOPLE] (default)"
     )
     parser.add_argument(
         "--threads", type=_threads, metavar="N[,N]", help="of the interpreter (default: cores, up to 4)"
@@ -88,7 +88,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             raise OutputError(f"{target}: there is no folder {Path(target).parent}")
     if arguments.plot is not None:
         if arguments.plot.suffix != ".png":
-            raise ValueError(f"{arguments.plot}: expected a picture that ends in .png")
+            raise ValueError(f"{arguments.plot}: expected an image that ends in .png")
         plots.require()
 
 

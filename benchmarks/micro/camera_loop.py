@@ -33,7 +33,7 @@ class LoopCost(NamedTuple):
 
 
 class _Counting(Sink):
-    """Keeps figures, not pictures."""
+    """Keeps figures, not images."""
 
     name = "counting"
 

@@ -36,6 +36,6 @@ def _macs(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> 
     if kind == "DEPTHWISE_CONV_2D":
         return prod(output) * prod(inputs[1][1:3])
     if kind == "TRANSPOSE_CONV":
-        # Weights (out, height, width, in), and the picture comes last.
+        # Weights (out, height, width, in), and the image comes last.
         return prod(inputs[-1][:3]) * prod(inputs[1])
     return 0

@@ -52,7 +52,7 @@ class Run:
 
 
 class Frames:
-    """An endless supply of frames from pictures, videos or the synthetic scene.
+    """An endless supply of frames from images, videos or the synthetic scene.
 
     The scene is painted beforehand: a camera does not paint. Reading a file is the capture of a file.
     """
@@ -131,7 +131,7 @@ def infer(network: Network, seconds: float, say: Callable[[str], object]) -> Run
 
 
 def point(estimator: PoseEstimator, people: int, count: int) -> PeoplePoint:
-    """Median stage times with so many people in a picture of 1280x960."""
+    """Median stage times with so many people in an image of 1280x960."""
     supply = _painted(people, "", 1280, 960)[:count]
     estimator.estimate(supply[0].image)
     estimates = [estimator.estimate(frame.image) for frame in supply]

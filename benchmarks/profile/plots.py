@@ -115,7 +115,7 @@ def _people(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
         axes.plot(people, per_person, ":", color=line.get_color(), alpha=0.5)
     axes.plot([], [], ":", color="gray", label="were it one inference a person (top-down)")
     axes.set_yscale("log")
-    axes.set_xlabel("people in the picture, 1280x960")
+    axes.set_xlabel("people in the image, 1280x960")
     axes.set_ylabel("milliseconds a frame (logarithmic)")
     axes.set_title("Time against people")
     axes.legend(fontsize=7, ncols=2, loc="upper left")
@@ -131,7 +131,7 @@ def _shares(axes: Any, entry: tuple[str, Row]) -> None:
             times = [point.stages_ms[stage] for point in row.by_people]
             axes.plot(people, times, "o-", color=color, label=stage, markersize=3)
     axes.set_yscale("log")
-    axes.set_xlabel("people in the picture")
+    axes.set_xlabel("people in the image")
     axes.set_ylabel("milliseconds (logarithmic)")
     axes.set_title(f"Stage by stage: {label}".replace("\n", ", "), fontsize=10)
     axes.legend(fontsize=8)

@@ -49,7 +49,7 @@ class Operator:
 
 
 class PeoplePoint(NamedTuple):
-    """Median times with so many people in the picture."""
+    """Median times with so many people in the image."""
 
     people: int
     found: float

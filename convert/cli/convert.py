@@ -25,12 +25,12 @@ def parser() -> argparse.ArgumentParser:
         "its weights (.weights.h5), of named arrays (.npz, .npy), of an OpenVINO IR (.xml with its .bin), or of a\n"
         f".tflite with the right outputs, which gains a manifest. Sizes by name:\n{input_sizes.listing()}",
         "  edgepose convert human-pose-estimation-0001 -o pose.tflite\n"
-        "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --precision float16\n"
-        "  edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration pictures/\n"
+        "  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --precision float16\n"
+        "  edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration images/\n"
         "  edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4\n"
         "  edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb\n"
         "  edgepose convert mobilenet_fast --untrained -o speed.tflite\n"
-        "  edgepose convert graph_opt.pb -o small.tflite --calibration pictures/ --verify val/ --annotations val.json",
+        "  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json",
     )
     parser.add_argument("source", metavar="SOURCE", help="a name, a file, a folder or a checkpoint's prefix")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.tflite", help="the file to write")
@@ -46,20 +46,16 @@ def parser() -> argparse.ArgumentParser:
         "--input-size", type=_size, metavar="WxH", help="multiples of 8, or a name above (default: the network's)"
     )
     parser.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how a frame is fitted in")
-    parser.add_argument(
-        "--channel-order", choices=("bgr", "rgb"), default="bgr", help="of the pictures it will be given"
-    )
+    parser.add_argument("--channel-order", choices=("bgr", "rgb"), default="bgr", help="of the images it will be given")
     parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognized")
     parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognized")
     parser.add_argument(
-        "--calibration", type=Path, metavar="DIR", help="some 50 ordinary pictures with people, or a video"
+        "--calibration", type=Path, metavar="DIR", help="some 50 ordinary images with people, or a video"
     )
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these pictures")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these images")
+    parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's images, for AP")
     parser.add_argument(
-        "--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's pictures, for AP"
-    )
-    parser.add_argument(
-        "--empty", type=Path, metavar="DIR", help="pictures without people: chooses below which score nobody is shown"
+        "--empty", type=Path, metavar="DIR", help="images without people: chooses below which score nobody is shown"
     )
     parser.add_argument("--licence", default="", metavar="NAME", help="of weights of yours, for the manifest")
     return parser
@@ -68,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Converts; 1 where the result lies outside the tolerance of its precision."""
     if arguments.annotations is not None and arguments.verify is None:
-        raise ValueError("--annotations goes with --verify, the folder of the annotated pictures")
+        raise ValueError("--annotations goes with --verify, the folder of the annotated images")
     if (arguments.heatmaps is None) != (arguments.pafs is None):
         raise ValueError("--heatmaps and --pafs go together: give both or neither")
     if arguments.stages is not None and arguments.stages < 1:

@@ -19,16 +19,16 @@ def parser() -> argparse.ArgumentParser:
     """The subcommand's arguments."""
     parser = Parser(
         "eval",
-        "Scores a model on pictures with COCO keypoint annotations (average precision by pycocotools).",
+        "Scores a model on images with COCO keypoint annotations (average precision by pycocotools).",
         "  edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json\n"
         "  edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -",
     )
     parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the pictures")
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the images")
     parser.add_argument("--annotations", required=True, type=Path, metavar="JSON", help="their COCO keypoints")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
     parser.add_argument("--sha256", type=container.check_sha256, metavar="HASH", help="SHA-256 the network must have")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(
         "--min-score", type=float, default=0.0, metavar="S",
         help="drop people below this pose score (default: none, as COCO's AP ranks them all)",
@@ -82,6 +82,6 @@ def _table(score: CocoScore, estimator: PoseEstimator) -> str:
     head = "  ".join(f"{name:>5}" for name in score.figures)
     row = "  ".join(f"{value:5.3f}" for value in score.figures.values())
     return (
-        f"{what} {manifest.input.resize}: {score.images} pictures, {score.people} people, "
+        f"{what} {manifest.input.resize}: {score.images} images, {score.people} people, "
         f"{estimator.interpreter_name}\n{head}\n{row}\n"
     )

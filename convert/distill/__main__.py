@@ -1,6 +1,6 @@
-"""`python -m edgepose.convert.distill prepare | train | export`: published networks and pictures make a better network.
+"""`python -m edgepose.convert.distill prepare | train | export`: published networks and images make a better network.
 
-`prepare` (needs TensorFlow) makes a kit: the pictures in one archive of some 45 MB, teacher and student as plain
+`prepare` (needs TensorFlow) makes a kit: the images in one archive of some 45 MB, teacher and student as plain
 weights. `train` needs PyTorch alone, takes a GPU where there is one, may be interrupted and goes on; `export` writes
 what `edgepose convert` takes. `make train-default` does all three.
 """
@@ -23,7 +23,7 @@ from ..ir import graph as g
 from ..ir import graph_file
 from ..passes import bn_statistics, fold
 from ..passes.simplify import simplify
-from ..quantize.calibration_images import CalibrationPictures
+from ..quantize.calibration_images import CalibrationImages
 from .pictures import pack, read_samples, unpack
 
 
@@ -44,10 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", required=True)
     prepare = actions.add_parser("prepare", help="make a kit")
-    prepare.add_argument("--images", type=Path, required=True, help="folder of pictures, searched through")
-    prepare.add_argument("--labels", type=Path, required=True, help="folder of YOLO-pose rows, a text a picture")
-    prepare.add_argument("--ids", type=Path, help="numbers of the pictures that may be used")
-    prepare.add_argument("--calibration", type=Path, required=True, help="some 50 other pictures")
+    prepare.add_argument("--images", type=Path, required=True, help="folder of images, searched through")
+    prepare.add_argument("--labels", type=Path, required=True, help="folder of YOLO-pose rows, a text an image")
+    prepare.add_argument("--ids", type=Path, help="numbers of the images that may be used")
+    prepare.add_argument("--calibration", type=Path, required=True, help="some 50 other images")
     prepare.add_argument("--teacher", default="human-pose-estimation-0001", help="what `edgepose convert` takes")
     prepare.add_argument("--student", default="mobilenet_v2_small", help="what `edgepose convert` takes")
     prepare.add_argument("--stages", type=int, default=2, help="of the student")
@@ -75,8 +75,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
     kit: Path = arguments.kit
     atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
-    note(f"{len(samples)} pictures, {sum(len(sample.people) for sample in samples)} people annotated")
-    pack(samples, kit / "pictures.zip")
+    note(f"{len(samples)} images, {sum(len(sample.people) for sample in samples)} people annotated")
+    pack(samples, kit / "images.zip")
     graph_file.save(_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
     graph_file.save(_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
     # In integers, for processors: a quarter of the time for half a point of AP.
@@ -103,7 +103,7 @@ def _train(arguments: argparse.Namespace) -> None:
     elif arguments.begin_with:
         note(f"{training.begin_with(arguments.begin_with)} layers taken from {arguments.begin_with}")
     train.limit_threads(arguments.threads)
-    samples = unpack(kit / "pictures.zip", kit / "pictures")
+    samples = unpack(kit / "images.zip", kit / "images")
     looking = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
     lessons = Lessons(samples, looking, arguments.size, seed=training.seen)
     train.train(training, lessons, checkpoint, note, arguments.workers, arguments.seconds)
@@ -128,7 +128,7 @@ def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
     source = detect.find(name)
     graph = source.load(Wanted(stages=stages)).graph
     if bn_statistics.training_layers(graph):
-        pictures = CalibrationPictures(calibration, InputSpec("", *source.default_size))
+        pictures = CalibrationImages(calibration, InputSpec("", *source.default_size))
         graph = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
     if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:

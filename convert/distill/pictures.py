@@ -1,4 +1,4 @@
-"""What is trained on: pictures with the keypoints of some of their people, packed into one archive to travel."""
+"""What is trained on: images with the keypoints of some of their people, packed into one archive to travel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...runtime.errors import InputError
 from ...runtime.io import atomic
-from ...runtime.io.images import read_picture
+from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 
 Points = npt.NDArray[np.float32]
@@ -28,16 +28,16 @@ _NECK, _SHOULDERS = 1, (2, 5)
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and its annotated people (n, 18, 2) as shares of width and height, NaN where a keypoint is not."""
+    """An image and its annotated people (n, 18, 2) as shares of width and height, NaN where a keypoint is not."""
 
     path: Path
     people: Points
 
 
 def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sample]:
-    """The pictures of a folder with the rows of `labels/NAME.txt`: class, box, then x, y and visibility of COCO's 17.
+    """The images of a folder with the rows of `labels/NAME.txt`: class, box, then x, y and visibility of COCO's 17.
 
-    `ids`: a file of COCO numbers, one a line; only those are taken. A picture without rows has nobody annotated. Raises
+    `ids`: a file of COCO numbers, one a line; only those are taken. An image without rows has nobody annotated. Raises
     InputError where a file is not of that form or nothing is left.
     """
     wanted = None if ids is None else {int(line) for line in ids.read_text().split()}
@@ -46,15 +46,15 @@ def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sa
         if wanted is None or (path.stem.isdigit() and int(path.stem) in wanted):
             samples.append(Sample(path, _people(labels / f"{path.stem}.txt")))
     if not samples:
-        raise InputError(f"{images}: expected pictures (.jpg) to train on, there are none that may be used")
+        raise InputError(f"{images}: expected images (.jpg) to train on, there are none that may be used")
     return samples
 
 
 def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> None:
-    """Pictures no longer than `side`, as JPEG, and their people, in one ZIP: some 20 kB each."""
+    """Images no longer than `side`, as JPEG, and their people, in one ZIP: some 20 kB each."""
     with atomic.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for number, sample in enumerate(tqdm(samples, desc="packing", unit="picture", disable=None)):
-            picture = read_picture(sample.path)
+        for number, sample in enumerate(tqdm(samples, desc="packing", unit="image", disable=None)):
+            picture = read_image(sample.path)
             shrink = side / max(picture.shape[:2])
             if shrink < 1:
                 picture = np.asarray(
@@ -70,7 +70,7 @@ def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> Non
 
 
 def unpack(path: Path, folder: Path) -> list[Sample]:
-    """The samples of an archive that `pack` wrote, their pictures in `folder`. Raises InputError for another file."""
+    """The samples of an archive that `pack` wrote, their images in `folder`. Raises InputError for another file."""
     atomic.make_folder(folder)
     samples = []
     try:
@@ -82,7 +82,7 @@ def unpack(path: Path, folder: Path) -> list[Sample]:
                 people = np.load(io.BytesIO(archive.read(name.replace(".jpg", ".npy"))), allow_pickle=False)
                 samples.append(Sample(picture, np.asarray(people, np.float32).reshape(-1, 18, 2)))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected pictures packed for training: {error}") from None
+        raise InputError(f"{path}: expected images packed for training: {error}") from None
     return samples
 
 

@@ -101,7 +101,7 @@ class GraphModule(nn.Module):
         )
 
     def forward(self, picture: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
-        """The maps of the nodes named in `wanted`. `picture`: (batch, 3, rows, columns), 0..255."""
+        """The maps of the nodes named in `wanted`. `image`: (batch, 3, rows, columns), 0..255."""
         made: dict[str, Tensor] = {}
         for name, node in self.graph.nodes.items():
             value = picture if isinstance(node, g.Input) else self._result(node, [made[i] for i in node.inputs])

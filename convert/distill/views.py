@@ -1,4 +1,4 @@
-"""Strongly changed views of pictures: what teacher and student both look at."""
+"""Strongly changed views of images: what teacher and student both look at."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.io.images import read_picture
+from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 from ...runtime.synthetic import Scene
 from ...runtime.types import Image
 from .pictures import Points, Sample
 
 _SYNTHETIC, _MIXED = 0.06, 0.1
-"""Shares of views that are synthetic scenes, and of those with a second picture shining through."""
+"""Shares of views that are synthetic scenes, and of those with a second image shining through."""
 _LONG_SIDE = 432
-"""Of a picture as the network will mostly see it; zoomed by `_ZOOM`."""
+"""Of an image as the network will mostly see it; zoomed by `_ZOOM`."""
 _ZOOM = (0.5, 2.0)
 _TURN_DEGREES = 30.0
 
@@ -60,7 +60,7 @@ class Views:
 
     def _load(self, number: int) -> tuple[Image, Points]:
         sample = self._samples[number]
-        image = read_picture(sample.path)
+        image = read_image(sample.path)
         height, width = image.shape[:2]
         return image, sample.people * np.array((width, height), np.float32)
 

@@ -48,7 +48,7 @@ class ResizeLike(Layer):  # type: ignore[misc]
 
 
 def to_keras(graph: g.Graph, width: int | None = None, height: int | None = None) -> Any:
-    """A `keras.Model` with the graph's weights: a picture (batch, height, width, 3), raw 0..255, to heatmaps and PAFs.
+    """A `keras.Model` with the graph's weights: an image (batch, height, width, 3), raw 0..255, to heatmaps and PAFs.
 
     A batch normalization in training mode starts with mean 0 and variance 1.
     """

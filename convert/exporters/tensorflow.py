@@ -1,4 +1,4 @@
-"""Spells a `Graph` in TensorFlow: once to run it on pictures (calibration, verification), once for the exporter."""
+"""Spells a `Graph` in TensorFlow: once to run it on images (calibration, verification), once for the exporter."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def build(
     observe: Callable[[g.Node, Any], None] | None = None,
     moments: dict[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The results of the nodes named in `wanted` (the two outputs when left out) for a batch of pictures.
+    """The results of the nodes named in `wanted` (the two outputs when left out) for a batch of images.
 
-    `picture`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
+    `image`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
     inside a `tf.function`. `observe` sees every node with its result, which is forgotten once nothing needs it any
     more, so that large batches fit. `moments` receives, for every batch normalization in training mode, the mean and
     variance of the batch.

@@ -54,7 +54,7 @@ def keras_file(path: Path, *, heatmaps: str | None = None, pafs: str | None = No
         raise _damaged(path, "Keras model", error) from None
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = ", ".join(str(tuple(i.shape)) for i in model.inputs)
-        raise ModelError(f"{path}: expected one picture (batch, height, width, 3) as input, got {shapes}")
+        raise ModelError(f"{path}: expected one image (batch, height, width, 3) as input, got {shapes}")
     shape = (1, *model.inputs[0].shape[1:])
     function = tf.function(lambda image: model(image, training=False))
     return _imported(

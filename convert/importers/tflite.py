@@ -18,7 +18,7 @@ from ..ir.output_heads import HEATMAPS, PAFS
 def input_spec(
     path: Path, tensors: ProbeResult, size: tuple[int, int] | None, channel_order: ChannelOrder, resize: Resize
 ) -> InputSpec:
-    """The picture the network takes. Raises ModelError where that is not one picture of bytes or floats, NHWC."""
+    """The image the network takes. Raises ModelError where that is not one image of bytes or floats, NHWC."""
     if len(tensors.inputs) != 1:
         raise ModelError(f"{path}: expected one input, the network has {len(tensors.inputs)}")
     info = tensors.inputs[0]
@@ -76,7 +76,7 @@ class TfliteReference:
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps, in real values, for a picture (H, W, 3) BGR."""
+        """The maps, in real values, for an image (H, W, 3) BGR."""
         self._preprocessor.prepare(image, "bgr", self._network.tensor(self._network.inputs[0])[0])
         self._network.invoke()
         real = {}

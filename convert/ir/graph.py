@@ -28,7 +28,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Node):
-    """The picture: (batch, height, width, 3), raw 0..255."""
+    """The image: (batch, height, width, 3), raw 0..255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Graph:
 
     @property
     def input(self) -> Input:
-        """The picture's node."""
+        """The image's node."""
         return next(node for node in self.nodes.values() if isinstance(node, Input))
 
     def of_type(self, kind: type[Node]) -> Iterable[Node]:

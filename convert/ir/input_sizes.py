@@ -1,4 +1,4 @@
-"""Input sizes by name: those that a camera's pictures fill, in multiples of 16 pixels.
+"""Input sizes by name: those that a camera's images fill, in multiples of 16 pixels.
 
 Eight would do for most networks; those of MobileNetV2 also have features at stride 16, which do not line up otherwise.
 """
@@ -26,7 +26,7 @@ def parse(text: str) -> tuple[int, int]:
 
 
 def listing() -> str:
-    """The sizes by name, a line a shape of picture."""
+    """The sizes by name, a line a shape of image."""
     shapes: dict[str, list[str]] = {}
     for name, (width, height) in SIZES.items():
         shapes.setdefault(name.partition("-")[0], []).append(f"{name} {width}x{height}")

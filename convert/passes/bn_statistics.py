@@ -1,8 +1,8 @@
 """Statistics for batch normalization that was published in training mode.
 
-Such a graph normalizes every picture by that picture's own mean and variance: it cannot be folded or quantized, and
+Such a graph normalizes every image by that image's own mean and variance: it cannot be folded or quantized, and
 detection suffers (AP 0.220 against 0.308 for `mobilenet_v2_small`). What the training saw were the statistics of
-whole batches, whose variance includes the spread **between** pictures; the mean of per-picture variances lacks it
+whole batches, whose variance includes the spread **between** images; the mean of per-image variances lacks it
 and is worse than doing nothing.
 """
 
@@ -28,10 +28,10 @@ def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
 
 
 def fix(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
-    """The graph with the statistics of the calibration pictures in place of the batch's own.
+    """The graph with the statistics of the calibration images in place of the batch's own.
 
-    `batches`: the prepared pictures, (n, height, width, 3) uint8. Every batch runs through the network in training
-    mode; mean and variance over all pictures follow from the batches' by the law of total variance.
+    `batches`: the prepared images, (n, height, width, 3) uint8. Every batch runs through the network in training
+    mode; mean and variance over all images follow from the batches' by the law of total variance.
     """
     layers = training_layers(graph)
     first: dict[str, list[Array]] = {layer.name: [] for layer in layers}
@@ -43,7 +43,7 @@ def fix(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
             first[name].append(mean)
             second[name].append(variance + mean**2)
     if not sizes:
-        raise ValueError("no calibration pictures")
+        raise ValueError("no calibration images")
     changes: dict[str, g.Node | str] = {}
     for layer in layers:
         mean = np.average(first[layer.name], axis=0, weights=sizes)

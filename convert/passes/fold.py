@@ -47,13 +47,13 @@ def fold(graph: g.Graph) -> g.Graph:
 
 
 def to_rgb(graph: g.Graph) -> g.Graph:
-    """The graph for pictures whose channels come in the other order: only the first kernel's rows change places."""
+    """The graph for images whose channels come in the other order: only the first kernel's rows change places."""
     name = graph.input.name
     changes: dict[str, g.Node | str] = {}
     while True:
         readers = graph.consumers(name)
         if len(readers) != 1:
-            raise ModelError(f"the picture is read by {len(readers)} operators; channel order cannot be changed")
+            raise ModelError(f"the image is read by {len(readers)} operators; channel order cannot be changed")
         match readers[0]:
             case g.Conv(depthwise=False) as conv:
                 changes[conv.name] = replace(conv, kernel=np.ascontiguousarray(conv.kernel[:, :, ::-1]))
@@ -62,7 +62,7 @@ def to_rgb(graph: g.Graph) -> g.Graph:
                 changes[affine.name] = replace(affine, scale=affine.scale[::-1], offset=affine.offset[::-1])
                 name = affine.name
             case other:
-                raise ModelError(f"the picture enters {type(other).__name__} {other.name!r}; expected a convolution")
+                raise ModelError(f"the image enters {type(other).__name__} {other.name!r}; expected a convolution")
 
 
 def _as_affine(node: g.Node) -> g.Affine | None:
@@ -92,7 +92,7 @@ def _scaled(conv: g.Conv, affine: g.Affine) -> g.Conv:
 
 
 def _input_scale(graph: g.Graph) -> g.Graph:
-    """Moves the scale of the picture into the first kernel; only an offset stays in front of it, if there is one.
+    """Moves the scale of the image into the first kernel; only an offset stays in front of it, if there is one.
 
     The offset cannot go: the convolution pads with zeros after it.
     """

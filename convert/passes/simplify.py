@@ -12,7 +12,7 @@ from ..ir import graph as g
 def simplify(graph: g.Graph) -> g.Graph:
     """Scales and offsets become depthwise 1x1 convolutions, and those go into the 1x1 convolution after them.
 
-    The offset of the picture stays: zero padding must not see it. Padding that is TensorFlow's SAME is called so, which
+    The offset of the image stays: zero padding must not see it. Padding that is TensorFlow's SAME is called so, which
     needs no operator of its own. The function stays the same.
     """
     changes: dict[str, g.Node | str] = {}

@@ -1,4 +1,4 @@
-"""What the float network's maps look like on real pictures, and the integer codes that follow."""
+"""What the float network's maps look like on real images, and the integer codes that follow."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ..exporters import tensorflow
 from ..ir import graph as g
 from .plan import Kind, MapCode, map_code, same_code, stored
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 Real = npt.NDArray[np.float32]
 
 _SAMPLES = 100_000
 _SHARES = tuple(np.linspace(0.5, 1.0, 11))
 _BELOW_ELU = tuple(np.linspace(0.05, 1.0, 20))
 _USUAL = 0.75
-"""Share of the pictures whose largest value of a channel its range should hold."""
+"""Share of the images whose largest value of a channel its range should hold."""
 
 
 @dataclass
 class MapStatistics:
-    """What is known of a stored map: least and largest value, largest of every channel picture by picture, a sample."""
+    """What is known of a stored map: least and largest value, largest of every channel image by image, a sample."""
 
     low: float = 0.0
     high: float = 0.0
-    peaks_by_picture: list[Real] = field(default_factory=list)
+    peaks_by_image: list[Real] = field(default_factory=list)
     sample: list[Real] = field(default_factory=list)
 
     def peaks(self, rare: float) -> Real:
         """A large value of every channel: the usual one, or `rare` of the largest if that is more.
 
-        Few pictures have the largest, and all pay for it; but what is rare may be what matters.
+        Few images have the largest, and all pay for it; but what is rare may be what matters.
         """
-        found = np.concatenate(self.peaks_by_picture)
+        found = np.concatenate(self.peaks_by_image)
         return np.asarray(np.maximum(np.quantile(found, _USUAL, axis=0), rare * found.max(axis=0)), np.float32)
 
     @property
@@ -49,9 +49,9 @@ class MapStatistics:
 
 
 def observe(
-    graph: g.Graph, pictures: Pictures, progress: Callable[[int], object] = lambda count: None
+    graph: g.Graph, pictures: Images, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, MapStatistics]:
-    """Statistics of every stored map over pictures (n, height, width, 3)."""
+    """Statistics of every stored map over images (n, height, width, 3)."""
     rng = np.random.default_rng(0)
     wanted = set(stored(graph))
     found: dict[str, MapStatistics] = {}
@@ -63,7 +63,7 @@ def observe(
         array = np.asarray(value)
         sample = array.reshape(-1)[rng.integers(0, array.size, _SAMPLES // len(batches))]
         known = found.setdefault(node.name, MapStatistics())
-        known.peaks_by_picture.append(np.abs(array).max(axis=(1, 2)))
+        known.peaks_by_image.append(np.abs(array).max(axis=(1, 2)))
         known.low, known.high = min(known.low, float(array.min())), max(known.high, float(array.max()))
         known.sample.append(sample)
 
@@ -83,11 +83,11 @@ def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], kind: Kind) -
             group = sorted(shared.get(name, {name}))
             found.update(dict.fromkeys(group, _searched(graph, group, statistics, kind)))
     found.pop(graph.input.name)
-    return {**found, **picture_code(graph)}
+    return {**found, **image_code(graph)}
 
 
-def picture_code(graph: g.Graph) -> dict[str, MapCode]:
-    """The codes of the picture and of the picture less a constant: bytes stand for themselves.
+def image_code(graph: g.Graph) -> dict[str, MapCode]:
+    """The codes of the image and of the image less a constant: bytes stand for themselves.
 
     Raises ModelError where the constant is not the same whole number for all channels.
     """
@@ -100,7 +100,7 @@ def picture_code(graph: g.Graph) -> dict[str, MapCode]:
         if abs(zero - round(zero)) < 0.02 and 0 <= round(zero) <= 255 and scales[0] > 0:
             return {affine.name: MapCode(float(scales[0]), round(zero) - 128, "int8")}
     raise ModelError(
-        f"{affine.name!r} adds {np.round(offsets, 3).tolist()} to the picture: integers can only express one whole "
+        f"{affine.name!r} adds {np.round(offsets, 3).tolist()} to the image: integers can only express one whole "
         "number for all channels; convert to float16 instead"
     )
 

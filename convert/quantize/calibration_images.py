@@ -1,4 +1,4 @@
-"""Pictures for calibration, prepared as the network will see them."""
+"""Images for calibration, prepared as the network will see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ...runtime.errors import InputError
-from ...runtime.io.images import Video, inspect_file, list_pictures, read_frames, read_picture
+from ...runtime.io.images import Video, inspect_file, list_images, read_frames, read_image
 from ...runtime.model.manifest import InputSpec
 from ...runtime.preprocess import Preprocessor
 from ...runtime.types import Image
@@ -26,29 +26,29 @@ _FRAMES = 64
 """Taken from a video, evenly spaced."""
 
 
-class PictureFolder:
-    """The pictures of a folder, (H, W, 3) BGR, read one after the other."""
+class ImageFolder:
+    """The images of a folder, (H, W, 3) BGR, read one after the other."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError where the folder holds no pictures."""
-        self._paths = list_pictures(folder)
+        """Raises InputError where the folder holds no images."""
+        self._paths = list_images(folder)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Image]:
-        return map(read_picture, self._paths)
+        return map(read_image, self._paths)
 
 
-class CalibrationPictures:
-    """The pictures of a folder, or frames of a video. Iterated anew, it gives the same batches again."""
+class CalibrationImages:
+    """The images of a folder, or frames of a video. Iterated anew, it gives the same batches again."""
 
     def __init__(self, place: Path, spec: InputSpec) -> None:
-        """Raises InputError where the folder holds no pictures or the video cannot be read."""
+        """Raises InputError where the folder holds no images or the video cannot be read."""
         if not place.exists():
-            raise InputError(f"{place}: expected a folder of pictures or a video, there is nothing")
+            raise InputError(f"{place}: expected a folder of images or a video, there is nothing")
         self._frames = {} if place.is_dir() else _frames(place)
-        self._paths = {path.name: path for path in list_pictures(place)} if place.is_dir() else {}
+        self._paths = {path.name: path for path in list_images(place)} if place.is_dir() else {}
         self.names = [*self._paths, *self._frames]
         self.spec = spec
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
@@ -58,27 +58,27 @@ class CalibrationPictures:
 
     @property
     def too_few(self) -> bool:
-        """Whether statistics from so few pictures are to be distrusted."""
+        """Whether statistics from so few images are to be distrusted."""
         return len(self.names) < _ENOUGH
 
     def __iter__(self) -> Iterator[Image]:
-        """The pictures as they are, one after the other."""
+        """The images as they are, one after the other."""
         return (self.picture(name) for name in self.names)
 
     def picture(self, name: str) -> Image:
-        """A picture as it is, (H, W, 3) BGR."""
-        return self._frames[name] if name in self._frames else read_picture(self._paths[name])
+        """An image as it is, (H, W, 3) BGR."""
+        return self._frames[name] if name in self._frames else read_image(self._paths[name])
 
     def prepared(self, limit: int) -> npt.NDArray[np.uint8]:
-        """At most `limit` pictures, evenly chosen, as the network sees them: (n, height, width, 3) BGR."""
+        """At most `limit` images, evenly chosen, as the network sees them: (n, height, width, 3) BGR."""
         step = max(1, -(-len(self.names) // limit))
         return np.stack([self._view(name, 0) for name in self.names[::step]])
 
     def batches(self, description: str) -> Iterator[npt.NDArray[np.uint8]]:
-        """Batches (n, height, width, 3) uint8 BGR with five views of every picture: as it is, mirrored, three crops.
+        """Batches (n, height, width, 3) uint8 BGR with five views of every image: as it is, mirrored, three crops.
 
-        A crop fills the input and zooms in by up to half: the pictures these networks were trained on were cropped
-        and mirrored too. That is worth a point of AP over the plain pictures (0.308 against 0.300 for
+        A crop fills the input and zooms in by up to half: the images these networks were trained on were cropped
+        and mirrored too. That is worth a point of AP over the plain images (0.308 against 0.300 for
         `mobilenet_v2_small`). The views are shuffled, always in the same way, so that each batch is as varied as the
         whole.
         """
@@ -94,7 +94,7 @@ class CalibrationPictures:
     def _view(self, name: str, view: int) -> Image:
         picture = self.picture(name)
         if view >= 2:
-            # Seeded by name and number, so that one picture more does not change the crops of the others.
+            # Seeded by name and number, so that one image more does not change the crops of the others.
             rng = np.random.default_rng([view, *name.encode()])
             return _crop(picture, self.spec.width, self.spec.height, rng)
         prepared = np.empty((self.spec.height, self.spec.width, 3), np.uint8)
@@ -122,7 +122,7 @@ def _frames(path: Path) -> dict[str, Image]:
 
 
 def _crop(picture: Image, width: int, height: int, rng: np.random.Generator) -> Image:
-    """A part of the picture that fills the input, mirrored in half of the cases."""
+    """A part of the image that fills the input, mirrored in half of the cases."""
     scale = max(width / picture.shape[1], height / picture.shape[0]) * rng.uniform(1, _LARGEST_ZOOM)
     size = max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale))
     enlarged = cv2.resize(picture, size)

@@ -1,7 +1,7 @@
 """Which channels of which maps must be scaled together.
 
 A map's channel may be divided by a constant if the convolutions that read it multiply their weights by it: the
-network's function stays. Additions, concats, resizing, pooling and ReLU pass the scale on; ELU, the picture and the
+network's function stays. Additions, concats, resizing, pooling and ReLU pass the scale on; ELU, the image and the
 network's results allow none.
 """
 

@@ -29,7 +29,7 @@ def layer(conv: g.Conv, coded: Real, wanted: Real, weight: Real, rectified: bool
     """The code of `conv` that makes of `coded` (n, h, w, in) what is nearest to `wanted` (n, h, w, out).
 
     The bias makes up for what rounding does to the mean (bias correction). `weight` (n, rows, columns): how much each
-    part of a picture counts. `rectified`: only what a ReLU lets through matters.
+    part of an image counts. `rectified`: only what a ReLU lets through matters.
     """
     places = _places(wanted.shape[:3], weight)
     target = wanted[places].astype(np.float64)

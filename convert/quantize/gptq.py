@@ -1,4 +1,4 @@
-"""Weights to integers, one layer at a time, such that the layer's result changes least on real pictures.
+"""Weights to integers, one layer at a time, such that the layer's result changes least on real images.
 
 Rounding every weight to the nearest integer ignores that errors add up. Here the weights are rounded one input after
 the other, and what rounding one has done to the result is made up for by those not rounded yet (Frantar et al., GPTQ,
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 _DAMPING = 0.01
 _PULL = 0.5
 """How strongly the refitted weights are held at the trained ones, of the mean power of an input. Weaker fits the
-calibration pictures better and others worse (0.02: 17.9 and 15.2 dB on pictures held out, 0.5: 18.5 and 15.3)."""
+calibration images better and others worse (0.02: 17.9 and 15.2 dB on images held out, 0.5: 18.5 and 15.3)."""
 _CLIPS = np.linspace(0.2, 1.0, 41)
 _LEVELS = 127
 

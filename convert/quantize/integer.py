@@ -1,4 +1,4 @@
-"""The integer precisions: from a folded graph and calibration pictures to a plan and what is to be said of it."""
+"""The integer precisions: from a folded graph and calibration images to a plan and what is to be said of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...runtime.errors import ModelError
 from ...runtime.model.interpreter import Network
 from ...runtime.model.manifest import Precision
 from ..ir import graph as g
-from .calibration_images import CalibrationPictures
+from .calibration_images import CalibrationImages
 from .pipeline import Calibration, Fitted, fitted
 from .plan import Plan
 from .sensitivity import Mixed, mixed
@@ -23,18 +23,18 @@ from .write import write
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
 _LIMIT = 64
-"""Pictures used of a larger folder: more change nothing and take memory."""
+"""Images used of a larger folder: more change nothing and take memory."""
 _RUNS = 9
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A plan and the file it makes, what was done, and the pictures it was made with: as they are, and as seen."""
+    """A plan and the file it makes, what was done, and the images it was made with: as they are, and as seen."""
 
     plan: Plan
     flatbuffer: bytes
     recipe: tuple[str, ...]
-    calibration: CalibrationPictures
+    calibration: CalibrationImages
     seen: Calibration
 
 
@@ -49,7 +49,7 @@ class Budget:
 
 def quantized(
     graph: g.Graph,
-    calibration: CalibrationPictures,
+    calibration: CalibrationImages,
     precision: Precision,
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
@@ -66,7 +66,7 @@ def quantized(
 
 def _quantized(
     graph: g.Graph,
-    calibration: CalibrationPictures,
+    calibration: CalibrationImages,
     precision: Precision,
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
@@ -80,8 +80,8 @@ def _quantized(
     seen, plan = found.seen, found.plan
     recipe = [f"channels equalized (the float maps change by {found.change:.0e} of their range)"]
     if not seen.people:
-        note("warning: no people in the calibration pictures: the ranges of the maps will be those of empty pictures")
-    about = f"{len(pictures)} calibration pictures, {seen.people} of them with people"
+        note("warning: no people in the calibration images: the ranges of the maps will be those of empty images")
+    about = f"{len(pictures)} calibration images, {seen.people} of them with people"
     if precision == "auto":
         if budget is None:
             raise ValueError("--precision auto needs a budget")
@@ -134,10 +134,10 @@ def inference_ms(flatbuffers: Sequence[bytes]) -> list[float]:
 
 
 def check(precision: Precision, calibration: Path | None, report: Path | None) -> None:
-    """Raises ModelError where an integer precision lacks pictures, or another is asked for a report."""
+    """Raises ModelError where an integer precision lacks images, or another is asked for a report."""
     if precision in INTEGER and calibration is None:
         raise ModelError(
-            f"--precision {precision} needs pictures to learn the ranges from: some 50 ordinary ones with people, "
+            f"--precision {precision} needs images to learn the ranges from: some 50 ordinary ones with people, "
             "--calibration DIR or VIDEO"
         )
     if report is not None and precision not in INTEGER:

@@ -10,7 +10,7 @@ import numpy as np
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import fitting
-from .calibrate import Pictures, Real, fake
+from .calibrate import Images, Real, fake
 from .plan import ConvCode, Plan, fused_activation, result_of
 
 _BATCH = 8
@@ -18,7 +18,7 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Step:
-    """A node's result in the float network and in the quantized one, over all pictures."""
+    """A node's result in the float network and in the quantized one, over all images."""
 
     node: g.Node
     true: Real
@@ -27,12 +27,10 @@ class Step:
     """What the quantized operator makes of the float network's own maps: its own share of the error."""
 
 
-def quantize(
-    plan: Plan, pictures: Pictures, weight: Real, progress: Callable[[str], object] = lambda name: None
-) -> Plan:
-    """The plan with integers for its convolutions, fitted to pictures (n, height, width, 3).
+def quantize(plan: Plan, pictures: Images, weight: Real, progress: Callable[[str], object] = lambda name: None) -> Plan:
+    """The plan with integers for its convolutions, fitted to images (n, height, width, 3).
 
-    `weight` (n, rows, columns): how much each part of a picture counts.
+    `weight` (n, rows, columns): how much each part of an image counts.
     """
     convs: dict[str, ConvCode] = {}
 
@@ -46,12 +44,12 @@ def quantize(
     return replace(plan, convs=convs)
 
 
-def compare(plan: Plan, pictures: Pictures) -> Iterator[Step]:
+def compare(plan: Plan, pictures: Images) -> Iterator[Step]:
     """Every stored map of the quantized network beside that of the float one."""
     yield from _run(plan, pictures, None, True)
 
 
-def results(plan: Plan, pictures: Pictures) -> dict[str, Real]:
+def results(plan: Plan, pictures: Images) -> dict[str, Real]:
     """Heatmaps and PAFs of the quantized network, by the names of their nodes."""
     graph = plan.graph
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
@@ -66,7 +64,7 @@ def results(plan: Plan, pictures: Pictures) -> dict[str, Real]:
 
 def _run(
     plan: Plan,
-    pictures: Pictures,
+    pictures: Images,
     fit: Callable[[g.Conv, Real, Real, Real], None] | None,
     alone: bool,
 ) -> Iterator[Step]:
@@ -111,7 +109,7 @@ def _stored(plan: Plan, name: str, values: Real) -> Real:
 
 
 def _apply(node: g.Node, inputs: list[Real]) -> Real:
-    """An operator on all pictures, a batch at a time."""
+    """An operator on all images, a batch at a time."""
     starts = range(0, len(inputs[0]), _BATCH)
     parts = [tensorflow.apply(node, [x[start : start + _BATCH] for x in inputs]) for start in starts]
     return np.concatenate([np.asarray(part) for part in parts])

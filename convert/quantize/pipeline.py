@@ -13,14 +13,14 @@ from ...runtime.errors import ModelError
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import layerwise
-from .calibrate import Pictures, Real, codes, observe
+from .calibrate import Images, Real, codes, observe
 from .cross_layer_equalization import equalized
 from .plan import Plan, stored
 
 _FITTED = 24
-"""Pictures that the weights are fitted to, those that show most of people."""
+"""Images that the weights are fitted to, those that show most of people."""
 _HELD_OUT = 12
-"""Pictures that decide between two plans."""
+"""Images that decide between two plans."""
 _RARE = (1.0, 0.5)
 """Shares of the largest value of a channel that are tried, see `MapStatistics.peaks`."""
 _EXACT = 1e-4
@@ -33,23 +33,23 @@ _BACKGROUND = 0.3
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pictures (n, height, width, 3), and how much of a person the float network sees at every cell, 0 to 1."""
+    """Images (n, height, width, 3), and how much of a person the float network sees at every cell, 0 to 1."""
 
-    pictures: Pictures
+    pictures: Images
     presence: Real
 
     @property
     def people(self) -> int:
-        """How many of the pictures show somebody."""
+        """How many of the images show somebody."""
         return int((self.presence.max(axis=(1, 2)) > _SOMEBODY).sum())
 
-    def others(self, count: int = _HELD_OUT) -> Pictures:
-        """The pictures that come next after the chosen ones; those themselves where there are no more."""
+    def others(self, count: int = _HELD_OUT) -> Images:
+        """The images that come next after the chosen ones; those themselves where there are no more."""
         order = np.argsort(-self.presence.sum(axis=(1, 2)), kind="stable")
         return self.pictures[order[_FITTED:][:count] if len(order) > _FITTED else order[:count]]
 
-    def chosen(self, count: int = _FITTED) -> tuple[Pictures, Real]:
-        """The pictures that show most of people, and how much each part of them counts (n, rows, columns)."""
+    def chosen(self, count: int = _FITTED) -> tuple[Images, Real]:
+        """The images that show most of people, and how much each part of them counts (n, rows, columns)."""
         order = np.argsort(-self.presence.sum(axis=(1, 2)), kind="stable")[:count]
         around = np.ones((3, 3), np.uint8)
         weight = [_BACKGROUND + cv2.dilate((self.presence[i] > 0.1).astype(np.float32), around) for i in order]
@@ -66,13 +66,13 @@ class Fitted:
     plan: Plan
 
 
-def fitted(graph: g.Graph, pictures: Pictures, kind: Literal["int8", "int16"]) -> Fitted:
-    """The plan of a folded graph that is best on pictures with people that it was not fitted to.
+def fitted(graph: g.Graph, pictures: Images, kind: Literal["int8", "int16"]) -> Fitted:
+    """The plan of a folded graph that is best on images with people that it was not fitted to.
 
     Whether channels should share a scale by their largest or by their usual values differs from network to network
     (see `MapStatistics.peaks`): both are tried.
     """
-    with tqdm(total=len(pictures), desc="measuring ranges", unit="picture", disable=None) as progress:
+    with tqdm(total=len(pictures), desc="measuring ranges", unit="image", disable=None) as progress:
         statistics = observe(graph, pictures, progress.update)
     seen = look_for_people(graph, pictures)
     others = seen.others()
@@ -93,7 +93,7 @@ def fitted(graph: g.Graph, pictures: Pictures, kind: Literal["int8", "int16"]) -
     return best
 
 
-def _change(graph: g.Graph, prepared: g.Graph, pictures: Pictures) -> float:
+def _change(graph: g.Graph, prepared: g.Graph, pictures: Images) -> float:
     """Raises ModelError where the two are not the same function."""
     pairs = zip(_maps(graph, pictures), _maps(prepared, pictures), strict=True)
     change = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
@@ -113,20 +113,20 @@ def plan_of(graph: g.Graph, calibration: Calibration, kind: Literal["int8", "int
         return layerwise.quantize(empty, chosen, weight, lambda name: progress.update())
 
 
-def look_for_people(graph: g.Graph, pictures: Pictures) -> Calibration:
-    """Runs the float network over the pictures to see where people are."""
+def look_for_people(graph: g.Graph, pictures: Images) -> Calibration:
+    """Runs the float network over the images to see where people are."""
     return Calibration(
         pictures, np.concatenate([_presence(graph, pictures[i : i + 8]) for i in range(0, len(pictures), 8)])
     )
 
 
-def _presence(graph: g.Graph, pictures: Pictures) -> Real:
+def _presence(graph: g.Graph, pictures: Images) -> Real:
     heatmaps, pafs = _maps(graph, pictures)
     presence = np.maximum(np.clip(heatmaps[..., :-1], 0, 1).max(-1), np.clip(np.abs(pafs), 0, 1).max(-1))
     return np.asarray(presence, np.float32)
 
 
-def _maps(graph: g.Graph, pictures: Pictures) -> tuple[Real, Real]:
+def _maps(graph: g.Graph, pictures: Images) -> tuple[Real, Real]:
     results = tensorflow.build(graph, pictures.astype(np.float32))
     return np.asarray(results[graph.heatmaps]), np.asarray(results[graph.pafs])
 

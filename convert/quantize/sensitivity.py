@@ -16,11 +16,11 @@ from ...runtime.errors import ModelError
 from ..ir import graph as g
 from ..ir import macs
 from . import layerwise
-from .calibrate import Pictures, Real
+from .calibrate import Images, Real
 from .pipeline import Calibration
 from .plan import Plan, result_of
 
-_PICTURES = 6
+_IMAGES = 6
 _FLOAT_COST = 1e6
 """What a block in float costs beside its multiply-accumulates, in the same unit: the conversions around it."""
 
@@ -78,7 +78,7 @@ def mixed(
 
 def ranked(plan: Plan, calibration: Calibration, size: tuple[int, int]) -> list[Block]:
     """All blocks, first those whose float form gains most for what it costs."""
-    some, _ = calibration.chosen(_PICTURES)
+    some, _ = calibration.chosen(_IMAGES)
     wanted = outputs(replace(plan, convs={}, maps={}), some)
     whole = _error(wanted, outputs(plan, some))
     known = macs.sizes(plan.graph, size[1], size[0])
@@ -130,7 +130,7 @@ def in_float(plan: Plan, floats: Iterable[str]) -> Plan:
     return replace(plan, convs=convs, floats=every)
 
 
-def outputs(plan: Plan, pictures: Pictures) -> list[Real]:
+def outputs(plan: Plan, pictures: Images) -> list[Real]:
     """Heatmaps and PAFs of the quantized network, as simulated; a map without a code stays real."""
     found = layerwise.results(plan, pictures)
     return [found[plan.graph.heatmaps][..., :-1], found[plan.graph.pafs]]

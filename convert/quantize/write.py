@@ -18,7 +18,7 @@ _POINTLESS = "has no integer form; convert to float16 instead"
 
 
 def write(plan: Plan, width: int, height: int) -> tuple[bytes, Mapping[str, int]]:
-    """The flatbuffer for pictures (1, height, width, 3) uint8, and how often it uses each operator.
+    """The flatbuffer for images (1, height, width, 3) uint8, and how often it uses each operator.
 
     Raises ModelError where an operator has no integer form.
     """
@@ -39,15 +39,15 @@ class _Writer:
         self.outputs = {self.graph.heatmaps: "heatmaps", self.graph.pafs: "pafs"}
 
     def written(self) -> tuple[bytes, Mapping[str, int]]:
-        picture = self._picture()
+        picture = self._image()
         for name, node in self.graph.nodes.items():
             if name not in self.done:
                 self._operator(node)
         results = [self.tensors[name, self.plan.kind(name)] for name in self.outputs]
         return self.builder.finish([picture], results), self.builder.counts
 
-    def _picture(self) -> int:
-        """The bytes of the picture, and the same less 128 as int8. A constant offset is their zero point."""
+    def _image(self) -> int:
+        """The bytes of the image, and the same less 128 as int8. A constant offset is their zero point."""
         name = self.graph.input.name
         if name not in self.plan.maps:
             name = self.graph.consumers(name)[0].name

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.formats import coco_keypoints
-from ...runtime.io.images import read_picture
+from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 from ...runtime.types import Image, Pose
 from . import coco_annotations
@@ -82,7 +82,7 @@ class CocoDataset:
         for entry in tqdm(self._entries, desc=description, unit="image", disable=None):
             path = self.paths[entry.id]
             try:
-                image = read_picture(path)
+                image = read_image(path)
             except InputError as error:
                 self.unreadable.append(str(error))
                 continue

@@ -14,7 +14,7 @@ from ..quantize.calibrate import Real
 from ..quantize.integer import Quantized
 from ..quantize.plan import MapCode
 
-_PICTURES = 6
+_IMAGES = 6
 _KEYPOINTS = HEATMAPS - 1
 _NAMED = 5
 
@@ -29,11 +29,11 @@ class MapError(NamedTuple):
 
 
 def measured(integers: Quantized) -> list[MapError]:
-    """The error of every stored map on the calibration pictures that show most of people.
+    """The error of every stored map on the calibration images that show most of people.
 
     The background, which would hide all keypoints, does not count in the heatmaps.
     """
-    pictures, _ = integers.seen.chosen(_PICTURES)
+    pictures, _ = integers.seen.chosen(_IMAGES)
     heatmaps = {stage.heatmaps for stage in stages.find(integers.plan.graph)}
     found = []
     for step in layerwise.compare(integers.plan, pictures):

@@ -26,7 +26,7 @@ class Candidate:
     integers: Quantized | None = None
 
 
-def verified(candidate: Candidate, pictures: verify.Pictures, dataset: CocoDataset | None) -> ModelManifest:
+def verified(candidate: Candidate, pictures: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
     """The manifest with the figures of the comparison in it."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.tflite"
@@ -51,7 +51,7 @@ def verified(candidate: Candidate, pictures: verify.Pictures, dataset: CocoDatas
 def budget(
     describe: Callable[[bytes], ModelManifest],
     reference: verify.Reference,
-    pictures: verify.Pictures,
+    pictures: verify.Images,
     dataset: CocoDataset | None,
     max_drop: float,
 ) -> Budget:

@@ -14,7 +14,7 @@ from ...runtime.cli.info import describe
 from ...runtime.decode import Decoder
 from ...runtime.errors import MissingExtraError
 from ...runtime.io import atomic
-from ...runtime.io.images import write_picture
+from ...runtime.io.images import write_image
 from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
 from ...runtime.types import Image, Quantization
@@ -24,7 +24,7 @@ from .layer_errors import MapError
 from .proof import Candidate
 
 _SHOWN = 3
-"""Pictures that maps and poses are shown of."""
+"""Images that maps and poses are shown of."""
 _TRIED = 24
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
@@ -37,10 +37,10 @@ td:first-child, th:first-child { text-align: left } pre { background: #f4f4f4; p
 def write(
     folder: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], shortfalls: list[str]
 ) -> None:
-    """Writes `index.html` and its pictures into `folder`. Raises OutputError where that cannot be."""
+    """Writes `index.html` and its images into `folder`. Raises OutputError where that cannot be."""
     atomic.make_folder(folder)
     _plot(folder / "sqnr.png", errors)
-    shown = _pictures(folder, candidate, manifest)
+    shown = _images(folder, candidate, manifest)
     atomic.write_text(folder / "index.html", _page(manifest, errors, shown, shortfalls))
 
 
@@ -60,7 +60,7 @@ def _plot(path: Path, errors: list[MapError]) -> None:
     worst = sorted(along, key=lambda i: errors[i].alone_db)[:5]
     for i in worst:
         axes.annotate(errors[i].name, (i, errors[i].alone_db), fontsize=7, rotation=20, va="top")
-    axes.set_xlabel("stored maps, from the picture to the results")
+    axes.set_xlabel("stored maps, from the image to the results")
     axes.set_ylabel("signal to noise, dB")
     axes.set_ylim(0, 70)
     axes.grid(alpha=0.3)
@@ -71,8 +71,8 @@ def _plot(path: Path, errors: list[MapError]) -> None:
     plt.close(figure)
 
 
-def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list[str]:
-    """Maps and poses of source and result side by side, of the calibration pictures with most people."""
+def _images(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list[str]:
+    """Maps and poses of source and result side by side, of the calibration images with most people."""
     assert isinstance(candidate.integers, Quantized)
     model = folder / "model.tflite"
     container.write(model, candidate.flatbuffer, manifest)
@@ -95,8 +95,8 @@ def _pictures(folder: Path, candidate: Candidate, manifest: ModelManifest) -> li
     found.sort(key=lambda entry: -entry[0])
     names = []
     for number, (_, sheet) in enumerate(found[:_SHOWN], 1):
-        names.append(f"picture{number}.png")
-        write_picture(folder / names[-1], sheet)
+        names.append(f"image{number}.png")
+        write_image(folder / names[-1], sheet)
     return names
 
 
@@ -131,7 +131,7 @@ def _page(manifest: ModelManifest, errors: list[MapError], shown: list[str], sho
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>\n"
         f"<h1>{title}</h1>{verdict}<pre>{about}</pre>\n"
-        "<h2>Signal to noise along the network</h2><p>On the calibration pictures with most people.</p>"
+        "<h2>Signal to noise along the network</h2><p>On the calibration images with most people.</p>"
         "<p><img src=sqnr.png alt='signal to noise of every map'>\n"
         "<h2>Maps and poses</h2><p>Float source at the left, this file at the right.</p>"
         f"{pictures}\n<h2>Every stored map</h2>"

@@ -48,8 +48,8 @@ TOLERANCES: dict[Precision, Tolerance] = {
 """`unknown` is a TFLite file that was taken as it is."""
 
 
-class Pictures(Protocol):
-    """Pictures (H, W, 3) BGR of a known number."""
+class Images(Protocol):
+    """Images (H, W, 3) BGR of a known number."""
 
     def __len__(self) -> int: ...
 
@@ -60,7 +60,7 @@ class Reference(Protocol):
     """The source's own maps."""
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps for a picture (H, W, 3) BGR."""
+        """The maps for an image (H, W, 3) BGR."""
 
 
 class GraphReference:
@@ -79,7 +79,7 @@ class GraphReference:
         self._run = tf.function(network, input_signature=signature, autograph=False)
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps for a picture (H, W, 3) BGR."""
+        """The maps for an image (H, W, 3) BGR."""
         self._preprocessor.prepare(image, "bgr", self._input[0])
         heatmaps, pafs = self._run(self._input)
         return PoseFields(heatmaps.numpy()[0], pafs.numpy()[0])
@@ -87,7 +87,7 @@ class GraphReference:
 
 @dataclass
 class _Difference:
-    """Sum of squares and largest difference of one output over all pictures.
+    """Sum of squares and largest difference of one output over all images.
 
     The background, the heatmaps' last channel, does not count as signal: it is strong everywhere.
     """
@@ -118,8 +118,8 @@ class _Difference:
         return 10 * float(np.log10(self.signal / self.noise)) if self.noise and self.signal else None
 
 
-def compare(reference: Reference, estimator: PoseEstimator, pictures: Pictures) -> Verification:
-    """Maps and poses of both on the same pictures."""
+def compare(reference: Reference, estimator: PoseEstimator, pictures: Images) -> Verification:
+    """Maps and poses of both on the same images."""
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
     spread = spreads(manifest.skeleton_table.keypoints)
@@ -128,7 +128,7 @@ def compare(reference: Reference, estimator: PoseEstimator, pictures: Pictures) 
         _Difference(manifest.skeleton_table.paf_channels),
     )
     agreed = people = 0
-    for image in tqdm(pictures, desc="comparing with the source", unit="picture", disable=None):
+    for image in tqdm(pictures, desc="comparing with the source", unit="image", disable=None):
         expected = reference.fields(image)
         got = estimator.infer(image)
         heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantization)

@@ -69,7 +69,7 @@ def _configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
     sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
     if output.record:
         if output.privacy is None:
-            raise InputError("--record keeps pictures: choose with --privacy none, blur or silhouette")
+            raise InputError("--record keeps images: choose with --privacy none, blur or silhouette")
         from ..sinks.record import RecordSink
 
         path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--fps", type=float, metavar="F", help="at most so many frames a second")
     parser.add_argument("--every-nth", type=int, metavar="N", help="look at every N-th frame only")
     parser.add_argument("--no-track", action="store_true", help="neither number people across frames nor smooth them")
-    parser.add_argument("--privacy", choices=get_args(Privacy), help="of pictures that leave the process")
+    parser.add_argument("--privacy", choices=get_args(Privacy), help="of images that leave the process")
     parser.add_argument("--record", metavar="VIDEO", help="also write a video with the skeletons")
     parser.add_argument("--insecure", action="store_true", help="a page that others can reach without a token")
     parser.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: never)")

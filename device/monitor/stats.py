@@ -90,7 +90,7 @@ class Stats:
         """A frame was processed."""
         with self._lock:
             self.processed += 1
-            # Not the result itself: its picture would stay, a hundred megabytes in all.
+            # Not the result itself: its image would stay, a hundred megabytes in all.
             people = len(result.estimate)
             if people:
                 self._last_person = time()

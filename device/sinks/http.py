@@ -1,4 +1,4 @@
-"""A page that shows what the loop sees: live picture, people, times, history; and the same for machines.
+"""A page that shows what the loop sees: live image, people, times, history; and the same for machines.
 
 `/` page, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` and, every second, `stats`), `/metrics`
 (Prometheus), `/healthz`. aiohttp in a thread of its own. On loopback only, unless the user says otherwise; elsewhere a
@@ -128,7 +128,7 @@ class HttpSink(Sink):
         # Read once: later there may be no descriptor left for it.
         page = resources.files(__package__).joinpath("page")
         self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self._picture: tuple[Message | None, float, bytes] = (None, 0.0, b"")
+        self._image: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port
         """Where it listens; the real one where 0 was asked for."""
 
@@ -390,12 +390,12 @@ class HttpSink(Sink):
     async def _jpeg(self) -> bytes:
         """The latest frame drawn, once for all who look."""
         async with self._drawing:
-            message, made, picture = self._picture
+            message, made, picture = self._image
             latest = self._latest
             if latest is None or latest is message or monotonic() - made < 0.5 / _FPS:
                 return picture
             picture = await asyncio.to_thread(_encoded, latest, self._privacy)
-            self._picture = (latest, monotonic(), picture)
+            self._image = (latest, monotonic(), picture)
             return picture
 
 

@@ -1,4 +1,4 @@
-"""What of a picture may leave the process: all of it, a blur, or nothing but the skeletons."""
+"""What of an image may leave the process: all of it, a blur, or nothing but the skeletons."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...runtime.visualize.draw import draw_poses
 Privacy = Literal["none", "blur", "silhouette"]
 
 _CELLS = 24
-"""Of the blur, along the longer side: a face is one or two of them, whatever the size of the picture."""
+"""Of the blur, along the longer side: a face is one or two of them, whatever the size of the image."""
 
 
 def shown(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: Privacy) -> Image:
-    """The picture (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
+    """The image (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
     if privacy == "silhouette":
         return draw_poses(np.zeros((*frame.image.shape[:2], 3), np.uint8), estimate, skeleton)
     image = _colors(frame)

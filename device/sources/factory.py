@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
-from ...runtime.io.images import PICTURES, VIDEOS, inspect_file
+from ...runtime.io.images import IMAGES, VIDEOS, inspect_file
 from ...runtime.io.redact import mask_credentials
 from ..config import CameraConfig
 from .base import FrameSource, SyntheticCamera
@@ -64,7 +64,7 @@ def _describe_unknown(source: str) -> str:
         return f"{mask_credentials(source)}: expected an address that begins with {schemes}"
     if set("*?[") & set(source):
         return f"{source}: patterns are not expanded; give the folder of the images"
-    if path.suffix.lower() in (*VIDEOS, *PICTURES) or "/" in source:
+    if path.suffix.lower() in (*VIDEOS, *IMAGES) or "/" in source:
         return f"{mask_credentials(source)}: no such file, folder or device"
     close = difflib.get_close_matches(kind, ["picamera2", "v4l2", "synthetic", "rtsp", "http"], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.io.images import MAX_PIXELS, Video, inspect_file, list_pictures, read_frames
+from ...runtime.io.images import MAX_PIXELS, Video, inspect_file, list_images, read_frames
 from ...runtime.io.redact import mask_credentials
 from ...runtime.types import Frame, Image
 from . import snapshot
@@ -194,7 +194,7 @@ class ImageFiles(FrameSource):
     def __init__(self, path: Path) -> None:
         """Take one image or all images of a folder. Raises InputError where there are none."""
         super().__init__()
-        self._paths = list_pictures(path) if path.is_dir() else [path]
+        self._paths = list_images(path) if path.is_dir() else [path]
 
     def frames(self) -> Iterator[Frame]:
         """Iterate in the order of the file names."""

@@ -1,6 +1,6 @@
 """A Raspberry Pi's camera through Picamera2.
 
-The picture comes at the size that is asked for, so that the image processor resizes and not the CPU. It is copied once,
+The image comes at the size that is asked for, so that the image processor resizes and not the CPU. It is copied once,
 out of the camera's memory, so that the camera has its buffer back at once and a page may show the frame later. What
 Picamera2 gives is read back after configuring, because it adjusts what it cannot do.
 """
@@ -109,7 +109,7 @@ class PiCamera(FrameSource):
         camera.configure(camera.create_video_configuration(**options))
 
     def _image(self, array: np.typing.NDArray[np.uint8]) -> tuple[Image, ChannelOrder]:
-        """The picture in color, without the bytes that fill up its lines."""
+        """The image in color, without the bytes that fill up its lines."""
         if self.format in _PACKED:
             channels, order = _PACKED[self.format]
             picture = array.reshape(self.height, -1)[:, : self.width * channels]

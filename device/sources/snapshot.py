@@ -20,7 +20,7 @@ from urllib.request import (
 )
 
 from ...runtime.errors import InputError
-from ...runtime.io.images import decode_picture
+from ...runtime.io.images import decode_image
 from ...runtime.io.redact import mask_credentials
 from ...runtime.types import Image
 
@@ -113,7 +113,7 @@ def fetch(address: str, canceled: Callable[[], bool] = lambda: False) -> Image:
                     raise InputError(f"{name}: the image did not arrive within {_TIMEOUT_S:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"{name}: {describe_failure(error)}") from None
-    return decode_picture(content, name)
+    return decode_image(content, name)
 
 
 def _open(address: str) -> Any:

@@ -52,7 +52,7 @@ def describe(path: Path, manifest: ModelManifest) -> str:
             errors += f" (SQNR {checked.heatmaps_sqnr_db:.1f}, {checked.pafs_sqnr_db:.1f} dB)"
         rows.append(("verified", f"{errors}; {checked.pose_agreement:.1%} of {checked.people} poses agree"))
     if (accuracy := manifest.accuracy) is not None:
-        where = f"{accuracy.images} pictures ({accuracy.dataset}, {accuracy.interpreter})"
+        where = f"{accuracy.images} images ({accuracy.dataset}, {accuracy.interpreter})"
         rows.append(("accuracy", f"AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} on {where}"))
         if checked is not None and checked.source_ap is not None:
             published = "" if checked.published_ap is None else f"; as it was published {checked.published_ap:.3f}"

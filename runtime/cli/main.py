@@ -38,7 +38,7 @@ COMMANDS = {
         "edgepose.convert.cli.convert", "make a .tflite of a network by name or of a file with its weights"
     ),
     "models": Command("edgepose.convert.cli.models", "list, show and fetch the networks that are known by name"),
-    "run": Command("edgepose.runtime.cli.run", "find the people in pictures, folders, videos or a synthetic scene"),
+    "run": Command("edgepose.runtime.cli.run", "find the people in images, folders, videos or a synthetic scene"),
     "info": Command("edgepose.runtime.cli.info", "show what is known of a converted model"),
     "camera": Command("edgepose.device.cli.camera", "the headless camera loop: camera in, poses out"),
     "deploy": Command("edgepose.device.cli.deploy", "install model and camera loop on boards over ssh"),

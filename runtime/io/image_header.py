@@ -87,7 +87,7 @@ def _read_png(content: Content) -> ImageHeader:
 
 
 def _read_jpeg(content: Content) -> ImageHeader:
-    width, height, multi_picture = 0, 0, False
+    width, height, multi_image = 0, 0, False
     position = 2
     while not width:
         if content[position] != 0xFF:
@@ -102,14 +102,14 @@ def _read_jpeg(content: Content) -> ImageHeader:
         if marker in (0xD9, 0xDA):
             raise IndexError
         (length,) = struct.unpack(">H", content[position + 2 : position + 4])
-        multi_picture |= marker == 0xE2 and content[position + 4 : position + 8] == b"MPF\0"
+        multi_image |= marker == 0xE2 and content[position + 4 : position + 8] == b"MPF\0"
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", content[position + 5 : position + 9])
             break
         position += 2 + length
     frames = 1
-    # Concatenated images of one size are motion JPEG. A multi-picture file (MPF) is one photo with previews.
-    following = -1 if multi_picture else content.find(b"\xff\xd9\xff\xd8\xff", position)
+    # Concatenated images of one size are motion JPEG. A multi-image file (MPF) is one photo with previews.
+    following = -1 if multi_image else content.find(b"\xff\xd9\xff\xd8\xff", position)
     if following >= 0:
         try:
             second = _read_jpeg(content[following + 2 : following + 2 + (1 << 16)])

@@ -22,7 +22,7 @@ from . import file_kind
 from .atomic import atomic
 from .image_header import ImageHeader, image_kind, read_header
 
-PICTURES = (
+IMAGES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
     ".pbm", ".pnm", ".pam", ".pfm", ".gif", ".avif", ".jp2", ".j2k", ".hdr", ".sr", ".ras",
 )  # fmt: skip
@@ -52,7 +52,7 @@ class FolderContents(NamedTuple):
     left_out: list[str]
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     """Read an image, of an animation or a file of several pages the first.
 
     Args:
@@ -68,7 +68,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     header = _header(path, max_pixels)
     if header is None:
         raise InputError(
-            f"{path}: expected an image ({', '.join(PICTURES)}), {_describe_content(path, 'decoded as one')}"
+            f"{path}: expected an image ({', '.join(IMAGES)}), {_describe_content(path, 'decoded as one')}"
         )
     image = _decode(path, header, max_pixels)
     if image is None and header.kind == "GIF":  # OpenCV decodes GIF since 4.11, its FFmpeg always has
@@ -79,7 +79,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     return image
 
 
-def decode_picture(content: bytes | bytearray, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+def decode_image(content: bytes | bytearray, name: str, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode an image that was received, for example from a network camera; `name` is used in messages.
 
     Returns:
@@ -126,7 +126,7 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """
     kind = inspect_file(path)
     if kind == "image":
-        yield Frame(read_picture(path, max_pixels), str(path))
+        yield Frame(read_image(path, max_pixels), str(path))
         return
     header = _header(path, max_pixels)
     by_ffmpeg = ("GIF", "JPEG") if hasattr(cv2, "imdecodeanimation") else ("GIF", "JPEG", "PNG")
@@ -144,7 +144,7 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
         )
 
 
-def write_picture(path: Path, image: Image) -> None:
+def write_image(path: Path, image: Image) -> None:
     """Write an image (H, W, 3) uint8 BGR, whole or not at all, in the format of the suffix.
 
     Raises:
@@ -179,7 +179,7 @@ def survey_folder(folder: Path) -> FolderContents:
                 continue
             if path.is_dir():
                 left_out.append(f"{path.name}/")
-            elif path.suffix.lower() in PICTURES or _is_decodable(path):
+            elif path.suffix.lower() in IMAGES or _is_decodable(path):
                 images.append(path)
             else:
                 left_out.append(path.name)
@@ -188,7 +188,7 @@ def survey_folder(folder: Path) -> FolderContents:
     return FolderContents(images, left_out)
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """Find the images directly in a folder, by name; hidden files are skipped.
 
     Raises:
@@ -196,7 +196,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     found = survey_folder(folder).images
     if not found:
-        raise InputError(f"{folder}: no images here (expected {', '.join(PICTURES)})")
+        raise InputError(f"{folder}: no images here (expected {', '.join(IMAGES)})")
     return found
 
 
@@ -281,7 +281,7 @@ def open_capture(path: Path) -> cv2.VideoCapture:
     """
     place = path.absolute()
     ffmpeg = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() else cv2.CAP_ANY
-    if "%" not in str(place) and place.suffix.lower() not in PICTURES:
+    if "%" not in str(place) and place.suffix.lower() not in IMAGES:
         return cv2.VideoCapture(str(place), ffmpeg)
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / "video"

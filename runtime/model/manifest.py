@@ -24,7 +24,7 @@ Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8", "auto", 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The picture the network takes: `(1, height, width, 3)`; bytes 0 and 255 become the ends of `value_range`."""
+    """The image the network takes: `(1, height, width, 3)`; bytes 0 and 255 become the ends of `value_range`."""
 
     tensor: str
     width: int
@@ -78,13 +78,13 @@ class Verification:
 
 @dataclass(frozen=True)
 class Golden:
-    """A picture that can be painted anywhere, and whom the network saw in it where it was converted; see `golden`."""
+    """An image that can be painted anywhere, and whom the network saw in it where it was converted; see `golden`."""
 
     people: int
     """Of the synthetic scene, 640x480, frame 0."""
     seed: int
     poses: tuple[tuple[float, ...], ...]
-    """Those that must be found again: x, y and score of every keypoint, in the picture's pixels."""
+    """Those that must be found again: x, y and score of every keypoint, in the image's pixels."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class ModelManifest:
     verification: Verification | None = None
     golden: Golden | None = None
     min_score: float | None = None
-    """Pose score below which people are dropped by default, chosen on pictures without people; None for none."""
+    """Pose score below which people are dropped by default, chosen on images without people; None for none."""
     edgepose_version: str = ""
     format: str = field(default=FORMAT)
     version: int = field(default=VERSION)

@@ -20,7 +20,7 @@ _LIGHT = np.array((-0.35, -0.5))  # direction toward the light, x right, y down
 
 
 def polygon(canvas: Image, points: npt.NDArray[Any], color: Color) -> None:
-    """A filled convex outline, (n, 2) pixels measured from the picture's corner."""
+    """A filled convex outline, (n, 2) pixels measured from the image's corner."""
     fixed = np.round((points - 0.5) * 2**_SHIFT).astype(np.int32)
     cv2.fillConvexPoly(canvas, fixed, color, cv2.LINE_AA, _SHIFT)
 

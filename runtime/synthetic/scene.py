@@ -39,7 +39,7 @@ class _Person:
 
 
 class Scene:
-    """Any number of people in a picture of any size; the same seed gives the same frames."""
+    """Any number of people in an image of any size; the same seed gives the same frames."""
 
     def __init__(self, people: int = 2, width: int = 640, height: int = 480, *, seed: int = 0, fps: float = 30) -> None:
         """Raises ValueError for a size below 32 pixels a side, a negative number of people or no frame rate."""
@@ -60,7 +60,7 @@ class Scene:
         canvas = self._background.copy()
         truth = np.zeros((self.people, 18, 2), np.float32)
         for i, person in enumerate(self._people):
-            truth[i] = _in_picture(person, time_s)
+            truth[i] = _in_image(person, time_s)
             draw(canvas, truth[i], person.height, person.look)
         cv2.GaussianBlur(canvas, (3, 3), 0.6, dst=canvas)
         # The noise of a sensor: a few patterns in turn are enough to differ from frame to frame.
@@ -68,7 +68,7 @@ class Scene:
         return SceneFrame(canvas, truth)
 
 
-def _in_picture(person: _Person, time_s: float) -> Points:
+def _in_image(person: _Person, time_s: float) -> Points:
     points = keypoints(person.motion, time_s)
     x = person.x + person.sway * sin(2 * pi * 0.25 * time_s + person.motion.phase)
     placed = np.stack((x + points[:, 0] * person.height, person.floor - points[:, 1] * person.height), axis=1)

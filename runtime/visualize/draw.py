@@ -1,4 +1,4 @@
-"""Skeletons drawn onto a picture, for people to look at."""
+"""Skeletons drawn onto an image, for people to look at."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def _thickness(pose: Pose) -> int:
 
 
 def _subpixel(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:
-    # Keypoints are measured from the picture's corner, OpenCV draws from the center of the first pixel.
+    # Keypoints are measured from the image's corner, OpenCV draws from the center of the first pixel.
     x, y = (np.clip(keypoint[:2], -1e4, 1e5) - 0.5) * 2**_SUBPIXEL_BITS
     return round(float(x)), round(float(y))

@@ -1,4 +1,4 @@
-"""Drawn pictures and videos in a folder."""
+"""Drawn images and videos in a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..io import atomic
-from ..io.images import VIDEOS, fits_jpeg, open_capture, write_picture
+from ..io.images import VIDEOS, fits_jpeg, open_capture, write_image
 from ..skeleton import Skeleton
 from ..stderr import silenced
 from ..types import EstimateResult, Frame, Image
@@ -57,7 +57,7 @@ class Drawings:
             self._add_to_video(frame, drawn)
             return
         path = self._free(_stem(frame), ".jpg" if fits_jpeg(drawn) else ".png")
-        write_picture(path, drawn)
+        write_image(path, drawn)
         self.paths.append(path)
 
     def _add_to_video(self, frame: Frame, drawn: Image) -> None:

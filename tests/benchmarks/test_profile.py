@@ -133,7 +133,7 @@ def test_a_plot_shows_every_panel(tmp_path: Path) -> None:
 
 
 def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Path, tmp_path: Path) -> None:
-    """Fed through the single operators one after the other, a picture gives what the whole network gives."""
+    """Fed through the single operators one after the other, an image gives what the whole network gives."""
     flatbuffer = container.flatbuffer(small_model)
     cutter = operators.Cutter(flatbuffer)
     whole = Network(small_model, 1)

@@ -36,10 +36,10 @@ if [ ! -e "$root/venv/done" ]; then
     touch "$root/venv/done"
 fi
 ours "$root"
-mkdir -p "$root/check/pictures"
+mkdir -p "$root/check/images"
 cp tests/boards/picamera_check.py "$root/check/" && cp "$model" "$root/check/model.tflite"
 gcc -O2 -shared -fPIC -o "$root/check/fake_dma_heap.so" tests/boards/fake_dma_heap.c -ldl
-.venv/bin/python - "$root/check/pictures" <<'PYTHON'
+.venv/bin/python - "$root/check/images" <<'PYTHON'
 import sys
 
 import cv2
@@ -64,7 +64,7 @@ cat > "$root/usr/share/libcamera/pipeline/virtual/virtual.yaml" <<'YAML'
   supported_formats:
   - {width: 640, height: 480, frame_rates: [30]}
   frames:
-    path: "/check/pictures/"
+    path: "/check/images/"
   location: "CameraLocationBack"
   model: "imx708"
 YAML

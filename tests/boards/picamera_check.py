@@ -73,7 +73,7 @@ def main() -> None:
         for _ in range(20):
             people.append(len(next(results).estimate))
     assert np.median(people) == 2, people
-    print("pictures: two people found")
+    print("images: two people found")
     with Pipeline(open_camera("Images"), estimator) as results:
         next(results)
     print("opened a second time after it was closed")

@@ -28,7 +28,7 @@ def main() -> None:
     frames = camera.frames()
     first = next(frames)
     assert first.image.shape == (480, 640, 3)
-    assert first.image.std() > 30, "a picture, not one color"
+    assert first.image.std() > 30, "an image, not one color"
     start = time.monotonic()
     later = list(itertools.islice(frames, 20))
     rate = 20 / (time.monotonic() - start)

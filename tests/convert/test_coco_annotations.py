@@ -18,7 +18,7 @@ from edgepose.convert.validate.coco import CocoDataset
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.io.images import write_picture
+from edgepose.runtime.io.images import write_image
 
 from ..conftest import call_edgepose
 from ..scene_dataset import write_dataset
@@ -229,7 +229,7 @@ def test_other_images_of_the_same_name_are_refused(folder: Path, estimator: Pose
     place = folder / "small"
     place.mkdir()
     for number in range(1, 5):
-        write_picture(place / f"{number}.png", np.zeros((100, 100, 3), np.uint8))
+        write_image(place / f"{number}.png", np.zeros((100, 100, 3), np.uint8))
     with pytest.raises(InputError, match="annotated image of 640x480 pixels, this one has 100x100"):
         CocoDataset(place, folder / "annotations.json").score(estimator.estimate, "small")
 

@@ -19,7 +19,7 @@ from .networks import small_graph, write_frozen_graph
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
         cv2.imwrite(str(folder / f"{seed}.png"), Scene(2, 320, 240, seed=seed).frame(0).image)
@@ -103,7 +103,7 @@ def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
     )
     assert repaired.returncode == 0, repaired.stderr
     assert "repaired: 2 batch normalizations" in repaired.stderr
-    assert "only 3 calibration pictures" in repaired.stderr
+    assert "only 3 calibration images" in repaired.stderr
     assert any("training mode" in step for step in container.read(out).recipe)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.convert.quantize.calibration_images import PictureFolder
+from edgepose.convert.quantize.calibration_images import ImageFolder
 from edgepose.convert.validate import score_threshold
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
@@ -57,7 +57,7 @@ def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
     assert found <= 1.1 * wanted
 
 
-def test_a_picture_without_anybody_shows_nobody() -> None:
+def test_a_image_without_anybody_shows_nobody() -> None:
     estimator = PoseEstimator()
     for seed in range(10):
         assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
@@ -96,7 +96,7 @@ def test_the_least_score_leaves_two_in_a_hundred() -> None:
     assert sum(score >= least - 0.011 for score in found) > 2, "no higher than it must be"
     assert score_threshold.least_score([], 100) == 0.0
     assert score_threshold.least_score([0.9], 100) == 0.0, "two are allowed"
-    with pytest.raises(InputError, match="expected 50 pictures"):
+    with pytest.raises(InputError, match="expected 50 images"):
         score_threshold.least_score(found, 10)
 
 
@@ -104,7 +104,7 @@ def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
     for seed in range(3):
         cv2.imwrite(str(tmp_path / f"{seed}.png"), Scene(1, 320, 240, seed=seed).frame(0).image)
     path = registry.find_tflite(None)
-    seen = score_threshold.scores(path, PictureFolder(tmp_path))
+    seen = score_threshold.scores(path, ImageFolder(tmp_path))
     assert len(seen) >= 3
     least = container.read(path).min_score
     assert least is not None

@@ -1,4 +1,4 @@
-"""Training: views whose keypoints go with the picture, lessons, and the network in PyTorch (where it is installed)."""
+"""Training: views whose keypoints go with the image, lessons, and the network in PyTorch (where it is installed)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_mirroring_changes_sides() -> None:
     assert order[names.index("nose")] == names.index("nose")
 
 
-def test_keypoints_go_with_the_picture(tmp_path: Path) -> None:
-    """A picture with one bright dot: wherever the view puts it, the keypoint is there."""
+def test_keypoints_go_with_the_image(tmp_path: Path) -> None:
+    """An image with one bright dot: wherever the view puts it, the keypoint is there."""
     picture = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(picture, (200, 90), 6, (255, 255, 255), -1, cv2.LINE_AA)
     cv2.imwrite(str(tmp_path / "dot.png"), picture)
@@ -114,13 +114,13 @@ def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
         assert np.abs(np.asarray(back[name]) - reference).max() < 1e-4 * scale
 
 
-def test_pictures_travel_in_one_archive(tmp_path: Path) -> None:
+def test_images_travel_in_one_archive(tmp_path: Path) -> None:
     for number in (7, 8):
         cv2.imwrite(str(tmp_path / f"{number:012}.jpg"), np.full((480, 640, 3), 20 * number, np.uint8))
     (tmp_path / "000000000007.txt").write_text(f"{ROW}\n")
     samples = read_samples(tmp_path, tmp_path)
-    pack(samples, tmp_path / "pictures.zip")
-    back = unpack(tmp_path / "pictures.zip", tmp_path / "out")
+    pack(samples, tmp_path / "images.zip")
+    back = unpack(tmp_path / "images.zip", tmp_path / "out")
     assert [len(sample.people) for sample in back] == [1, 0]
     assert np.allclose(back[0].people, samples[0].people, equal_nan=True)
     assert cv2.imread(str(back[0].path)).shape == (240, 320, 3)

@@ -85,8 +85,8 @@ def test_rgb_takes_the_mirrored_channels_at_no_cost(pictures: np.ndarray) -> Non
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_statistics_are_those_of_all_pictures_together(pictures: np.ndarray) -> None:
-    """In one batch or in parts, first layer: mean and variance over every pixel of every picture."""
+def test_statistics_are_those_of_all_images_together(pictures: np.ndarray) -> None:
+    """In one batch or in parts, first layer: mean and variance over every pixel of every image."""
     from edgepose.convert.exporters import tensorflow
     from edgepose.convert.passes import bn_statistics
 
@@ -103,7 +103,7 @@ def test_statistics_are_those_of_all_pictures_together(pictures: np.ndarray) -> 
         np.testing.assert_allclose(norm.mean, first.mean(axis=(0, 1, 2)), atol=1e-4)
         np.testing.assert_allclose(norm.variance, first.var(axis=(0, 1, 2)), rtol=1e-3)
     mean_of_variances = first.var(axis=(1, 2)).mean(axis=0)
-    assert (norm.variance > 1.05 * mean_of_variances).any()  # the spread between pictures counts
+    assert (norm.variance > 1.05 * mean_of_variances).any()  # the spread between images counts
     assert_same(graph, bn_statistics.fix(graph, [spread]), spread, 1e-3)
 
 

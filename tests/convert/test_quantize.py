@@ -22,7 +22,7 @@ from edgepose.convert.quantize.plan import map_code
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.decode import Decoder
 from edgepose.runtime.errors import ModelError
-from edgepose.runtime.io.images import write_picture
+from edgepose.runtime.io.images import write_image
 from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import PoseFields
@@ -39,7 +39,7 @@ def pictures(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "pictures"
+    place = tmp_path / "images"
     place.mkdir()
     for seed in range(4):
         cv2.imwrite(str(place / f"{seed}.png"), Scene(1 + seed, 160, 120, seed=seed).frame(0).image)
@@ -169,7 +169,7 @@ def scenes() -> Path:
         for index in (0, 20, 40, 60):
             path = folder / f"{people}-{index}.png"
             if not path.exists():
-                write_picture(path, Scene(people, 640, 480).frame(index).image)
+                write_image(path, Scene(people, 640, 480).frame(index).image)
     return folder
 
 
@@ -224,7 +224,7 @@ def test_a_report_is_written_and_a_failed_gate_exits_with_1(
     assert container.read(out).precision == "int8"
     page = (report / "index.html").read_text()
     assert "Signal to noise along the network" in page
-    for name in ("sqnr.png", "picture1.png"):
+    for name in ("sqnr.png", "image1.png"):
         assert cv2.imread(str(report / name)) is not None
     assert not list(report.glob("*.tflite"))
 
@@ -244,7 +244,7 @@ def test_auto_keeps_in_float_what_it_must(folder: Path, tmp_path: Path, capfd: p
 
 
 @pytest.mark.convert
-def test_calibration_takes_a_video_one_picture_and_gray_ones(
+def test_calibration_takes_a_video_one_image_and_gray_ones(
     tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_frozen_graph(small_graph(), tmp_path / "net.pb")
@@ -256,7 +256,7 @@ def test_calibration_takes_a_video_one_picture_and_gray_ones(
     one = tmp_path / "one"
     one.mkdir()
     cv2.imwrite(str(one / "gray.png"), np.zeros((100, 120), np.uint8))
-    for place, words in ((video, "to 6 calibration pictures"), (one, "to 1 calibration pictures")):
+    for place, words in ((video, "to 6 calibration images"), (one, "to 1 calibration images")):
         out = tmp_path / "net.tflite"
         arguments = ["--precision", "int8", "--calibration", place, "--input-size", "96x64", "--channel-order", "rgb"]
         result = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *arguments)
@@ -271,14 +271,14 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
     empty, bad = tmp_path / "empty", tmp_path / "bad"
     for place in (empty, bad):
         place.mkdir()
-    (bad / "photo.jpg").write_bytes(b"no picture")
+    (bad / "photo.jpg").write_bytes(b"no image")
     (tmp_path / "no.avi").write_bytes(b"no video")
     int8 = ["--precision", "int8", "--input-size", "96x64"]
     cases: list[tuple[list[str | Path], str]] = [
-        (int8, "needs pictures to learn the ranges from"),
+        (int8, "needs images to learn the ranges from"),
         ([*int8, "--calibration", empty], "no images here"),
         ([*int8, "--calibration", bad], "photo.jpg"),
-        ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of pictures or a video"),
+        ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of images or a video"),
         ([*int8, "--calibration", tmp_path / "no.avi"], "expected an image or a video"),
         (["--report", tmp_path / "r"], "--report is about integer precisions"),
         ([*int8, "--calibration", folder, "--max-drop", "-1"], "--max-drop: expected 0 to 100"),
@@ -293,10 +293,10 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
 
 @pytest.mark.convert
 def test_an_offset_that_integers_cannot_express_is_named(pictures: np.ndarray) -> None:
-    from edgepose.convert.quantize.calibrate import picture_code
+    from edgepose.convert.quantize.calibrate import image_code
 
     graph = small_graph()
     uneven = g.Affine(name="scaled", inputs=("image",), scale=np.ones(1, np.float32),
                       offset=np.array([-103.9, -116.8, -123.7], np.float32))  # fmt: skip
     with pytest.raises(ModelError, match=r"'scaled' adds .* convert to float16 instead"):
-        picture_code(graph.substitute({"scaled": uneven}))
+        image_code(graph.substitute({"scaled": uneven}))

@@ -45,7 +45,7 @@ def assert_same(expected: list[np.ndarray], got: list[np.ndarray], tolerance: fl
 @pytest.mark.convert
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(published: str) -> None:
-    """Every stage, on a real picture; batch normalization as it was published."""
+    """Every stage, on a real image; batch normalization as it was published."""
     from edgepose.convert.importers.detect import Wanted, find
 
     network, variables, tolerance = PUBLISHED[published]

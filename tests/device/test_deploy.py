@@ -368,7 +368,7 @@ def test_a_model_that_computes_something_else_is_found_out(small_model: Path, tm
         staging.prepare(str(path), settings, [], tmp_path / "stage")
 
 
-def test_golden_pictures_are_recorded_where_they_are_missing(small_model: Path, tmp_path: Path) -> None:
+def test_golden_images_are_recorded_where_they_are_missing(small_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.tflite"
     manifest = container.read(small_model)
     container.write(path, container.flatbuffer(small_model), replace(manifest, golden=None))

@@ -167,7 +167,7 @@ def test_an_image_that_nobody_reads_makes_room(quick: None) -> None:
     with page() as sink, ExitStack() as stack:
         latest = message()
         sink.send(latest)
-        sink._picture = (latest, time.monotonic(), bytes(9_000_000))
+        sink._image = (latest, time.monotonic(), bytes(9_000_000))
         for _ in range(32):
             link = stack.enter_context(connect_slowly(sink))
             link.sendall(b"GET /snapshot.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -46,7 +46,7 @@ def test_a_fast_stream_can_be_stopped_at_any_moment(server: Camera) -> None:
     for _ in range(4):
         done = run_camera(server.url("stream/200"), "--seconds", "0.5")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("\n") >= 1
+        assert "frames" in done.stderr, "the last line of the log is written"
 
 
 _RACE = """

@@ -85,7 +85,7 @@ def test_the_page_and_what_machines_read() -> None:
         assert get(sink, "/" + "x" * 10_000).status in (400, 414)
 
 
-def test_poses_come_as_events_and_the_picture_as_a_stream() -> None:
+def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
     with page() as sink, watch(sink, "/poses") as events, watch(sink, "/stream.mjpg") as stream:
         wait(lambda: sink._clients == 2)
         sink.send(message(people=3))
@@ -191,7 +191,7 @@ def test_the_page_in_a_browser() -> None:
 
     options = selenium.ChromeOptions()
     options.binary_location = BROWSER
-    # The picture never ends, so the page never has loaded.
+    # The image never ends, so the page never has loaded.
     options.page_load_strategy = "none"
     for argument in ("--headless=new", "--no-sandbox", "--window-size=400,800"):
         options.add_argument(argument)
@@ -200,7 +200,7 @@ def test_the_page_in_a_browser() -> None:
     browser.set_script_timeout(10)
     browser.command_executor.client_config.timeout = 30
     script = (
-        "const i = document.getElementById('picture'); if (!i || !i.naturalWidth) return null;"
+        "const i = document.getElementById('image'); if (!i || !i.naturalWidth) return null;"
         "const c = document.createElement('canvas'); c.width = 64; c.height = 48; const p = c.getContext('2d');"
         "p.drawImage(i, 0, 0, 64, 48); return Array.from(p.getImageData(0, 0, 64, 48).data);"
     )

@@ -121,7 +121,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
         ("YUYV", WIDTH * 2),
     ],
 )  # fmt: skip
-def test_every_format_gives_the_same_picture(kind: str, stride: int, camera: Any) -> None:
+def test_every_format_gives_the_same_image(kind: str, stride: int, camera: Any) -> None:
     camera.kind, camera.stride = kind, stride
     source = PiCamera(WIDTH, HEIGHT, fps=25, rotate=False, controls={"AnalogueGain": 2.0})
     frame = next(source.frames())

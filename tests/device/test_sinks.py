@@ -182,12 +182,12 @@ def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: p
         def write(self, message: Message) -> None:
             self.calls += 1
             if self.calls == 1:
-                raise cv2.error("bad picture")
+                raise cv2.error("bad image")
 
     sink = Faulty()
     sink.start()
     sink.send(message())
-    wait(lambda: "bad picture" in sink.problem)
+    wait(lambda: "bad image" in sink.problem)
     sink.send(message())
     wait(lambda: sink.sent == 1)
     sink.stop()

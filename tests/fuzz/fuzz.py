@@ -198,9 +198,9 @@ def image_seeds() -> list[bytes]:
 
 def read_image(path: Path, data: bytes) -> None:
     """An image or a sequence of images."""
-    from edgepose.runtime.io.images import decode_picture
+    from edgepose.runtime.io.images import decode_image
 
-    decode_picture(data, "image", 1 << 22)
+    decode_image(data, "image", 1 << 22)
 
 
 def annotations_seeds() -> list[bytes]:

@@ -54,7 +54,7 @@ def test_version_is_that_of_the_package() -> None:
     assert run_edgepose("--version").stdout.startswith("edgepose 0.")
 
 
-def test_a_picture_gives_one_line_of_json(small_model: Path, picture: Path) -> None:
+def test_a_image_gives_one_line_of_json(small_model: Path, picture: Path) -> None:
     result = run_edgepose("run", "-m", small_model, picture)
     assert result.returncode == 0
     [line] = result.stdout.splitlines()
@@ -64,7 +64,7 @@ def test_a_picture_gives_one_line_of_json(small_model: Path, picture: Path) -> N
     assert "2 people in 1 frame" in result.stderr
 
 
-def test_gray_transparent_and_deep_pictures_are_read(small_model: Path, tmp_path: Path) -> None:
+def test_gray_transparent_and_deep_images_are_read(small_model: Path, tmp_path: Path) -> None:
     image = Scene(2, 640, 480).frame(0).image
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     variants = {
@@ -104,9 +104,9 @@ def test_a_video_gives_a_line_a_frame_and_a_drawn_video(small_model: Path, tmp_p
     assert (tmp_path / "drawn/clip.mp4").stat().st_size > 1000
 
 
-def test_bad_pictures_are_one_line_and_2(small_model: Path, tmp_path: Path) -> None:
+def test_bad_images_are_one_line_and_2(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "text.jpg").write_text("not a picture at all")
+    (tmp_path / "text.jpg").write_text("not an image at all")
     (tmp_path / "bomb.png").write_bytes(_png_header(60_000, 60_000))
     (tmp_path / "nothing").mkdir()
     (tmp_path / "text.avi").write_text("not a video at all")
@@ -131,8 +131,8 @@ def _png_header(width: int, height: int) -> bytes:
     )
 
 
-def test_one_bad_picture_does_not_cost_the_others(small_model: Path, picture: Path) -> None:
-    (picture.parent / "bad.jpg").write_text("not a picture")
+def test_one_bad_image_does_not_cost_the_others(small_model: Path, picture: Path) -> None:
+    (picture.parent / "bad.jpg").write_text("not an image")
     result = run_edgepose("run", "-m", small_model, picture.parent)
     assert result.returncode == 1
     assert len(result.stdout.splitlines()) == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.io.images import decode_picture, read_frames, read_picture
+from edgepose.runtime.io.images import decode_image, read_frames, read_image
 from edgepose.runtime.synthetic import Scene
 
 from ..conftest import run_edgepose
@@ -27,11 +27,11 @@ def test_half_a_jpeg_is_named(tmp_path: Path) -> None:
     whole = jpeg()
     half = whole[: len(whole) // 2]
     with pytest.raises(InputError, match="the JPEG is cut off"):
-        decode_picture(half, "camera")
+        decode_image(half, "camera")
     # The end of an embedded thumbnail is not the end of the image.
     thumbnail = whole[:2] + b"\xff\xe1\x00\x0a" + b"Exif\0\0\xff\xd9" + half[2:]
     with pytest.raises(InputError, match="the JPEG is cut off"):
-        decode_picture(thumbnail, "camera")
+        decode_image(thumbnail, "camera")
     (tmp_path / "a.jpg").write_bytes(half)
     (tmp_path / "b.jpg").write_bytes(whole)
     done = run_edgepose("run", tmp_path)
@@ -43,7 +43,7 @@ def test_half_a_jpeg_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", [b"", b"\0" * 100, b"anything that a camera adds"])
 def test_a_whole_jpeg_is_read_whatever_follows(after: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg() + after)
-    assert read_picture(tmp_path / "a.jpg").shape == IMAGE.shape
+    assert read_image(tmp_path / "a.jpg").shape == IMAGE.shape
 
 
 def write_video(path: Path, code: str, fps: float, frames: int) -> None:

@@ -62,7 +62,7 @@ def test_refinement_is_what_makes_it_accurate(rng: np.random.Generator) -> None:
     assert refined < 0.3 * rounded
 
 
-def test_an_empty_picture_has_no_people() -> None:
+def test_an_empty_image_has_no_people() -> None:
     assert decode(np.zeros((46, 54, 19), np.float32), np.zeros((46, 54, 38), np.float32)) == []
 
 

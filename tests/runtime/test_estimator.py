@@ -1,4 +1,4 @@
-"""Real networks on the synthetic scene and on pictures, through the whole runtime."""
+"""Real networks on the synthetic scene and on images, through the whole runtime."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_empty_scene_has_no_whole_person(small_model: Path) -> None:
 
 
 def test_poses_are_in_pixels_of_the_frame(small_model: Path) -> None:
-    """The same picture twice as large, as stretched canvas, in gray, with alpha: the people stay where they are."""
+    """The same image twice as large, as stretched canvas, in gray, with alpha: the people stay where they are."""
     estimator = PoseEstimator(small_model, threads=2)
     image = Scene(2, 640, 480).frame(5).image
     plain = estimator.estimate(image).poses
@@ -98,7 +98,7 @@ def test_results_outlive_the_next_frame(small_model: Path) -> None:
 
 
 @pytest.mark.parametrize("image", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.float64)])
-def test_what_is_no_picture_is_a_value_error(small_model: Path, image: object) -> None:
+def test_what_is_no_image_is_a_value_error(small_model: Path, image: object) -> None:
     with pytest.raises(ValueError, match="expected an image"):
         PoseEstimator(small_model).estimate(image)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgepose.runtime import InputError
 from edgepose.runtime.io.image_header import image_kind, read_header
-from edgepose.runtime.io.images import decode_picture, inspect_file, list_pictures, read_frames, read_picture
+from edgepose.runtime.io.images import decode_image, inspect_file, list_images, read_frames, read_image
 
 SUFFIXES = ("png", "jpg", "bmp", "webp", "tiff", "ppm", "pam", "gif", "avif", "jp2", "hdr", "sr", "pfm")
 
@@ -109,30 +109,30 @@ def test_damaged_headers_are_a_value_error_and_nothing_else(suffix: str, data: s
 def test_every_format_is_refused_by_its_header(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"large.{suffix}"
     path.write_bytes(encode(suffix, 320, 240))
-    assert read_picture(path, 320 * 240).shape == (240, 320, 3)
+    assert read_image(path, 320 * 240).shape == (240, 320, 3)
     with pytest.raises(InputError, match=r"320x240 pixels is more than the limit of 76799 pixels"):
-        read_picture(path, 320 * 240 - 1)
+        read_image(path, 320 * 240 - 1)
     with pytest.raises(InputError, match="320x240"):
         list(read_frames(path, 320 * 240 - 1))
 
 
 def test_received_images_have_the_limit_too() -> None:
     content = encode("jpg", 320, 240)
-    assert decode_picture(content, "camera", 320 * 240).shape == (240, 320, 3)
+    assert decode_image(content, "camera", 320 * 240).shape == (240, 320, 3)
     for damaged, words in ((b"", "0 bytes"), (b"<html>", "6 bytes"), (content[:20], "header is cut off")):
         with pytest.raises(InputError, match=f"camera: .*{words}"):
-            decode_picture(damaged, "camera")
+            decode_image(damaged, "camera")
     with pytest.raises(InputError, match="camera: 320x240 pixels is more than the limit"):
-        decode_picture(bytearray(content), "camera", 1000)
+        decode_image(bytearray(content), "camera", 1000)
 
 
 def test_the_limit_is_in_force_though_opencv_was_imported_before(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(png_of(9000, 8000))  # 72 megapixels
     script = (
-        "import cv2, resource\nfrom pathlib import Path\nfrom edgepose.runtime.io.images import read_picture\n"
+        "import cv2, resource\nfrom pathlib import Path\nfrom edgepose.runtime.io.images import read_image\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"try:\n    read_picture(Path({str(path)!r}))\nexcept Exception as error:\n    print(error)\n"
+        f"try:\n    read_image(Path({str(path)!r}))\nexcept Exception as error:\n    print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -177,7 +177,7 @@ def test_an_animation_has_all_its_frames_with_their_times(suffix: str, name: str
     assert [frame.timestamp_ns // 1_000_000 for frame in frames] == pytest.approx([0, 100, 300, 400, 450], abs=1)
     if suffix in ("webp", "png"):  # lossless
         assert [int(frame.image[20, 20, 0]) for frame in frames] == pytest.approx([0, 40, 80, 120, 160], abs=4)
-    assert read_picture(path).shape == (48, 64, 3)
+    assert read_image(path).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif"])
@@ -234,10 +234,10 @@ def test_images_are_found_by_suffix_or_content_and_hidden_files_skipped(tmp_path
     (tmp_path / "e.avif").write_bytes(encode("avif", 16, 12))
     (tmp_path / "f.jp2").write_bytes(encode("jp2", 64, 48))
     (tmp_path / "notes.txt").write_text("text")
-    names = [path.name for path in list_pictures(tmp_path)]
+    names = [path.name for path in list_images(tmp_path)]
     assert names == ["a.jfif", "b.jpe", "c.jpg", "d.DAT", "e.avif", "f.jp2", "no suffix"]
-    for path in list_pictures(tmp_path):
-        assert read_picture(path).shape[2] == 3
+    for path in list_images(tmp_path):
+        assert read_image(path).shape[2] == 3
 
 
 def test_a_png_chunk_that_is_longer_than_the_file_is_refused() -> None:

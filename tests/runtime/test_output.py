@@ -13,7 +13,7 @@ import pytest
 
 from edgepose.runtime import COCO18, EstimateResult, Frame, OutputError, Pose, Timings
 from edgepose.runtime.io import atomic, formats, naming
-from edgepose.runtime.io.images import read_picture
+from edgepose.runtime.io.images import read_image
 from edgepose.runtime.visualize.draw import draw_poses, limb_colors
 from edgepose.runtime.visualize.writer import Drawings
 
@@ -163,7 +163,7 @@ def test_the_box_is_around_what_is_present() -> None:
     assert (box.x, box.y, box.width, box.height) == (100, 80, 170, 85)
 
 
-def test_drawing_leaves_the_picture_alone_and_colors_the_limbs() -> None:
+def test_drawing_leaves_the_image_alone_and_colors_the_limbs() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     drawn = draw_poses(image, [pose()])
     assert (image == 90).all()
@@ -182,18 +182,18 @@ def test_each_limb_is_drawn_in_its_color_where_it_lies(number: int) -> None:
     assert (drawn[:, 230:] == 90).all()
 
 
-def test_a_pose_outside_the_picture_can_be_drawn() -> None:
+def test_a_pose_outside_the_image_can_be_drawn() -> None:
     far = Pose(pose().keypoints * np.array([1e6, -1e6, 1], np.float32), 1.0)
     assert not draw_poses(np.zeros((40, 40, 3), np.uint8), [far]).any()
 
 
-def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
     with Drawings(tmp_path / "new" / "folder", COCO18) as drawings:
         for name in ("a/x.png", "b/x.png", "synthetic:2"):
             drawings.add(Frame(FRAME.image, name), RESULT)
     names = sorted(path.name for path in (tmp_path / "new/folder").iterdir())
     assert names == ["synthetic_2.jpg", "x-2.jpg", "x.jpg"]
-    assert read_picture(tmp_path / "new/folder/x.jpg").shape == (240, 320, 3)
+    assert read_image(tmp_path / "new/folder/x.jpg").shape == (240, 320, 3)
 
 
 def test_a_drawn_video_plays_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:

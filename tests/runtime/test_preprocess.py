@@ -77,7 +77,7 @@ def test_value_range_maps_0_and_255_to_its_ends() -> None:
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 4)])
-def test_gray_and_transparent_pictures_are_taken(shape: tuple[int, ...]) -> None:
+def test_gray_and_transparent_images_are_taken(shape: tuple[int, ...]) -> None:
     image = np.full(shape, 120, np.uint8)
     destination = np.zeros((24, 32, 3), np.float32)
     Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
@@ -102,7 +102,7 @@ def test_the_way_back_is_the_inverse_of_the_way_in(width: int, height: int, resi
     assert 1 <= target_width <= 432
     assert 1 <= target_height <= 368
     back = preprocessor.grid_to_frame(width, height, 8)
-    # The right edge of the picture inside the input, in cells measured from the center of the first.
+    # The right edge of the image inside the input, in cells measured from the center of the first.
     assert back.scale_x * ((target_width / 8 - 0.5) + 0.5) + back.offset_x == pytest.approx(width)
     assert back.scale_y * ((target_height / 8 - 0.5) + 0.5) + back.offset_y == pytest.approx(height)
 
@@ -116,7 +116,7 @@ def test_shrinking_more_than_twice_averages() -> None:
     np.testing.assert_allclose(destination, 127.5, atol=1)
 
 
-def test_a_resize_by_one_is_the_picture_itself() -> None:
+def test_a_resize_by_one_is_the_image_itself() -> None:
     image = gradient(24, 32)
     destination = np.zeros((24, 32, 3), np.uint8)
     Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
@@ -134,7 +134,7 @@ def test_a_resize_by_one_is_the_picture_itself() -> None:
         None,
     ],
 )
-def test_what_is_no_picture_is_refused(image: object) -> None:
+def test_what_is_no_image_is_refused(image: object) -> None:
     destination = np.zeros((24, 32, 3), np.float32)
     with pytest.raises(ValueError, match="expected an image"):
         Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)  # type: ignore[arg-type]

@@ -157,4 +157,4 @@ def test_a_pipe_of_the_shell_is_read(tmp_path: Path) -> None:
     )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") > 0
+    assert "frames" in done.stderr

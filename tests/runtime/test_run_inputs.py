@@ -405,14 +405,14 @@ def test_image_ids_of_a_run(tmp_path: Path, capfd: Capture) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "gif", "mpg"])
 def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
-    from edgepose.convert.quantize.calibration_images import CalibrationPictures, PictureFolder
+    from edgepose.convert.quantize.calibration_images import CalibrationImages, ImageFolder
     from edgepose.runtime.model.manifest import InputSpec
 
     if kind == "folder":
         for name in ("a.jpg", "b.png"):
             write_image(tmp_path / name)
         (tmp_path / "._a.jpg").write_bytes(b"\0\x05\x16\x07")
-        assert len(list(PictureFolder(tmp_path))) == 2
+        assert len(list(ImageFolder(tmp_path))) == 2
         place, count = tmp_path, 2
     elif kind == "gif":
         if not hasattr(cv2, "imdecodeanimation"):
@@ -424,7 +424,7 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
         place, count = tmp_path / "x.gif", 5
     else:  # a container that does not say how many frames it has
         place, count = write_video(tmp_path / "x.mpg", "mp2v", 150), 64
-    pictures = CalibrationPictures(place, InputSpec("", 64, 48))
+    pictures = CalibrationImages(place, InputSpec("", 64, 48))
     assert len(list(pictures)) == pytest.approx(count, abs=26 if kind == "mpg" else 0)
 
 

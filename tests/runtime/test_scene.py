@@ -24,7 +24,7 @@ def test_frames_may_be_asked_for_in_any_order() -> None:
 
 @pytest.mark.parametrize("people", [0, 1, 2, 7, 30])
 @pytest.mark.parametrize("size", [(640, 480), (320, 568), (1280, 720)])
-def test_everybody_is_in_the_picture_and_apart(people: int, size: tuple[int, int]) -> None:
+def test_everybody_is_in_the_image_and_apart(people: int, size: tuple[int, int]) -> None:
     scene = Scene(people, *size)
     for index in (0, 40, 200):
         frame = scene.frame(index)
@@ -46,7 +46,7 @@ def test_people_move_smoothly() -> None:
 
 
 def test_the_truth_lies_on_the_figure() -> None:
-    """Where a keypoint is, the picture differs from the same scene without people."""
+    """Where a keypoint is, the image differs from the same scene without people."""
     with_people, without = Scene(2, 640, 480), Scene(0, 640, 480)
     frame = with_people.frame(0)
     difference = np.abs(frame.image.astype(int) - without.frame(0).image).sum(axis=2)

@@ -27,7 +27,7 @@ EXPLAINED = {
     ("human-pose-estimation-0001", "000000229849", 8): "whole numbers: a person one cell high, both eyes in one place",
     ("human-pose-estimation-0001", "000000329323", 7): "smoothing: parts of three people whose blobs ran together",
 }
-"""(network, picture, number of upstream's person): which of upstream's defects it shows."""
+"""(network, image, number of upstream's person): which of upstream's defects it shows."""
 
 DIFFERENT = {
     ("mobilenet_v2_small", "000000234607", 1): "two weak neck peaks (0.08) of one man: smoothing joins them, here the "

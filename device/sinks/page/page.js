@@ -1,5 +1,5 @@
 "use strict";
-// Live picture by MJPEG, everything else by server-sent events; both come back by themselves after a restart.
+// Live image by MJPEG, everything else by server-sent events; both come back by themselves after a restart.
 const at = (id) => document.getElementById(id);
 const history_ = [];
 const KEPT = 180; // seconds
@@ -12,7 +12,7 @@ function show(state, well) {
 }
 
 function picture() {
-  at("picture").src = "stream.mjpg?" + Date.now();
+  at("image").src = "stream.mjpg?" + Date.now();
 }
 
 function stages(times) {
@@ -89,5 +89,5 @@ events.addEventListener("error", () => {
   show("no connection", false);
   if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
 });
-at("picture").addEventListener("error", () => { if (connected) setTimeout(picture, 1000); });
+at("image").addEventListener("error", () => { if (connected) setTimeout(image, 1000); });
 window.addEventListener("resize", plot);
