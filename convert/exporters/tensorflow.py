@@ -58,7 +58,8 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
                 moments[node.name] = (mean, variance * (count - 1) / count)
             return y
         case g.BatchNorm():
-            return tf.nn.batch_normalization(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+            arrays: list[Any] = [node.mean, node.variance, node.beta, node.gamma]
+            return tf.nn.batch_normalization(x, *arrays, node.epsilon)
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
@@ -93,7 +94,8 @@ def _convolve(node: g.Conv, x: Any) -> Any:
         y = tf.nn.depthwise_conv2d(x, node.kernel, [1, *node.strides, 1], padding, dilations=node.dilations)
     else:
         y = tf.nn.conv2d(x, node.kernel, node.strides, _spell(node.padding), dilations=node.dilations)
-    return y if node.bias is None else tf.nn.bias_add(y, node.bias)
+    bias: Any = node.bias
+    return y if bias is None else tf.nn.bias_add(y, bias)
 
 
 def _spell(padding: g.Padding) -> Any:

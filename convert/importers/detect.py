@@ -197,8 +197,10 @@ def _kind(path: Path) -> Kind | None:
     """What a path holds, by its name; None where that is nothing known."""
     if path.is_dir():
         return "SavedModel" if (path / "saved_model.pb").is_file() else None
-    kind = next((kind for suffix, kind in _SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
-    return kind or ("checkpoint" if checkpoint.prefix(path) else None)
+    suffix = next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
+    if suffix is not None:
+        return _SUFFIXES[suffix]
+    return "checkpoint" if checkpoint.prefix(path) else None
 
 
 def _check_content(kind: Kind, path: Path) -> None:

@@ -125,7 +125,7 @@ class _Importer:
         if op == "Const":
             self.constants[name] = _constant(tf, name, definition.attr["value"].tensor, self.budget)
         elif op in _IDENTITIES and inputs:
-            tables: tuple[dict[str, Any], ...] = (self.constants, self.sizes, self.names, self.prepared)
+            tables: Any = (self.constants, self.sizes, self.names, self.prepared)
             for table in tables:
                 if inputs[0] in table:
                     table[name] = table[inputs[0]]

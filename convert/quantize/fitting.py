@@ -89,10 +89,10 @@ def _moments(patches: Array, target: Array, through: npt.NDArray[np.bool_]) -> _
     cross = (patches.T @ (counts * target)).T - means * mean_out[:, None]
     everywhere = patches.T @ patches
     hessians = np.empty((target.shape[1], *everywhere.shape))
-    for output, hessian in enumerate(hessians):
+    for output in range(len(hessians)):
         # A place counts 1 or _CUT_OFF: what all have is computed once. `a.T @ a` is half the work of `a.T @ b`.
         inside = patches[through[:, output]]
-        hessian[...] = _CUT_OFF * everywhere + (1 - _CUT_OFF) * (inside.T @ inside)
+        hessians[output] = _CUT_OFF * everywhere + (1 - _CUT_OFF) * (inside.T @ inside)
     hessians /= np.where(through, 1.0, _CUT_OFF).sum(axis=0)[:, None, None]
     hessians -= means[:, :, None] * means[:, None, :]
     return _Moments(means, mean_out, hessians, cross)

@@ -27,7 +27,7 @@ def fit(hessian: Array, cross: Array, weights: Array) -> Array:
     Least squares, held near the trained weights where the inputs say little.
     """
     pull = _PULL * np.mean(np.diag(hessian)) + 1e-12
-    return np.asarray(np.linalg.solve(hessian + pull * np.eye(len(hessian)), cross + pull * weights))
+    return np.asarray(np.linalg.solve(hessian + pull * np.eye(len(hessian)), cross + pull * weights), np.float64)
 
 
 def fit_each(hessians: Array, cross: Array, weights: Array) -> Array:

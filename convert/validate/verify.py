@@ -61,6 +61,7 @@ class Reference(Protocol):
 
     def fields(self, image: Image) -> PoseFields:
         """The maps for an image (H, W, 3) BGR."""
+        ...
 
 
 class GraphReference:

@@ -90,12 +90,12 @@ class Facts:
 
 def script() -> str:
     """The source of the probe."""
-    return (files(__package__) / "board" / "probe.py").read_text(encoding="utf-8")
+    return (files(__package__ or "") / "board" / "probe.py").read_text(encoding="utf-8")
 
 
 def imports_script() -> str:
     """The source of the program that tries the imports."""
-    return (files(__package__) / "board" / "imports.py").read_text(encoding="utf-8")
+    return (files(__package__ or "") / "board" / "imports.py").read_text(encoding="utf-8")
 
 
 def read(output: str) -> Facts:

@@ -86,7 +86,7 @@ def apt_packages(facts: Facts, source: str) -> tuple[str, ...]:
 
 def own_files(facts: Facts, name: str = "") -> dict[str, str]:
     """Return path and contents of our files outside the base folder. `name`: of the board, its present one if empty."""
-    helper = (files(__package__) / "board" / "activate.sh").read_text(encoding="utf-8")
+    helper = (files(__package__ or "") / "board" / "activate.sh").read_text(encoding="utf-8")
     return {SERVICE: units.service(facts.groups, name or facts.name), RECOVER: units.recover(), HELPER: helper}
 
 
@@ -173,7 +173,7 @@ def import_check(facts: Facts) -> str:
 
 def install_script() -> str:
     """The source of the program that does what needs root: both modules of it in one."""
-    board = files(__package__) / "board"
+    board = files(__package__ or "") / "board"
     sources = {name: (board / f"{name}.py").read_text(encoding="utf-8") for name in ("folders", "install")}
     return _LOADER.format(sources=sources)
 

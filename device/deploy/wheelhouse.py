@@ -246,7 +246,7 @@ def read_pins(place: Place) -> dict[str, tuple[str, str]]:
 
     The files are requirements with hashes, as pip reads them; a system without one gets what pip chooses.
     """
-    path = resources.files(__package__) / "pins" / f"{place.name}.txt"
+    path = resources.files(__package__ or "") / "pins" / f"{place.name}.txt"
     if not path.is_file():
         return {}
     pins = {}

@@ -99,7 +99,8 @@ class HttpSink(Sink):
                 too short, or the certificate cannot be used.
         """
         super().__init__()
-        self._host, self._port, self._stats, self._privacy = host, port, stats, privacy
+        self._host, self._port, self._stats = host, port, stats
+        self._privacy: Privacy = privacy
         self._options = options or PageOptions()
         self._scheme = "https" if self._options.certificate else "http"
         self._tls = _load_certificate(self._options)
@@ -126,7 +127,7 @@ class HttpSink(Sink):
         self._connections: set[Any] = set()
         self._routes: dict[str, _Handler] = {}
         # Read once: later there may be no descriptor left for it.
-        page = resources.files(__package__).joinpath("page")
+        page = resources.files(__package__ or "").joinpath("page")
         self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._image: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port

@@ -30,7 +30,8 @@ class RecordSink(Sink):
         if path.suffix.lower() not in _CODECS:
             raise InputError(f"{path}: expected a video to write: {', '.join(_CODECS)}")
         super().__init__()
-        self._path, self._privacy, self._fps = path, privacy, fps
+        self._path, self._fps = path, fps
+        self._privacy: Privacy = privacy
         self._writer: cv2.VideoWriter | None = None
         self._start = 0.0
         self._frames = 0

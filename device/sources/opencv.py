@@ -223,5 +223,5 @@ def _silence_opencv() -> None:
     logging_ = getattr(getattr(cv2, "utils", None), "logging", None)
     if logging_ is not None:
         logging_.setLogLevel(logging_.LOG_LEVEL_SILENT)
-    elif hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)
+    elif (set_level := getattr(cv2, "setLogLevel", None)) is not None:
+        set_level(0)

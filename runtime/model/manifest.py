@@ -206,7 +206,7 @@ def _value(kind: str, value: Any, where: str) -> Any:
         return value
     if simple == "int" and number and isinstance(value, int):
         return value
-    if simple == "float" and number and abs(value) < 1e300:
+    if simple == "float" and isinstance(value, int | float) and number and abs(value) < 1e300:
         return float(value)
     if simple == "tuple[float, float]" and isinstance(value, list) and len(value) == 2:
         return (_value("float", value[0], where), _value("float", value[1], where))
