@@ -58,8 +58,8 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
                 moments[node.name] = (mean, variance * (count - 1) / count)
             return y
         case g.BatchNorm():
-            arrays: list[Any] = [node.mean, node.variance, node.beta, node.gamma]
-            return tf.nn.batch_normalization(x, *arrays, node.epsilon)
+            normalize: Any = tf.nn.batch_normalization
+            return normalize(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
