@@ -8,7 +8,7 @@ from ..runtime.errors import ModelError
 from ..runtime.model import registry
 from ..runtime.model.interpreter import default_threads
 from .profile.results import Row
-from .profile.runner import measured
+from .profile.runner import run_worker
 
 
 def profile_model(
@@ -35,7 +35,7 @@ def profile_model(
     if not 0 < seconds <= 3600:
         raise ValueError(f"profile_model: expected seconds above 0 and at most 3600, got {seconds:g}")
     path = registry.find_tflite(None if model is None else str(model))
-    row = measured(path.stem, path, threads or default_threads(), seconds, source)
+    row = run_worker(path.stem, path, threads or default_threads(), seconds, source)
     if row.error:
         raise ModelError(row.error)
     return row

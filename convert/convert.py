@@ -95,11 +95,11 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     if pictures is None and candidate.integers is not None:
         pictures = candidate.integers.calibration
     if pictures is not None:
-        manifest = proof.verified(candidate, pictures, dataset)
+        manifest = proof.verify_candidate(candidate, pictures, dataset)
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.integers is not None:
-        errors = layer_errors.measured(candidate.integers)
+        errors = layer_errors.measure_layer_errors(candidate.integers)
         note(stage_errors := layer_errors.by_stage(candidate.integers.plan.graph, errors))
         manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:
@@ -109,7 +109,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
             report.write(options.report, candidate, manifest, errors, found)
     container.write(output, candidate.flatbuffer, manifest)
     if empty is not None:
-        least = score_threshold.least_score(score_threshold.scores(output, empty), len(empty))
+        least = score_threshold.choose_score_threshold(score_threshold.scores(output, empty), len(empty))
         note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} images without people")
         container.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
     self_check.record(output)
@@ -168,7 +168,7 @@ def _converted(
         budget = None
         if options.precision == "auto":
             budget = proof.budget(manifest_of, reference(), pictures or calibration, dataset, options.max_drop)
-        integers = integer.quantized(prepared, calibration, options.precision, options.channel_order, budget, note)
+        integers = integer.quantize_graph(prepared, calibration, options.precision, options.channel_order, budget, note)
         recipe += integers.recipe
         flatbuffer = integers.flatbuffer
     else:

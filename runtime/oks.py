@@ -19,7 +19,7 @@ _COCO_SPREAD = {
 }  # fmt: skip
 
 
-def spreads(names: Sequence[str]) -> npt.NDArray[np.float64]:
+def sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
     """The spread of each keypoint by its name; the neck, which COCO lacks, has the shoulders'."""
     return np.array([_COCO_SPREAD[name.rpartition("_")[2]] for name in names])
 

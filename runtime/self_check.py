@@ -14,7 +14,7 @@ from .errors import ModelError
 from .estimator import PoseEstimator
 from .model import container
 from .model.manifest import Golden
-from .oks import matched, spreads
+from .oks import matched, sigmas
 from .synthetic import Scene
 from .types import Image, Pose
 
@@ -54,7 +54,7 @@ def check(estimator: PoseEstimator) -> str:
     picture = _image(golden.people, golden.seed)
     found = estimator.estimate(picture).poses
     wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
-    spread = spreads(estimator.manifest.skeleton_table.keypoints)
+    spread = sigmas(estimator.manifest.skeleton_table.keypoints)
     agreed, _ = matched(wanted, found, spread, least=_SAME, min_keypoints=1)
     if agreed == len(wanted) and (wanted or not any(pose.score >= _SURE for pose in found)):
         return ""

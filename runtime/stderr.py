@@ -20,7 +20,7 @@ _log: IO[bytes] | None = None
 
 
 @contextmanager
-def silenced(*, show_on_error: bool) -> Iterator[None]:
+def suppress_stderr(*, show_on_error: bool) -> Iterator[None]:
     """Redirect the process's stderr to a file; with `show_on_error` an exception prints what was written.
 
     May be entered by several threads at once. Everything that the process writes to stderr meanwhile is redirected, so

@@ -18,7 +18,7 @@ from ...runtime.model import registry
 from ...runtime.model.interpreter import default_threads
 from ..profile import estimate, plots, results, table
 from ..profile.results import Profile, Row
-from ..profile.runner import measured
+from ..profile.runner import run_worker
 
 _LONGEST_S = 3600.0
 
@@ -123,7 +123,7 @@ def _row(model: str, threads: int, arguments: argparse.Namespace) -> Row:
     if arguments.estimate:
         return estimate.row(model, path, threads, estimate.BOARDS[arguments.estimate])
     people = arguments.people or arguments.plot is not None
-    return measured(model, path, threads, arguments.seconds, arguments.input, ops=arguments.ops, people=people)
+    return run_worker(model, path, threads, arguments.seconds, arguments.input, ops=arguments.ops, people=people)
 
 
 def _printer(arguments: argparse.Namespace) -> Callable[[str], object]:

@@ -15,7 +15,7 @@ _PATIENCE_S = 900.0
 """For loading, warming up and operators, beside the seconds that were asked for."""
 
 
-def measured(
+def run_worker(
     model: str, path: Path, threads: int, seconds: float, source: str, *, ops: bool = False, people: bool = False
 ) -> Row:
     """The row of one model with one number of threads; with an `error` where the worker says no or dies."""

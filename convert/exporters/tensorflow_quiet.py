@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ...runtime.errors import MissingExtraError
-from ...runtime.stderr import silenced
+from ...runtime.stderr import suppress_stderr
 
 
 def import_tensorflow() -> Any:
@@ -14,7 +14,7 @@ def import_tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
-        with silenced(show_on_error=False):
+        with suppress_stderr(show_on_error=False):
             import tensorflow as tf
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":

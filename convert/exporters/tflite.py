@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...runtime.model.manifest import Precision
-from ...runtime.stderr import silenced
+from ...runtime.stderr import suppress_stderr
 from ..ir import graph as g
 from . import tensorflow
 from .tensorflow_quiet import import_tensorflow
@@ -30,7 +30,7 @@ def to_tflite(graph: g.Graph, width: int, height: int, precision: Precision) -> 
     signature = tf.TensorSpec((1, height, width, 3), tf.float32, name="image")
     module = tf.Module()
     module.network = tf.function(network, input_signature=[signature], autograph=False)
-    with silenced(show_on_error=True):
+    with suppress_stderr(show_on_error=True):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.network.get_concrete_function()], module)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

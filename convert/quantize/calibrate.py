@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ...runtime.errors import ModelError
 from ..exporters import tensorflow
 from ..ir import graph as g
-from .plan import Kind, MapCode, map_code, same_code, stored
+from .plan import Kind, QuantParams, map_code, same_code, stored
 
 Images = npt.NDArray[np.uint8]
 Real = npt.NDArray[np.float32]
@@ -74,9 +74,9 @@ def observe(
     return found
 
 
-def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], kind: Kind) -> dict[str, MapCode]:
+def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], kind: Kind) -> dict[str, QuantParams]:
     """The code of every stored map: ends of the least square error, one for maps that must share it."""
-    found: dict[str, MapCode] = {}
+    found: dict[str, QuantParams] = {}
     shared = {name: group for group in same_code(graph) for name in group}
     for name in statistics:
         if name not in found:
@@ -86,26 +86,26 @@ def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], kind: Kind) -
     return {**found, **image_code(graph)}
 
 
-def image_code(graph: g.Graph) -> dict[str, MapCode]:
+def image_code(graph: g.Graph) -> dict[str, QuantParams]:
     """The codes of the image and of the image less a constant: bytes stand for themselves.
 
     Raises ModelError where the constant is not the same whole number for all channels.
     """
     readers = graph.consumers(graph.input.name)
     if not (len(readers) == 1 and isinstance(affine := readers[0], g.Affine)):
-        return {graph.input.name: MapCode(1.0, -128, "int8")}
+        return {graph.input.name: QuantParams(1.0, -128, "int8")}
     scales, offsets = np.unique(affine.scale.astype(np.float64)), np.unique(affine.offset.astype(np.float64))
     if len(scales) == len(offsets) == 1:
         zero = -offsets[0] / scales[0]
         if abs(zero - round(zero)) < 0.02 and 0 <= round(zero) <= 255 and scales[0] > 0:
-            return {affine.name: MapCode(float(scales[0]), round(zero) - 128, "int8")}
+            return {affine.name: QuantParams(float(scales[0]), round(zero) - 128, "int8")}
     raise ModelError(
         f"{affine.name!r} adds {np.round(offsets, 3).tolist()} to the image: integers can only express one whole "
         "number for all channels; convert to float16 instead"
     )
 
 
-def _searched(graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], kind: Kind) -> MapCode:
+def _searched(graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], kind: Kind) -> QuantParams:
     """Ends drawn in as far as the error of what is cut off allows, each by itself."""
     low, high = min(statistics[n].low for n in group), max(statistics[n].high for n in group)
     best, least = map_code(low, high, kind), np.inf
@@ -120,7 +120,7 @@ def _searched(graph: g.Graph, group: list[str], statistics: Mapping[str, MapStat
         code = map_code(low * down, high * up, kind)
         # Every map counts by its own power: a strong one must not drown the others.
         error = sum(
-            float(np.mean(np.square(through(fake(sample, code)) - values))) / power
+            float(np.mean(np.square(through(fake_quantize(sample, code)) - values))) / power
             for sample, values, power in zip(samples, wanted, powers, strict=True)
         )
         if error < least:
@@ -142,7 +142,7 @@ def _as_it_is(values: Real) -> Real:
     return values
 
 
-def fake(values: Real, code: MapCode) -> Real:
+def fake_quantize(values: Real, code: QuantParams) -> Real:
     """Real values as they come back from being stored."""
     low, high = (np.float32(end) for end in code.ends)
     scale = np.float32(code.scale)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..ir import graph as g
 from . import gptq
 from .calibrate import Real
-from .plan import ConvCode
+from .plan import QuantizedConv
 
 Array = npt.NDArray[np.float64]
 Places = tuple[npt.NDArray[np.intp], ...]
@@ -25,7 +25,7 @@ _MARGIN = 0.25
 """Standard deviations below zero that may still come out above it."""
 
 
-def layer(conv: g.Conv, coded: Real, wanted: Real, weight: Real, rectified: bool) -> ConvCode:
+def layer(conv: g.Conv, coded: Real, wanted: Real, weight: Real, rectified: bool) -> QuantizedConv:
     """The code of `conv` that makes of `coded` (n, h, w, in) what is nearest to `wanted` (n, h, w, out).
 
     The bias makes up for what rounding does to the mean (bias correction). `weight` (n, rows, columns): how much each
@@ -48,7 +48,7 @@ def layer(conv: g.Conv, coded: Real, wanted: Real, weight: Real, rectified: bool
             integers, step, bias = _each(_moments(patches, target, through), weights)
         else:
             integers, step, bias = _together(patches, target, weights)
-    return ConvCode(integers.reshape(conv.kernel.shape), step, bias)
+    return QuantizedConv(integers.reshape(conv.kernel.shape), step, bias)
 
 
 def _together(patches: Array, target: Array, weights: Array) -> tuple[npt.NDArray[np.int8], Array, Array]:

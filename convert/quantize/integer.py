@@ -16,9 +16,9 @@ from ...runtime.model.interpreter import Network
 from ...runtime.model.manifest import Precision
 from ..ir import graph as g
 from .calibration_images import CalibrationImages
-from .pipeline import Calibration, Fitted, fitted
+from .pipeline import Calibration, Fitted, fit_network
 from .plan import Plan
-from .sensitivity import Mixed, mixed
+from .sensitivity import Mixed, search_mixed_precision
 from .write import write
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
@@ -47,7 +47,7 @@ class Budget:
     loss: Callable[[bytes], float]
 
 
-def quantized(
+def quantize_graph(
     graph: g.Graph,
     calibration: CalibrationImages,
     precision: Precision,
@@ -76,7 +76,7 @@ def _quantized(
     if channel_order == "rgb":
         pictures = np.ascontiguousarray(pictures[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
-    found = fitted(graph, pictures, "int16" if precision == "int16x8" else "int8")
+    found = fit_network(graph, pictures, "int16" if precision == "int16x8" else "int8")
     seen, plan = found.seen, found.plan
     recipe = [f"channels equalized (the float maps change by {found.change:.0e} of their range)"]
     if not seen.people:
@@ -103,7 +103,7 @@ def _mixed(start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[
         return Mixed(plan, flatbuffer, budget.loss(flatbuffer))
 
     whole = assess(start.plan)
-    found = mixed(whole, start.seen, size, assess, budget.max_loss, note)
+    found = search_mixed_precision(whole, start.seen, size, assess, budget.max_loss, note)
     note(f"loses {found.loss:.4f} {budget.unit} with {len(found.blocks)} blocks in float")
     if not found.blocks:
         return found.plan, [f"nothing kept in float: int8 loses {found.loss:.4f} {budget.unit}"]

@@ -10,8 +10,8 @@ import numpy as np
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import fitting
-from .calibrate import Images, Real, fake
-from .plan import ConvCode, Plan, fused_activation, result_of
+from .calibrate import Images, Real, fake_quantize
+from .plan import Plan, QuantizedConv, fused_activation, result_of
 
 _BATCH = 8
 
@@ -32,7 +32,7 @@ def quantize(plan: Plan, pictures: Images, weight: Real, progress: Callable[[str
 
     `weight` (n, rows, columns): how much each part of an image counts.
     """
-    convs: dict[str, ConvCode] = {}
+    convs: dict[str, QuantizedConv] = {}
 
     def fit(conv: g.Conv, true: Real, coded: Real, wanted: Real) -> None:
         rectified = fused_activation(plan.graph, conv) is not None
@@ -105,7 +105,7 @@ def _coded(plan: Plan, node: g.Node) -> g.Node:
 def _stored(plan: Plan, name: str, values: Real) -> Real:
     if name not in plan.maps or plan.passed_on_as_float(name):
         return values
-    return fake(values, plan.maps[name])
+    return fake_quantize(values, plan.maps[name])
 
 
 def _apply(node: g.Node, inputs: list[Real]) -> Real:

@@ -66,7 +66,7 @@ class Fitted:
     plan: Plan
 
 
-def fitted(graph: g.Graph, pictures: Images, kind: Literal["int8", "int16"]) -> Fitted:
+def fit_network(graph: g.Graph, pictures: Images, kind: Literal["int8", "int16"]) -> Fitted:
     """The plan of a folded graph that is best on images with people that it was not fitted to.
 
     Whether channels should share a scale by their largest or by their usual values differs from network to network

@@ -16,7 +16,7 @@ LIMITS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32767, 327
 
 
 @dataclass(frozen=True)
-class MapCode:
+class QuantParams:
     """How a map's real values are stored: `real = (stored - zero_point) * scale`."""
 
     scale: float
@@ -31,7 +31,7 @@ class MapCode:
 
 
 @dataclass(frozen=True)
-class ConvCode:
+class QuantizedConv:
     """Integer weights with a scale a channel of the result, and the bias in real numbers."""
 
     kernel: npt.NDArray[np.int8]
@@ -54,8 +54,8 @@ class Plan:
     """
 
     graph: g.Graph
-    maps: Mapping[str, MapCode]
-    convs: Mapping[str, ConvCode]
+    maps: Mapping[str, QuantParams]
+    convs: Mapping[str, QuantizedConv]
     floats: frozenset[str] = frozenset()
 
     def kind(self, name: str) -> Kind:
@@ -68,14 +68,14 @@ class Plan:
         return name in self.floats and bool(readers) and all(reader in self.floats for reader in readers)
 
 
-def map_code(low: float, high: float, kind: Kind) -> MapCode:
+def map_code(low: float, high: float, kind: Kind) -> QuantParams:
     """The code whose ends are nearest to `low` and `high`; zero is always stored exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
     least, most = LIMITS[kind]
     if kind == "int16":
-        return MapCode(max(-low, high, 1e-9) / most, 0, kind)
+        return QuantParams(max(-low, high, 1e-9) / most, 0, kind)
     scale = max(high - low, 1e-9) / (most - least)
-    return MapCode(scale, int(np.clip(round(least - low / scale), least, most)), kind)
+    return QuantParams(scale, int(np.clip(round(least - low / scale), least, most)), kind)
 
 
 def fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:

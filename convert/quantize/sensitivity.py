@@ -39,7 +39,7 @@ class Mixed:
     measured: int = 0
 
 
-def mixed(
+def search_mixed_precision(
     start: Mixed,
     calibration: Calibration,
     size: tuple[int, int],

@@ -10,7 +10,7 @@ from ...runtime.errors import ModelError
 from ...runtime.types import Quantization
 from ..ir import graph as g
 from ..ir import macs
-from .plan import Kind, MapCode, Plan, fused_activation, map_code
+from .plan import Kind, Plan, QuantParams, fused_activation, map_code
 from .tflite_builder import TfliteBuilder
 
 _FUSED: dict[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
@@ -34,7 +34,7 @@ class _Writer:
         self.sizes = macs.sizes(plan.graph, height, width)
         self.channels = g.channels(plan.graph)
         self.tensors: dict[tuple[str, Kind], int] = {}
-        self.codes: dict[tuple[str, Kind], MapCode] = {}
+        self.codes: dict[tuple[str, Kind], QuantParams] = {}
         self.done: set[str] = set()
         self.outputs = {self.graph.heatmaps: "heatmaps", self.graph.pafs: "pafs"}
 
@@ -182,7 +182,7 @@ class _Writer:
             self.builder.operator(op, [source], target, self.builder.options(table), wide="int16" in (own, kind))
         return self.tensors[name, kind]
 
-    def _tensor(self, name: str, kind: Kind, code: MapCode | None, converted: bool = False) -> int:
+    def _tensor(self, name: str, kind: Kind, code: QuantParams | None, converted: bool = False) -> int:
         label = f"{name}/{kind}" if converted else self.outputs.get(name, name)
         code = None if kind == "float32" else code
         if code is not None:
@@ -194,5 +194,5 @@ class _Writer:
         return (1, *self.sizes[name], self.channels[name])
 
 
-def _quantization(code: MapCode | None) -> Quantization | None:
+def _quantization(code: QuantParams | None) -> Quantization | None:
     return None if code is None else Quantization(code.scale, code.zero_point)

@@ -12,7 +12,7 @@ from ..ir.output_heads import HEATMAPS
 from ..quantize import layerwise
 from ..quantize.calibrate import Real
 from ..quantize.integer import Quantized
-from ..quantize.plan import MapCode
+from ..quantize.plan import QuantParams
 
 _IMAGES = 6
 _KEYPOINTS = HEATMAPS - 1
@@ -25,10 +25,10 @@ class MapError(NamedTuple):
     name: str
     sqnr_db: float
     alone_db: float
-    code: MapCode
+    code: QuantParams
 
 
-def measured(integers: Quantized) -> list[MapError]:
+def measure_layer_errors(integers: Quantized) -> list[MapError]:
     """The error of every stored map on the calibration images that show most of people.
 
     The background, which would hide all keypoints, does not count in the heatmaps.

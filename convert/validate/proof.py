@@ -26,7 +26,7 @@ class Candidate:
     integers: Quantized | None = None
 
 
-def verified(candidate: Candidate, pictures: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
+def verify_candidate(candidate: Candidate, pictures: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
     """The manifest with the figures of the comparison in it."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.tflite"

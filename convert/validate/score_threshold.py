@@ -25,7 +25,7 @@ def scores(model: Path, pictures: ImageFolder) -> list[float]:
     return [pose.score for picture in shown for pose in estimator.estimate(picture)]
 
 
-def least_score(found: Sequence[float], pictures: int) -> float:
+def choose_score_threshold(found: Sequence[float], pictures: int) -> float:
     """The threshold that leaves at most `PER_HUNDRED`, in steps of a hundredth.
 
     Raises InputError where there are too few images to tell.

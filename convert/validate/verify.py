@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...runtime import PoseEstimator
 from ...runtime.decode import Decoder
 from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
-from ...runtime.oks import matched, spreads
+from ...runtime.oks import matched, sigmas
 from ...runtime.preprocess import Preprocessor
 from ...runtime.types import Image, Pose, PoseFields, Quantization
 from ..exporters import tensorflow
@@ -123,7 +123,7 @@ def compare(reference: Reference, estimator: PoseEstimator, pictures: Images) ->
     """Maps and poses of both on the same images."""
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
-    spread = spreads(manifest.skeleton_table.keypoints)
+    spread = sigmas(manifest.skeleton_table.keypoints)
     heatmaps, pafs = (
         _Difference(len(manifest.skeleton_table.keypoints)),
         _Difference(manifest.skeleton_table.paf_channels),

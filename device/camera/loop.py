@@ -19,7 +19,7 @@ from ..monitor.systemd import Notifier
 from ..sinks.base import LOG, Message, Sink, stop_all
 from ..sources.base import FrameSource
 from ..sources.opening import Opening
-from ..sources.rate_limit import Thinned
+from ..sources.rate_limit import RateLimitedSource
 from ..tracking.one_euro import OneEuroSmoother
 from ..tracking.tracker import Tracker
 from .pipeline import INFERENCE_THREAD, Pipeline, Result
@@ -180,7 +180,9 @@ class Loop:
             if estimator is None:
                 return _End.FINISHED
             self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
-            thinned = Thinned(source, self._settings.every_nth * self._adaptation.every_nth, self._settings.max_fps)
+            thinned = RateLimitedSource(
+                source, self._settings.every_nth * self._adaptation.every_nth, self._settings.max_fps
+            )
             pipeline = Pipeline(thinned, estimator)
         finally:
             if pipeline is None:
@@ -208,7 +210,7 @@ class Loop:
     def _take_results(
         self,
         pipeline: Pipeline,
-        thinned: Thinned,
+        thinned: RateLimitedSource,
         skeleton: Skeleton,
         end_s: float | None,
         count: Callable[[], None],
@@ -276,7 +278,7 @@ class Loop:
             LOG.info(text)
             self._notifier.status(text)
 
-    def _adapt(self, thinned: Thinned) -> int:
+    def _adapt(self, thinned: RateLimitedSource) -> int:
         """Steps with the heat; gives the model that shall run."""
         if self._adaptation.update(self._stats.health()):
             self._stats.level = self._adaptation.level

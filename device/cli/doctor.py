@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examined(seen: facts.Facts, here_s: float | None) -> list[Check]:
-    checks = judge.examine(seen, here_s)
+    checks = judge.run_checks(seen, here_s)
     if seen.releases:
         checks.append(
             Check("releases", "ok", ", ".join(f"{name}{' (runs)' * (name == seen.current)}" for name in seen.releases))

@@ -35,7 +35,7 @@ class Check:
     """Whether nothing can be deployed before it is mended."""
 
 
-def examine(facts: Facts, here_s: float | None = None, wanted: Release | None = None) -> list[Check]:
+def run_checks(facts: Facts, here_s: float | None = None, wanted: Release | None = None) -> list[Check]:
     """All checks. `here_s`: this machine's clock, where it is another; `wanted`: a release that is to run there."""
     release = wanted or facts.release
     groups: list[Callable[[], Iterator[Check]]] = [
@@ -203,6 +203,6 @@ def upstream(debian: str) -> str:
     return re.sub(r"[^\d.].*", "", version.rpartition("-")[0] or version)
 
 
-def unfit(checks: list[Check]) -> InputError:
+def blocking_error(checks: list[Check]) -> InputError:
     """Why a board cannot be deployed to."""
     return InputError("; ".join(f"{check.name}: {check.seen}: {check.fix}" for check in checks))

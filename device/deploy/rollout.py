@@ -17,7 +17,7 @@ from .facts import Facts, can_be_linked
 from .fleet import Access, Fleet
 from .hosts import Target
 from .plan import Wanted
-from .staging import Content, hash_secrets
+from .staging import ReleaseBundle, hash_secrets
 from .units import SECRETS_HASH
 
 
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def roll_out(
-    targets: Sequence[Target], content: Content, access: Access, settings: Settings, note: Callable[[str], None]
+    targets: Sequence[Target], content: ReleaseBundle, access: Access, settings: Settings, note: Callable[[str], None]
 ) -> Outcome:
     """Deploys. One that does not answer is passed over; where the first that answers fails, the others stay as is."""
     links, problems = access.admitted(targets)
@@ -91,14 +91,19 @@ class BoardNames:
         return given
 
 
-def configured_name(content: Content) -> str:
+def configured_name(content: ReleaseBundle) -> str:
     """Return the fixed name of the configuration; empty if the board's own is used."""
     name = getattr(content.settings.output, "name", "") or ""
     return "" if name == Config().output.name or "{" in name else name
 
 
 def _deploy(
-    fleet: Fleet, content: Content, settings: Settings, outcome: Outcome, names: BoardNames, note: Callable[[str], None]
+    fleet: Fleet,
+    content: ReleaseBundle,
+    settings: Settings,
+    outcome: Outcome,
+    names: BoardNames,
+    note: Callable[[str], None],
 ) -> None:
     """One batch."""
     wanted: dict[str, Wanted] = {}
@@ -131,14 +136,14 @@ def _deploy(
             )
 
 
-def _wanted(name: str, facts: Facts, content: Content, settings: Settings, note: Callable[[str], None]) -> Wanted:
+def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]) -> Wanted:
     """The files for one board. Raises InputError where it cannot run them."""
-    checks = judge.examine(facts, time(), content.release)
+    checks = judge.run_checks(facts, time(), content.release)
     for check in checks:
         if check.verdict != "ok" and not check.blocks:
             note(f"{name}: warning: {check.name}: {check.seen}; {check.fix}")
     if blocking := [check for check in checks if check.blocks]:
-        raise judge.unfit(blocking)
+        raise judge.blocking_error(blocking)
     if not can_be_linked(facts.executable):
         raise InputError(f"expected Python at /usr/bin or /usr/local/bin, got {facts.executable!r}")
     place = place_of(facts)
@@ -150,7 +155,7 @@ def _wanted(name: str, facts: Facts, content: Content, settings: Settings, note:
     return Wanted(release, content.source, packed, content.folder, "")
 
 
-def _with_secrets(fleet: Fleet, name: str, facts: Facts, content: Content, wanted: Wanted) -> Wanted:
+def _with_secrets(fleet: Fleet, name: str, facts: Facts, content: ReleaseBundle, wanted: Wanted) -> Wanted:
     """With the secrets if they are not those that the board has, and with the archive of the release."""
     secrets = hashed = ""
     release = wanted.release

@@ -38,7 +38,7 @@ _SECRET = re.compile(r"EDGEPOSE_[A-Z_]+")
 
 
 @dataclass(frozen=True)
-class Content:
+class ReleaseBundle:
     """What the user wants on every board, checked; files lie in `folder`."""
 
     folder: Path
@@ -89,7 +89,7 @@ class Content:
             tar.addfile(link)
 
 
-def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], folder: Path) -> Content:
+def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], folder: Path) -> ReleaseBundle:
     """Gathers and checks everything on the workstation: what cannot work there will not work on a board.
 
     `secrets`: names of environment variables that the service shall have. Raises EdgePoseError or ValueError.
@@ -119,7 +119,7 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
     )  # fmt: skip
     (folder / NAME).write_text(json.dumps(asdict(release)))
     memory_mb = _tried(folder)
-    return Content(folder, wanted, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
+    return ReleaseBundle(folder, wanted, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
 
 
 def hash_secrets(lines: str, known: str = "") -> tuple[str, str]:

@@ -33,7 +33,7 @@ from ...runtime.errors import InputError, MissingExtraError
 from ..monitor.stats import Stats
 from . import metrics
 from .base import LOG, Message, Sink
-from .privacy import Privacy, shown
+from .privacy import Privacy, apply_privacy
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -401,7 +401,7 @@ class HttpSink(Sink):
 
 
 def _encoded(message: Message, privacy: Privacy) -> bytes:
-    picture = shown(message.frame, message.estimate, message.skeleton, privacy)
+    picture = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
     ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return encoded.tobytes() if ok else b""
 

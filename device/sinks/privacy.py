@@ -17,7 +17,7 @@ _CELLS = 24
 """Of the blur, along the longer side: a face is one or two of them, whatever the size of the image."""
 
 
-def shown(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: Privacy) -> Image:
+def apply_privacy(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: Privacy) -> Image:
     """The image (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
     if privacy == "silhouette":
         return draw_poses(np.zeros((*frame.image.shape[:2], 3), np.uint8), estimate, skeleton)

@@ -10,7 +10,7 @@ import cv2
 
 from ...runtime.errors import InputError, OutputError
 from .base import Message, Sink, SinkError
-from .privacy import Privacy, shown
+from .privacy import Privacy, apply_privacy
 
 _CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".mkv": "mp4v"}
 _LEAST_FREE = 200e6
@@ -50,7 +50,7 @@ class RecordSink(Sink):
         """Adds the frame as often as time has passed since the last."""
         if shutil.disk_usage(self._path.parent).free < _LEAST_FREE:
             raise SinkError(f"{self._path}: less than {_LEAST_FREE / 1e6:.0f} MB left on the disk")
-        picture = shown(message.frame, message.estimate, message.skeleton, self._privacy)
+        picture = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
         if self._writer is None:
             size = picture.shape[1], picture.shape[0]
             codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])

@@ -8,7 +8,7 @@ from ...runtime.types import Frame
 from .base import FrameSource
 
 
-class Thinned(FrameSource):
+class RateLimitedSource(FrameSource):
     """Every `every_nth` frame, and at most `max_fps` a second; `skipped` counts the others.
 
     Owns the source it is made of: closing it closes the source.

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.oks import spreads
+from ...runtime.oks import sigmas
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
 
@@ -35,7 +35,7 @@ class Tracker:
         if not (0 < least < 1 and keep_s >= 0):
             raise ValueError(f"expected 0 < least < 1 and keep_s >= 0, got {least} and {keep_s}")
         parts = len(skeleton.keypoints)
-        self._precision = (-0.5 / np.square(2 * _TOLERANCE * spreads(skeleton.keypoints))).astype(np.float32)
+        self._precision = (-0.5 / np.square(2 * _TOLERANCE * sigmas(skeleton.keypoints))).astype(np.float32)
         self._least, self._keep_s = least, keep_s
         # A row a person that is remembered: number, where each keypoint was last seen, pixels a second, when.
         self._person = np.zeros(0, np.int64)

@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 
 from ..errors import InputError, OutputError
-from ..stderr import silenced
+from ..stderr import suppress_stderr
 from ..types import Frame, Image
 from . import file_kind
 from .atomic import atomic
 from .image_header import ImageHeader, image_kind, read_header
+from .video_extent import find_missing_bytes
 
 IMAGES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
@@ -133,6 +134,8 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     if header is None or header.kind in by_ffmpeg:
         with Video(path, max_pixels) as video:
             yield from video
+        if cut := _describe_cut(path):
+            raise InputError(f"{path}: {cut}; the frames before the end are used")
         return
     count = 0
     for image, timestamp_ms in _decode_sequence(path, header, max_pixels):
@@ -151,7 +154,7 @@ def write_image(path: Path, image: Image) -> None:
         OutputError: it cannot be encoded or written.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
-    with silenced(show_on_error=False):
+    with suppress_stderr(show_on_error=False):
         ok, encoded = cv2.imencode(path.suffix, image, options)
     if not ok:
         raise OutputError(f"{path}: an image of {image.shape[1]}x{image.shape[0]} pixels cannot be encoded")
@@ -215,9 +218,11 @@ class Video:
         if not path.is_file():
             raise InputError(f"{path}: no such video")
         self.path, self._max_pixels = path, max_pixels
-        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+        with suppress_stderr(show_on_error=False):  # the libraries behind OpenCV print lines of their own
             self._capture = open_capture(path)
         if not self._capture.isOpened():
+            if cut := _describe_cut(path):
+                raise InputError(f"{path}: {cut}; no frame can be read, since the index was at its end")
             raise InputError(f"{path}: expected an image or a video, {_describe_content(path, 'opened as either')}")
         width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         try:
@@ -252,21 +257,10 @@ class Video:
             timestamp_ms = max(0.0, reported_ms)
             yield Frame(np.asarray(image, np.uint8), str(self.path), index, round(timestamp_ms * 1e6))
             index += 1
-        if self._is_cut_off(index, timestamp_ms / 1000):
-            raise InputError(f"{self.path}: the video is cut off: it has {index} of {self.count} frames")
         if not index:
             raise InputError(
                 f"{self.path}: expected an image or a video, {_describe_content(self.path, 'decoded as either')}"
             )
-
-    def _is_cut_off(self, frames: int, last_s: float) -> bool:
-        """True if clearly fewer frames came than the file announces.
-
-        Containers that do not store the number of frames give it as duration times rate, which is wrong for a variable
-        rate: then nothing is said.
-        """
-        constant_rate = frames > 1 and last_s > 0 and abs((frames - 1) / last_s - self.fps) < 0.05 * self.fps
-        return constant_rate and self.count - frames > max(2, 0.05 * self.count)
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -312,6 +306,17 @@ def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
     return header
 
 
+def _describe_cut(path: Path) -> str:
+    """Say that a video is cut off; "" if it is not."""
+    missing = find_missing_bytes(path)
+    if not missing:
+        return ""
+    return (
+        f"the video is cut off: it has {path.stat().st_size} bytes, {missing} more are expected; "
+        "copy or download it again"
+    )
+
+
 def _describe_content(path: Path, purpose: str) -> str:
     """What the file is instead, if it is one of the usual wrong downloads."""
     found = file_kind.describe(path)
@@ -339,7 +344,7 @@ def _decode_bytes(
         # OpenCV decodes what is there, and the rest is gray.
         raise InputError(f"{name}: the {header.kind} is cut off; copy or download it again")
     try:
-        with silenced(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+        with suppress_stderr(show_on_error=False):  # the libraries behind OpenCV print lines of their own
             image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
@@ -368,7 +373,7 @@ def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterat
         size = min(chunk, header.frames - start)
         durations = [0.0] * size
         images: list[Image] = []
-        with silenced(show_on_error=False):
+        with suppress_stderr(show_on_error=False):
             try:
                 if animated:
                     _, animation = cv2.imdecodeanimation(content, start=start, count=size)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
-from ..stderr import silenced
+from ..stderr import suppress_stderr
 from ..types import Quantization
 
 PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
@@ -76,7 +76,7 @@ class Network:
         source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
             # The interpreters announce their delegate, and a failure twice, on stderr; the exception says it all.
-            with silenced(show_on_error=False):
+            with suppress_stderr(show_on_error=False):
                 self._interpreter = interpreter_class(**source, num_threads=threads or default_threads())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

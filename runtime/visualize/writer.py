@@ -12,7 +12,7 @@ from ..errors import InputError, OutputError
 from ..io import atomic
 from ..io.images import VIDEOS, fits_jpeg, open_capture, write_image
 from ..skeleton import Skeleton
-from ..stderr import silenced
+from ..stderr import suppress_stderr
 from ..types import EstimateResult, Frame, Image
 from .draw import draw_poses
 
@@ -88,13 +88,13 @@ class _DrawnVideo:
 
     def __init__(self, source: str, path: Path, width: int, height: int) -> None:
         self.source, self.path = source, path
-        with silenced(show_on_error=False):
+        with suppress_stderr(show_on_error=False):
             fps = _fps(Path(source))
         self._partial = path.with_name(f".{path.stem}.part{path.suffix}")
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
         self._frames = 0
         self._size = width, height
-        with silenced(show_on_error=False):
+        with suppress_stderr(show_on_error=False):
             place = str(self._partial.absolute())  # FFmpeg takes `NAME:` for a protocol
             self._writer = cv2.VideoWriter(place, fourcc, fps if 1 <= fps <= 240 else 25.0, self._size)
         if not self._writer.isOpened():
@@ -114,7 +114,7 @@ class _DrawnVideo:
         try:
             if complete:
                 # OpenCV's writer keeps a full disk to itself: only reading back tells.
-                with silenced(show_on_error=False):
+                with suppress_stderr(show_on_error=False):
                     capture = open_capture(self._partial)
                     found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
                     capture.release()

@@ -14,7 +14,7 @@ from edgepose.convert.validate import score_threshold
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.model import container, registry
-from edgepose.runtime.oks import matched, spreads
+from edgepose.runtime.oks import matched, sigmas
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
@@ -46,7 +46,7 @@ def test_it_is_there_and_small() -> None:
 @pytest.mark.parametrize("people", [1, 2, 3])
 def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
     estimator = PoseEstimator(PACKAGED[name])
-    spread = spreads(COCO18.keypoints)
+    spread = sigmas(COCO18.keypoints)
     hits = wanted = found = 0
     for seed in range(6):
         scene = Scene(people, 640, 480, seed=seed)
@@ -91,13 +91,13 @@ def test_it_scores_what_the_issue_of_its_making_asked(capfd: pytest.CaptureFixtu
 
 def test_the_least_score_leaves_two_in_a_hundred() -> None:
     found = [i / 1000 for i in range(500)]
-    least = score_threshold.least_score(found, 100)
+    least = score_threshold.choose_score_threshold(found, 100)
     assert sum(score >= least for score in found) <= 2
     assert sum(score >= least - 0.011 for score in found) > 2, "no higher than it must be"
-    assert score_threshold.least_score([], 100) == 0.0
-    assert score_threshold.least_score([0.9], 100) == 0.0, "two are allowed"
+    assert score_threshold.choose_score_threshold([], 100) == 0.0
+    assert score_threshold.choose_score_threshold([0.9], 100) == 0.0, "two are allowed"
     with pytest.raises(InputError, match="expected 50 images"):
-        score_threshold.least_score(found, 10)
+        score_threshold.choose_score_threshold(found, 10)
 
 
 def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp
     from edgepose.convert.quantize.write import write
     from edgepose.runtime.model.interpreter import Network
 
-    fitted = pipeline.fitted(simplify(fold(small_graph())), pictures, kind)  # type: ignore[arg-type]
+    fitted = pipeline.fit_network(simplify(fold(small_graph())), pictures, kind)  # type: ignore[arg-type]
     assert fitted.change < 1e-4
     prepared, plan = fitted.graph, fitted.plan
     some = frozenset(list(plan.maps)[6:9])

@@ -432,7 +432,7 @@ def roll_out(
         (tmp_path / "stage" / name).write_text("x")
     monkeypatch.setattr(rollout, "_wanted", make)
     said: list[str] = []
-    content = staging.Content(tmp_path / "stage", config.Config(), RELEASE, "")
+    content = staging.ReleaseBundle(tmp_path / "stage", config.Config(), RELEASE, "")
     fleet: Any = FakeFleet(found)
     settings = rollout.Settings((), tmp_path)
     rollout._deploy(fleet, content, settings, rollout.Outcome(), rollout.BoardNames(given, said.append), said.append)

@@ -158,7 +158,7 @@ def test_secrets_stay_where_none_are_given(tmp_path: Path) -> None:
     assert "secrets" in found
     assert found[-1].startswith("switch to 20261125T140000-00000000"), "the loop reads them when it starts"
     (tmp_path / "camera.toml").write_text("")
-    content = staging.Content(tmp_path, config.Config(), RELEASE, "")
+    content = staging.ReleaseBundle(tmp_path, config.Config(), RELEASE, "")
     assert content.for_board("e" * 16, kept).secrets == "0" * 32
 
 
@@ -225,13 +225,13 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
     ],
 )  # fmt: skip
 def test_doctor_says_what_is_wrong_and_what_to_do(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
-    checks = {check.name: check for check in judge.examine(board(**changes), here_s=1e9)}
+    checks = {check.name: check for check in judge.run_checks(board(**changes), here_s=1e9)}
     assert checks[name].verdict == verdict
     assert word in checks[name].fix
 
 
 def test_a_healthy_board_has_no_complaints() -> None:
-    assert [check for check in judge.examine(running(), here_s=1e9) if check.verdict != "ok"] == []
+    assert [check for check in judge.run_checks(running(), here_s=1e9) if check.verdict != "ok"] == []
 
 
 @pytest.mark.parametrize(

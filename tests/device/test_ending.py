@@ -26,7 +26,7 @@ from edgepose.device.sources.factory import open_source
 from edgepose.device.sources.opening import Opening
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.stderr import silenced
+from edgepose.runtime.stderr import suppress_stderr
 from edgepose.runtime.types import Frame
 
 from ..conftest import HANG_S, call_edgepose, run_edgepose
@@ -269,14 +269,14 @@ def test_an_option_that_is_given_twice_is_refused(capfd: pytest.CaptureFixture[s
 def test_stderr_comes_back_where_two_threads_silence_it() -> None:
     code = """
     import os, threading
-    from edgepose.runtime.stderr import silenced
+    from edgepose.runtime.stderr import suppress_stderr
     first, second = threading.Event(), threading.Event()
     def other():
-        with silenced(show_on_error=False):
+        with suppress_stderr(show_on_error=False):
             second.set()
             first.wait()
             os.write(2, b"swallowed")
-    with silenced(show_on_error=False):
+    with suppress_stderr(show_on_error=False):
         thread = threading.Thread(target=other)
         thread.start()
         second.wait()
@@ -291,7 +291,7 @@ def test_stderr_comes_back_where_two_threads_silence_it() -> None:
 
 
 def test_what_was_silenced_is_shown_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyError), silenced(show_on_error=True):
+    with pytest.raises(KeyError), suppress_stderr(show_on_error=True):
         os.write(2, b"the reason")
         raise KeyError
     assert "the reason" in capfd.readouterr().err

@@ -31,7 +31,7 @@ from edgepose.device.sinks.base import Message, Sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sources.base import FrameSource, SyntheticCamera
 from edgepose.device.sources.factory import open_source
-from edgepose.device.sources.rate_limit import Thinned
+from edgepose.device.sources.rate_limit import RateLimitedSource
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import EdgePoseError, InputError
 from edgepose.runtime.types import Frame
@@ -141,10 +141,10 @@ def test_thinning_meets_its_rate() -> None:
             for index in range(300):
                 yield Frame(images, "", index, captured_ns=int(index * 1e7))
 
-    thinned = Thinned(Fast(), max_fps=30)
+    thinned = RateLimitedSource(Fast(), max_fps=30)
     assert len(list(thinned.frames())) == pytest.approx(90, abs=2), "three seconds at a hundred frames a second"
     assert thinned.skipped == pytest.approx(210, abs=2)
-    assert [frame.index for frame in Thinned(Fast(), every_nth=100).frames()] == [0, 100, 200]
+    assert [frame.index for frame in RateLimitedSource(Fast(), every_nth=100).frames()] == [0, 100, 200]
 
 
 def test_a_loop_that_wants_few_frames_does_not_think_the_camera_lost(

@@ -27,7 +27,7 @@ from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks.base import Message, Sink, SinkError, stop_all
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.jsonl import FileSink
-from edgepose.device.sinks.privacy import shown
+from edgepose.device.sinks.privacy import apply_privacy
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.types import EstimateResult, Timings
@@ -927,12 +927,14 @@ def test_wrong_sinks_are_named_without_their_passwords(text: str, expected: str)
 
 def test_privacy_leaves_no_face() -> None:
     some = message()
-    plain, blurred, dark = (shown(some.frame, some.estimate, COCO18, mode) for mode in ("none", "blur", "silhouette"))  # type: ignore[arg-type]
+    plain, blurred, dark = (
+        apply_privacy(some.frame, some.estimate, COCO18, mode) for mode in ("none", "blur", "silhouette")
+    )  # type: ignore[arg-type]
     nobody = EstimateResult((), Timings(0, 0, 0))
-    assert np.array_equal(shown(some.frame, nobody, COCO18, "none"), some.frame.image)
-    assert not shown(some.frame, nobody, COCO18, "silhouette").any()
+    assert np.array_equal(apply_privacy(some.frame, nobody, COCO18, "none"), some.frame.image)
+    assert not apply_privacy(some.frame, nobody, COCO18, "silhouette").any()
     detail = [
-        float(np.abs(cv2.Laplacian(shown(some.frame, nobody, COCO18, mode), cv2.CV_32F)).mean())
+        float(np.abs(cv2.Laplacian(apply_privacy(some.frame, nobody, COCO18, mode), cv2.CV_32F)).mean())
         for mode in ("none", "blur")
     ]  # type: ignore[arg-type]
     assert detail[1] < 0.3 * detail[0]

@@ -68,7 +68,7 @@ def test_a_video_that_is_cut_off_is_named_and_a_whole_one_is_not(
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 10])
     count = 0
-    with pytest.raises(InputError, match=r"the video is cut off: it has [0-9]+ of 60 frames"):
+    with pytest.raises(InputError, match="the video is cut off: it has"):
         for _ in read_frames(path):
             count += 1
     assert count > 5, "the frames before are used"

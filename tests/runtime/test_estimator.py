@@ -13,13 +13,13 @@ from edgepose.runtime import COCO18, PoseEstimator
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.model.interpreter import PACKAGES, choose
 from edgepose.runtime.model.registry import find_tflite
-from edgepose.runtime.oks import oks, spreads
+from edgepose.runtime.oks import oks, sigmas
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
 
 from ..conftest import PHOTOGRAPH_OFFSET
 
-SPREAD = spreads(COCO18.keypoints)
+SPREAD = sigmas(COCO18.keypoints)
 
 
 def best_match(truth: np.ndarray, poses: tuple[Pose, ...]) -> tuple[float, np.ndarray]:

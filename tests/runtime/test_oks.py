@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Pose
-from edgepose.runtime.oks import matched, oks, spreads
+from edgepose.runtime.oks import matched, oks, sigmas
 
 pytestmark = pytest.mark.once
 
-SPREAD = spreads(COCO18.keypoints)
+SPREAD = sigmas(COCO18.keypoints)
 
 
 def pose() -> np.ndarray:

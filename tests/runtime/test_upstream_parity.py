@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Decoder, GridToFrame, PoseFields
-from edgepose.runtime.oks import oks, spreads
+from edgepose.runtime.oks import oks, sigmas
 
 from ..conftest import data
 from . import decoder_twin as twin
@@ -55,7 +55,7 @@ def test_finds_whom_upstream_finds(network: str, picture: str) -> None:
     heatmaps, pafs = fields["heatmaps"].astype(np.float32), fields["pafs"].astype(np.float32)
     poses = Decoder(*heatmaps.shape[:2]).decode(PoseFields(heatmaps, pafs), GridToFrame(1, 1, -0.5, -0.5))
     maxima = [np.array(twin.find_peaks(heatmaps[:, :, part], 0.05)).reshape(-1, 3)[:, :2] for part in range(18)]
-    spread = spreads(COCO18.keypoints)
+    spread = sigmas(COCO18.keypoints)
     entries = {
         Path(entry["image"]).stem: entry["poses"] for entry in json.loads((folder / "upstream_poses.json").read_text())
     }
