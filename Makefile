@@ -44,6 +44,7 @@ test-once: .venv/dev.stamp
 test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
 	@rm -rf build/family && mkdir -p build/family
 	FAMILY_FOLDER=$(CURDIR)/build/family $(VENV)/python -m pytest tests/convert/test_family.py -m slow -k converts $(PYTEST_FLAGS)
+	$(VENV)/python -m pytest tests/test_examples.py -m slow -p no:xdist
 ifneq ($(PYTHON311),)
 	@echo "== the same files in tflite-runtime"
 	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/convert/test_family.py -m slow -k interpreter
@@ -104,7 +105,7 @@ check: .venv/dev.stamp
 	@ln -sfn ../../../runtime/root/__init__.py build/typing/edgepose/__init__.py
 	$(VENV)/mypy -p edgepose
 	$(VENV)/pyright
-	$(VENV)/codespell runtime convert device benchmarks tests docs *.md Makefile pyproject.toml setup.py .github
+	$(VENV)/codespell runtime convert device benchmarks examples tests docs *.md Makefile pyproject.toml setup.py .github
 	$(VENV)/bandit --quiet --configfile pyproject.toml --recursive convert runtime device benchmarks setup.py
 	$(VENV)/python tests/audit.py
 

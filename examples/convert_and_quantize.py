@@ -1,0 +1,15 @@
+"""Convert a published network to int8: python convert_and_quantize.py images/ thin-int8.tflite
+
+Needs the extra `convert`. `images/` are a few dozen photographs with people in them.
+"""
+
+import sys
+
+import edgepose
+
+conversion = edgepose.convert_model(
+    "mobilenet_thin", sys.argv[2], precision="int8", input_size="256x192", stages=3, calibration=sys.argv[1], note=print
+)
+print(f"written: {conversion.path}, {conversion.path.stat().st_size / 1e6:.1f} MB")
+for shortfall in conversion.shortfalls:
+    print(f"check this before you use it: {shortfall}")
