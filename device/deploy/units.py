@@ -86,6 +86,8 @@ EnvironmentFile=-{secrets}
 Environment={environment} XDG_CACHE_HOME=/var/lib/edgepose
 {name}TimeoutStartSec=180
 TimeoutStopSec=15
+# What a loop exits with that is stopped while it is still starting: no failure, nothing to recover from.
+SuccessExitStatus=143
 WatchdogSec=30
 Restart=always
 RestartSec=2

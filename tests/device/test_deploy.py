@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -445,3 +446,12 @@ def test_status_in_a_table() -> None:
 @pytest.mark.parametrize("command", ["deploy", "status", "logs", "rollback"])
 def test_help_has_examples(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "pi@raspberrypi.local" in call_edgepose(capfd, command, "--help").stdout
+
+
+def test_a_loop_that_is_stopped_while_it_starts_is_no_failure() -> None:
+    """Otherwise `systemctl restart` would start the recovery, which goes back to the last release."""
+    from edgepose.device.deploy import units
+    from edgepose.runtime.cli.signals import Terminated, exit_code
+
+    code = exit_code(Terminated(signal.SIGTERM))
+    assert f"\nSuccessExitStatus={code}\n" in units.service(["video"])
