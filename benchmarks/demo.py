@@ -57,7 +57,7 @@ def show(path: Path, frame: Frame) -> None:
     medians = [summary(list(stage)).median_ms for stage in zip(*timings, strict=True)]
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
     print(f"{sum(medians):.1f} ms a frame ({stages}; median of {_RUNS}, {estimator.interpreter_name})")
-    print(f"model    {path.name}, which comes with the package\npicture  {picture}\nposes    {poses}")
+    print(f"model    {path.name}, which comes with the package\nimage    {picture}\nposes    {poses}")
 
 
 def _frame(image: Path | None) -> Frame:
