@@ -109,10 +109,10 @@ def _processes(models: list[Path]) -> None:
     print(f"  import edgepose.runtime              {process.start('-c', 'import edgepose.runtime')}")
     loaded = process.start("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {loaded}")
-    picture = FOLDER.resolve() / "image.png"
-    write_image(picture, Scene(2, 640, 480).frame(0).image)
+    image = FOLDER.resolve() / "image.png"
+    write_image(image, Scene(2, 640, 480).frame(0).image)
     for path in models:
-        peak = process.peak_memory_mb("run", "-m", path.resolve(), picture, "--json", FOLDER.resolve() / "poses.jsonl")
+        peak = process.peak_memory_mb("run", "-m", path.resolve(), image, "--json", FOLDER.resolve() / "poses.jsonl")
         print(f"  peak memory of `edgepose run` on an image, {path.stem}: {peak:.0f} MB")
 
 

@@ -42,8 +42,8 @@ def show(path: Path, frame: Frame) -> None:
     estimator = PoseEstimator(path)
     estimate = estimator.estimate(frame.image)
     timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
-    picture, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
-    write_image(picture, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
+    image, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
+    write_image(image, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
     atomic.write_text(poses, edgepose_line(frame, estimate) + "\n")
     spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
     about = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC a frame"
@@ -57,7 +57,7 @@ def show(path: Path, frame: Frame) -> None:
     medians = [summary(list(stage)).median_ms for stage in zip(*timings, strict=True)]
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
     print(f"{sum(medians):.1f} ms a frame ({stages}; median of {_RUNS}, {estimator.interpreter_name})")
-    print(f"model    {path.name}, which comes with the package\nimage    {picture}\nposes    {poses}")
+    print(f"model    {path.name}, which comes with the package\nimage    {image}\nposes    {poses}")
 
 
 def _frame(image: Path | None) -> Frame:

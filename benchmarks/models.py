@@ -19,14 +19,14 @@ def bench_models() -> list[Path]:
     The network that needs calibration images is left out where EDGEPOSE_TEST_DATA does not have them.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    pictures = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"
+    images = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"
     found = []
     for model in filter(None, map(registry.known, _NETWORKS)):
         path = FOLDER / f"{model.name}.tflite"
         if not path.exists():
-            if registry.find_weights(model) is None or (model.needs_calibration and not pictures.is_dir()):
+            if registry.find_weights(model) is None or (model.needs_calibration and not images.is_dir()):
                 continue
-            extra = ["--calibration", str(pictures)] if model.needs_calibration else []
+            extra = ["--calibration", str(images)] if model.needs_calibration else []
             command = [
                 sys.executable,
                 "-P",

@@ -80,7 +80,7 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     """
     # Looked at first: minutes of work should not end at a misspelled folder.
     integer.check(options.precision, options.calibration, options.report)
-    pictures: verify.Images | None = None if options.verify is None else ImageFolder(options.verify)
+    images: verify.Images | None = None if options.verify is None else ImageFolder(options.verify)
     empty = None if options.empty is None else ImageFolder(options.empty)
     dataset = None
     if options.verify is not None and options.annotations is not None:
@@ -90,12 +90,12 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
     if source.kind == "TFLite":
         candidate = _adopted(source, options)
     else:
-        candidate = _converted(source, options, pictures, dataset, note)
+        candidate = _converted(source, options, images, dataset, note)
     manifest, found = candidate.manifest, []
-    if pictures is None and candidate.integers is not None:
-        pictures = candidate.integers.calibration
-    if pictures is not None:
-        manifest = proof.verify_candidate(candidate, pictures, dataset)
+    if images is None and candidate.integers is not None:
+        images = candidate.integers.calibration
+    if images is not None:
+        manifest = proof.verify_candidate(candidate, images, dataset)
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.integers is not None:
@@ -128,7 +128,7 @@ def _input_spec(source: Source, options: Options) -> InputSpec:
 def _converted(
     source: Source,
     options: Options,
-    pictures: verify.Images | None,
+    images: verify.Images | None,
     dataset: CocoDataset | None,
     note: Callable[[str], None],
 ) -> Candidate:
@@ -167,7 +167,7 @@ def _converted(
         calibration = CalibrationImages(options.calibration, spec)
         budget = None
         if options.precision == "auto":
-            budget = proof.budget(manifest_of, reference(), pictures or calibration, dataset, options.max_drop)
+            budget = proof.budget(manifest_of, reference(), images or calibration, dataset, options.max_drop)
         integers = integer.quantize_graph(prepared, calibration, options.precision, options.channel_order, budget, note)
         recipe += integers.recipe
         flatbuffer = integers.flatbuffer
@@ -206,13 +206,13 @@ def _repaired(
             f"{source.path}: its {len(layers)} batch normalizations need statistics; add --calibration DIR with about "
             "50 images of people"
         )
-    pictures = CalibrationImages(options.calibration, spec)
-    if pictures.too_few:
-        note(f"warning: only {len(pictures)} calibration images; their statistics may be far from the world's")
-    fixed = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
+    images = CalibrationImages(options.calibration, spec)
+    if images.too_few:
+        note(f"warning: only {len(images)} calibration images; their statistics may be far from the world's")
+    fixed = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
     done = (
         f"{len(layers)} batch normalizations in training mode given the statistics of whole batches "
-        f"of {len(pictures)} calibration images"
+        f"of {len(images)} calibration images"
     )
     note(f"repaired: {done}")
     return fixed, [done]

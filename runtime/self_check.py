@@ -51,8 +51,8 @@ def check(estimator: PoseEstimator) -> str:
     golden = estimator.manifest.golden
     if golden is None:
         raise ModelError("the manifest holds no golden image; convert the model again with this edgepose")
-    picture = _image(golden.people, golden.seed)
-    found = estimator.estimate(picture).poses
+    image = _image(golden.people, golden.seed)
+    found = estimator.estimate(image).poses
     wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
     spread = sigmas(estimator.manifest.skeleton_table.keypoints)
     agreed, _ = matched(wanted, found, spread, least=_SAME, min_keypoints=1)

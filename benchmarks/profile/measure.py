@@ -108,9 +108,9 @@ def run(estimator: PoseEstimator, supply: Frames, seconds: float, say: Callable[
         people += len(estimate)
         if len(watch.latencies) % _SHOWN == 0:
             start = perf_counter()
-            picture = draw_poses(frame.image, estimate, skeleton)
+            image = draw_poses(frame.image, estimate, skeleton)
             middle = perf_counter()
-            cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
             end = perf_counter()
             drawn.append((middle - start) * 1e3)
             encoded.append((end - middle) * 1e3)

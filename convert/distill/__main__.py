@@ -24,7 +24,7 @@ from ..ir import graph_file
 from ..passes import bn_statistics, fold
 from ..passes.simplify import simplify
 from ..quantize.calibration_images import CalibrationImages
-from .pictures import pack, read_samples, unpack
+from .images import pack, read_samples, unpack
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,8 +128,8 @@ def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
     source = detect.find(name)
     graph = source.load(Wanted(stages=stages)).graph
     if bn_statistics.training_layers(graph):
-        pictures = CalibrationImages(calibration, InputSpec("", *source.default_size))
-        graph = bn_statistics.fix(graph, pictures.batches("measuring batch statistics"))
+        images = CalibrationImages(calibration, InputSpec("", *source.default_size))
+        graph = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
     if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
         raise ModelError(f"{name}: cannot be trained here: {unknown[0]}")

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ...runtime import PoseEstimator
 from ...runtime.types import Image
 from ..ir import graph as g
-from .pictures import Points, Sample
+from .images import Points, Sample
 from .torch_graph import GraphModule
 from .views import Views, truth
 

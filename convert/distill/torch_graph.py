@@ -100,11 +100,11 @@ class GraphModule(nn.Module):
             {_key(n): Range(None if classes.fixed[classes.of[n]].any() else known[n]) for n in _stored(graph)}
         )
 
-    def forward(self, picture: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, wanted: Iterable[str]) -> dict[str, Tensor]:
         """The maps of the nodes named in `wanted`. `image`: (batch, 3, rows, columns), 0..255."""
         made: dict[str, Tensor] = {}
         for name, node in self.graph.nodes.items():
-            value = picture if isinstance(node, g.Input) else self._result(node, [made[i] for i in node.inputs])
+            value = image if isinstance(node, g.Input) else self._result(node, [made[i] for i in node.inputs])
             if self.quantize and _key(name) in self.ranges:
                 value = self.ranges[_key(name)](value)
             made[name] = value

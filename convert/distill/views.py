@@ -12,7 +12,7 @@ from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 from ...runtime.synthetic import Scene
 from ...runtime.types import Image
-from .pictures import Points, Sample
+from .images import Points, Sample
 
 _SYNTHETIC, _MIXED = 0.06, 0.1
 """Shares of views that are synthetic scenes, and of those with a second image shining through."""

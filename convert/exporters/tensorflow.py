@@ -10,7 +10,7 @@ from ..ir import graph as g
 
 def build(
     graph: g.Graph,
-    picture: Any,
+    image: Any,
     wanted: Iterable[str] | None = None,
     observe: Callable[[g.Node, Any], None] | None = None,
     moments: dict[str, tuple[Any, Any]] | None = None,
@@ -27,7 +27,7 @@ def build(
     alive: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name, node in graph.nodes.items():
-        value = picture if isinstance(node, g.Input) else apply(node, [alive[i] for i in node.inputs], moments)
+        value = image if isinstance(node, g.Input) else apply(node, [alive[i] for i in node.inputs], moments)
         alive[name] = value
         if observe is not None:
             observe(node, value)

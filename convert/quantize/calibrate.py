@@ -49,13 +49,13 @@ class MapStatistics:
 
 
 def observe(
-    graph: g.Graph, pictures: Images, progress: Callable[[int], object] = lambda count: None
+    graph: g.Graph, images: Images, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, MapStatistics]:
     """Statistics of every stored map over images (n, height, width, 3)."""
     rng = np.random.default_rng(0)
     wanted = set(stored(graph))
     found: dict[str, MapStatistics] = {}
-    batches = range(0, len(pictures), 8)
+    batches = range(0, len(images), 8)
 
     def see(node: g.Node, value: Any) -> None:
         if node.name not in wanted:
@@ -68,7 +68,7 @@ def observe(
         known.sample.append(sample)
 
     for start in batches:
-        part = pictures[start : start + 8]
+        part = images[start : start + 8]
         tensorflow.build(graph, part.astype(np.float32), observe=see)
         progress(len(part))
     return found

@@ -63,9 +63,9 @@ class CalibrationImages:
 
     def __iter__(self) -> Iterator[Image]:
         """The images as they are, one after the other."""
-        return (self.picture(name) for name in self.names)
+        return (self.image(name) for name in self.names)
 
-    def picture(self, name: str) -> Image:
+    def image(self, name: str) -> Image:
         """An image as it is, (H, W, 3) BGR."""
         return self._frames[name] if name in self._frames else read_image(self._paths[name])
 
@@ -92,13 +92,13 @@ class CalibrationImages:
                 progress.update(len(batch))
 
     def _view(self, name: str, view: int) -> Image:
-        picture = self.picture(name)
+        image = self.image(name)
         if view >= 2:
             # Seeded by name and number, so that one image more does not change the crops of the others.
             rng = np.random.default_rng([view, *name.encode()])
-            return _crop(picture, self.spec.width, self.spec.height, rng)
+            return _crop(image, self.spec.width, self.spec.height, rng)
         prepared = np.empty((self.spec.height, self.spec.width, 3), np.uint8)
-        self._preprocessor.prepare(np.ascontiguousarray(picture[:, ::-1]) if view else picture, "bgr", prepared)
+        self._preprocessor.prepare(np.ascontiguousarray(image[:, ::-1]) if view else image, "bgr", prepared)
         return prepared
 
 
@@ -121,11 +121,11 @@ def _frames(path: Path) -> dict[str, Image]:
     return dict([(f"frame {index}", image) for index, image in found.items()][:_FRAMES])
 
 
-def _crop(picture: Image, width: int, height: int, rng: np.random.Generator) -> Image:
+def _crop(image: Image, width: int, height: int, rng: np.random.Generator) -> Image:
     """A part of the image that fills the input, mirrored in half of the cases."""
-    scale = max(width / picture.shape[1], height / picture.shape[0]) * rng.uniform(1, _LARGEST_ZOOM)
-    size = max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale))
-    enlarged = cv2.resize(picture, size)
+    scale = max(width / image.shape[1], height / image.shape[0]) * rng.uniform(1, _LARGEST_ZOOM)
+    size = max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale))
+    enlarged = cv2.resize(image, size)
     x, y = int(rng.integers(size[0] - width + 1)), int(rng.integers(size[1] - height + 1))
     crop = enlarged[y : y + height, x : x + width]
     return np.asarray(crop[:, ::-1] if rng.random() < 0.5 else crop, np.uint8)

@@ -72,16 +72,16 @@ def _quantized(
     budget: Budget | None,
     note: Callable[[str], None],
 ) -> Quantized:
-    pictures = calibration.prepared(_LIMIT)
+    images = calibration.prepared(_LIMIT)
     if channel_order == "rgb":
-        pictures = np.ascontiguousarray(pictures[..., ::-1])
+        images = np.ascontiguousarray(images[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
-    found = fit_network(graph, pictures, "int16" if precision == "int16x8" else "int8")
+    found = fit_network(graph, images, "int16" if precision == "int16x8" else "int8")
     seen, plan = found.seen, found.plan
     recipe = [f"channels equalized (the float maps change by {found.change:.0e} of their range)"]
     if not seen.people:
         note("warning: no people in the calibration images: the ranges of the maps will be those of empty images")
-    about = f"{len(pictures)} calibration images, {seen.people} of them with people"
+    about = f"{len(images)} calibration images, {seen.people} of them with people"
     if precision == "auto":
         if budget is None:
             raise ValueError("--precision auto needs a budget")

@@ -27,7 +27,7 @@ class Step:
     """What the quantized operator makes of the float network's own maps: its own share of the error."""
 
 
-def quantize(plan: Plan, pictures: Images, weight: Real, progress: Callable[[str], object] = lambda name: None) -> Plan:
+def quantize(plan: Plan, images: Images, weight: Real, progress: Callable[[str], object] = lambda name: None) -> Plan:
     """The plan with integers for its convolutions, fitted to images (n, height, width, 3).
 
     `weight` (n, rows, columns): how much each part of an image counts.
@@ -39,21 +39,21 @@ def quantize(plan: Plan, pictures: Images, weight: Real, progress: Callable[[str
         convs[conv.name] = fitting.layer(conv, coded, wanted, weight, rectified)
         progress(conv.name)
 
-    for _ in _run(replace(plan, convs=convs), pictures, fit, False):
+    for _ in _run(replace(plan, convs=convs), images, fit, False):
         pass
     return replace(plan, convs=convs)
 
 
-def compare(plan: Plan, pictures: Images) -> Iterator[Step]:
+def compare(plan: Plan, images: Images) -> Iterator[Step]:
     """Every stored map of the quantized network beside that of the float one."""
-    yield from _run(plan, pictures, None, True)
+    yield from _run(plan, images, None, True)
 
 
-def results(plan: Plan, pictures: Images) -> dict[str, Real]:
+def results(plan: Plan, images: Images) -> dict[str, Real]:
     """Heatmaps and PAFs of the quantized network, by the names of their nodes."""
     graph = plan.graph
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
-    coded: dict[str, Real] = {graph.input.name: pictures.astype(np.float32)}
+    coded: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
     for name, node in graph.nodes.items():
         if not isinstance(node, g.Input):
             coded[name] = _stored(plan, name, _apply(_coded(plan, node), [coded[i] for i in node.inputs]))
@@ -64,7 +64,7 @@ def results(plan: Plan, pictures: Images) -> dict[str, Real]:
 
 def _run(
     plan: Plan,
-    pictures: Images,
+    images: Images,
     fit: Callable[[g.Conv, Real, Real, Real], None] | None,
     alone: bool,
 ) -> Iterator[Step]:
@@ -76,7 +76,7 @@ def _run(
     own: dict[str, Real] = {}
     for name, node in graph.nodes.items():
         if isinstance(node, g.Input):
-            true[name] = coded[name] = own[name] = pictures.astype(np.float32)
+            true[name] = coded[name] = own[name] = images.astype(np.float32)
             continue
         true[name] = _apply(node, [true[i] for i in node.inputs])
         if isinstance(node, g.Conv) and fit is not None and result_of(graph, node) not in plan.floats:

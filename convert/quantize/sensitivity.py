@@ -130,9 +130,9 @@ def in_float(plan: Plan, floats: Iterable[str]) -> Plan:
     return replace(plan, convs=convs, floats=every)
 
 
-def outputs(plan: Plan, pictures: Images) -> list[Real]:
+def outputs(plan: Plan, images: Images) -> list[Real]:
     """Heatmaps and PAFs of the quantized network, as simulated; a map without a code stays real."""
-    found = layerwise.results(plan, pictures)
+    found = layerwise.results(plan, images)
     return [found[plan.graph.heatmaps][..., :-1], found[plan.graph.pafs]]
 
 

@@ -39,12 +39,12 @@ class _Writer:
         self.outputs = {self.graph.heatmaps: "heatmaps", self.graph.pafs: "pafs"}
 
     def written(self) -> tuple[bytes, Mapping[str, int]]:
-        picture = self._image()
+        image = self._image()
         for name, node in self.graph.nodes.items():
             if name not in self.done:
                 self._operator(node)
         results = [self.tensors[name, self.plan.kind(name)] for name in self.outputs]
-        return self.builder.finish([picture], results), self.builder.counts
+        return self.builder.finish([image], results), self.builder.counts
 
     def _image(self) -> int:
         """The bytes of the image, and the same less 128 as int8. A constant offset is their zero point."""
@@ -54,10 +54,10 @@ class _Writer:
         self.done.update({self.graph.input.name, name})
         code = self.plan.maps[name]
         stored = Quantization(code.scale, code.zero_point + 128)
-        picture = self.builder.tensor("image", self._shape(name), "uint8", stored)
+        image = self.builder.tensor("image", self._shape(name), "uint8", stored)
         target = self._tensor(name, "int8", code)
-        self.builder.operator("QUANTIZE", [picture], target, self.builder.options("Quantize"))
-        return picture
+        self.builder.operator("QUANTIZE", [image], target, self.builder.options("Quantize"))
+        return image
 
     def _operator(self, node: g.Node) -> None:
         name, options = node.name, self.builder.options

@@ -33,10 +33,10 @@ def measure_layer_errors(integers: Quantized) -> list[MapError]:
 
     The background, which would hide all keypoints, does not count in the heatmaps.
     """
-    pictures, _ = integers.seen.chosen(_IMAGES)
+    images, _ = integers.seen.chosen(_IMAGES)
     heatmaps = {stage.heatmaps for stage in stages.find(integers.plan.graph)}
     found = []
-    for step in layerwise.compare(integers.plan, pictures):
+    for step in layerwise.compare(integers.plan, images):
         name = step.node.name
         seen = slice(0, _KEYPOINTS if name in heatmaps else None)
         true, coded, alone = (maps[..., seen] for maps in (step.true, step.coded, step.alone))

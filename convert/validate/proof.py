@@ -26,14 +26,14 @@ class Candidate:
     integers: Quantized | None = None
 
 
-def verify_candidate(candidate: Candidate, pictures: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
+def verify_candidate(candidate: Candidate, images: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
     """The manifest with the figures of the comparison in it."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.tflite"
         container.write(path, candidate.flatbuffer, candidate.manifest)
         estimator = PoseEstimator(path)
         reference = candidate.reference()
-        figures = verify.compare(reference, estimator, pictures)
+        figures = verify.compare(reference, estimator, images)
         if dataset is None:
             return replace(candidate.manifest, verification=figures)
         accuracy = verify.score(estimator, dataset)
@@ -51,7 +51,7 @@ def verify_candidate(candidate: Candidate, pictures: verify.Images, dataset: Coc
 def budget(
     describe: Callable[[bytes], ModelManifest],
     reference: verify.Reference,
-    pictures: verify.Images,
+    images: verify.Images,
     dataset: CocoDataset | None,
     max_drop: float,
 ) -> Budget:
@@ -65,7 +65,7 @@ def budget(
             container.write(path, flatbuffer, manifest)
             estimator = PoseEstimator(path)
             if dataset is None:
-                return 100 * (1 - verify.compare(reference, estimator, pictures).pose_agreement)
+                return 100 * (1 - verify.compare(reference, estimator, images).pose_agreement)
             if not source_ap:
                 source_ap.append(verify.score_reference(reference, manifest, dataset, "scoring the source"))
             return 100 * (source_ap[0] - verify.score(estimator, dataset).ap)

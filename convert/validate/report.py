@@ -84,7 +84,7 @@ def _images(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list
     found: list[tuple[int, Image]] = []
     calibration = candidate.integers.calibration
     for name in calibration.names[:: max(1, len(calibration) // _TRIED)]:
-        image = calibration.picture(name)
+        image = calibration.image(name)
         to_frame = estimator.grid_to_frame(image)
         wanted, got = reference.fields(image), estimator.infer(image)
         panels = [_heat(wanted.heatmaps, Quantization()), _heat(got.heatmaps, got.heatmap_quantization)]
@@ -126,7 +126,7 @@ def _page(manifest: ModelManifest, errors: list[MapError], shown: list[str], sho
         f"<td>{e.code.ends[0]:.4g}<td>{e.code.ends[1]:.4g}<td>{e.code.scale:.3g}<td>{e.code.zero_point}"
         for e in errors
     )
-    pictures = "".join(f"<p><img src={name} alt='source and result'>" for name in shown)
+    images = "".join(f"<p><img src={name} alt='source and result'>" for name in shown)
     about = html.escape(describe(Path(f"{manifest.network}.tflite"), manifest))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>\n"
@@ -134,7 +134,7 @@ def _page(manifest: ModelManifest, errors: list[MapError], shown: list[str], sho
         "<h2>Signal to noise along the network</h2><p>On the calibration images with most people.</p>"
         "<p><img src=sqnr.png alt='signal to noise of every map'>\n"
         "<h2>Maps and poses</h2><p>Float source at the left, this file at the right.</p>"
-        f"{pictures}\n<h2>Every stored map</h2>"
+        f"{images}\n<h2>Every stored map</h2>"
         "<table><tr><th>map<th>dB<th>alone<th>kind<th>least<th>largest<th>scale<th>zero point"
         f"{rows}</table></html>\n"
     )

@@ -18,21 +18,21 @@ PER_HUNDRED = 2.0
 _ENOUGH = 50
 
 
-def scores(model: Path, pictures: ImageFolder) -> list[float]:
+def scores(model: Path, images: ImageFolder) -> list[float]:
     """Scores of everybody whom the model sees in the images, whatever its own threshold."""
     estimator = PoseEstimator(model, options=DecoderOptions())
-    shown = tqdm(pictures, total=len(pictures), desc="looking for nobody", unit="image", disable=None)
-    return [pose.score for picture in shown for pose in estimator.estimate(picture)]
+    shown = tqdm(images, total=len(images), desc="looking for nobody", unit="image", disable=None)
+    return [pose.score for image in shown for pose in estimator.estimate(image)]
 
 
-def choose_score_threshold(found: Sequence[float], pictures: int) -> float:
+def choose_score_threshold(found: Sequence[float], images: int) -> float:
     """The threshold that leaves at most `PER_HUNDRED`, in steps of a hundredth.
 
     Raises InputError where there are too few images to tell.
     """
-    if pictures < _ENOUGH:
-        raise InputError(f"expected {_ENOUGH} images without people or more, got {pictures}")
-    allowed = int(pictures * PER_HUNDRED / 100)
+    if images < _ENOUGH:
+        raise InputError(f"expected {_ENOUGH} images without people or more, got {images}")
+    allowed = int(images * PER_HUNDRED / 100)
     ranked = sorted(found, reverse=True)
     highest = ranked[allowed] if len(ranked) > allowed else 0.0
     return float(np.floor(highest * 100 + 1) / 100) if highest > 0 else 0.0

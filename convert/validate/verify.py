@@ -72,8 +72,8 @@ class GraphReference:
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
         self._input = np.zeros((1, spec.height, spec.width, 3), np.float32)
 
-        def network(picture: Any) -> tuple[Any, Any]:
-            results = tensorflow.build(graph, picture)
+        def network(image: Any) -> tuple[Any, Any]:
+            results = tensorflow.build(graph, image)
             return results[graph.heatmaps], results[graph.pafs]
 
         signature = [tf.TensorSpec(self._input.shape, tf.float32)]
@@ -119,7 +119,7 @@ class _Difference:
         return 10 * float(np.log10(self.signal / self.noise)) if self.noise and self.signal else None
 
 
-def compare(reference: Reference, estimator: PoseEstimator, pictures: Images) -> Verification:
+def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> Verification:
     """Maps and poses of both on the same images."""
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
@@ -129,7 +129,7 @@ def compare(reference: Reference, estimator: PoseEstimator, pictures: Images) ->
         _Difference(manifest.skeleton_table.paf_channels),
     )
     agreed = people = 0
-    for image in tqdm(pictures, desc="comparing with the source", unit="image", disable=None):
+    for image in tqdm(images, desc="comparing with the source", unit="image", disable=None):
         expected = reference.fields(image)
         got = estimator.infer(image)
         heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantization)
@@ -142,7 +142,7 @@ def compare(reference: Reference, estimator: PoseEstimator, pictures: Images) ->
         agreed += hits
         people += wanted
     return Verification(
-        images=len(pictures),
+        images=len(images),
         heatmaps_rmse=heatmaps.rmse,
         heatmaps_max=heatmaps.largest,
         pafs_rmse=pafs.rmse,

@@ -314,10 +314,10 @@ class HttpSink(Sink):
     async def _snapshot(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        picture = await self._jpeg()
-        if not picture:
+        image = await self._jpeg()
+        if not image:
             return web.Response(status=503, text="no frame yet", headers=_HEADERS)
-        return web.Response(body=picture, content_type="image/jpeg", headers=_HEADERS)
+        return web.Response(body=image, content_type="image/jpeg", headers=_HEADERS)
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
@@ -327,9 +327,9 @@ class HttpSink(Sink):
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         async with self._client(request, response) as welcome:
             while welcome and not self._over:
-                if picture := await self._jpeg():
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                    await write(request, response, head.encode() + picture + b"\r\n")
+                if image := await self._jpeg():
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+                    await write(request, response, head.encode() + image + b"\r\n")
                 await self._next(1 / _FPS)
         return response
 
@@ -391,18 +391,18 @@ class HttpSink(Sink):
     async def _jpeg(self) -> bytes:
         """The latest frame drawn, once for all who look."""
         async with self._drawing:
-            message, made, picture = self._image
+            message, made, image = self._image
             latest = self._latest
             if latest is None or latest is message or monotonic() - made < 0.5 / _FPS:
-                return picture
-            picture = await asyncio.to_thread(_encoded, latest, self._privacy)
-            self._image = (latest, monotonic(), picture)
-            return picture
+                return image
+            image = await asyncio.to_thread(_encoded, latest, self._privacy)
+            self._image = (latest, monotonic(), image)
+            return image
 
 
 def _encoded(message: Message, privacy: Privacy) -> bytes:
-    picture = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
-    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    image = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
+    ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return encoded.tobytes() if ok else b""
 
 

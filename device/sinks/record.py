@@ -50,9 +50,9 @@ class RecordSink(Sink):
         """Adds the frame as often as time has passed since the last."""
         if shutil.disk_usage(self._path.parent).free < _LEAST_FREE:
             raise SinkError(f"{self._path}: less than {_LEAST_FREE / 1e6:.0f} MB left on the disk")
-        picture = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
+        image = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
         if self._writer is None:
-            size = picture.shape[1], picture.shape[0]
+            size = image.shape[1], image.shape[0]
             codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size)
             if not self._writer.isOpened():
@@ -61,7 +61,7 @@ class RecordSink(Sink):
             self._start = monotonic()
         due = int((monotonic() - self._start) * self._fps) + 1
         while self._frames < due:
-            self._writer.write(picture)
+            self._writer.write(image)
             self._frames += 1
 
     def close(self) -> None:

@@ -112,11 +112,11 @@ class PiCamera(FrameSource):
         """The image in color, without the bytes that fill up its lines."""
         if self.format in _PACKED:
             channels, order = _PACKED[self.format]
-            picture = array.reshape(self.height, -1)[:, : self.width * channels]
-            return np.ascontiguousarray(picture.reshape(self.height, self.width, channels)[:, :, :3]), order
+            image = array.reshape(self.height, -1)[:, : self.width * channels]
+            return np.ascontiguousarray(image.reshape(self.height, self.width, channels)[:, :, :3]), order
         lines = array.reshape(-1, self._stride) if self.format != "YUYV" else array.reshape(self.height, -1, 2)
-        picture = lines[:, : self.width] if lines.shape[1] != self.width else lines
-        color = cv2.cvtColor(np.ascontiguousarray(picture), _CONVERSIONS[self.format])
+        image = lines[:, : self.width] if lines.shape[1] != self.width else lines
+        color = cv2.cvtColor(np.ascontiguousarray(image), _CONVERSIONS[self.format])
         return np.asarray(color, np.uint8), "bgr"
 
 

@@ -138,8 +138,8 @@ def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Pa
     cutter = operators.Cutter(flatbuffer)
     whole = Network(small_model, 1)
     assert len(cutter) == len(whole.operators())
-    picture = np.random.default_rng(0).uniform(0, 255, whole.inputs[0].shape).astype(np.float32)
-    known = {whole.inputs[0].name: picture}
+    image = np.random.default_rng(0).uniform(0, 255, whole.inputs[0].shape).astype(np.float32)
+    known = {whole.inputs[0].name: image}
     for number in range(len(cutter)):
         (tmp_path / "one.tflite").write_bytes(cutter.only(number))
         single = Network(tmp_path / "one.tflite", 1)
@@ -147,7 +147,7 @@ def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Pa
             single.tensor(info)[...] = known[info.name]
         single.invoke()
         known.update({info.name: np.array(single.tensor(info)) for info in single.outputs})
-    whole.tensor(whole.inputs[0])[...] = picture
+    whole.tensor(whole.inputs[0])[...] = image
     whole.invoke()
     for info in whole.outputs:
         np.testing.assert_allclose(whole.tensor(info), known[info.name], atol=1e-4)

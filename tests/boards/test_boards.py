@@ -43,7 +43,7 @@ def models(lab: Lab) -> dict[str, Path]:
     for name, size in (("a", "192x160"), ("b", "176x144")):
         made[name] = lab.folder / f"{name}.tflite"
         if not made[name].exists():
-            calibration = ["--calibration", str(pictures())]
+            calibration = ["--calibration", str(images())]
             run_edgepose("convert", "mobilenet_v2_small", "-o", made[name], "--stages", "2", "--input-size", size,
                          "--precision", "int8", *calibration)  # fmt: skip
         assert made[name].exists()
@@ -56,7 +56,7 @@ def other(lab: Lab) -> list[str]:
     return ["--wheels", str(lab.wheels("other", {"edgepose/device/__init__.py": '"""Another build."""\n'}))]
 
 
-def pictures() -> Path:
+def images() -> Path:
     from ..conftest import data
 
     return data("calibration") / "images"

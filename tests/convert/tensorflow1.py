@@ -42,7 +42,7 @@ class Written:
     frozen: Path
 
 
-def write(definition: Definition, weights: dict[str, np.ndarray], pictures: np.ndarray, folder: Path) -> Written:
+def write(definition: Definition, weights: dict[str, np.ndarray], images: np.ndarray, folder: Path) -> Written:
     """Checkpoint (with an optimizer's state) and frozen graph of a network with these weights."""
     import tensorflow as tf
 
@@ -57,7 +57,7 @@ def write(definition: Definition, weights: dict[str, np.ndarray], pictures: np.n
         extra = [v1.get_variable("global_step", initializer=np.int64(7))]
         extra += [v1.get_variable(f"{name}/Adam", initializer=0 * array) for name, array in list(weights.items())[:4]]
         session.run(v1.global_variables_initializer())
-        joined = session.run(result, {made["image"]: pictures})
+        joined = session.run(result, {made["image"]: images})
         checkpoint = v1.train.Saver().save(session, str(folder / "model-7"), write_meta_graph=False)
         frozen = v1.graph_util.convert_variables_to_constants(session, scope.as_graph_def(), ["Openpose/concat_stage7"])
     (folder / "graph.pb").write_bytes(frozen.SerializeToString())

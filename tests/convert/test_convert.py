@@ -18,7 +18,7 @@ from .networks import small_graph, write_frozen_graph
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
@@ -35,11 +35,11 @@ def frozen(tmp_path: Path) -> Path:
 @pytest.mark.convert
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
 def test_every_precision_converts_and_is_verified(
-    frozen: Path, pictures: Path, tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
+    frozen: Path, images: Path, tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Random weights amplify errors a trained network damps, so the verdict may be negative; the figures are there."""
     out = tmp_path / "net.tflite"
-    options = ["--precision", precision, "--input-size", "96x64", "--verify", pictures, "--network", "mine"]
+    options = ["--precision", precision, "--input-size", "96x64", "--verify", images, "--network", "mine"]
     result = call_edgepose(capfd, "convert", frozen, "-o", out, *options)
     assert result.returncode == (1 if "verification failed" in result.stderr else 0), result.stderr
     manifest = container.read(out)
@@ -56,7 +56,7 @@ def test_every_precision_converts_and_is_verified(
 
 @pytest.mark.convert
 def test_a_verification_that_fails_is_1_and_the_file_is_there(
-    frozen: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    frozen: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edgepose.convert.validate import verify
     from edgepose.runtime.cli.main import main
@@ -65,7 +65,7 @@ def test_a_verification_that_fails_is_1_and_the_file_is_there(
     monkeypatch.setitem(verify.TOLERANCES, "float16", strict)
     out = tmp_path / "net.tflite"
     arguments = ["convert", str(frozen), "-o", str(out), "--precision", "float16", "--input-size", "96x64"]
-    assert main([*arguments, "--verify", str(pictures)]) == 1
+    assert main([*arguments, "--verify", str(images)]) == 1
     assert "verification failed: RMSE of the heatmaps is" in capsys.readouterr().err
     assert container.read(out).verification is not None
 
@@ -88,7 +88,7 @@ def test_rgb_models_give_the_same_maps(frozen: Path, tmp_path: Path, capfd: pyte
 
 @pytest.mark.convert
 def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
-    tmp_path: Path, pictures: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_frozen_graph(small_graph(training=True), tmp_path / "net.pb")
     out = tmp_path / "net.tflite"
@@ -99,7 +99,7 @@ def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
     assert "--calibration" in refused.stderr
     assert not out.exists()
     repaired = call_edgepose(
-        capfd, "convert", tmp_path / "net.pb", *options, "--calibration", pictures, "--verify", pictures
+        capfd, "convert", tmp_path / "net.pb", *options, "--calibration", images, "--verify", images
     )
     assert repaired.returncode == 0, repaired.stderr
     assert "repaired: 2 batch normalizations" in repaired.stderr

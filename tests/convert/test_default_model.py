@@ -57,7 +57,7 @@ def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
     assert found <= 1.1 * wanted
 
 
-def test_a_image_without_anybody_shows_nobody() -> None:
+def test_an_image_without_anybody_shows_nobody() -> None:
     estimator = PoseEstimator()
     for seed in range(10):
         assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
@@ -75,14 +75,14 @@ def test_no_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) 
 @pytest.mark.once
 def test_it_scores_what_the_issue_of_its_making_asked(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools")
-    pictures = data("coco-dev")
+    images = data("coco-dev")
     done = call_edgepose(
         capfd,
         "eval",
         "--images",
-        pictures / "images",
+        images / "images",
         "--annotations",
-        pictures / "person_keypoints.json",
+        images / "person_keypoints.json",
         "--json",
         "-",
     )

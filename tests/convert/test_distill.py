@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.convert.distill.pictures import Sample, pack, read_samples, unpack
+from edgepose.convert.distill.images import Sample, pack, read_samples, unpack
 from edgepose.convert.distill.views import Views, mirrored_order, truth
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
@@ -43,15 +43,15 @@ def test_mirroring_changes_sides() -> None:
 
 def test_keypoints_go_with_the_image(tmp_path: Path) -> None:
     """An image with one bright dot: wherever the view puts it, the keypoint is there."""
-    picture = np.zeros((240, 320, 3), np.uint8)
-    cv2.circle(picture, (200, 90), 6, (255, 255, 255), -1, cv2.LINE_AA)
-    cv2.imwrite(str(tmp_path / "dot.png"), picture)
+    image = np.zeros((240, 320, 3), np.uint8)
+    cv2.circle(image, (200, 90), 6, (255, 255, 255), -1, cv2.LINE_AA)
+    cv2.imwrite(str(tmp_path / "dot.png"), image)
     person = np.full((1, 18, 2), np.nan, np.float32)
     person[0, 0] = (200.5 / 320, 90.5 / 240)
     views = Views([Sample(tmp_path / "dot.png", person)], 192, seed=3)
     seen = 0
     for _ in range(60):
-        view, people = views._placed(picture, person * np.array((320, 240), np.float32))
+        view, people = views._placed(image, person * np.array((320, 240), np.float32))
         if np.isnan(people[0, 0]).any():
             continue
         mask = (view.min(axis=2) > 230) & (view.max(axis=2) > 230)
@@ -100,13 +100,13 @@ def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
 
     graph = simplify(fold.fold(fill(define(network).graph)))
     module = GraphModule(graph)
-    picture = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
-    wanted = tensorflow.build(graph, picture)
+    image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
+    wanted = tensorflow.build(graph, image)
     with torch.no_grad():
         made = module(
-            torch.from_numpy(np.ascontiguousarray(picture.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs)
+            torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs)
         )
-    back = tensorflow.build(module.to_graph(), picture)
+    back = tensorflow.build(module.to_graph(), image)
     for name in (graph.heatmaps, graph.pafs):
         reference = np.asarray(wanted[name])
         scale = np.abs(reference).max()

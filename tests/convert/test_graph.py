@@ -21,36 +21,36 @@ pytestmark = pytest.mark.convert
 
 
 @pytest.fixture
-def pictures(rng: np.random.Generator) -> np.ndarray:
+def images(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (4, 64, 96, 3), np.uint8)
 
 
-def run(graph: g.Graph, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run(graph: g.Graph, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
-    results = tensorflow.build(graph, pictures.astype(np.float32))
+    results = tensorflow.build(graph, images.astype(np.float32))
     return results[graph.heatmaps].numpy(), results[graph.pafs].numpy()
 
 
-def assert_same(first: g.Graph, second: g.Graph, pictures: np.ndarray, tolerance: float = 1e-4) -> None:
-    for a, b in zip(run(first, pictures), run(second, pictures), strict=True):
+def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray, tolerance: float = 1e-4) -> None:
+    for a, b in zip(run(first, images), run(second, images), strict=True):
         assert np.abs(a).max() > 0.1
         np.testing.assert_allclose(a, b, atol=tolerance * max(1.0, float(np.abs(a).max())))
 
 
-def test_folding_changes_nothing_but_the_number_of_operators(pictures: np.ndarray) -> None:
+def test_folding_changes_nothing_but_the_number_of_operators(images: np.ndarray) -> None:
     from edgepose.convert.passes.fold import fold
 
     graph = small_graph()
     folded = fold(graph)
-    assert_same(graph, folded, pictures)
+    assert_same(graph, folded, images)
     assert list(folded.of_type(g.BatchNorm)) == []
     # Left: the input's offset, which zero padding must not see, and the normalization of the concat.
     assert [node.name for node in folded.of_type(g.Affine)] == ["scaled", "bn3"]
     assert folded.nodes["scaled"].scale.tolist() == [1.0]  # type: ignore[attr-defined]
 
 
-def test_a_scale_of_the_input_alone_disappears(pictures: np.ndarray) -> None:
+def test_a_scale_of_the_input_alone_disappears(images: np.ndarray) -> None:
     from edgepose.convert.passes.fold import fold
 
     graph = small_graph()
@@ -59,10 +59,10 @@ def test_a_scale_of_the_input_alone_disappears(pictures: np.ndarray) -> None:
     graph = graph.substitute({"scaled": replace(scaled, offset=np.zeros(1, np.float32))})
     folded = fold(graph)
     assert "scaled" not in folded.nodes
-    assert_same(graph, folded, pictures)
+    assert_same(graph, folded, images)
 
 
-def test_what_is_read_twice_is_not_folded_away(pictures: np.ndarray) -> None:
+def test_what_is_read_twice_is_not_folded_away(images: np.ndarray) -> None:
     """A convolution whose raw result is also needed keeps it."""
     from edgepose.convert.passes.fold import fold
 
@@ -72,27 +72,27 @@ def test_what_is_read_twice_is_not_folded_away(pictures: np.ndarray) -> None:
     nodes["bn5"] = replace(graph.nodes["bn3"], name="bn5", inputs=("pw4",))  # type: ignore[type-var]
     order = [*list(nodes)[: list(nodes).index("pw4") + 1], "bn5", "sum", "relu4", "pafs", "heatmaps"]
     graph = g.Graph({name: nodes[name] for name in order}, "heatmaps", "pafs")
-    assert_same(graph, fold(graph), pictures)
+    assert_same(graph, fold(graph), images)
 
 
-def test_rgb_takes_the_mirrored_channels_at_no_cost(pictures: np.ndarray) -> None:
+def test_rgb_takes_the_mirrored_channels_at_no_cost(images: np.ndarray) -> None:
     from edgepose.convert.passes.fold import fold, to_rgb
 
     folded = fold(small_graph())
     swapped = to_rgb(folded)
     assert len(swapped.nodes) == len(folded.nodes)
-    for a, b in zip(run(folded, pictures), run(swapped, pictures[..., ::-1]), strict=True):
+    for a, b in zip(run(folded, images), run(swapped, images[..., ::-1]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_statistics_are_those_of_all_images_together(pictures: np.ndarray) -> None:
+def test_statistics_are_those_of_all_images_together(images: np.ndarray) -> None:
     """In one batch or in parts, first layer: mean and variance over every pixel of every image."""
     from edgepose.convert.exporters import tensorflow
     from edgepose.convert.passes import bn_statistics
 
     graph = small_graph(training=True)
     assert [layer.name for layer in bn_statistics.training_layers(graph)] == ["bn1", "bn3"]
-    spread = (pictures * np.array([0.2, 0.5, 1, 0.1]).reshape(4, 1, 1, 1)).astype(np.uint8)
+    spread = (images * np.array([0.2, 0.5, 1, 0.1]).reshape(4, 1, 1, 1)).astype(np.uint8)
     first = tensorflow.build(graph, spread.astype(np.float32), ["conv1"])["conv1"].numpy()
     for batches in ([spread], [spread[:3], spread[3:]]):
         fixed = bn_statistics.fix(graph, batches)
@@ -108,7 +108,7 @@ def test_statistics_are_those_of_all_images_together(pictures: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_frozen_graph_is_read_back(tmp_path: Path, pictures: np.ndarray, training: bool) -> None:
+def test_a_frozen_graph_is_read_back(tmp_path: Path, images: np.ndarray, training: bool) -> None:
     from edgepose.convert.importers import frozen_graph
 
     graph = small_graph(training=training)
@@ -117,7 +117,7 @@ def test_a_frozen_graph_is_read_back(tmp_path: Path, pictures: np.ndarray, train
     write_frozen_graph(graph, tmp_path / "net.pb")
     read = frozen_graph.load(tmp_path / "net.pb")
     assert (read.heatmaps, read.pafs) == ("heatmaps", "pafs")
-    assert_same(graph, read, pictures)
+    assert_same(graph, read, images)
     assert read.parameters == graph.parameters
 
 
@@ -154,15 +154,15 @@ def test_unused_branches_are_gone() -> None:
     assert list(choose_outputs("f", nodes, results, None, None).nodes) == ["image", "out0", "out1"]
 
 
-def test_macs_and_sizes_are_counted_as_tensorflow_has_them(pictures: np.ndarray) -> None:
+def test_macs_and_sizes_are_counted_as_tensorflow_has_them(images: np.ndarray) -> None:
 
     from edgepose.convert.exporters import tensorflow
 
     graph = small_graph()
     for height, width in ((64, 96), (72, 40)):
         shapes = {}
-        picture = np.zeros((1, height, width, 3), np.float32)
-        tensorflow.build(graph, picture, observe=lambda node, value: shapes.update({node.name: value.shape}))  # noqa: B023
+        image = np.zeros((1, height, width, 3), np.float32)
+        tensorflow.build(graph, image, observe=lambda node, value: shapes.update({node.name: value.shape}))  # noqa: B023
         known = macs.sizes(graph, height, width)
         assert {name: tuple(shape[1:3]) for name, shape in shapes.items()} == known
         channels = g.channels(graph)

@@ -33,7 +33,7 @@ from .tensorflow1 import random_weights
 
 
 @pytest.fixture
-def pictures(rng: np.random.Generator) -> np.ndarray:
+def images(rng: np.random.Generator) -> np.ndarray:
     return np.stack([cv2.resize(Scene(2, 320, 240, seed=s).frame(s).image, (96, 64)) for s in range(6)])
 
 
@@ -46,10 +46,10 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def maps(graph: g.Graph, pictures: np.ndarray) -> list[np.ndarray]:
+def maps(graph: g.Graph, images: np.ndarray) -> list[np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
-    results = tensorflow.build(graph, pictures.astype(np.float32))
+    results = tensorflow.build(graph, images.astype(np.float32))
     return [results[graph.heatmaps].numpy(), results[graph.pafs].numpy()]
 
 
@@ -60,15 +60,15 @@ def networks() -> list[g.Graph]:
     return [small_graph(), *(fill(d.cut(2), random_weights(d), "memory")[0] for d in definitions)]
 
 
-def assert_same(first: g.Graph, second: g.Graph, pictures: np.ndarray) -> None:
-    for a, b in zip(maps(first, pictures), maps(second, pictures), strict=True):
+def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray) -> None:
+    for a, b in zip(maps(first, images), maps(second, images), strict=True):
         assert np.abs(a).max() > 0.1
         np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(a).max()))
 
 
 @pytest.mark.convert
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_channels_can_be_scaled_without_a_change(number: int, pictures: np.ndarray, rng: np.random.Generator) -> None:
+def test_channels_can_be_scaled_without_a_change(number: int, images: np.ndarray, rng: np.random.Generator) -> None:
     """Random scales for every class of channels, three orders of magnitude apart: the same function."""
     graph = simplify(fold(networks()[number]))
     classes = classify(graph)
@@ -76,15 +76,15 @@ def test_channels_can_be_scaled_without_a_change(number: int, pictures: np.ndarr
     assert (~classes.fixed).sum() > 20
     for output in (graph.heatmaps, graph.pafs, graph.input.name):
         assert classes.fixed[classes.of[output]].all()
-    assert_same(graph, scaled(graph, classes, scale), pictures)
+    assert_same(graph, scaled(graph, classes, scale), images)
 
 
 @pytest.mark.convert
-def test_simplifying_changes_nothing_but_the_number_of_operators(pictures: np.ndarray) -> None:
+def test_simplifying_changes_nothing_but_the_number_of_operators(images: np.ndarray) -> None:
     for graph in networks():
         folded = fold(graph)
         simple = simplify(folded)
-        assert_same(folded, simple, pictures)
+        assert_same(folded, simple, images)
         affine = [node for node in simple.of_type(g.Affine) if node.inputs != (simple.input.name,)]
         assert affine == []
         pointless = [
@@ -125,13 +125,13 @@ def test_rounding_that_hands_on_its_errors_beats_rounding_to_the_nearest(inputs:
 
 @pytest.mark.convert
 @pytest.mark.parametrize("kind", ["int8", "int16"])
-def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp_path: Path) -> None:
+def test_the_file_computes_what_was_planned(kind: str, images: np.ndarray, tmp_path: Path) -> None:
     """Integers in TFLite against the simulation; the float network is not far either."""
     from edgepose.convert.quantize import layerwise, pipeline, sensitivity
     from edgepose.convert.quantize.write import write
     from edgepose.runtime.model.interpreter import Network
 
-    fitted = pipeline.fit_network(simplify(fold(small_graph())), pictures, kind)  # type: ignore[arg-type]
+    fitted = pipeline.fit_network(simplify(fold(small_graph())), images, kind)  # type: ignore[arg-type]
     assert fitted.change < 1e-4
     prepared, plan = fitted.graph, fitted.plan
     some = frozenset(list(plan.maps)[6:9])
@@ -142,9 +142,9 @@ def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp
         (tmp_path / "net.tflite").write_bytes(flatbuffer)
         network = Network(tmp_path / "net.tflite")
         assert network.inputs[0].dtype == "uint8"
-        wanted = layerwise.results(plan_now, pictures[:2])
-        for number, picture in enumerate(pictures[:2]):
-            network.tensor(network.inputs[0])[0] = picture
+        wanted = layerwise.results(plan_now, images[:2])
+        for number, image in enumerate(images[:2]):
+            network.tensor(network.inputs[0])[0] = image
             network.invoke()
             for info in network.outputs:
                 name = prepared.heatmaps if info.name == "heatmaps" else prepared.pafs
@@ -154,8 +154,8 @@ def test_the_file_computes_what_was_planned(kind: str, pictures: np.ndarray, tmp
                 expected = wanted[name][number]
                 noise = np.square(real - expected).mean() / np.square(expected).mean()
                 assert noise < (1e-2 if kind == "int8" else 1e-4), (name, noise)
-    true = maps(prepared, pictures[:2])
-    coded = layerwise.results(plan, pictures[:2])
+    true = maps(prepared, images[:2])
+    coded = layerwise.results(plan, images[:2])
     for a, name in zip(true, (prepared.heatmaps, prepared.pafs), strict=True):
         assert np.square(coded[name] - a).mean() / np.square(a).mean() < (2e-2 if kind == "int8" else 2e-3)
 
@@ -292,7 +292,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
 
 
 @pytest.mark.convert
-def test_an_offset_that_integers_cannot_express_is_named(pictures: np.ndarray) -> None:
+def test_an_offset_that_integers_cannot_express_is_named(images: np.ndarray) -> None:
     from edgepose.convert.quantize.calibrate import image_code
 
     graph = small_graph()

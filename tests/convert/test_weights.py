@@ -24,15 +24,15 @@ PUBLISHED = {
 
 
 @pytest.fixture
-def pictures(rng: np.random.Generator) -> np.ndarray:
+def images(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (1, 64, 96, 3)).astype(np.float32)
 
 
-def maps(graph: g.Graph, pictures: np.ndarray, wanted: tuple[str, ...] = ()) -> list[np.ndarray]:
+def maps(graph: g.Graph, images: np.ndarray, wanted: tuple[str, ...] = ()) -> list[np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
     names = wanted or (graph.heatmaps, graph.pafs)
-    results = tensorflow.build(graph, pictures, names)
+    results = tensorflow.build(graph, images, names)
     return [results[name].numpy() for name in names]
 
 
@@ -57,25 +57,25 @@ def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(
     assert imported.report.unused == {}
     assert recognize(names_of(original), "file") == network
     golden = np.load(sorted((data("golden") / published).glob("*.npz"))[0])
-    picture = golden["input_bgr"][None].astype(np.float32)
+    image = golden["input_bgr"][None].astype(np.float32)
     pairs = list(zip(stages.find(original), stages.find(imported.graph), strict=True))
     assert len(pairs) == (6 if network == "mobilenet_v2_small" else 2)
     for theirs, ours in pairs:
-        for a, b in zip(maps(original, picture, theirs), maps(imported.graph, picture, ours), strict=True):
+        for a, b in zip(maps(original, image, theirs), maps(imported.graph, image, ours), strict=True):
             np.testing.assert_allclose(a, b, atol=tolerance)
-    np.testing.assert_allclose(maps(imported.graph, picture)[0][0], golden["heatmaps"], atol=2e-3)
+    np.testing.assert_allclose(maps(imported.graph, image)[0][0], golden["heatmaps"], atol=2e-3)
 
 
 @pytest.mark.convert
 @pytest.mark.parametrize(
     "name", ["dsconv", "mobilenet_fast", "mobilenet_thin", "mobilenet_v2_w0.75_r0.5", "lightweight"]
 )
-def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, pictures: np.ndarray) -> None:
+def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, images: np.ndarray) -> None:
     """Checkpoint by name, frozen graph by name and as a graph: the outputs TensorFlow 1 computed itself."""
     from edgepose.convert.importers.detect import Wanted, find
 
     definition = define(name)
-    written = write(definition, random_weights(definition), pictures, tmp_path)
+    written = write(definition, random_weights(definition), images, tmp_path)
     expected = [written.heatmaps, written.pafs]
     checkpoint = find(str(written.checkpoint)).load(Wanted())
     assert checkpoint.network == name
@@ -84,13 +84,13 @@ def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, pictur
         "state of the optimizer": 4,
         "state of the training": 1,
     }
-    assert_same(expected, maps(checkpoint.graph, pictures))
+    assert_same(expected, maps(checkpoint.graph, images))
     for wanted in (Wanted(), Wanted(network=name)):
-        assert_same(expected, maps(find(str(written.frozen)).load(wanted).graph, pictures))
+        assert_same(expected, maps(find(str(written.frozen)).load(wanted).graph, images))
     two = find(str(written.checkpoint)).load(Wanted(stages=2))
     assert two.report is not None
     last = stages.find(checkpoint.graph)[1]
-    assert_same(maps(checkpoint.graph, pictures, last), maps(two.graph, pictures))
+    assert_same(maps(checkpoint.graph, images, last), maps(two.graph, images))
     if name != "lightweight":
         assert "stages that were cut off" in two.report.unused
 
@@ -111,12 +111,12 @@ def test_cmu_is_read_from_its_dictionary_of_dictionaries(tmp_path: Path) -> None
     assert imported.network == "cmu"
     filled, _ = fill(definition, npz, "memory")
     first = stages.cut(filled, 1)
-    picture = np.full((1, 64, 64, 3), 130, np.float32)
-    assert_same(maps(first, picture), maps(imported.graph, picture))
+    image = np.full((1, 64, 64, 3), 130, np.float32)
+    assert_same(maps(first, image), maps(imported.graph, image))
 
 
 @pytest.mark.convert
-def test_folded_weights_are_told_from_unfolded_ones(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_folded_weights_are_told_from_unfolded_ones(tmp_path: Path, images: np.ndarray) -> None:
     """As an optimized graph has them: no batch normalization, biases on the convolutions."""
     from edgepose.convert.passes.fold import fold
 
@@ -131,35 +131,35 @@ def test_folded_weights_are_told_from_unfolded_ones(tmp_path: Path, pictures: np
     assert imported.report is not None
     assert imported.network == "mobilenet_fast"
     assert len(imported.report.folded) == 58
-    assert_same(maps(whole, pictures), maps(imported.graph, pictures))
+    assert_same(maps(whole, images), maps(imported.graph, images))
 
 
 @pytest.mark.convert
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on NumPy 2
 @pytest.mark.parametrize("name", ["mobilenet_v2_w0.5_r0.5", "lightweight"])
-def test_keras_models_and_weights_are_read_back(name: str, tmp_path: Path, pictures: np.ndarray) -> None:
+def test_keras_models_and_weights_are_read_back(name: str, tmp_path: Path, images: np.ndarray) -> None:
     from edgepose.convert.exporters import keras
     from edgepose.convert.importers.detect import Wanted, find
 
     definition = define(name)
     graph, _ = fill(definition, random_weights(definition), "memory")
     model = keras.to_keras(graph)
-    expected = maps(graph, pictures)
-    results = model(pictures)
+    expected = maps(graph, images)
+    results = model(images)
     assert_same(expected, [results["heatmaps"].numpy(), results["pafs"].numpy()])
     model.save_weights(tmp_path / "net.weights.h5")
     imported = find(str(tmp_path / "net.weights.h5")).load(Wanted(network=name))
-    assert_same(expected, maps(imported.graph, pictures))
+    assert_same(expected, maps(imported.graph, images))
     with pytest.raises(ModelError, match="add --network NAME"):
         find(str(tmp_path / "net.weights.h5")).load(Wanted())
     with pytest.raises(ModelError, match="cannot read the weights"):
         find(str(tmp_path / "net.weights.h5")).load(Wanted(network="dsconv"))
     model.save(tmp_path / "net.keras")
-    assert_same(expected, maps(find(str(tmp_path / "net.keras")).load(Wanted()).graph, pictures))
+    assert_same(expected, maps(find(str(tmp_path / "net.keras")).load(Wanted()).graph, images))
 
 
 @pytest.mark.convert
-def test_a_saved_model_is_read_back(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_a_saved_model_is_read_back(tmp_path: Path, images: np.ndarray) -> None:
     import tensorflow as tf
 
     from edgepose.convert.exporters import tensorflow
@@ -176,7 +176,7 @@ def test_a_saved_model_is_read_back(tmp_path: Path, pictures: np.ndarray) -> Non
     concrete = tf.function(network, input_signature=[signature])
     tf.saved_model.save(tf.Module(), str(tmp_path / "sm"), signatures=concrete)
     imported = find(str(tmp_path / "sm")).load(Wanted())
-    assert_same(maps(graph, pictures), maps(imported.graph, pictures))
+    assert_same(maps(graph, images), maps(imported.graph, images))
     (tmp_path / "sm/saved_model.pb").write_bytes(b"\x0a\x05hello")
     with pytest.raises(ModelError, match="cannot read the SavedModel"):
         find(str(tmp_path / "sm")).load(Wanted())
@@ -261,11 +261,11 @@ def test_pythons_2_pickles_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.convert
-def test_damaged_checkpoints_are_one_line(tmp_path: Path, pictures: np.ndarray) -> None:
+def test_damaged_checkpoints_are_one_line(tmp_path: Path, images: np.ndarray) -> None:
     from edgepose.convert.importers.detect import Wanted, find
 
     definition = define("mobilenet_v2_w0.5_r0.5")
-    written = write(definition, random_weights(definition), pictures, tmp_path)
+    written = write(definition, random_weights(definition), images, tmp_path)
     part = tmp_path / "model-7.data-00000-of-00001"
     whole = part.read_bytes()
     for content in (whole[: len(whole) // 2], b""):

@@ -190,9 +190,9 @@ def test_a_process_that_does_not_end_is_ended_by_force() -> None:
 def folder(tmp_path: Path) -> Path:
     images = tmp_path / "images"
     images.mkdir()
-    picture = np.full((64, 64, 3), 90, np.uint8)
+    image = np.full((64, 64, 3), 90, np.uint8)
     for name in ("a.png", "c.png", "e.png"):
-        cv2.imwrite(str(images / name), picture)
+        cv2.imwrite(str(images / name), image)
     (images / "b.png").write_bytes(b"this is no image")
     (images / "d.png").write_bytes((images / "a.png").read_bytes()[:40])
     return images

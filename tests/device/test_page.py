@@ -73,8 +73,8 @@ def test_the_page_and_what_machines_read() -> None:
         assert answer.status == 200
         assert b"page.js" in answer.body
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        picture = cv2.imdecode(np.frombuffer(get(sink, "/snapshot.jpg").body, np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape == (240, 320, 3)
+        image = cv2.imdecode(np.frombuffer(get(sink, "/snapshot.jpg").body, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (240, 320, 3)
         assert b"# TYPE edgepose_fps gauge" in get(sink, "/metrics").body
         health = get(sink, "/healthz")
         assert health.status == 503, "the loop has not begun"

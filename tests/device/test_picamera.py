@@ -22,7 +22,7 @@ pytestmark = pytest.mark.once
 WIDTH, HEIGHT = 64, 48
 
 
-def picture() -> np.ndarray:
+def expected() -> np.ndarray:
     """Four quarters: blue, green, red, white; BGR."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[: HEIGHT // 2, : WIDTH // 2] = (255, 0, 0)
@@ -39,7 +39,7 @@ def padded(lines: np.ndarray, stride: int) -> np.ndarray:
 
 
 def stored(kind: str, stride: int) -> np.ndarray:
-    image = picture()
+    image = expected()
     if kind in ("RGB888", "BGR888"):
         return padded(image if kind == "RGB888" else image[..., ::-1], stride)
     if kind in ("XRGB8888", "XBGR8888"):
@@ -127,7 +127,7 @@ def test_every_format_gives_the_same_image(kind: str, stride: int, camera: Any) 
     frame = next(source.frames())
     image = frame.image[..., ::-1] if frame.channel_order == "rgb" else frame.image
     assert image.shape == (HEIGHT, WIDTH, 3)
-    difference = np.abs(image.astype(int) - picture())
+    difference = np.abs(image.astype(int) - expected())
     assert np.median(difference) <= 4
     assert difference[4:20, 4:28].max() <= 8, "inside a quarter"
     assert 10e6 < time.monotonic_ns() - frame.timestamp_ns < 1e9, "exposed 20 ms ago"

@@ -19,7 +19,7 @@ from ..conftest import HANG_S, run_edgepose
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "two people.png"
     cv2.imwrite(str(path), Scene(2, 640, 480).frame(0).image)
     return path
@@ -54,8 +54,8 @@ def test_version_is_that_of_the_package() -> None:
     assert run_edgepose("--version").stdout.startswith("edgepose 0.")
 
 
-def test_a_image_gives_one_line_of_json(small_model: Path, picture: Path) -> None:
-    result = run_edgepose("run", "-m", small_model, picture)
+def test_an_image_gives_one_line_of_json(small_model: Path, image: Path) -> None:
+    result = run_edgepose("run", "-m", small_model, image)
     assert result.returncode == 0
     [line] = result.stdout.splitlines()
     document = json.loads(line)
@@ -81,9 +81,9 @@ def test_gray_transparent_and_deep_images_are_read(small_model: Path, tmp_path: 
     assert all(len(document["poses"]) == 2 for document in documents)
 
 
-def test_json_and_drawings_go_where_they_are_told(small_model: Path, picture: Path, tmp_path: Path) -> None:
+def test_json_and_drawings_go_where_they_are_told(small_model: Path, image: Path, tmp_path: Path) -> None:
     out, drawn = tmp_path / "poses.jsonl", tmp_path / "drawn"
-    result = run_edgepose("run", "-m", small_model, picture, "--json", out, "--draw", drawn, "synthetic:1")
+    result = run_edgepose("run", "-m", small_model, image, "--json", out, "--draw", drawn, "synthetic:1")
     assert (result.returncode, result.stdout) == (0, "")
     assert len(out.read_text().splitlines()) == 2
     assert sorted(path.name for path in drawn.iterdir()) == ["synthetic_1.jpg", "two people.jpg"]
@@ -131,18 +131,18 @@ def _png_header(width: int, height: int) -> bytes:
     )
 
 
-def test_one_bad_image_does_not_cost_the_others(small_model: Path, picture: Path) -> None:
-    (picture.parent / "bad.jpg").write_text("not an image")
-    result = run_edgepose("run", "-m", small_model, picture.parent)
+def test_one_bad_image_does_not_cost_the_others(small_model: Path, image: Path) -> None:
+    (image.parent / "bad.jpg").write_text("not an image")
+    result = run_edgepose("run", "-m", small_model, image.parent)
     assert result.returncode == 1
     assert len(result.stdout.splitlines()) == 1
     assert "bad.jpg" in result.stderr
 
 
-def test_outputs_that_cannot_be_written_are_one_line_and_2(small_model: Path, picture: Path) -> None:
-    assert_one_line(run_edgepose("run", "-m", small_model, picture, "--json", "/nowhere/out.jsonl"), "/nowhere")
-    assert_one_line(run_edgepose("run", "-m", small_model, picture, "--draw", picture / "folder"), "cannot make")
-    command = [sys.executable, "-m", "edgepose.runtime.cli", "run", "-m", str(small_model), str(picture)]
+def test_outputs_that_cannot_be_written_are_one_line_and_2(small_model: Path, image: Path) -> None:
+    assert_one_line(run_edgepose("run", "-m", small_model, image, "--json", "/nowhere/out.jsonl"), "/nowhere")
+    assert_one_line(run_edgepose("run", "-m", small_model, image, "--draw", image / "folder"), "cannot make")
+    command = [sys.executable, "-m", "edgepose.runtime.cli", "run", "-m", str(small_model), str(image)]
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
@@ -150,8 +150,8 @@ def test_outputs_that_cannot_be_written_are_one_line_and_2(small_model: Path, pi
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error(small_model: Path, picture: Path) -> None:
-    command = f"{sys.executable} -m edgepose.runtime.cli run -m '{small_model}' '{picture}' '{picture}' | true"
+def test_a_reader_that_goes_away_is_no_error(small_model: Path, image: Path) -> None:
+    command = f"{sys.executable} -m edgepose.runtime.cli run -m '{small_model}' '{image}' '{image}' | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

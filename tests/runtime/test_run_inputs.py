@@ -424,8 +424,8 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
         place, count = tmp_path / "x.gif", 5
     else:  # a container that does not say how many frames it has
         place, count = write_video(tmp_path / "x.mpg", "mp2v", 150), 64
-    pictures = CalibrationImages(place, InputSpec("", 64, 48))
-    assert len(list(pictures)) == pytest.approx(count, abs=26 if kind == "mpg" else 0)
+    images = CalibrationImages(place, InputSpec("", 64, 48))
+    assert len(list(images)) == pytest.approx(count, abs=26 if kind == "mpg" else 0)
 
 
 def test_an_unexpanded_option_is_not_lost_in_the_command_line() -> None:

@@ -48,10 +48,10 @@ def cases() -> list[tuple[str, str]]:
     return found or [(network, "none") for network in NETWORKS]
 
 
-@pytest.mark.parametrize(("network", "picture"), cases())
-def test_finds_whom_upstream_finds(network: str, picture: str) -> None:
+@pytest.mark.parametrize(("network", "image"), cases())
+def test_finds_whom_upstream_finds(network: str, image: str) -> None:
     folder = data("golden") / network
-    fields = np.load(folder / f"{picture}.npz")
+    fields = np.load(folder / f"{image}.npz")
     heatmaps, pafs = fields["heatmaps"].astype(np.float32), fields["pafs"].astype(np.float32)
     poses = Decoder(*heatmaps.shape[:2]).decode(PoseFields(heatmaps, pafs), GridToFrame(1, 1, -0.5, -0.5))
     maxima = [np.array(twin.find_peaks(heatmaps[:, :, part], 0.05)).reshape(-1, 3)[:, :2] for part in range(18)]
@@ -60,13 +60,13 @@ def test_finds_whom_upstream_finds(network: str, picture: str) -> None:
         Path(entry["image"]).stem: entry["poses"] for entry in json.loads((folder / "upstream_poses.json").read_text())
     }
     lost = []
-    for number, person in enumerate(entries[picture]):
+    for number, person in enumerate(entries[image]):
         keypoints = np.array(person["keypoints"], np.float32)
         if (keypoints[:, 2] > 0).sum() < 5:
             continue
         expected = on_the_map(keypoints, maxima)
         best = max((oks(expected, pose.keypoints, spread) for pose in poses), default=0.0)
-        if best < 0.85 and (network, picture, number) not in EXPLAINED | DIFFERENT:
+        if best < 0.85 and (network, image, number) not in EXPLAINED | DIFFERENT:
             lost.append(f"person {number}: OKS {best:.2f}")
     assert not lost
 

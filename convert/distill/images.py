@@ -54,13 +54,13 @@ def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> Non
     """Images no longer than `side`, as JPEG, and their people, in one ZIP: some 20 kB each."""
     with atomic.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number, sample in enumerate(tqdm(samples, desc="packing", unit="image", disable=None)):
-            picture = read_image(sample.path)
-            shrink = side / max(picture.shape[:2])
+            image = read_image(sample.path)
+            shrink = side / max(image.shape[:2])
             if shrink < 1:
-                picture = np.asarray(
-                    cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
+                image = np.asarray(
+                    cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
                 )
-            done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+            done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
             if not done:
                 raise InputError(f"{sample.path}: cannot be packed")
             archive.writestr(f"{number:06}.jpg", encoded.tobytes())
@@ -76,11 +76,11 @@ def unpack(path: Path, folder: Path) -> list[Sample]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(name for name in archive.namelist() if re.fullmatch(r"\d{6}\.jpg", name)):
-                picture = folder / name
-                if not picture.is_file():
-                    picture.write_bytes(archive.read(name))
+                image = folder / name
+                if not image.is_file():
+                    image.write_bytes(archive.read(name))
                 people = np.load(io.BytesIO(archive.read(name.replace(".jpg", ".npy"))), allow_pickle=False)
-                samples.append(Sample(picture, np.asarray(people, np.float32).reshape(-1, 18, 2)))
+                samples.append(Sample(image, np.asarray(people, np.float32).reshape(-1, 18, 2)))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: expected images packed for training: {error}") from None
     return samples
