@@ -8,7 +8,7 @@ from ..runtime.errors import ModelError
 from ..runtime.model import registry
 from ..runtime.model.interpreter import default_threads
 from .profile.results import Row
-from .profile.runner import run_worker
+from .profile.runner import MAX_SECONDS, run_worker
 
 
 def profile_model(
@@ -32,8 +32,8 @@ def profile_model(
         ModelError: The model cannot be measured.
         ValueError: `seconds` is out of range.
     """
-    if not 0 < seconds <= 3600:
-        raise ValueError(f"profile_model: expected seconds above 0 and at most 3600, got {seconds:g}")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"profile_model: expected seconds above 0 and at most {MAX_SECONDS:.0f}, got {seconds:g}")
     path = registry.find_tflite(None if model is None else str(model))
     row = run_worker(path.stem, path, threads or default_threads(), seconds, source)
     if row.error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..runtime import PoseEstimator
 from ..runtime.decode import DecoderOptions
-from ..runtime.errors import EdgePoseError, ModelError, OutputError
-from .convert import Conversion, Options, convert
+from ..runtime.errors import EdgePoseError
+from .convert import Conversion, Options, check_output, convert
 from .importers import detect
 from .ir import input_sizes
 from .validate.coco import CocoDataset, CocoScore
@@ -56,10 +56,7 @@ def convert_model(
         if name == "input_size" and isinstance(value, str):
             options[name] = input_sizes.parse(value)
     path = Path(output)
-    if path.suffix != ".tflite":
-        raise ModelError(f"{path}: expected an output that ends in .tflite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_output(path)
     return convert(detect.find(str(source)), path, Options(**options), lambda text: (note(text), None)[1])
 
 

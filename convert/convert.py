@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..runtime import self_check
-from ..runtime.errors import ModelError
+from ..runtime.errors import ModelError, OutputError
 from ..runtime.model import container
 from ..runtime.model.isolated_load import probe
 from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
@@ -70,6 +70,19 @@ class Conversion:
     path: Path
     manifest: ModelManifest
     shortfalls: tuple[str, ...]
+
+
+def check_output(path: Path) -> None:
+    """Check where a conversion is to be written, before it begins: minutes of work should not end at a wrong name.
+
+    Raises:
+        ModelError: The name does not end in .tflite.
+        OutputError: There is no such folder.
+    """
+    if path.suffix != ".tflite":
+        raise ModelError(f"{path}: expected an output that ends in .tflite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
 def convert(source: Source, output: Path, options: Options, note: Callable[[str], None]) -> Conversion:
@@ -168,7 +181,14 @@ def _converted(
         budget = None
         if options.precision == "auto":
             budget = proof.budget(manifest_of, reference(), images or calibration, dataset, options.max_drop)
-        integers = integer.quantize_graph(prepared, calibration, options.precision, options.channel_order, budget, note)
+        from threadpoolctl import threadpool_limits  # of the extra `convert`, as TensorFlow
+
+        # Threads of BLAS wait for each other in busy loops: two conversions at once would take three to seven times as
+        # long as one. One thread costs little, because the matrices are small.
+        with threadpool_limits(limits=1, user_api="blas"):
+            integers = integer.quantize_graph(
+                prepared, calibration, options.precision, options.channel_order, budget, note
+            )
         recipe += integers.recipe
         flatbuffer = integers.flatbuffer
     else:

@@ -160,8 +160,9 @@ def _project_page(
     session: requests.Session, settings: IndexSettings, index: str, project: str
 ) -> pypi_simple.ProjectPage:
     import pypi_simple
+    from packaging.utils import canonicalize_name
 
-    url = f"{index.rstrip('/')}/{project.lower().replace('_', '-').replace('.', '-')}/"
+    url = f"{index.rstrip('/')}/{canonicalize_name(project)}/"
     host = _host(index)
     with _get(session, settings, url, {"Accept": pypi_simple.ACCEPT_ANY}) as response:
         if response.status_code == 404:
@@ -215,7 +216,7 @@ def _download(
 
 def _get(session: requests.Session, settings: IndexSettings, url: str, headers: dict[str, str]) -> requests.Response:
     trusted = (urlsplit(url).hostname or "") in settings.trusted_hosts
-    verify: bool | str = not trusted if trusted else settings.certificates or True
+    verify: bool | str = False if trusted else settings.certificates or True
     # Not on the session: a variable of the environment would go before it.
     return session.get(url, headers=headers, timeout=settings.timeout_s, verify=verify, stream=True)
 
@@ -247,10 +248,6 @@ class _Bounded(io.RawIOBase):
             raise PackageIndexError(f"the archive unpacks to more than {MAX_UNPACKED_BYTES / 1e9:.0f} GB")
         buffer[: len(content)] = content
         return len(content)
-
-
-def _bounded(stream: gzip.GzipFile) -> io.BufferedReader:
-    return io.BufferedReader(_Bounded(stream))
 
 
 def _copy_member(archive: Path, source: PackageSource, output: Path, size: int) -> None:

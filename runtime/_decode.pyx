@@ -1,7 +1,7 @@
 """The decoder's kernel: peaks, limb connections, people. See `decode.py` for the contract.
 
 Four functions, called in this order once a frame: find_peaks (_peaks.pxi), connect (_limbs.pxi), assemble and collect
-(_people.pxi). Each works on the arrays of a `Workspace`, which its caller allocated, validates nothing, releases the
+(_assemble.pxi). Each works on the arrays of a `Workspace`, which its caller allocated, validates nothing, releases the
 GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8, int16): thresholds
 come in raw units, and only sampled values are scaled. The channels of a cell must lie side by side; rows and cells may
 have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in tests/runtime/decoder_twin.py.

@@ -138,8 +138,7 @@ class Pose:
         if (start is None) != (end is None):
             raise ValueError("angle: expected both start and end, or neither")
         if start is None or end is None:
-            ends = _limb_ends(joint, self.skeleton)
-            start, end = ends
+            start, end = _limb_ends(joint, self.skeleton)
         middle, *others = (self[name] for name in (joint, start, end))
         if not (middle.found and all(other.found for other in others)):
             return None
@@ -209,11 +208,8 @@ class EstimateResult:
         Raises:
             InputError: The result has no frame.
         """
-        from .visualize.draw import draw_poses
-
-        frame = self._frame()
-        image = draw_poses(_as_bgr(frame), self.poses)
-        return np.ascontiguousarray(image[..., ::-1]) if frame.channel_order == "rgb" else image
+        image = self._drawn()
+        return np.ascontiguousarray(image[..., ::-1]) if self._frame().channel_order == "rgb" else image
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the drawn image; the suffix names the format.
@@ -225,9 +221,8 @@ class EstimateResult:
         from pathlib import Path
 
         from .io.images import write_image
-        from .visualize.draw import draw_poses
 
-        write_image(Path(path), draw_poses(_as_bgr(self._frame()), self.poses))
+        write_image(Path(path), self._drawn())
 
     def to_json(self) -> str:
         """Return one line of JSON, as `edgepose run` writes it (docs/output.md)."""
@@ -274,9 +269,13 @@ class EstimateResult:
         """The drawn image, for notebooks."""
         import cv2
 
+        return bytes(cv2.imencode(".png", self._drawn())[1])
+
+    def _drawn(self) -> Image:
+        """The poses on the image, BGR."""
         from .visualize.draw import draw_poses
 
-        return bytes(cv2.imencode(".png", draw_poses(_as_bgr(self._frame()), self.poses))[1])
+        return draw_poses(_as_bgr(self._frame()), self.poses)
 
     def _frame(self) -> Frame:
         if self.frame is None:

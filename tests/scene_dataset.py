@@ -1,4 +1,4 @@
-"""A small COCO data set of the synthetic scene, whose annotations are exact."""
+"""Files of the synthetic scene: a small COCO data set with exact annotations, a video."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edgepose.runtime.io.formats import coco_keypoints
@@ -46,3 +47,13 @@ def write_dataset(folder: Path, images: int = 4, people: int = 3) -> Path:
     document = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(document))
     return folder
+
+
+def write_video(path: Path, frames: int) -> Path:
+    """Write a video of two people, 320x240, 25 FPS (Motion JPEG)."""
+    scene = Scene(2, 320, 240)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(frames):
+        writer.write(scene.frame(index).image)
+    writer.release()
+    return path

@@ -17,6 +17,7 @@ import edgepose
 from edgepose.runtime.synthetic import Scene
 
 from .conftest import HANG_S
+from .scene_dataset import write_video
 
 pytestmark = pytest.mark.once
 
@@ -154,11 +155,7 @@ def test_two_threads_are_told(estimator: edgepose.PoseEstimator, image: np.ndarr
 
 
 def test_a_video_is_a_stream_of_numbered_people(tmp_path: Path) -> None:
-    scene, path = Scene(2, 320, 240), tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
-    for index in range(8):
-        writer.write(scene.frame(index).image)
-    writer.release()
+    path = write_video(tmp_path / "clip.avi", 8)
     threads = threading.active_count()
     seen = [(frame.index, [pose.person for pose in poses]) for frame, poses in edgepose.stream(path, threads=1)]
     assert [index for index, _ in seen] == list(range(8))

@@ -17,6 +17,7 @@ from edgepose.runtime.synthetic import Scene
 from .conftest import HANG_S, HAS_TENSORFLOW, ROOT, weights
 from .device.sink_helpers import wait
 from .device.test_sinks import broker, free_port, listening, needs_broker
+from .scene_dataset import write_video
 
 pytestmark = pytest.mark.once
 EXAMPLES = ROOT / "examples"
@@ -39,12 +40,7 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    scene, path = Scene(2, 320, 240), tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
-    for index in range(6):
-        writer.write(scene.frame(index).image)
-    writer.release()
-    return path
+    return write_video(tmp_path / "clip.avi", 6)
 
 
 def test_all_examples_are_tested() -> None:

@@ -18,9 +18,7 @@ from ...runtime.model import registry
 from ...runtime.model.interpreter import default_threads
 from ..profile import estimate, plots, results, table
 from ..profile.results import Profile, Row
-from ..profile.runner import run_worker
-
-_LONGEST_S = 3600.0
+from ..profile.runner import MAX_SECONDS, run_worker
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures and shows; 1 where a model could not be measured."""
-    if not 0 < arguments.seconds <= _LONGEST_S:
-        raise ValueError(f"--seconds: expected more than 0 and at most {_LONGEST_S:.0f}, got {arguments.seconds:g}")
+    if not 0 < arguments.seconds <= MAX_SECONDS:
+        raise ValueError(f"--seconds: expected more than 0 and at most {MAX_SECONDS:.0f}, got {arguments.seconds:g}")
     if arguments.models and arguments.merge:
         raise ValueError("expected one MODEL or more, or --merge with the profiles to show together, not both")
     _check_outputs(arguments)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .results import Row, row_from_dict
 
+MAX_SECONDS = 3600.0
+"""Longest measurement that can be asked for."""
 _PATIENCE_S = 900.0
 """For loading, warming up and operators, beside the seconds that were asked for."""
 

@@ -9,7 +9,6 @@ from typing import get_args
 
 from ...runtime.cli.info import describe
 from ...runtime.cli.main import Parser
-from ...runtime.errors import ModelError, OutputError
 from ...runtime.preprocess import Resize
 from ..exporters.tflite import PRECISIONS
 from ..ir import input_sizes
@@ -73,10 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--untrained takes the name of a network and neither --network nor --verify")
     if not 0 <= arguments.max_drop <= 100:
         raise ValueError(f"--max-drop: expected 0 to 100, got {arguments.max_drop:g}")
-    _check_output(arguments.output)
-    from ..convert import Options, convert
+    from ..convert import Options, check_output, convert
     from ..importers import detect
 
+    check_output(arguments.output)
     options = Options(
         network=arguments.network,
         stages=arguments.stages,
@@ -100,14 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
     for shortfall in result.shortfalls:
         print(f"edgepose: verification failed: {shortfall}", file=sys.stderr)
     return 1 if result.shortfalls else 0
-
-
-def _check_output(path: Path) -> None:
-    """Minutes of work should not end at a misspelled folder."""
-    if path.suffix != ".tflite":
-        raise ModelError(f"{path}: expected an output that ends in .tflite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
 def note(message: str) -> None:

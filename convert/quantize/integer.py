@@ -56,22 +56,6 @@ def quantize_graph(
     note: Callable[[str], None],
 ) -> Quantized:
     """The integer form of a folded and simplified graph. Raises ModelError where an operator has none."""
-    from threadpoolctl import threadpool_limits  # of the extra `convert`, as TensorFlow
-
-    # Threads of BLAS wait for each other in busy loops: two conversions at once would take three to seven times as long
-    # as one. One thread costs little, because the matrices are small.
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _quantized(graph, calibration, precision, channel_order, budget, note)
-
-
-def _quantized(
-    graph: g.Graph,
-    calibration: CalibrationImages,
-    precision: Precision,
-    channel_order: Literal["bgr", "rgb"],
-    budget: Budget | None,
-    note: Callable[[str], None],
-) -> Quantized:
     images = calibration.prepared(_LIMIT)
     if channel_order == "rgb":
         images = np.ascontiguousarray(images[..., ::-1])

@@ -115,9 +115,7 @@ def plan_of(graph: g.Graph, calibration: Calibration, kind: Literal["int8", "int
 
 def look_for_people(graph: g.Graph, images: Images) -> Calibration:
     """Runs the float network over the images to see where people are."""
-    return Calibration(
-        images, np.concatenate([_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)])
-    )
+    return Calibration(images, np.concatenate([_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)]))
 
 
 def _presence(graph: g.Graph, images: Images) -> Real:

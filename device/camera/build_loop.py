@@ -37,9 +37,9 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
     hashes = []
     for path, pin in zip(models, settings.model.pins(), strict=True):
-        if container.read(path).untrained:
-            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
         hashes.append(isolated_load.check_model(path, pin))
+        if container.read(path, hashes[-1]).untrained:
+            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
     stats = Stats(models[0].stem)
     sinks = [*_configured_sinks(settings, stats), *sinks]
     for sink in sinks:

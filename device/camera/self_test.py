@@ -13,12 +13,12 @@ from ...runtime import PoseEstimator, self_check
 from ...runtime.errors import EdgePoseError, InputError
 from .. import config
 from ..monitor import board
-from . import release as service
+from .release import read as read_release
 
 
 def check(folder: Path) -> str:
     """What the self-test saw. Raises EdgePoseError where the release is not fit to run here."""
-    release = service.read(folder)
+    release = read_release(folder)
     config.read(folder / release.config).check()
     seen = []
     for name in (release.model, *release.when_hot):

@@ -100,8 +100,6 @@ def _settings(arguments: argparse.Namespace) -> Config:
     settings = config.read(Path(expand_home(str(arguments.config)))) if arguments.config else Config()
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
-    if arguments.source == "":
-        raise ValueError(f"--source: expected {', '.join(KINDS)}, got nothing")
     model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
     settings = Config(
         replace(
@@ -111,7 +109,7 @@ def _settings(arguments: argparse.Namespace) -> Config:
             sha256=arguments.sha256 or model.sha256,
             when_hot=tuple(expand_home(path) for path in arguments.when_hot or model.when_hot),
         ),
-        replace(camera, source=expand_home(arguments.source or camera.source)),
+        replace(camera, source=expand_home(camera.source if arguments.source is None else arguments.source)),
         replace(
             loop,
             max_fps=arguments.fps if arguments.fps is not None else loop.max_fps,

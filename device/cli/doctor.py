@@ -13,9 +13,8 @@ from time import time
 from ...runtime.cli.main import Parser
 from ...runtime.errors import InputError
 from ...runtime.io.printable import printable
-from ..deploy import checks as judge
 from ..deploy import facts, fleet, hosts
-from ..deploy.checks import Check
+from ..deploy.checks import Check, run_checks
 from ..deploy.units import BASE
 from .deploy import access_of, add_access
 
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examined(seen: facts.Facts, here_s: float | None) -> list[Check]:
-    checks = judge.run_checks(seen, here_s)
+    checks = run_checks(seen, here_s)
     if seen.releases:
         checks.append(
             Check("releases", "ok", ", ".join(f"{name}{' (runs)' * (name == seen.current)}" for name in seen.releases))

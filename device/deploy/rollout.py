@@ -11,8 +11,8 @@ from time import time
 from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io.printable import printable
 from ..config import Config
-from . import checks as judge
 from . import environment, plan, wheelhouse
+from .checks import blocking_error, run_checks, upstream
 from .facts import Facts, can_be_linked
 from .fleet import Access, Fleet
 from .hosts import Target
@@ -138,12 +138,12 @@ def _deploy(
 
 def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]) -> Wanted:
     """The files for one board. Raises InputError where it cannot run them."""
-    checks = judge.run_checks(facts, time(), content.release)
+    checks = run_checks(facts, time(), content.release)
     for check in checks:
         if check.verdict != "ok" and not check.blocks:
             note(f"{name}: warning: {check.name}: {check.seen}; {check.fix}")
     if blocking := [check for check in checks if check.blocks]:
-        raise judge.blocking_error(blocking)
+        raise blocking_error(blocking)
     if not can_be_linked(facts.executable):
         raise InputError(f"expected Python at /usr/bin or /usr/local/bin, got {facts.executable!r}")
     place = place_of(facts)
@@ -179,7 +179,7 @@ def place_of(facts: Facts) -> wheelhouse.Place:
     names = {"python3-numpy": "numpy"}
     if facts.tag.startswith("armv"):
         names["python3-opencv"] = "opencv-python-headless"
-    from_apt = {index: judge.upstream(versions[debian]) for debian, index in names.items() if debian in versions}
+    from_apt = {index: upstream(versions[debian]) for debian, index in names.items() if debian in versions}
     return wheelhouse.Place(facts.tag, (facts.python[0], facts.python[1]), facts.codename, from_apt)
 
 

@@ -136,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _open_closed_streams()
     try:
-        with raised_signals():
-            code = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
+        try:
+            with raised_signals():
+                return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            # Here, so that it also holds for what argparse prints before it exits. What fails goes before the result.
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone, as with `| head`: nothing is wrong.
         _drop_stdout()
@@ -147,14 +149,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _drop_stdout()
         return _fail(f"cannot write to standard output: {error.strerror or error}")
-    except SystemExit as end:
-        # From argparse: --help, or wrong use.
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            _drop_stdout()
-            return _fail(f"cannot write to standard output: {error.strerror or error}")
-        raise end
     except KeyboardInterrupt as end:
         return exit_code(end)
 

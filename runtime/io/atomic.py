@@ -76,7 +76,7 @@ def find_target(path: Path) -> Path | None:
         raise OutputError(f"{path}: expected a file to write, this is a folder")
     target = path
     for _ in range(_MAX_LINKS):
-        if _is_descriptor(target):
+        if is_descriptor(target):
             return None
         if not target.is_symlink():
             break
@@ -138,7 +138,7 @@ def refuse_overwriting(output: Path, source: Path) -> None:
         raise InputError(f"{output}: this output would overwrite the input {source}; choose another place")
 
 
-def _is_descriptor(path: Path) -> bool:
+def is_descriptor(path: Path) -> bool:
     """Whether a path names an open file (`/dev/stdout`, `/proc/self/fd/1`), which may be a regular one."""
     folder = os.path.realpath(path.parent)
     return folder.startswith("/proc/") or (folder == "/dev" and path.name in ("stdin", "stdout", "stderr"))

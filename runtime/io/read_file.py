@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from .atomic import is_descriptor
+
 MAX_BYTES = 1 << 28
 """Default limit: no settings, lists or profiles are larger."""
 _KINDS = (
@@ -16,7 +18,7 @@ _KINDS = (
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Read a regular file, or a pipe that a shell has opened, as `<(command)` gives it.
+    """Read a regular file, or a pipe that a shell has opened, as `<(command)` and `/dev/stdin` give it.
 
     Raises:
         OSError: The file cannot be read, is larger than `limit` bytes, or is a folder, a FIFO, a device or a socket:
@@ -25,7 +27,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         mode = os.fstat(handle).st_mode
-        if stat.S_ISFIFO(mode) and _is_descriptor(path):
+        if stat.S_ISFIFO(mode) and is_descriptor(path):
             os.set_blocking(handle, True)
         elif not stat.S_ISREG(mode):
             kind = next((name for check, name in _KINDS if check(mode)), "special file")
@@ -48,7 +50,3 @@ def is_special(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _is_descriptor(path: Path) -> bool:
-    return os.path.realpath(path.parent).startswith("/proc/")

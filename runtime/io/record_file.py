@@ -42,12 +42,12 @@ class RecordFile:
         if self._try(content):
             self._ends = [*self._ends[1 - _KEPT_ENDS :], self._ends[-1] + len(content)]
             return
-        if self._failed:
+        while self._failed and len(self._ends) > 1:
             # The end of a document must fit: the last records make room.
-            for end in reversed(self._ends[:-1]):
-                self._cut(end)
-                if self._try(content):
-                    return
+            self._ends.pop()
+            self._cut(self._ends[-1])
+            if self._try(content):
+                return
         self._failed = True
         raise RecordWriteError(self._reason)
 

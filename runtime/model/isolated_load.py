@@ -100,15 +100,13 @@ def check_model(path: Path, sha256: str | None) -> str:
         sha256: The hash that the user has pinned, or None. A pinned network is trusted and not probed.
 
     Returns:
-        The SHA-256 to load the file with.
+        The SHA-256 to load the file with. It is compared when the file is loaded, not here.
 
     Raises:
-        ModelError: As `check_first_load`, or the network has another hash than `sha256`.
+        ModelError: As `check_first_load`.
+        ValueError: `sha256` is no SHA-256.
     """
-    if sha256 is None:
-        return check_first_load(path)
-    container.read(path, sha256)
-    return container.check_sha256(sha256)
+    return check_first_load(path) if sha256 is None else container.check_sha256(sha256)
 
 
 def _info(entry: list[object]) -> TensorInfo:

@@ -103,9 +103,7 @@ def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
     wanted = tensorflow.build(graph, image)
     with torch.no_grad():
-        made = module(
-            torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs)
-        )
+        made = module(torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs))
     back = tensorflow.build(module.to_graph(), image)
     for name in (graph.heatmaps, graph.pafs):
         reference = np.asarray(wanted[name])

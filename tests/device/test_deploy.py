@@ -23,8 +23,8 @@ from edgepose.device.camera import release as service
 from edgepose.device.camera import self_test
 from edgepose.device.camera.release import Release
 from edgepose.device.cli import status as status_command
-from edgepose.device.deploy import checks as judge
 from edgepose.device.deploy import environment, facts, hosts, plan, rollout, staging, units, wheelhouse
+from edgepose.device.deploy.checks import run_checks, upstream
 from edgepose.device.deploy.facts import Facts
 from edgepose.runtime import self_check
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
@@ -226,13 +226,13 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
     ],
 )  # fmt: skip
 def test_doctor_says_what_is_wrong_and_what_to_do(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
-    checks = {check.name: check for check in judge.run_checks(board(**changes), here_s=1e9)}
+    checks = {check.name: check for check in run_checks(board(**changes), here_s=1e9)}
     assert checks[name].verdict == verdict
     assert word in checks[name].fix
 
 
 def test_a_healthy_board_has_no_complaints() -> None:
-    assert [check for check in judge.run_checks(running(), here_s=1e9) if check.verdict != "ok"] == []
+    assert [check for check in run_checks(running(), here_s=1e9) if check.verdict != "ok"] == []
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_healthy_board_has_no_complaints() -> None:
     [("1:1.24.2-1+deb12u1", "1.24.2"), ("1:2.2.4+ds-1", "2.2.4"), ("4.6.0+dfsg-12", "4.6.0"), ("2.0", "2.0")],
 )
 def test_versions_of_debian_are_read(debian: str, expected: str) -> None:
-    assert judge.upstream(debian) == expected
+    assert upstream(debian) == expected
 
 
 @given(st.one_of(st.text(max_size=100), st.dictionaries(st.sampled_from(sorted(FRESH)), st.integers()).map(json.dumps)))

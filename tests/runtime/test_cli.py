@@ -16,6 +16,7 @@ from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 
 from ..conftest import HANG_S, run_edgepose
+from ..scene_dataset import write_video
 
 
 @pytest.fixture
@@ -90,11 +91,7 @@ def test_json_and_drawings_go_where_they_are_told(small_model: Path, image: Path
 
 
 def test_a_video_gives_a_line_a_frame_and_a_drawn_video(small_model: Path, tmp_path: Path) -> None:
-    scene = Scene(2, 320, 240)
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
-    for index in range(8):
-        writer.write(scene.frame(index).image)
-    writer.release()
+    write_video(tmp_path / "clip.avi", 8)
     result = run_edgepose("run", "-m", small_model, tmp_path / "clip.avi", "--draw", tmp_path / "drawn")
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert [document["index"] for document in documents] == list(range(8))

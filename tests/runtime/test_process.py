@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -105,6 +106,37 @@ def test_the_end_of_a_document_makes_room(tmp_path: Path) -> None:
     assert path.read_text() == "aaaa]"
 
 
+def test_what_was_given_up_for_the_end_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last records do not make room enough: they are cut off, and no zeros take their place."""
+    path, room, write = tmp_path / "a", 6, os.write
+
+    def limited(handle: int, content: bytes) -> int:
+        if os.lseek(handle, 0, os.SEEK_CUR) + len(content) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, content)
+
+    monkeypatch.setattr(os, "write", limited)
+    with RecordFile(path) as file:
+        for record in ("aaaa", "b", "c"):
+            file.write(record)
+        for rejected in ("dddd", "]]]]"):
+            with pytest.raises(RecordWriteError, match="No space left"):
+                file.write(rejected)
+    assert path.read_text() == "aaaa"
+
+
+def test_help_for_a_reader_that_has_gone_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    # What is buffered fails when it is flushed, not when it is printed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [*EDGEPOSE, "run", "--help"], stdout=pipe, stderr=subprocess.PIPE, check=False, env=environment
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("command", ["--help", "--version", "run --help", "models", "info", "run synthetic:1"])
 @pytest.mark.parametrize("redirected", [">&-", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_one_line(command: str, redirected: str) -> None:
@@ -158,3 +190,11 @@ def test_a_pipe_of_the_shell_is_read(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     assert "frames" in done.stderr
+
+
+def test_standard_input_is_read() -> None:
+    done = subprocess.run(
+        [*EDGEPOSE, "camera", "--config", "/dev/stdin", "--sink", "-", "--seconds", "1.5"],
+        input='[camera]\nsource = "synthetic"\n', capture_output=True, text=True, check=False, timeout=HANG_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
