@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..runtime.errors import MissingExtraError, ModelError
 from ..runtime.model.registry import cache_folder
 from ..runtime.model.registry_file import KnownModel, PackageSource, UrlSource, WeightFile
+from . import transfer
 
 _TIMEOUT_S = (10, 30)
 """Until a connection stands, and between two pieces of what is sent."""
@@ -96,19 +97,13 @@ class _Downloader:
     def _download(self, url: str, output: Path) -> None:
         """pooch's own downloader has no limit: a server that never stops would fill the disk."""
         import requests
-        from tqdm import tqdm
 
-        limit = self.file.bytes or MAX_DOWNLOAD_BYTES
-        received = 0
-        with requests.get(url, stream=True, timeout=self.timeout_s) as response, output.open("wb") as target:
+        with requests.get(url, stream=True, timeout=self.timeout_s) as response:
             response.raise_for_status()
-            with tqdm(total=self.file.bytes or None, unit="B", unit_scale=True, disable=None) as progress:
-                for piece in response.iter_content(1 << 16):
-                    received += len(piece)
-                    if received > limit:
-                        raise _RefusedError(f"{urlsplit(url).hostname} sends more than {limit / 1e6:.0f} MB")
-                    target.write(piece)
-                    progress.update(len(piece))
+            try:
+                transfer.save(response, output, self.file.bytes or MAX_DOWNLOAD_BYTES, self.file.bytes or None)
+            except transfer.TooLargeError as error:
+                raise _RefusedError(f"{urlsplit(url).hostname} sends {error}") from None
 
     def __call__(self, url: str, output: Any, store: Any) -> None:
         import requests
@@ -158,16 +153,11 @@ def _reason(error: Exception, source: UrlSource | PackageSource) -> str:
         return f"{error} for {source.url}" if isinstance(source, UrlSource) else f"package index: {error}"
     if isinstance(error, OSError) and error.strerror and error.errno in _DISK_ERRORS:
         return f"{cache_folder()}: {error.strerror}"
-    host = urlsplit(source.url).hostname if isinstance(source, UrlSource) else "the package index"
-    kind = type(error).__name__
-    if "Timeout" in kind or "timed out" in str(error):
-        return f"{host} does not answer"
-    if kind == "ChunkedEncodingError" or "IncompleteRead" in str(error):
-        return f"{host} sent less than it promised"
-    if "ConnectionError" in kind:
-        return f"no connection to {host}"
+    host = (urlsplit(source.url).hostname if isinstance(source, UrlSource) else None) or "the package index"
+    if failure := transfer.describe_failure(error, host):
+        return failure
     if isinstance(error, ValueError) and "hash" in str(error):
         return f"what {host} sent does not have the expected hash"
     if isinstance(error, OSError) and error.strerror:
         return f"{cache_folder()}: {error.strerror}"
-    return f"{kind}: {' '.join(str(error).split())[:160]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..runtime.io.redact import mask_credentials
 from ..runtime.model.registry_file import PackageSource
+from . import transfer
 
 if TYPE_CHECKING:
     import pypi_simple
@@ -169,7 +169,10 @@ def _project_page(
             raise PackageIndexError(f"{host} has no project {project}")
         if response.status_code != 200:
             raise PackageIndexError(f"{host} answers {response.status_code} for the project {project}")
-        content = b"".join(_pieces(response, MAX_PAGE_BYTES, f"the page of {project} on {host}"))
+        try:
+            content = b"".join(transfer.read_pieces(response, MAX_PAGE_BYTES))
+        except transfer.TooLargeError as error:
+            raise PackageIndexError(f"{host} sends {error} for the page of {project}") from None
         try:
             if "json" in response.headers.get("content-type", ""):
                 return pypi_simple.ProjectPage.from_json_data(json.loads(content), base_url=response.url)
@@ -186,32 +189,31 @@ def _download(
     package: pypi_simple.DistributionPackage,
     output: Path,
 ) -> None:
-    from tqdm import tqdm
-
     url, host = package.url, _host(package.url)
     if urlsplit(url).scheme not in ("http", "https"):
         raise PackageIndexError(f"{_host(index)} names an address for {package.filename} that is not http(s)")
     # An index with a password in its address serves its files with the same password.
     if urlsplit(index).password and _origin(index) == _origin(url) and not urlsplit(url).password:
         url = _with_user(url, index)
-    digest = hashlib.sha256()
-    with _get(session, settings, url, {}) as response, output.open("wb") as target:
+    with _get(session, settings, url, {}) as response:
         if response.status_code != 200:
             raise PackageIndexError(f"{host} answers {response.status_code} for {package.filename}")
         promised = response.headers.get("content-length", "")
         total = int(promised) if promised.isdigit() else None
-        received = 0
-        with tqdm(total=total, unit="B", unit_scale=True, desc=package.filename, disable=None) as progress:
-            for piece in _pieces(response, MAX_ARCHIVE_BYTES, package.filename):
-                received += len(piece)
-                digest.update(piece)
-                target.write(piece)
-                progress.update(len(piece))
+        try:
+            received = transfer.save(response, output, MAX_ARCHIVE_BYTES, total, package.filename)
+        except transfer.TooLargeError as error:
+            raise PackageIndexError(f"{host} sends {error} for {package.filename}") from None
     if total is not None and "content-encoding" not in response.headers and received < total:
         raise PackageIndexError(f"{host} sent less than it promised of {package.filename}")
     wanted = (package.digests or {}).get("sha256")
-    if wanted is not None and digest.hexdigest() != wanted.lower():
+    if wanted is not None and _sha256(output) != wanted.lower():
         raise PackageIndexError(f"{package.filename} from {host} does not have the hash that the index names")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _get(session: requests.Session, settings: IndexSettings, url: str, headers: dict[str, str]) -> requests.Response:
@@ -219,15 +221,6 @@ def _get(session: requests.Session, settings: IndexSettings, url: str, headers: 
     verify: bool | str = False if trusted else settings.certificates or True
     # Not on the session: a variable of the environment would go before it.
     return session.get(url, headers=headers, timeout=settings.timeout_s, verify=verify, stream=True)
-
-
-def _pieces(response: requests.Response, limit: int, what: str) -> Iterator[bytes]:
-    received = 0
-    for piece in response.iter_content(1 << 16):
-        received += len(piece)
-        if received > limit:
-            raise PackageIndexError(f"{what} is larger than {limit / 1e6:.0f} MB")
-        yield piece
 
 
 class _Bounded(io.RawIOBase):
@@ -290,22 +283,10 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, what: str, output: Path
         raise PackageIndexError(f"{member.name} in {what} is cut off")
 
 
-def _reason(error: Exception) -> str:
-    import requests
-
-    request = getattr(error, "request", None)
-    host = _host(request.url) if request is not None and request.url else "the package index"
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"{host} does not answer"
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"the certificate of {host} cannot be verified"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f"no connection to {host} through the proxy"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return f"{host} sent less than it promised"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return f"no connection to {host}"
-    return mask_credentials(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+def _reason(error: requests.exceptions.RequestException) -> str:
+    host = _host(str(error.request.url or "")) if error.request is not None else "the package index"
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return transfer.describe_failure(error, host) or mask_credentials(text)
 
 
 def _host(url: str) -> str:
