@@ -27,7 +27,7 @@ _SAME = 0.85
 
 
 def record(path: Path) -> None:
-    """Writes into the model file whom its network sees; files of untrained networks stay as they are."""
+    """Store reference poses in the model file; files of untrained networks stay as they are."""
     estimator = PoseEstimator(path)
     if estimator.manifest.untrained:
         return

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """The subcommand's arguments."""
     parser = Parser(
         "profile",
-        "Runs models one after the other on this machine, each in a process of its own: frames a second end to end,\n"
+        "Runs models one after the other on this machine, each in a process of its own: FPS end to end,\n"
         "latency, the time of every stage, memory. Any .tflite may be given; of one that is no pose network the\n"
         "inference is measured. docs/benchmarks.md says how everything is measured.",
         "  edgepose profile pose.tflite\n"

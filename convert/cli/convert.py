@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these images")
     parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's images, for AP")
     parser.add_argument(
-        "--empty", type=Path, metavar="DIR", help="images without people: chooses below which score nobody is shown"
+        "--empty", type=Path, metavar="DIR", help="images without people, to choose the minimum pose score"
     )
     parser.add_argument("--licence", default="", metavar="NAME", help="of weights of yours, for the manifest")
     return parser

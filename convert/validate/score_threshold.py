@@ -21,7 +21,7 @@ _ENOUGH = 50
 def scores(model: Path, images: ImageFolder) -> list[float]:
     """Scores of everybody whom the model sees in the images, whatever its own threshold."""
     estimator = PoseEstimator(model, options=DecoderOptions())
-    shown = tqdm(images, total=len(images), desc="looking for nobody", unit="image", disable=None)
+    shown = tqdm(images, total=len(images), desc="scoring background images", unit="image", disable=None)
     return [pose.score for image in shown for pose in estimator.estimate(image)]
 
 

@@ -47,10 +47,10 @@ def parser() -> argparse.ArgumentParser:
         "--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, mqtts://, udp://, http://"
     )
     parser.add_argument("--name", help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; the command line goes before them")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; command-line options override them")
     parser.add_argument("--print-config", action="store_true", help="print a commented file of settings and end")
     parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
-    parser.add_argument("--fps", type=float, metavar="F", help="at most so many frames a second")
+    parser.add_argument("--fps", type=float, metavar="F", help="maximum FPS")
     parser.add_argument("--every-nth", type=int, metavar="N", help="look at every N-th frame only")
     parser.add_argument("--no-track", action="store_true", help="neither number people across frames nor smooth them")
     parser.add_argument("--privacy", choices=get_args(Privacy), help="of images that leave the process")

@@ -1,4 +1,4 @@
-"""`edgepose status`: how boards fare."""
+"""`edgepose status`: the status of deployed boards."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     """The subcommand's arguments."""
     parser = Parser(
         "status",
-        "Shows how boards fare: release, model, frames a second, temperature, power, when somebody was last seen.",
+        "Shows the status of deployed boards: release, model, FPS, temperature, power, when a person was last seen.",
         "  edgepose status pi@raspberrypi.local\n  edgepose status @shop.txt --json",
     )  # fmt: skip
     add_access(parser)

@@ -42,7 +42,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
-        """Send without waiting; return False where nobody took the message.
+        """Send without waiting; return False if the message was not taken.
 
         The loop must not wait for systemd: while the service manager is busy, its socket takes only ten messages
         (`net.unix.max_dgram_qlen`), and a plain `send` would block until it reads them.

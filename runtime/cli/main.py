@@ -42,7 +42,9 @@ COMMANDS = {
     "info": Command("edgepose.runtime.cli.info", "show what is known of a converted model"),
     "camera": Command("edgepose.device.cli.camera", "the headless camera loop: camera in, poses out"),
     "deploy": Command("edgepose.device.cli.deploy", "install model and camera loop on boards over ssh"),
-    "status": Command("edgepose.device.cli.status", "how boards fare: release, FPS, temperature, last person"),
+    "status": Command(
+        "edgepose.device.cli.status", "show the status of deployed boards: release, FPS, temperature, last person"
+    ),
     "logs": Command("edgepose.device.cli.logs", "what the loop on a board says"),
     "rollback": Command("edgepose.device.cli.rollback", "boards go back to the release before"),
     "doctor": Command("edgepose.device.cli.doctor", "what is wrong with this machine or a board, and what to do"),
@@ -212,7 +214,7 @@ def _drop_stdout() -> None:
 
 def _fail(message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
-    with suppress(OSError):  # there is nobody to tell
+    with suppress(OSError):  # there is no stderr to write to
         print("edgepose: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
     return 2
 

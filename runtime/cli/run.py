@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="output format")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write images and videos with the skeletons drawn")
-    parser.add_argument("--allow-untrained", action="store_true", help="run a model with random weights all the same")
+    parser.add_argument("--allow-untrained", action="store_true", help="allow models with random (untrained) weights")
     parser.add_argument(
         "--min-score", type=float, metavar="S", help="drop people below this pose score (default: the model's own)"
     )
