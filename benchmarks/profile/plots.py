@@ -1,4 +1,4 @@
-"""A profile as people look at it: latency by stage, frames a second against accuracy, time against people."""
+"""A profile as people look at it: latency by stage, FPS against accuracy, time against people."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _pareto(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
         )
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.35)
-    axes.set_xlabel("frames a second, end to end")
+    axes.set_xlabel("FPS, end to end")
     axes.set_ylabel("COCO keypoint AP")
     axes.set_title("Speed against accuracy")
     axes.legend(fontsize=8, loc="lower left")
