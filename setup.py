@@ -1,7 +1,9 @@
 """Maps the top-level folders onto the namespace package `edgepose` and builds the decoder kernel.
 
-The metadata is in pyproject.toml; what is here cannot be said there. `EDGEPOSE_BOUNDSCHECK=1` builds the
-kernel with every array access checked (slower; the test suite runs once that way).
+The metadata is in pyproject.toml; this file has what cannot be written there. Environment variables:
+
+- `EDGEPOSE_BOUNDSCHECK=1` builds the kernel with every array access checked (slower; the test suite runs once that way).
+- `EDGEPOSE_WHEEL=board` leaves out `convert` and `benchmarks`: the wheel that `edgepose deploy` installs on boards.
 """
 
 import os
@@ -11,7 +13,8 @@ from setuptools import Extension, find_packages, setup
 
 # The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
 STABLE_ABI = "0x030B0000"
-PARTS = ("runtime", "convert", "device", "benchmarks")
+FOR_BOARD = os.environ.get("EDGEPOSE_WHEEL") == "board"
+PARTS = ("runtime", "device") if FOR_BOARD else ("runtime", "convert", "device", "benchmarks")
 
 
 def packages_in(part: str) -> list[str]:
@@ -38,8 +41,7 @@ setup(
         "edgepose.device.sinks": ["page/*"],
         "edgepose.device.deploy": ["pins/*.txt"],
         "edgepose.device.deploy.board": ["*.sh"],
-        "edgepose.benchmarks": ["py.typed"],
-        "edgepose.benchmarks.micro": ["instructions.json"],
+        **({} if FOR_BOARD else {"edgepose.benchmarks.micro": ["instructions.json"]}),
     },
     ext_modules=cythonize(
         [kernel],

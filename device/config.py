@@ -1,4 +1,4 @@
-"""The camera loop's settings: one commented TOML file, and the command line over it."""
+"""Settings of the camera loop: a commented TOML file. Command-line options override it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sinks.privacy import Privacy
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """[model]"""
+    """Section `[model]`; docs/camera.md describes the keys."""
 
     path: str = ""
     threads: int | None = None
@@ -26,14 +26,14 @@ class ModelConfig:
     when_hot_sha256: tuple[str, ...] = ()
 
     def pins(self) -> tuple[str | None, ...]:
-        """Return the SHA-256 that each network must have, `path` first and then `when_hot`; None for any."""
+        """Return the SHA-256 that each network must have: `path` first, then `when_hot`; None accepts any."""
         others = self.when_hot_sha256 if any(self.when_hot_sha256) else ("",) * len(self.when_hot)
         return tuple(pin or None for pin in (self.sha256, *others))
 
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """[camera]"""
+    """Section `[camera]`: the frame source."""
 
     source: str = "picamera2"
     width: int = 640
@@ -47,7 +47,7 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """[loop]"""
+    """Section `[loop]`: frame rate, tracking, reaction to heat (degrees Celsius)."""
 
     max_fps: float | None = None
     every_nth: int = 1
@@ -59,7 +59,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """[output]"""
+    """Section `[output]`: sinks, privacy, recording."""
 
     name: str = ""
     sinks: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings."""
+    """All settings of the camera loop."""
 
     model: ModelConfig = ModelConfig()
     camera: CameraConfig = CameraConfig()
@@ -78,7 +78,7 @@ class Config:
     output: OutputConfig = OutputConfig()
 
     def check(self) -> None:
-        """Raises ValueError for a setting that makes no sense."""
+        """Raise ValueError if a setting is out of range or contradicts another."""
         camera, loop = self.camera, self.loop
         checks = {
             "camera.width and height: expected 16 to 8192": 16 <= camera.width <= 8192 and 16 <= camera.height <= 8192,
@@ -97,7 +97,7 @@ class Config:
         self._check_pins()
 
     def _check_pins(self) -> None:
-        """Raise ValueError for hashes that are none, or where only some of the models are pinned."""
+        """Raise ValueError for an invalid SHA-256, and if only some of the models have one."""
         for name, pins in (("sha256", (self.model.sha256,)), ("when_hot_sha256", self.model.when_hot_sha256)):
             for pin in filter(None, pins):
                 try:
@@ -115,43 +115,43 @@ class Config:
 
 
 EXAMPLE = """\
-# Settings of `edgepose camera --config FILE`. Everything may be left out; these are the defaults unless said otherwise.
+# Settings for `edgepose camera --config FILE`. All keys are optional; the values below are the defaults unless noted.
 
 [model]
-path = ""                    # a .tflite or the name of a model; default: edgepose-tiny; -m goes before it
-# threads = 4                # of the interpreter; default: cores, at most four
-sha256 = ""                  # the network must have this hash, as `edgepose info` shows it; default: any
-when_hot = []                # cheaper models, in this order, for when the board is too hot; then frames are left out
-when_hot_sha256 = []         # their hashes, in the same order; needed where sha256 is set
+path = ""                    # a .tflite file or the name of a model; default: edgepose-tiny; -m overrides it
+# threads = 4                # threads of the interpreter; default: number of cores, at most 4
+sha256 = ""                  # SHA-256 that the network must have (see `edgepose info`); default: any
+when_hot = []                # faster models to use while the board is too hot, in this order; then frames are skipped
+when_hot_sha256 = []         # SHA-256 of these models, in the same order; required if sha256 is set
 
 [camera]
 source = "picamera2"         # picamera2[:N], v4l2:N, rtsp://..., http://..., a video, a folder, synthetic[:PEOPLE]
-width = 640                  # what the camera is asked for; a little more than the model's input is enough
+width = 640                  # requested from the camera; slightly more than the model input is enough
 height = 480
-# fps = 30                   # what the camera is asked for; default: its own
-rotate = false               # by half a turn, in the sensor (picamera2)
-loop = false                 # a video from the beginning again
-real_time = true             # a video or the scene at its own pace; false: as fast as possible, every frame
-[camera.controls]            # libcamera's controls (picamera2), as they are
+# fps = 30                   # requested from the camera; default: the camera decides
+rotate = false               # rotate by 180 degrees in the sensor (picamera2)
+loop = false                 # repeat a video when it ends
+real_time = true             # play videos at their own speed; false: process every frame, as fast as possible
+[camera.controls]            # libcamera controls (picamera2)
 # ExposureTime = 10000       # microseconds
 # AnalogueGain = 4.0
 
 [loop]
-# max_fps = 10               # frames beyond are left out; default: as fast as possible
-every_nth = 1                # look at every n-th frame only
-track = true                 # number people across frames
-smooth = true                # steady their keypoints (One-Euro filter)
-hot_c = 80.0                 # above: slow down; firmware's throttling counts as hot
-cool_c = 70.0                # below: back to normal
+# max_fps = 10               # maximum FPS; default: as fast as possible
+every_nth = 1                # process only every n-th frame
+track = true                 # person tracking: each person keeps a number
+smooth = true                # keypoint smoothing (One-Euro filter); needs track
+hot_c = 80.0                 # degrees Celsius above which the loop slows down; throttling by the firmware counts too
+cool_c = 70.0                # degrees Celsius below which it speeds up again
 
 [output]
-name = ""                    # of this device: any text; default: EDGEPOSE_NAME, else the host name
+name = ""                    # name of this device, any text; default: EDGEPOSE_NAME, else the host name
 sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 #        "-"  "mqtt://user@broker/pose/{name}?qos=0"  "mqtts://broker"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
-#        {hostname}, {name} (in ASCII: front-door) and {source} can be used in topics and file names
-# privacy = "blur"           # of images that leave the process: none, blur, silhouette; needed for page and record
-record = ""                  # a video with skeletons: out.avi, {name}.avi
-insecure = false             # a page for others without a token (EDGEPOSE_HTTP_TOKEN)
+#        topics and file names may contain {hostname}, {name} (as ASCII: front-door) and {source}
+# privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
+record = ""                  # write a video with skeletons: out.avi, {name}.avi
+insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
 """
 
 
@@ -177,7 +177,7 @@ def parse(text: str, path: Path) -> Config:
         InputError: The text is not TOML, or has a wrong key (the nearest right one is named) or value.
     """
     try:
-        return schema.make(Config, tomllib.loads(text), strict=True)
+        return schema.build(Config, tomllib.loads(text), strict=True)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     except ValueError as error:

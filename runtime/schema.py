@@ -1,4 +1,11 @@
-"""JSON and TOML into dataclasses and named tuples, by their annotations: nothing gets in that they do not allow."""
+"""Typed loader: build dataclasses and named tuples from parsed JSON or TOML, checked against their annotations.
+
+Used for everything that is read from files or received: manifests, configuration, lists of models, releases, profiles
+and the answers of boards. Supported annotations: `str`, `int`, `float`, `bool`, `Literal`, `X | None`, `tuple`, `dict`,
+dataclasses and named tuples.
+
+Own code, because the libraries cost too much on a board: see docs/decisions.md, "Typed loader".
+"""
 
 from __future__ import annotations
 
@@ -7,91 +14,107 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-Made = TypeVar("Made")
+Built = TypeVar("Built")
+
+_MAX_SHOWN_CHARACTERS = 80
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def make(kind: type[Made], value: Any, where: str = "", *, strict: bool = False) -> Made:
-    """`value`, as JSON has it, as a `kind`. Raises ValueError naming the place and what was expected there.
+def build(kind: type[Built], value: Any, where: str = "", *, strict: bool = False) -> Built:
+    """Build a `kind` from parsed JSON or TOML.
 
-    `strict`: keys that the annotations do not know are refused, with the nearest that they do.
+    Args:
+        kind: A dataclass or named tuple.
+        value: What the parser returned; usually a dictionary.
+        where: Name of the value in messages, such as "manifest"; "" for a whole document.
+        strict: Refuse unknown keys. Otherwise they are ignored, so that older versions read newer documents.
+
+    Raises:
+        ValueError: The value does not fit; the message names the place, what was expected and what was found.
     """
-    if strict:
-        _refuse_unknown(kind, value, where)
-    made: Made = _make(kind, value, where)
-    return made
+    built: Built = _build(kind, value, where, strict)
+    return built
 
 
-def _refuse_unknown(kind: Any, value: Any, where: str) -> None:
-    if not (is_dataclass(kind) and isinstance(value, dict)):
-        return
-    hints = get_type_hints(kind)
-    for key, inner in value.items():
-        place = f"{where}.{key}".lstrip(".")
-        if key not in hints:
-            close = difflib.get_close_matches(key, hints, n=1) or [", ".join(hints)]
-            raise ValueError(f"{place}: there is no such key; did you mean {close[0]}?")
-        _refuse_unknown(hints[key], inner, place)
-
-
-def _make(kind: Any, value: Any, where: str) -> Any:
+def _build(kind: Any, value: Any, where: str, strict: bool) -> Any:
     if kind is Any:
         return value
     if is_dataclass(kind) or hasattr(kind, "_fields"):
-        return _object(kind, value, where)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise _wrong(where, "one of " + ", ".join(map(str, get_args(kind))), value)
-        return value
+        return _build_object(kind, value, where, strict)
     origin = get_origin(kind)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise _make_error(where, f"one of {', '.join(map(str, get_args(kind)))}", value)
+        return value
     if origin in (Union, types.UnionType):
         (inner,) = (one for one in get_args(kind) if one is not types.NoneType)
-        return None if value is None else _make(inner, value, where)
+        return None if value is None else _build(inner, value, where, strict)
     if origin is tuple:
-        return _tuple(get_args(kind), value, where)
+        return _build_tuple(get_args(kind), value, where, strict)
     if origin in (Mapping, dict):
         if not isinstance(value, dict):
-            raise _wrong(where, "an object", value)
-        return {str(key): _make(get_args(kind)[1], entry, f"{where}.{key}") for key, entry in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
+            raise _make_error(where, "an object", value)
+        return {str(key): _build(get_args(kind)[1], entry, f"{where}.{key}", strict) for key, entry in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
-    if type(value) is not kind or (kind is float and not _finite(value)):
-        raise _wrong(where, kind.__name__, value)
+    if type(value) is not kind or (kind is float and not _is_finite(value)):
+        raise _make_error(where, _WORDS[kind], value)
     return value
 
 
-def _object(kind: Any, value: Any, where: str) -> Any:
+def _build_object(kind: Any, value: Any, where: str, strict: bool) -> Any:
     if not isinstance(value, dict):
-        raise _wrong(where, "an object", value)
+        raise _make_error(where, "an object", value)
+    hints, required = _inspect(kind)
+    if strict:
+        for key in value:
+            if key not in hints:
+                near = difflib.get_close_matches(str(key), hints, n=1) or [", ".join(hints)]
+                raise ValueError(f"{_join(where, str(key)[:40])}: there is no such key; did you mean {near[0]}?")
+    for name in hints:
+        if name in required and name not in value:
+            raise ValueError(f"{where.lstrip('.') or 'document'}: {name!r} is missing")
+    return kind(
+        **{name: _build(hints[name], value[name], f"{where}.{name}", strict) for name in hints if name in value}
+    )
+
+
+@cache
+def _inspect(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the annotations of all fields, and the names of the fields without a default."""
     hints = get_type_hints(kind)
     if is_dataclass(kind):
-        needed = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
+        hints = {item.name: hints[item.name] for item in fields(kind)}
+        required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
     else:
-        needed = set(hints) - set(kind._field_defaults)
-    if missing := sorted(needed - set(value)):
-        raise ValueError(f"{where or 'document'}: {missing[0]!r} is missing")
-    made = {name: _make(hints[name], value[name], f"{where}.{name}") for name in hints if name in value}
-    make_object: Any = kind
-    return make_object(**made)
+        required = set(hints) - set(kind._field_defaults)
+    return hints, frozenset(required)
 
 
-def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+def _build_tuple(kinds: tuple[Any, ...], value: Any, where: str, strict: bool) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise _wrong(where, "a list", value)
-    if inner[-1] is Ellipsis:
-        return tuple(_make(inner[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
-    if len(value) != len(inner):
-        raise _wrong(where, f"{len(inner)} values", value)
-    return tuple(_make(one, entry, f"{where}[{i}]") for i, (one, entry) in enumerate(zip(inner, value, strict=True)))
+        raise _make_error(where, "a list", value)
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(value) != len(kinds):
+        raise _make_error(where, f"{len(kinds)} values", value)
+    return tuple(_build(kind, value[i], f"{where}[{i}]", strict) for i, kind in enumerate(kinds))
 
 
-def _finite(value: int | float) -> bool:
+def _is_finite(value: int | float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:
         return False
 
 
-def _wrong(where: str, expected: str, value: Any) -> ValueError:
-    return ValueError(f"{where.lstrip('.') or 'document'}: expected {expected}, got {repr(value)[:60]}")
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}".lstrip(".")
+
+
+def _make_error(where: str, expected: str, value: Any) -> ValueError:
+    place = where.lstrip(".") or "document"
+    return ValueError(f"{place}: expected {expected}, got {repr(value)[:_MAX_SHOWN_CHARACTERS]}")

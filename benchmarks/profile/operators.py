@@ -1,153 +1,164 @@
-"""Time per operator: the network's file with all operators but one struck out, for each of them.
+"""Latency per operator: a network with a single operator is written and measured, for each operator.
 
-The interpreters' Python wheels have no profiler. A flatbuffer is a tree of offsets, so the file can be made to hold a
-single operator in place: its list of operators is shortened and its lists of inputs and outputs are replaced by longer
-ones at the end. Weights stay where they are, nothing is rebuilt, and it needs no schema. What the operators take by
-themselves adds up to what the network takes; both are measured side by side, so that the reader sees how nearly.
-
-Source of the layout: TFLite's schema.fbs (field numbers below) and the FlatBuffers format.
+The interpreters' Python wheels have no profiler. The latencies of single operators add up to nearly that of the whole
+network; both are measured in the same run, so that the difference is visible.
 """
 
 from __future__ import annotations
 
+import copy
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from ...runtime.errors import ModelError
 from ...runtime.model.interpreter import Network
+from ...runtime.model.tflite_schema import load_schema, pack_model
 from . import macs
 from .results import Operator
 
-_MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
-_GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = range(4)
-_TENSOR_BUFFER, _BUFFER_DATA = 2, 0
-_OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 1, 2
-_SECONDS = 0.05
-"""An operator is repeated for so long, and at least _LEAST times."""
-_LEAST = 15
+_MIN_SECONDS = 0.05
+_MIN_RUNS = 15
+_DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError, MemoryError)
 
 
-class Cutter:
-    """A network whose operators can be had one by one. For files that a child process has loaded without harm."""
+class OperatorExtractor:
+    """Writes networks that hold some of the operators of a network. For files that an interpreter has loaded."""
 
     def __init__(self, flatbuffer: bytes) -> None:
-        """Raises ModelError where the flatbuffer is not one the cutter understands."""
-        self._bytes = flatbuffer
+        """Parse the network.
+
+        Raises:
+            ModelError: The flatbuffer is damaged or has more than one subgraph.
+            MissingExtraError: Neither LiteRT nor TensorFlow is installed.
+        """
+        self._schema = load_schema("the time of single operators (--ops)")
         try:
-            model = self._follow(0)
-            graphs = self._tables(model, _MODEL_SUBGRAPHS)
-            if len(graphs) != 1:
-                raise ModelError(f"operators of a network with {len(graphs)} subgraphs cannot be told apart")
-            self._graph = graphs[0]
-            buffers = self._tables(model, _MODEL_BUFFERS)
-            tensors = self._tables(self._graph, _GRAPH_TENSORS)
-            self._constant = [self._has_data(tensor, buffers) for tensor in tensors]
-            self._operators = self._tables(self._graph, _GRAPH_OPERATORS)
-        except (struct.error, IndexError) as error:
+            self._model = self._schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+            if len(self._model.subgraphs) != 1:
+                raise ModelError(f"expected a network with one subgraph, got {len(self._model.subgraphs)}")
+            self._graph = self._model.subgraphs[0]
+            self._operators: Sequence[Any] = self._graph.operators
+            self._constant = [self._has_data(tensor) for tensor in self._graph.tensors]
+        except _DAMAGE as error:
             raise ModelError(f"the flatbuffer cannot be read: {error}") from None
 
     def __len__(self) -> int:
         return len(self._operators)
 
-    def only(self, *numbers: int) -> bytes:
-        """The network with these operators alone, whose maps are its inputs and outputs; numbers in order."""
-        kept = [self._operators[number] for number in numbers]
-        read = [t for operator in kept for t in self._numbers(operator, _OPERATOR_INPUTS) if t >= 0]
-        written = [t for operator in kept for t in self._numbers(operator, _OPERATOR_OUTPUTS)]
-        inputs = [t for t in dict.fromkeys(read) if t not in written and not self._constant[t]]
-        outputs = [t for t in written if t not in read]
-        made = bytearray(self._bytes)
-        operators = self._follow(self._field(self._graph, _GRAPH_OPERATORS))
-        struct.pack_into("<I", made, operators, len(kept))
-        for place, operator in enumerate(kept):
-            entry = operators + 4 + 4 * place
-            struct.pack_into("<I", made, entry, operator - entry)
-        made += bytes(-len(made) % 4)
-        for number_of_field, values in ((_GRAPH_INPUTS, inputs), (_GRAPH_OUTPUTS, outputs)):
-            place = self._field(self._graph, number_of_field)
-            struct.pack_into("<I", made, place, len(made) - place)
-            made += struct.pack(f"<I{len(values)}i", len(values), *values)
-        return bytes(made)
+    def extract(self, *numbers: int) -> bytes:
+        """Return a network of these operators; the tensors between them and the rest become inputs and outputs.
 
-    def next_reader(self, number: int) -> int | None:
-        """The operator right after this one, where it reads this one's result."""
-        written = set(self._numbers(self._operators[number], _OPERATOR_OUTPUTS))
-        after = number + 1
-        if after < len(self) and written & set(self._numbers(self._operators[after], _OPERATOR_INPUTS)):
-            return after
-        return None
+        Args:
+            *numbers: Numbers of operators, ascending.
 
-    def _has_data(self, tensor: int, buffers: list[int]) -> bool:
-        place = self._field(tensor, _TENSOR_BUFFER)
-        data = self._field(buffers[self._unsigned(place)], _BUFFER_DATA) if place else 0
-        return bool(data) and self._unsigned(self._follow(data)) > 0
+        Raises:
+            ModelError: The flatbuffer is damaged.
+        """
+        try:
+            return self._extract([self._operators[number] for number in numbers])
+        except _DAMAGE as error:
+            raise ModelError(f"the flatbuffer cannot be read: {error}") from None
 
-    def _tables(self, table: int, number: int) -> list[int]:
-        vector = self._follow(self._field(table, number))
-        return [self._follow(vector + 4 + 4 * i) for i in range(self._unsigned(vector))]
+    def _extract(self, kept: Sequence[Any]) -> bytes:
+        read = [tensor for operator in kept for tensor in _list(operator.inputs) if tensor >= 0]
+        written = [tensor for operator in kept for tensor in _list(operator.outputs)]
+        used = list(dict.fromkeys(read + written + [t for operator in kept for t in _list(operator.intermediates)]))
+        place = {tensor: number for number, tensor in enumerate(used)} | {-1: -1}
+        inputs = [tensor for tensor in dict.fromkeys(read) if tensor not in written and not self._constant[tensor]]
+        outputs = [tensor for tensor in written if tensor not in read]
 
-    def _numbers(self, table: int, number: int) -> list[int]:
-        place = self._field(table, number)
-        if not place:
-            return []
-        vector = self._follow(place)
-        return list(struct.unpack_from(f"<{self._unsigned(vector)}i", self._bytes, vector + 4))
+        graph = self._schema.SubGraphT()
+        buffers = [self._schema.BufferT()]
+        graph.tensors = []
+        for tensor in used:
+            moved = copy.copy(self._graph.tensors[tensor])
+            moved.buffer = 0
+            if self._constant[tensor]:
+                moved.buffer = len(buffers)
+                buffers.append(self._model.buffers[self._graph.tensors[tensor].buffer])
+            graph.tensors.append(moved)
+        graph.inputs, graph.outputs = [place[t] for t in inputs], [place[t] for t in outputs]
+        graph.operators = []
+        for operator in kept:
+            moved = copy.copy(operator)
+            for name in ("inputs", "outputs", "intermediates"):
+                setattr(moved, name, [place[tensor] for tensor in _list(getattr(operator, name))])
+            graph.operators.append(moved)
+        model = self._schema.ModelT()
+        model.version, model.operatorCodes = self._model.version, self._model.operatorCodes
+        model.subgraphs, model.buffers = [graph], buffers
+        return pack_model(model)
 
-    def _field(self, table: int, number: int) -> int:
-        """Where a field of a table lies, 0 where the table has no such field."""
-        shape = table - int(struct.unpack_from("<i", self._bytes, table)[0])
-        if 4 + 2 * number >= struct.unpack_from("<H", self._bytes, shape)[0]:
-            return 0
-        offset = int(struct.unpack_from("<H", self._bytes, shape + 4 + 2 * number)[0])
-        return table + offset if offset else 0
+    def find_next_reader(self, number: int) -> int | None:
+        """Return the number of the next operator if it reads the result of this one, otherwise None."""
+        following = number + 1
+        if following == len(self):
+            return None
+        written = set(_list(self._operators[number].outputs))
+        return following if written & set(_list(self._operators[following].inputs)) else None
 
-    def _follow(self, place: int) -> int:
-        return place + self._unsigned(place)
-
-    def _unsigned(self, place: int) -> int:
-        return int(struct.unpack_from("<I", self._bytes, place)[0])
+    def _has_data(self, tensor: Any) -> bool:
+        data = self._model.buffers[tensor.buffer].data
+        return data is not None and len(data) > 0
 
 
-def measure(
+def _list(tensors: Iterable[int] | None) -> list[int]:
+    return [] if tensors is None else [int(tensor) for tensor in tensors]
+
+
+def measure_operators(
     flatbuffer: bytes, threads: int, progress: Callable[[int, int], object] = lambda done, of: None
 ) -> tuple[tuple[Operator, ...], float]:
-    """Every operator of a network by itself, and the whole of it in the same run; medians, milliseconds.
+    """Measure every operator of a network alone, and the whole network in the same run.
 
-    Raises ModelError where the network cannot be cut up.
+    Args:
+        flatbuffer: Content of a .tflite file.
+        threads: Threads of the interpreter.
+        progress: Called with the number of operators that are done, and of all.
+
+    Returns:
+        The operators, and the latency of the whole network; medians in milliseconds.
+
+    Raises:
+        ModelError: The network cannot be split into operators.
+        MissingExtraError: The schema classes of TFLite are not installed.
     """
-    cutter = Cutter(flatbuffer)
+    extractor = OperatorExtractor(flatbuffer)
     rows: list[Operator] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
 
-        def timed(content: bytes) -> tuple[Network, float]:
+        def measure_file(content: bytes) -> tuple[Network, float]:
             path.write_bytes(content)
             network = Network(path, threads)
-            _fill(network)
-            return network, _repeated(network)
+            _fill_inputs(network)
+            return network, _measure_latency(network)
 
-        whole, before = timed(flatbuffer)
+        whole, before = measure_file(flatbuffer)
         described = macs.operators(whole)
-        if len(described) != len(cutter):
-            raise ModelError(f"{len(cutter)} operators in the file, {len(described)} in the interpreter")
+        if len(described) != len(extractor):
+            raise ModelError(f"{len(extractor)} operators in the file, {len(described)} in the interpreter")
         for number, about in enumerate(described):
-            single, ms = timed(cutter.only(number))
-            if about.kind == "PAD" and single.delegated and (reader := cutter.next_reader(number)) is not None:
-                # XNNPACK makes one of a PAD and the convolution after it: what the PAD adds is all it costs.
-                ms = max(0.0, timed(cutter.only(number, reader))[1] - timed(cutter.only(reader))[1])
+            single, ms = measure_file(extractor.extract(number))
+            if about.kind == "PAD" and single.delegated and (reader := extractor.find_next_reader(number)) is not None:
+                # XNNPACK fuses a PAD with the convolution after it: count only what the PAD adds.
+                ms = max(
+                    0.0, measure_file(extractor.extract(number, reader))[1] - measure_file(extractor.extract(reader))[1]
+                )
             rows.append(Operator(number, about.kind, about.name, ms, about.macs, single.delegated))
-            progress(number + 1, len(cutter))
-        return tuple(rows), (before + _repeated(whole)) / 2
+            progress(number + 1, len(extractor))
+        return tuple(rows), (before + _measure_latency(whole)) / 2
 
 
-def _fill(network: Network) -> None:
-    """Arbitrary values: zeros and denormal numbers can be faster or slower than what maps hold."""
+def _fill_inputs(network: Network) -> None:
+    """Write arbitrary values: zeros and denormal numbers can be faster or slower than real activations."""
     rng = np.random.default_rng(0)
     for info in network.inputs:
         view = network.tensor(info)
@@ -155,11 +166,11 @@ def _fill(network: Network) -> None:
         del view
 
 
-def _repeated(network: Network) -> float:
+def _measure_latency(network: Network) -> float:
     times: list[float] = []
     network.invoke()
-    end = perf_counter() + _SECONDS
-    while len(times) < _LEAST or perf_counter() < end:
+    end = perf_counter() + _MIN_SECONDS
+    while len(times) < _MIN_RUNS or perf_counter() < end:
         start = perf_counter()
         network.invoke()
         times.append(perf_counter() - start)

@@ -143,7 +143,7 @@ def row_to_dict(row: Row) -> dict[str, Any]:
 
 def row_from_dict(entry: Any) -> Row:
     """The row that `row_to_dict` wrote. Raises ValueError where it is none."""
-    return schema.make(Row, entry, "row")
+    return schema.build(Row, entry, "row")
 
 
 def read(path: Path) -> Profile:
@@ -152,7 +152,7 @@ def read(path: Path) -> Profile:
         document = json.loads(read_text(path))
         if isinstance(document, dict) and document.get("version") != VERSION:
             raise ValueError(f"version {document.get('version')!r}, this edgepose reads {VERSION}")
-        return schema.make(Profile, document)
+        return schema.build(Profile, document)
     except OSError as error:
         raise InputError(f"{path}: cannot read the profile: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

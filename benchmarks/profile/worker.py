@@ -61,7 +61,9 @@ def _measured(arguments: argparse.Namespace) -> Row:
     )
     row = _posing(row, path, arguments) if manifest else _inferring(row, path, arguments.seconds)
     if arguments.ops:
-        found, total = operators.measure(flatbuffer, arguments.threads, lambda i, of: _say(f"operator {i} of {of}"))
+        found, total = operators.measure_operators(
+            flatbuffer, arguments.threads, lambda number, count: _say(f"operator {number} of {count}")
+        )
         row = replace(row, operators=found, operators_total_ms=total)
     return row
 

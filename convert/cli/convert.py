@@ -1,113 +1,143 @@
-"""`edgepose convert`: the command line of the conversion."""
+"""The command `edgepose convert`: convert a network or its weights to TFLite."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.info import describe
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Argument, Checked, Choice, Command, InputName, Number, Option, PathName
+from ...runtime.cli.info import describe_manifest
+from ...runtime.io.messages import show_note, show_warning
+from ...runtime.model.manifest import Precision
 from ...runtime.preprocess import Resize
+from ...runtime.types import ChannelOrder
 from ..exporters.tflite import PRECISIONS
 from ..ir import input_sizes
 from ..quantize.integer import INTEGER
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "convert",
-        "Makes a self-describing .tflite of a network by its name (`edgepose models` lists them), of a TensorFlow\n"
-        "frozen graph (.pb), checkpoint (its prefix) or SavedModel (its folder), of a Keras model (.keras, .h5) or\n"
-        "its weights (.weights.h5), of named arrays (.npz, .npy), of an OpenVINO IR (.xml with its .bin), or of a\n"
-        f".tflite with the right outputs, which gains a manifest. Sizes by name:\n{input_sizes.listing()}",
-        "  edgepose convert human-pose-estimation-0001 -o pose.tflite\n"
-        "  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --precision float16\n"
-        "  edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration images/\n"
-        "  edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4\n"
-        "  edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb\n"
-        "  edgepose convert mobilenet_fast --untrained -o speed.tflite\n"
-        "  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json",
-    )
-    parser.add_argument("source", metavar="SOURCE", help="a name, a file, a folder or a checkpoint's prefix")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.tflite", help="the file to write")
-    parser.add_argument("--network", metavar="NAME", help="whose weights SOURCE holds; else a label")
-    parser.add_argument("--stages", type=int, metavar="K", help="end the network after its K-th stage")
-    parser.add_argument("--untrained", action="store_true", help="random weights, for measuring speed")
-    parser.add_argument("--precision", choices=(*PRECISIONS, *INTEGER), default="float32", help="default: float32")
-    parser.add_argument(
-        "--max-drop", type=float, default=0.5, metavar="X", help="what auto may lose: points of AP, or percent of poses"
-    )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page about what an integer precision lost")
-    parser.add_argument(
-        "--input-size", type=_size, metavar="WxH", help="multiples of 8, or a name above (default: the network's)"
-    )
-    parser.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how a frame is fitted in")
-    parser.add_argument("--channel-order", choices=("bgr", "rgb"), default="bgr", help="of the images it will be given")
-    parser.add_argument("--heatmaps", metavar="NAME", help="the output with the heatmaps, where it is not recognized")
-    parser.add_argument("--pafs", metavar="NAME", help="the output with the PAFs, where it is not recognized")
-    parser.add_argument(
-        "--calibration", type=Path, metavar="DIR", help="some 50 ordinary images with people, or a video"
-    )
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="compare with the source on these images")
-    parser.add_argument("--annotations", type=Path, metavar="JSON", help="COCO keypoints of --verify's images, for AP")
-    parser.add_argument(
-        "--empty", type=Path, metavar="DIR", help="images without people, to choose the minimum pose score"
-    )
-    parser.add_argument("--licence", default="", metavar="NAME", help="of weights of yours, for the manifest")
-    return parser
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Values of the command line of `edgepose convert`."""
+
+    source: str
+    output: Path
+    network: str | None
+    stages: int | None
+    untrained: bool
+    heatmaps: str | None
+    pafs: str | None
+    input_size: tuple[int, int] | None
+    resize: Resize
+    channel_order: ChannelOrder
+    precision: Precision
+    calibration: Path | None
+    max_drop: float
+    report: Path | None
+    verify: Path | None
+    annotations: Path | None
+    empty: Path | None
+    licence: str
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Converts; 1 where the result lies outside the tolerance of its precision."""
-    if arguments.annotations is not None and arguments.verify is None:
+def run(options: ConvertOptions) -> int:
+    """Convert.
+
+    Returns:
+        0 done; 1 the result is outside the tolerance of its precision.
+    """
+    if options.annotations is not None and options.verify is None:
         raise ValueError("--annotations goes with --verify, the folder of the annotated images")
-    if (arguments.heatmaps is None) != (arguments.pafs is None):
+    if (options.heatmaps is None) != (options.pafs is None):
         raise ValueError("--heatmaps and --pafs go together: give both or neither")
-    if arguments.stages is not None and arguments.stages < 1:
-        raise ValueError(f"--stages: expected 1 or more, got {arguments.stages}")
-    if arguments.untrained and (arguments.verify or arguments.network):
+    if options.untrained and (options.verify or options.network):
         raise ValueError("--untrained takes the name of a network and neither --network nor --verify")
-    if not 0 <= arguments.max_drop <= 100:
-        raise ValueError(f"--max-drop: expected 0 to 100, got {arguments.max_drop:g}")
     from ..convert import Options, check_output, convert
     from ..importers import detect
 
-    check_output(arguments.output)
-    options = Options(
-        network=arguments.network,
-        stages=arguments.stages,
-        precision=arguments.precision,
-        input_size=arguments.input_size,
-        resize=arguments.resize,
-        channel_order=arguments.channel_order,
-        heatmaps=arguments.heatmaps,
-        pafs=arguments.pafs,
-        calibration=arguments.calibration,
-        max_drop=arguments.max_drop,
-        report=arguments.report,
-        verify=arguments.verify,
-        annotations=arguments.annotations,
-        empty=arguments.empty,
-        licence=arguments.licence,
+    check_output(options.output)
+    conversion = Options(
+        network=options.network,
+        stages=options.stages,
+        precision=options.precision,
+        input_size=options.input_size,
+        resize=options.resize,
+        channel_order=options.channel_order,
+        heatmaps=options.heatmaps,
+        pafs=options.pafs,
+        calibration=options.calibration,
+        max_drop=options.max_drop,
+        report=options.report,
+        verify=options.verify,
+        annotations=options.annotations,
+        empty=options.empty,
+        licence=options.licence,
     )
-    source = (detect.untrained if arguments.untrained else detect.find)(arguments.source)
-    result = convert(source, arguments.output, options, note)
-    print(describe(result.path, result.manifest), end="")
+    source = (detect.untrained if options.untrained else detect.find)(options.source)
+    result = convert(source, options.output, conversion, show_note)
+    print(describe_manifest(result.path, result.manifest), end="")
     for shortfall in result.shortfalls:
-        print(f"edgepose: verification failed: {shortfall}", file=sys.stderr)
+        show_warning(f"verification failed: {shortfall}")
     return 1 if result.shortfalls else 0
 
 
-def note(message: str) -> None:
-    """Tells the user what is being done."""
-    print(f"edgepose: {message}", file=sys.stderr, flush=True)
+command = Command(
+    "convert",
+    ConvertOptions,
+    run,
+    description=f"""\
+Convert a network to a .tflite file with a manifest. SOURCE is one of
+  - the name of a model or network (`edgepose models` lists them)
+  - TensorFlow: a frozen graph (.pb), the prefix of a checkpoint, a SavedModel folder
+  - Keras: a model (.keras, .h5) or weights (.weights.h5)
+  - named arrays (.npz, .npy)
+  - an OpenVINO IR (.xml with its .bin)
+  - a .tflite with the right outputs, which gains a manifest
 
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        return input_sizes.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+Names of input sizes:
+{input_sizes.listing()}""",
+    examples="""\
+  edgepose convert human-pose-estimation-0001 -o pose.tflite
+  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --precision float16
+  edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration images/
+  edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4
+  edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb
+  edgepose convert mobilenet_fast --untrained -o speed.tflite
+  edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
+    parameters=[
+        Argument("source", "a name, a file, a folder, or the prefix of a checkpoint", type=InputName()),
+        Option("-o", "--output", required=True, type=PathName(), metavar="OUT.tflite", section="Output",
+               help="the file to write"),
+        Option("--licence", default="", metavar="NAME", section="Output",
+               help="license of your own weights, for the manifest"),
+        Option("--network", metavar="NAME", section="Network",
+               help="the network that the weights in SOURCE belong to; for a graph, a label"),
+        Option("--stages", type=Number(int, 1), metavar="K", section="Network",
+               help="end the network after its K-th stage"),
+        Option("--untrained", is_flag=True, section="Network", help="random weights, to measure speed"),
+        Option("--heatmaps", metavar="NAME", section="Network",
+               help="output with the heatmaps, if it is not recognized"),
+        Option("--pafs", metavar="NAME", section="Network", help="output with the PAFs, if it is not recognized"),
+        Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
+               help="multiples of 8, or a name above (default: the size of the network)"),
+        Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",
+               help="how a frame is fitted into the input (default: letterbox)"),
+        Option("--channel-order", default="bgr", type=Choice(("bgr", "rgb")), section="Input",
+               help="channel order that the converted model expects (default: bgr)"),
+        Option("--precision", default="float32", type=Choice((*PRECISIONS, *INTEGER)), section="Quantization",
+               help="number format of weights and activations (default: float32)"),
+        Option("--calibration", type=PathName("dir"), metavar="DIR", section="Quantization",
+               help="about 50 ordinary images with people, or a video"),
+        Option("--max-drop", default=0.5, type=Number(float, 0, 100), metavar="X", section="Quantization",
+               help="loss that `--precision auto` may cause: points of AP, or percent of poses (default: 0.5)"),
+        Option("--report", type=PathName("dir"), metavar="DIR", section="Quantization",
+               help="write an HTML page about the quantization error"),
+        Option("--verify", type=PathName("dir"), metavar="DIR", section="Verification",
+               help="compare with the source on these images"),
+        Option("--annotations", type=PathName(), metavar="JSON", section="Verification",
+               help="COCO keypoints of the images of --verify, to measure AP"),
+        Option("--empty", type=PathName("dir"), metavar="DIR", section="Verification",
+               help="images without people, to choose the minimum pose score"),
+    ],
+)  # fmt: skip

@@ -1,67 +1,59 @@
-"""`edgepose eval`: COCO keypoint AP of a model."""
+"""The command `edgepose eval`: measure the COCO keypoint AP of a model."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Checked, Command, InputName, ModelName, Number, Option, PathName
 from ...runtime.decode import DecoderOptions
 from ...runtime.estimator import PoseEstimator
 from ...runtime.io import atomic
+from ...runtime.io.messages import show_warning
 from ...runtime.model import container, isolated_load, registry
 from ..validate.coco import CocoDataset, CocoScore
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "eval",
-        "Scores a model on images with COCO keypoint annotations (average precision by pycocotools).",
-        "  edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json\n"
-        "  edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -",
-    )
-    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the images")
-    parser.add_argument("--annotations", required=True, type=Path, metavar="JSON", help="their COCO keypoints")
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout")
-    parser.add_argument("--sha256", type=container.check_sha256, metavar="HASH", help="SHA-256 the network must have")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument(
-        "--min-score", type=float, default=0.0, metavar="S",
-        help="drop people below this pose score (default: none, as COCO's AP ranks them all)",
-    )  # fmt: skip
-    parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
-    return parser
+@dataclass(frozen=True)
+class EvalOptions:
+    """Values of the command line of `edgepose eval`."""
+
+    model: str | None
+    sha256: str | None
+    threads: int | None
+    min_score: float
+    images: Path
+    annotations: Path
+    limit: int | None
+    json: str | None
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Scores the model and prints a table; 1 where images could not be read."""
-    if arguments.limit is not None and arguments.limit < 1:
-        raise ValueError(f"--limit: expected 1 or more, got {arguments.limit}")
-    dataset = CocoDataset(arguments.images, arguments.annotations, arguments.limit)
+def run(options: EvalOptions) -> int:
+    """Measure the AP and print a table.
+
+    Returns:
+        0 done; 1 some images could not be read.
+    """
+    dataset = CocoDataset(options.images, options.annotations, options.limit)
     for note in dataset.notes:
-        print(f"edgepose: {arguments.annotations}: {note}", file=sys.stderr)
-    if not 0 <= arguments.min_score <= 1:
-        raise ValueError(f"--min-score: expected 0 to 1, got {arguments.min_score:g}")
-    options = DecoderOptions(min_score=arguments.min_score)
-    path = registry.find_tflite(arguments.model)
-    sha256 = isolated_load.check_model(path, arguments.sha256)
-    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=sha256)
+        show_warning(f"{options.annotations}: {note}")
+    path = registry.find_tflite(options.model)
+    sha256 = isolated_load.check_model(path, options.sha256)
+    decoder_options = DecoderOptions(min_score=options.min_score)
+    estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
     score = dataset.score(estimator.estimate, "scoring")
-    document = _document(score, estimator)
-    text = json.dumps(document, indent=1) + "\n"
-    if arguments.json not in (None, "-"):
-        atomic.write_text(Path(arguments.json), text)
-    sys.stdout.write(text if arguments.json == "-" else _table(score, estimator))
+    text = json.dumps(_to_dict(score, estimator), indent=1) + "\n"
+    if options.json is not None and options.json != "-":
+        atomic.write_text(Path(options.json), text)
+    sys.stdout.write(text if options.json == "-" else _format_table(score, estimator))
     for message in dataset.unreadable:
-        print(f"edgepose: left out: {message}", file=sys.stderr)
+        show_warning(f"left out: {message}")
     return 1 if dataset.unreadable else 0
 
 
-def _document(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:
+def _to_dict(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:
     manifest = estimator.manifest
     return {
         "model": manifest.network,
@@ -76,7 +68,7 @@ def _document(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:
     }
 
 
-def _table(score: CocoScore, estimator: PoseEstimator) -> str:
+def _format_table(score: CocoScore, estimator: PoseEstimator) -> str:
     manifest = estimator.manifest
     what = f"{manifest.network}, {manifest.precision}, {manifest.input.width}x{manifest.input.height}"
     head = "  ".join(f"{name:>5}" for name in score.figures)
@@ -85,3 +77,31 @@ def _table(score: CocoScore, estimator: PoseEstimator) -> str:
         f"{what} {manifest.input.resize}: {score.images} images, {score.people} people, "
         f"{estimator.interpreter_name}\n{head}\n{row}\n"
     )
+
+
+command = Command(
+    "eval",
+    EvalOptions,
+    run,
+    description="Measure the average precision (AP) of a model on images with COCO keypoint annotations.",
+    examples="""\
+  edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json
+  edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -""",
+    parameters=[
+        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
+               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
+        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
+               help="SHA-256 that the network must have"),
+        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+               help="threads of the interpreter (default: number of cores, at most 4)"),
+        Option("--min-score", default=0.0, type=Number(float, 0, 1), metavar="S", section="Model",
+               help="minimum pose score (default: 0, as AP ranks all people by score)"),
+        Option("--images", required=True, type=PathName("dir"), metavar="DIR", section="Images",
+               help="folder of the images"),
+        Option("--annotations", required=True, type=PathName(), metavar="JSON", section="Images",
+               help="COCO keypoint annotations of the images"),
+        Option("--limit", type=Number(int, 1), metavar="N", section="Images", help="use only the first N images"),
+        Option("--json", type=InputName(), metavar="FILE", section="Output",
+               help="write the figures as JSON; - is stdout"),
+    ],
+)  # fmt: skip

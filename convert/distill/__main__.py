@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
 from ...runtime.io import atomic
+from ...runtime.io.messages import show_note
 from ...runtime.model.manifest import InputSpec
-from ..cli.convert import note
 from ..convert import Options, convert
 from ..importers import detect
 from ..importers.detect import Wanted
@@ -75,14 +75,14 @@ def _prepare(arguments: argparse.Namespace) -> None:
     kit: Path = arguments.kit
     atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
-    note(f"{len(samples)} images, {sum(len(sample.people) for sample in samples)} people annotated")
+    show_note(f"{len(samples)} images, {sum(len(sample.people) for sample in samples)} people annotated")
     pack(samples, kit / "images.zip")
     graph_file.save(_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
     graph_file.save(_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
     # In integers, for processors: a quarter of the time for half a point of AP.
     size = (arguments.size, arguments.size)
     options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
-    convert(detect.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, note)
+    convert(detect.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -99,17 +99,17 @@ def _train(arguments: argparse.Namespace) -> None:
     checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():
         training.load(checkpoint)
-        note(f"going on at view {training.seen} of {schedule.views}")
+        show_note(f"going on at view {training.seen} of {schedule.views}")
     elif arguments.begin_with:
-        note(f"{training.begin_with(arguments.begin_with)} layers taken from {arguments.begin_with}")
+        show_note(f"{training.begin_with(arguments.begin_with)} layers taken from {arguments.begin_with}")
     train.limit_threads(arguments.threads)
     samples = unpack(kit / "images.zip", kit / "images")
     looking = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
     lessons = Lessons(samples, looking, arguments.size, seed=training.seen)
-    train.train(training, lessons, checkpoint, note, arguments.workers, arguments.seconds)
+    train.train(training, lessons, checkpoint, show_note, arguments.workers, arguments.seconds)
     curves.plot(training.losses, kit / "loss.png")
     graph_file.save(training.average.to_graph(), kit / "trained.npz")
-    note(f"{kit / 'trained.npz'}: after {training.seen} views")
+    show_note(f"{kit / 'trained.npz'}: after {training.seen} views")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def _export(arguments: argparse.Namespace) -> None:
     part = kit / "part.keras"
     model.save(part)
     part.replace(kit / "student.keras")
-    note(f"{kit / 'student.keras'}: now edgepose convert")
+    show_note(f"{kit / 'student.keras'}: now edgepose convert")
 
 
 def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ...runtime import PoseEstimator
-from ...runtime.cli.info import describe
+from ...runtime.cli.info import describe_manifest
 from ...runtime.decode import Decoder
 from ...runtime.errors import MissingExtraError
 from ...runtime.io import atomic
@@ -127,7 +127,7 @@ def _page(manifest: ModelManifest, errors: list[MapError], shown: list[str], sho
         for e in errors
     )
     images = "".join(f"<p><img src={name} alt='source and result'>" for name in shown)
-    about = html.escape(describe(Path(f"{manifest.network}.tflite"), manifest))
+    about = html.escape(describe_manifest(Path(f"{manifest.network}.tflite"), manifest))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>\n"
         f"<h1>{title}</h1>{verdict}<pre>{about}</pre>\n"

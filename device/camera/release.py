@@ -42,7 +42,7 @@ def read(folder: Path) -> Release:
     """The release of a folder. Raises InputError where it is none."""
     path = folder / NAME
     try:
-        return schema.make(Release, json.loads(read_text(path)))
+        return schema.build(Release, json.loads(read_text(path)))
     except OSError as error:
         raise InputError(f"{path}: no release here: {error.strerror}") from None
     except ValueError as error:

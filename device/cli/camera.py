@@ -1,17 +1,17 @@
-"""`edgepose camera`: the headless camera loop."""
+"""The command `edgepose camera`: run the headless camera loop."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
 from ...runtime.errors import EdgePoseError
 from ...runtime.io.atomic import expand_home
+from ...runtime.io.messages import Verbosity, get_verbosity
 from ...runtime.model import container
 from .. import config
 from ..camera.build_loop import build_loop
@@ -23,60 +23,56 @@ from ..sinks.base import LOG
 from ..sinks.privacy import Privacy
 from ..sources.factory import KINDS
 
-
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "camera",
-        "Finds people in what a camera sees, without a screen, until it is told to stop. Poses go to any number of\n"
-        "sinks; a slow or dead one never slows the loop. docs/camera.md has the details.",
-        "  edgepose camera -m small-int8.tflite --sink -\n"
-        "  edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur\n"
-        "  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker\n"
-        "  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml",
-    )
-    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument(
-        "--when-hot", action="append", metavar="MODEL", help="a cheaper model for when the board is too hot; repeatable"
-    )
-    parser.add_argument(
-        "--sha256", type=container.check_sha256, metavar="HASH", help="SHA-256 the network of --model must have"
-    )
-    parser.add_argument("--source", metavar="SOURCE", help=f"{', '.join(KINDS)} (default: picamera2)")
-    parser.add_argument(
-        "--sink", action="append", metavar="SINK", help="-, jsonl:FILE, mqtt://, mqtts://, udp://, http://"
-    )
-    parser.add_argument("--name", help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; command-line options override them")
-    parser.add_argument("--print-config", action="store_true", help="print a commented file of settings and end")
-    parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
-    parser.add_argument("--fps", type=float, metavar="F", help="maximum FPS")
-    parser.add_argument("--every-nth", type=int, metavar="N", help="look at every N-th frame only")
-    parser.add_argument("--no-track", action="store_true", help="neither number people across frames nor smooth them")
-    parser.add_argument("--privacy", choices=get_args(Privacy), help="of images that leave the process")
-    parser.add_argument("--record", metavar="VIDEO", help="also write a video with the skeletons")
-    parser.add_argument("--insecure", action="store_true", help="a page that others can reach without a token")
-    parser.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: never)")
-    return parser
+_LOG_LEVELS = {
+    Verbosity.QUIET: logging.WARNING,
+    Verbosity.NORMAL: logging.INFO,
+    Verbosity.VERBOSE: logging.DEBUG,
+}
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Runs the loop; 0 at its end."""
-    if arguments.print_config:
+@dataclass(frozen=True)
+class CameraOptions:
+    """Values of the command line of `edgepose camera`; None and () leave the setting of the configuration file."""
+
+    model: str | None
+    when_hot: tuple[str, ...]
+    sha256: str | None
+    threads: int | None
+    source: str | None
+    fps: float | None
+    every_nth: int | None
+    no_track: bool
+    sink: tuple[str, ...]
+    privacy: Privacy | None
+    record: str | None
+    name: str | None
+    insecure: bool
+    config: Path | None
+    print_config: bool
+    seconds: float | None
+
+
+def run(options: CameraOptions) -> int:
+    """Run the camera loop until it is stopped.
+
+    Returns:
+        0 done; 1 some image files could not be read; 2 the loop failed.
+    """
+    if options.print_config:
         print(config.EXAMPLE, end="")
         return 0
-    settings = _settings(arguments)
+    settings = _merge_settings(options)
     if not settings.output.sinks and not settings.output.record:
-        raise ValueError("expected at least one --sink (- for stdout), or --record")
+        raise ValueError("no output: expected at least one --sink (- is stdout), or --record")
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
-    logging.basicConfig(level=logging.INFO, format="edgepose: %(message)s", handlers=[handler])
+    logging.basicConfig(level=_LOG_LEVELS[get_verbosity()], format="edgepose: %(message)s", handlers=[handler])
     limit_arenas()
     loop, stats = build_loop(settings)
     code = 0
     with Shutdown(loop.stop):
         try:
-            loop.run(arguments.seconds)
+            loop.run(options.seconds)
         except EdgePoseError as error:
             if not loop.remaining_threads():
                 raise
@@ -95,36 +91,83 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _settings(arguments: argparse.Namespace) -> Config:
-    """The file's settings with the command line's over them. Raises ValueError where they make no sense."""
-    settings = config.read(Path(expand_home(str(arguments.config)))) if arguments.config else Config()
-    if arguments.seconds is not None and not arguments.seconds > 0:
-        raise ValueError(f"--seconds: expected more than 0, got {arguments.seconds:g}")
+def _merge_settings(options: CameraOptions) -> Config:
+    """Merge configuration file and command line, which overrides it. Raises ValueError for invalid settings."""
+    settings = config.read(Path(expand_home(str(options.config)))) if options.config else Config()
+    if options.seconds is not None and not options.seconds > 0:
+        raise ValueError(f"--seconds: expected more than 0, got {options.seconds:g}")
     model, camera, loop, output = settings.model, settings.camera, settings.loop, settings.output
     settings = Config(
         replace(
             model,
-            path=expand_home(arguments.model or model.path),
-            threads=arguments.threads or model.threads,
-            sha256=arguments.sha256 or model.sha256,
-            when_hot=tuple(expand_home(path) for path in arguments.when_hot or model.when_hot),
+            path=expand_home(options.model or model.path),
+            threads=options.threads or model.threads,
+            sha256=options.sha256 or model.sha256,
+            when_hot=tuple(expand_home(path) for path in options.when_hot or model.when_hot),
         ),
-        replace(camera, source=expand_home(camera.source if arguments.source is None else arguments.source)),
+        replace(camera, source=expand_home(camera.source if options.source is None else options.source)),
         replace(
             loop,
-            max_fps=arguments.fps if arguments.fps is not None else loop.max_fps,
-            every_nth=arguments.every_nth if arguments.every_nth is not None else loop.every_nth,
-            track=loop.track and not arguments.no_track,
-            smooth=loop.smooth and not arguments.no_track,
+            max_fps=options.fps if options.fps is not None else loop.max_fps,
+            every_nth=options.every_nth if options.every_nth is not None else loop.every_nth,
+            track=loop.track and not options.no_track,
+            smooth=loop.smooth and not options.no_track,
         ),
         replace(
             output,
-            name=arguments.name or output.name,
-            sinks=tuple(arguments.sink or output.sinks),
-            privacy=arguments.privacy or output.privacy,
-            record=arguments.record or output.record,
-            insecure=arguments.insecure or output.insecure,
+            name=options.name or output.name,
+            sinks=tuple(options.sink or output.sinks),
+            privacy=options.privacy or output.privacy,
+            record=options.record or output.record,
+            insecure=options.insecure or output.insecure,
         ),
     )
     settings.check()
     return settings
+
+
+command = Command(
+    "camera",
+    CameraOptions,
+    run,
+    description="""\
+Run the headless camera loop: find people in the frames of a camera until the process is stopped,
+and send the poses to any number of sinks. A slow or unreachable sink does not slow down the loop.
+docs/camera.md describes sources, sinks and settings.""",
+    examples="""\
+  edgepose camera --source v4l2:0 --sink -
+  edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur
+  edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker
+  edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml""",
+    parameters=[
+        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
+               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
+        Option("--when-hot", multiple=True, type=ModelName(), metavar="MODEL", section="Model",
+               help="a faster model to use while the board is too hot; repeatable"),
+        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
+               help="SHA-256 that the network of --model must have"),
+        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+               help="threads of the interpreter (default: number of cores, at most 4)"),
+        Option("--source", type=InputName(), metavar="SOURCE", section="Camera",
+               help=f"{', '.join(KINDS)} (default: picamera2)"),
+        Option("--fps", type=float, metavar="F", section="Camera", help="maximum FPS"),
+        Option("--every-nth", type=int, metavar="N", section="Camera", help="process only every N-th frame"),
+        Option("--no-track", is_flag=True, section="Camera", help="no person tracking and no keypoint smoothing"),
+        Option("--sink", multiple=True, type=InputName(), metavar="SINK", section="Output",
+               help="-, jsonl:FILE, mqtt://, mqtts://, udp://, http://; repeatable"),
+        Option("--privacy", type=Choice(get_args(Privacy)), section="Output",
+               help="how images that leave the process are changed"),
+        Option("--record", type=InputName(), metavar="VIDEO", section="Output",
+               help="also write a video with the skeletons drawn"),
+        Option("--name", metavar="NAME", section="Output",
+               help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)"),
+        Option("--insecure", is_flag=True, section="Output",
+               help="allow a web page without a token that other machines can open"),
+        Option("--config", type=PathName(), metavar="FILE.toml", section="Settings",
+               help="configuration file; command-line options override it"),
+        Option("--print-config", is_flag=True, section="Settings",
+               help="print a commented configuration file and exit"),
+        Option("--seconds", type=float, metavar="S", section="Settings",
+               help="stop after this time (default: never)"),
+    ],
+)  # fmt: skip

@@ -1,42 +1,43 @@
-"""`edgepose logs`: what the loop on a board says, through ssh itself."""
+"""The command `edgepose logs`: show the log of the camera loop on a board, through ssh."""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Argument, Command, Number, Option
 from ...runtime.errors import InputError
 from ...runtime.io.printable import printable
 from ..deploy import hosts
-from .deploy import add_ssh
+from .board_access import ssh_options
 
 _MAX_LINE_BYTES = 16384
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "logs", "Shows what the loop on a board said (systemd's journal).",
-        "  edgepose logs pi@raspberrypi.local\n  edgepose logs pi@raspberrypi.local -f",
-    )  # fmt: skip
-    parser.add_argument("board", metavar="HOST", help="user@host[:port], or a name of ~/.ssh/config")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as more comes, until interrupted")
-    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="the last N (default: 50)")
-    add_ssh(parser)
-    return parser
+@dataclass(frozen=True)
+class LogsOptions:
+    """Values of the command line of `edgepose logs`."""
+
+    board: str
+    follow: bool
+    lines: int
+    identity: Path | None
+    ssh_config: Path | None
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Gives ssh's exit code; 2 where it could not connect."""
-    targets = hosts.parse([arguments.board])
+def run(options: LogsOptions) -> int:
+    """Print the log.
+
+    Returns:
+        The exit code of ssh; 2 if it could not connect.
+    """
+    targets = hosts.parse([options.board])
     if len(targets) > 1:
-        raise InputError(f"expected one board, {arguments.board} names {len(targets)}")
-    if not 0 <= arguments.lines <= 100_000:
-        raise ValueError(f"--lines: expected 0 to 100000, got {arguments.lines}")
+        raise InputError(f"expected one board, {options.board} names {len(targets)}")
     target = targets[0]
-    words = ["ssh", *target.options(arguments.ssh_config, arguments.identity)]
+    words = ["ssh", *target.options(options.ssh_config, options.identity)]
     journal = [
         "sudo",
         "journalctl",
@@ -45,22 +46,40 @@ def run(arguments: argparse.Namespace) -> int:
         "-u",
         "edgepose-recover",
         "-n",
-        str(arguments.lines),
+        str(options.lines),
         "--no-pager",
     ]
-    if arguments.follow:
+    if options.follow:
         journal.append("-f")
     try:
         with subprocess.Popen(
             [*words, target.host, " ".join(map(quote, journal))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as running:
             assert running.stdout is not None
-            # Whoever writes into the journal of a board does not write to this terminal.
+            # The journal may hold control characters that must not reach this terminal.
             while line := running.stdout.readline(_MAX_LINE_BYTES):
                 text = line.decode(errors="replace").rstrip("\n")
                 print(printable(text, limit=_MAX_LINE_BYTES, keep="\t"), flush=True)
         code = running.returncode
     except FileNotFoundError:
         raise InputError("ssh is not installed: sudo apt install openssh-client") from None
-    # 255 is ssh's own failure, which it has explained.
+    # 255: ssh itself failed, and has said why.
     return 2 if code == 255 else code
+
+
+command = Command(
+    "logs",
+    LogsOptions,
+    run,
+    description="Show the log of the camera loop on a board (from the systemd journal).",
+    examples="""\
+  edgepose logs pi@raspberrypi.local
+  edgepose logs pi@raspberrypi.local -f""",
+    parameters=[
+        Argument("board", "user@host[:port], or a name from ~/.ssh/config", metavar="HOST"),
+        Option("-f", "--follow", is_flag=True, section="Output", help="show new lines until interrupted"),
+        Option("-n", "--lines", default=50, type=Number(int, 0, 100_000), metavar="N", section="Output",
+               help="show the last N lines (default: 50)"),
+        *ssh_options(),
+    ],
+)  # fmt: skip

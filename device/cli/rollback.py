@@ -1,48 +1,45 @@
-"""`edgepose rollback`: boards go back to an earlier release."""
+"""The command `edgepose rollback`: switch boards back to an earlier release."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Command, Number, Option
 from ...runtime.errors import InputError
+from ...runtime.io.messages import show_note
 from ...runtime.io.printable import printable
 from ..deploy import fleet, hosts, plan
 from ..deploy.facts import RELEASE_ID
-from .deploy import access_of, add_access, note
+from .board_access import BoardAccess, access_options, board_argument, get_access
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "rollback",
-        "Switches boards back to the release before, or to one that is named (edgepose doctor HOST lists them).",
-        "  edgepose rollback pi@raspberrypi.local\n"
-        "  edgepose rollback pi@raspberrypi.local --to 20261124T140000-1a2b3c4d",
-    )
-    add_access(parser)
-    parser.add_argument("--to", metavar="RELEASE", help="an earlier release (default: the one before)")
-    parser.add_argument(
-        "--health-seconds", type=int, default=10, metavar="S", help="how long it must run (default: 10)"
-    )
-    return parser
+@dataclass(frozen=True)
+class RollbackOptions(BoardAccess):
+    """Values of the command line of `edgepose rollback`."""
+
+    to: str | None
+    health_seconds: int
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Goes back on all boards at once; 1 where one did not."""
-    if arguments.to and not RELEASE_ID.fullmatch(arguments.to):
-        raise InputError(f"--to {arguments.to}: expected a release such as 20261124T140000-1a2b3c4d")
-    targets = hosts.parse(arguments.boards)
+def run(options: RollbackOptions) -> int:
+    """Switch all boards back at once.
+
+    Returns:
+        0 done; 1 at least one board failed.
+    """
+    if options.to and not RELEASE_ID.fullmatch(options.to):
+        raise InputError(f"--to {options.to}: expected a release such as 20261124T140000-1a2b3c4d")
+    targets = hosts.parse(options.boards)
     fleet.prepare()
-    boards = fleet.Fleet.of(targets, access_of(arguments))
+    boards = fleet.Fleet.of(targets, get_access(options))
     try:
         work = {}
         for name, facts in boards.look().items():
             try:
-                work[name] = plan.rollback(facts, arguments.to, arguments.health_seconds)
+                work[name] = plan.rollback(facts, options.to, options.health_seconds)
             except InputError as error:
                 boards.drop(name, str(error))
-        boards.do(work, lambda name, step: note(f"{name}: {step}"))
+        boards.do(work, lambda name, step: show_note(f"{name}: {step}"))
         found = boards.look()
     finally:
         boards.close()
@@ -54,3 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
             else f"{target.name}: release {found[target.name].current} runs"
         )
     return 1 if boards.problems else 0
+
+
+command = Command(
+    "rollback",
+    RollbackOptions,
+    run,
+    description="Switch boards back to the previous release, or to a given one (`edgepose doctor HOST` lists them).",
+    examples="""\
+  edgepose rollback pi@raspberrypi.local
+  edgepose rollback pi@raspberrypi.local --to 20261124T140000-1a2b3c4d""",
+    parameters=[
+        board_argument(),
+        Option("--to", metavar="RELEASE", section="Release", help="an earlier release (default: the previous one)"),
+        Option("--health-seconds", default=10, type=Number(int, 1, 600), metavar="S", section="Release",
+               help="how long it must run to be kept (default: 10)"),
+        *access_options(),
+    ],
+)  # fmt: skip

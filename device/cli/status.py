@@ -1,27 +1,26 @@
-"""`edgepose status`: the status of deployed boards."""
+"""The command `edgepose status`: show the status of deployed boards."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.cli.main import Parser
+from ...runtime.cli.command import Command, Option
 from ...runtime.io.printable import printable
 from ..deploy import fleet, hosts
 from ..deploy.facts import Facts
 from ..monitor.health import complaints
-from .deploy import access_of, add_access
+from .board_access import BoardAccess, access_options, board_argument, get_access
 
 _HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A board in a line."""
+    """The status of one board."""
 
     board: str
     release: str
@@ -37,23 +36,22 @@ class Row:
     problem: str = ""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "status",
-        "Shows the status of deployed boards: release, model, FPS, temperature, power, when a person was last seen.",
-        "  edgepose status pi@raspberrypi.local\n  edgepose status @shop.txt --json",
-    )  # fmt: skip
-    add_access(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
-    return parser
+@dataclass(frozen=True)
+class StatusOptions(BoardAccess):
+    """Values of the command line of `edgepose status`."""
+
+    json: bool
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Prints a row a board; 1 where one does not answer or does not run."""
-    targets = hosts.parse(arguments.boards)
+def run(options: StatusOptions) -> int:
+    """Print one row per board.
+
+    Returns:
+        0 done; 1 a board does not answer or does not run.
+    """
+    targets = hosts.parse(options.boards)
     fleet.prepare()
-    boards = fleet.Fleet.of(targets, access_of(arguments))
+    boards = fleet.Fleet.of(targets, get_access(options))
     try:
         found = boards.look()
     finally:
@@ -62,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         row(t.name, found[t.name]) if t.name in found else lost(t.name, boards.problems.get(t.name, ""))
         for t in targets
     ]
-    if arguments.json:
+    if options.json:
         print(json.dumps([vars(row) for row in rows], indent=1))
     else:
         sys.stdout.writelines(line + "\n" for line in table(rows))
@@ -70,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def row(name: str, facts: Facts) -> Row:
-    """From a board's facts."""
+    """Build the row of a board from its facts."""
     status: Mapping[str, Any] = facts.status if facts.running and isinstance(facts.status, dict) else {}
     release = facts.release
     state = (
@@ -89,12 +87,12 @@ def row(name: str, facts: Facts) -> Row:
 
 
 def lost(name: str, problem: str) -> Row:
-    """A board that does not answer."""
+    """Build the row of a board that does not answer."""
     return Row(name, "-", "-", "no answer", None, None, None, (), None, None, problem)
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """For people to read."""
+    """Format rows as a table."""
     cells = [_HEAD] + [
         (
             row.board, row.release, row.model, row.state, _text(row.fps, "{:.1f}"), _text(row.people, "{}"),
@@ -130,3 +128,19 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {name}"
     return f"{seconds:.0f} s"
+
+
+command = Command(
+    "status",
+    StatusOptions,
+    run,
+    description="Show the status of deployed boards: release, model, FPS, temperature, power, last person seen.",
+    examples="""\
+  edgepose status pi@raspberrypi.local
+  edgepose status @shop.txt --json""",
+    parameters=[
+        board_argument(),
+        Option("--json", is_flag=True, section="Output", help="print one JSON document instead of the table"),
+        *access_options(),
+    ],
+)

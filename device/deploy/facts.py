@@ -110,7 +110,7 @@ def read(output: str) -> Facts:
         found = untrusted.load_json(output)
         if isinstance(found, dict) and not _is_release(found.get("release"), found.get("current")):
             found["release"] = None
-        facts = schema.make(Facts, found)
+        facts = schema.build(Facts, found)
         _check(facts)
     except (InputError, ValueError, TypeError) as error:
         shown = printable(output, limit=80)
@@ -158,7 +158,7 @@ def can_be_linked(executable: str) -> bool:
 
 def _is_release(value: Any, current: Any) -> bool:
     try:
-        release = schema.make(Release, value)
+        release = schema.build(Release, value)
     except ValueError:
         return False
     hexadecimal = all(re.fullmatch("[0-9a-f]{64}", word) for word in (release.model_sha256, release.content_sha256))

@@ -302,7 +302,11 @@ class HttpSink(Sink):
     async def _metrics(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        return web.Response(text=metrics.prometheus(self._stats.snapshot()), headers=_HEADERS)
+        try:
+            text = metrics.format_metrics(self._stats.snapshot())
+        except MissingExtraError as error:
+            return web.Response(status=501, text=f"{error}\n", headers=_HEADERS)
+        return web.Response(text=text, headers=_HEADERS)
 
     async def _healthz(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web

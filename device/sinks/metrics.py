@@ -1,41 +1,76 @@
-"""The loop's figures as Prometheus reads them (text format 0.0.4)."""
+"""Statistics of the camera loop in the text format of Prometheus."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ...runtime.errors import MissingExtraError
 from ..monitor.stats import Snapshot
 
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+    from prometheus_client.core import CounterMetricFamily as Counter
+    from prometheus_client.core import GaugeMetricFamily as Gauge
 
-def prometheus(snapshot: Snapshot) -> str:
-    """One metric a line, with its type before it."""
-    lines: list[str] = []
 
-    def add(name: str, kind: str, about: str, values: dict[str, float]) -> None:
-        lines.append(f"# HELP edgepose_{name} {about}")
-        lines.append(f"# TYPE edgepose_{name} {kind}")
-        lines.extend(f"edgepose_{name}{labels} {value:.15g}" for labels, value in values.items())
+def format_metrics(snapshot: Snapshot) -> str:
+    """Format statistics for the endpoint `/metrics`.
 
-    add("up", "gauge", "1 while frames come.", {"": float(snapshot.state == "running")})
-    add("fps", "gauge", "Frames processed a second.", {"": snapshot.fps})
-    add("people", "gauge", "People in the last frame.", {"": snapshot.people})
-    add("latency_seconds", "gauge", "Median time from exposure to poses.", {"": snapshot.latency_ms / 1e3})
-    stages = {f'{{stage="{stage}"}}': ms / 1e3 for stage, ms in snapshot.stages_ms.items()}
-    add("stage_seconds", "gauge", "Median time of a stage.", stages)
-    add("frames_processed_total", "counter", "Frames with poses.", {"": snapshot.processed})
-    add("frames_dropped_total", "counter", "Frames that a newer one replaced.", {"": snapshot.dropped})
-    add("frames_skipped_total", "counter", "Frames left out on request.", {"": snapshot.skipped})
-    add("camera_losses_total", "counter", "Times the camera was lost.", {"": snapshot.camera_losses})
-    add("heat_level", "gauge", "How far the loop is slowed down by heat.", {"": snapshot.level})
-    if snapshot.temperature_c is not None:
-        add("temperature_celsius", "gauge", "Of the processor.", {"": snapshot.temperature_c})
-    flags = {f'{{flag="{flag}"}}': 1.0 for flag in snapshot.flags}
-    if flags:
-        add("firmware_flag", "gauge", "What the firmware complains about.", flags)
-    if snapshot.memory_mb is not None:
-        add("memory_bytes", "gauge", "Resident memory.", {"": snapshot.memory_mb * 1e6})
-    if snapshot.disk_free_mb is not None:
-        add("disk_free_bytes", "gauge", "Free space where the loop runs.", {"": snapshot.disk_free_mb * 1e6})
-    for count in ("sent", "lost"):
-        values = {f'{{sink="{name}"}}': float(counts[count]) for name, counts in snapshot.sinks.items()}
-        if values:
-            add(f"sink_{count}_total", "counter", f"Messages {count} by a sink.", values)
-    return "\n".join(lines) + "\n"
+    Raises:
+        MissingExtraError: prometheus_client is not installed.
+    """
+    # Imported here: it needs 8 MB of memory, and not every page is scraped.
+    try:
+        from prometheus_client import CollectorRegistry, generate_latest
+    except ImportError as error:
+        raise MissingExtraError("/metrics", "camera", error) from None
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_SnapshotCollector(snapshot))
+    return generate_latest(registry).decode()
+
+
+class _SnapshotCollector:
+    """Gives prometheus_client the metrics of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily as Counter
+        from prometheus_client.core import GaugeMetricFamily as Gauge
+
+        snapshot = self._snapshot
+        yield Gauge("edgepose_up", "1 while the camera delivers frames.", value=float(snapshot.state == "running"))
+        yield Gauge("edgepose_fps", "Frames processed per second.", value=snapshot.fps)
+        yield Gauge("edgepose_people", "People in the last frame.", value=snapshot.people)
+        yield Gauge("edgepose_latency_seconds", "Median time from exposure to poses.", value=snapshot.latency_ms / 1e3)
+        stages = {stage: ms / 1e3 for stage, ms in snapshot.stages_ms.items()}
+        yield _add_values(Gauge("edgepose_stage_seconds", "Median time of a stage.", labels=["stage"]), stages)
+        yield Counter("edgepose_frames_processed", "Frames with poses.", value=snapshot.processed)
+        yield Counter("edgepose_frames_dropped", "Frames replaced by newer ones.", value=snapshot.dropped)
+        yield Counter("edgepose_frames_skipped", "Frames skipped by max_fps or every_nth.", value=snapshot.skipped)
+        yield Counter("edgepose_camera_losses", "How often the camera was lost.", value=snapshot.camera_losses)
+        yield Gauge("edgepose_heat_level", "Steps by which heat slows the loop down.", value=snapshot.level)
+        if snapshot.temperature_c is not None:
+            yield Gauge("edgepose_temperature_celsius", "Temperature of the processor.", value=snapshot.temperature_c)
+        if snapshot.flags:
+            flags = Gauge("edgepose_firmware_flag", "Warnings of the firmware.", labels=["flag"])
+            yield _add_values(flags, dict.fromkeys(snapshot.flags, 1.0))
+        if snapshot.memory_mb is not None:
+            yield Gauge("edgepose_memory_bytes", "Resident memory.", value=snapshot.memory_mb * 1e6)
+        if snapshot.disk_free_mb is not None:
+            yield Gauge(
+                "edgepose_disk_free_bytes", "Free disk space in the working folder.", value=snapshot.disk_free_mb * 1e6
+            )
+        for count in ("sent", "lost"):
+            values = {name: float(counts[count]) for name, counts in snapshot.sinks.items()}
+            if values:
+                family = Counter(f"edgepose_sink_{count}", f"Messages {count} by a sink.", labels=["sink"])
+                yield _add_values(family, values)
+
+
+def _add_values(family: Counter | Gauge, values: Mapping[str, float]) -> Counter | Gauge:
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

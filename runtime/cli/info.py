@@ -1,39 +1,35 @@
-"""`edgepose info`: what a model's manifest says."""
+"""The command `edgepose info`: show the manifest of a model."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..io.printable import printable
 from ..model import container, registry
 from ..model.manifest import ModelManifest
-from .main import Parser
+from .command import Argument, Checked, Command, ModelName, Option
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "info",
-        "Shows what is known of a converted model, after checking that the file is intact.",
-        "  edgepose info pose.tflite\n  edgepose info pose.tflite --json | jq .accuracy",
-    )
-    parser.add_argument("model", nargs="?", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument("--sha256", type=container.check_sha256, metavar="HASH", help="hash the network must have")
-    parser.add_argument("--json", action="store_true", help="print the manifest as it lies in the file")
-    return parser
+@dataclass(frozen=True)
+class InfoOptions:
+    """Values of the command line of `edgepose info`."""
+
+    model: str | None
+    sha256: str | None
+    json: bool
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Prints the manifest."""
-    path = registry.find_tflite(arguments.model)
-    manifest = container.read(path, arguments.sha256)
-    print(manifest.to_json() if arguments.json else describe(path, manifest), end="")
+def run(options: InfoOptions) -> int:
+    """Print the manifest of a model."""
+    path = registry.find_tflite(options.model)
+    manifest = container.read(path, options.sha256)
+    print(manifest.to_json() if options.json else describe_manifest(path, manifest), end="")
     return 0
 
 
-def describe(path: Path, manifest: ModelManifest) -> str:
-    """The manifest for people to read."""
+def describe_manifest(path: Path, manifest: ModelManifest) -> str:
+    """Format a manifest as text, one line per fact."""
     spec = manifest.input
     rows = [
         ("model", f"{manifest.network}, {manifest.precision}, {manifest.flatbuffer_bytes / 1e6:.1f} MB"),
@@ -61,5 +57,22 @@ def describe(path: Path, manifest: ModelManifest) -> str:
         rows.append(("source", "none: the weights are random"))
     else:
         rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
-    # Whoever made the file chose its texts.
+    # The texts come from the file and may hold control characters.
     return f"{printable(path)}\n" + "".join(f"  {name:9} {printable(text)}\n" for name, text in rows)
+
+
+command = Command(
+    "info",
+    InfoOptions,
+    run,
+    description="Show the manifest of a converted model, after checking that the file is intact.",
+    examples="""\
+  edgepose info pose.tflite
+  edgepose info pose.tflite --json | jq .accuracy""",
+    parameters=[
+        Argument("model", "a .tflite file, or the name of a model (default: edgepose-tiny)", required=False,
+                 type=ModelName()),
+        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", help="SHA-256 the network must have"),
+        Option("--json", is_flag=True, help="print the manifest as it is stored in the file"),
+    ],
+)  # fmt: skip

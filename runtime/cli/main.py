@@ -1,133 +1,160 @@
 """The command `edgepose`: finds the subcommand, runs it, turns errors into one line and an exit code.
 
-A subcommand is a module with `parser()` and `run(arguments) -> exit code`; it is imported only when it is called, so
-that `edgepose --help` stays fast and a part whose extra is missing does not disturb the others.
+A subcommand is a module with a `command`. It is imported only if it is called, so that `edgepose --help` stays fast
+and a missing extra of one command does not affect the others.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from ..errors import EdgePoseError
-from ..io.atomic import try_expand_home
+from ..io.messages import Verbosity, get_verbosity, set_verbosity
 from ..io.printable import printable
 from ..io.redact import mask_credentials
+from .command import apply_common_options, common_options, describe_usage_error
 from .signals import exit_code, raised_signals
 
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
-
-class Command(NamedTuple):
-    """Where a subcommand lives and what it does, in a line."""
+class CommandEntry(NamedTuple):
+    """Where a subcommand lives and what it does."""
 
     module: str
+    section: str
     summary: str
 
 
 COMMANDS = {
-    "convert": Command(
-        "edgepose.convert.cli.convert", "make a .tflite of a network by name or of a file with its weights"
+    "run": CommandEntry(
+        "edgepose.runtime.cli.run", "Find people", "find people in images, folders, videos or a synthetic scene"
     ),
-    "models": Command("edgepose.convert.cli.models", "list, show and fetch the networks that are known by name"),
-    "run": Command("edgepose.runtime.cli.run", "find the people in images, folders, videos or a synthetic scene"),
-    "info": Command("edgepose.runtime.cli.info", "show what is known of a converted model"),
-    "camera": Command("edgepose.device.cli.camera", "the headless camera loop: camera in, poses out"),
-    "deploy": Command("edgepose.device.cli.deploy", "install model and camera loop on boards over ssh"),
-    "status": Command(
-        "edgepose.device.cli.status", "show the status of deployed boards: release, FPS, temperature, last person"
+    "camera": CommandEntry("edgepose.device.cli.camera", "Find people", "run the headless camera loop"),
+    "models": CommandEntry("edgepose.convert.cli.models", "Models", "list, show and download models"),
+    "info": CommandEntry("edgepose.runtime.cli.info", "Models", "show the manifest of a converted model"),
+    "convert": CommandEntry("edgepose.convert.cli.convert", "Models", "convert a network or its weights to .tflite"),
+    "profile": CommandEntry(
+        "edgepose.benchmarks.cli.profile", "Models", "measure FPS, latency by stage and memory of models"
     ),
-    "logs": Command("edgepose.device.cli.logs", "what the loop on a board says"),
-    "rollback": Command("edgepose.device.cli.rollback", "boards go back to the release before"),
-    "doctor": Command("edgepose.device.cli.doctor", "what is wrong with this machine or a board, and what to do"),
-    "profile": Command("edgepose.benchmarks.cli.profile", "measure models on this machine: FPS, stages, operators"),
-    "eval": Command("edgepose.convert.cli.eval", "score a model on COCO keypoint annotations"),
+    "eval": CommandEntry("edgepose.convert.cli.eval", "Models", "measure the COCO AP of a model"),
+    "deploy": CommandEntry("edgepose.device.cli.deploy", "Boards", "install model and camera loop on boards over ssh"),
+    "status": CommandEntry(
+        "edgepose.device.cli.status", "Boards", "show release, FPS, temperature and last person of boards"
+    ),
+    "logs": CommandEntry("edgepose.device.cli.logs", "Boards", "show the log of the camera loop on a board"),
+    "rollback": CommandEntry("edgepose.device.cli.rollback", "Boards", "switch boards back to an earlier release"),
+    "doctor": CommandEntry("edgepose.device.cli.doctor", "Boards", "check this machine or a board, and say what to do"),
+    "completion": CommandEntry("edgepose.runtime.cli.completion", "Shell", "print the completion script of a shell"),
 }
 
+_START = """\
+Multi-person pose estimation on edge devices.
+
+Start with:
+
+  edgepose run photo.jpg --draw out/
+"""
+
 _EXAMPLES = """\
-examples:
+Examples:
   edgepose convert human-pose-estimation-0001 -o pose.tflite
-  edgepose run -m pose.tflite photo.jpg --draw drawn/
   edgepose camera -m pose.tflite --sink http://127.0.0.1:8080 --privacy blur
   edgepose deploy pi@raspberrypi.local -m pose.tflite
   edgepose profile pose.tflite --plot pose.png
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints.json
 
-`edgepose COMMAND --help` tells more, with examples."""
+`edgepose COMMAND --help` shows the options of a command, with examples.
+"""
+
+COMPLETION_VARIABLE = "_EDGEPOSE_COMPLETE"
 
 
-class _StoreOnce(argparse.Action):
-    """Stores a value, and refuses the option's second appearance: which one would be meant?"""
+class CommandLine(click.Group):
+    """The command `edgepose`, whose subcommands are imported when they are called."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        given: set[str] = namespace.__dict__.setdefault("_given", set())
-        if option_string is not None and self.dest in given:
-            first = getattr(namespace, self.dest)
-            raise argparse.ArgumentError(self, f"given twice: {first} and {values}; give it once")
-        given.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and whose options are given at most once."""
-
-    def __init__(self, command: str, description: str, examples: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            prog=f"edgepose {command}",
-            description=description,
-            epilog=f"examples:\n{examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            "edgepose",
+            params=[*common_options(), click.Option(["--version"], is_flag=True, help="show the version")],
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+            subcommand_metavar="COMMAND ...",
+            no_args_is_help=False,
+            invoke_without_command=True,
         )
-        self.register("action", None, _StoreOnce)
-        self.register("action", "store", _StoreOnce)
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Print as argparse does, but let a full disk or a closed output be an error."""
-        if message:
-            (file or sys.stderr).write(message)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
 
-    def error(self, message: str) -> NoReturn:
-        """Prints the message alone and exits with 2."""
-        self.exit(2, f"{self.prog}: {printable(mask_credentials(message))} (see {self.prog} --help)\n")
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None for an unknown name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        try:
+            command: click.Command = importlib.import_module(entry.module).command
+        except ModuleNotFoundError as error:
+            if error.name is None or not entry.module.startswith(error.name):
+                raise
+            # What `edgepose deploy` installs on a board has no parts that only a workstation needs.
+            raise click.UsageError(
+                f"{cmd_name} is not part of this installation; install all of edgepose: pip install edgepose"
+            ) from None
+        return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one is refused with the nearest name."""
+        if args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1) or [", ".join(COMMANDS)]
+            raise click.UsageError(f"no command {args[0]!r}; did you mean {near[0]}?", ctx)
+        return super().resolve_command(ctx, args)
 
-def _protect_names(arguments: list[str]) -> list[str]:
-    """Make `-- -name` work: parse_intermixed_args takes what follows `--` for options all the same."""
-    if "--" not in arguments:
-        return arguments
-    end = arguments.index("--")
-    names = [f"./{name}" if name.startswith("-") and name != "-" else name for name in arguments[end + 1 :]]
-    return [*arguments[:end], *names]
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; returns its exit code."""
+        # Click keeps the subcommand apart from its arguments.
+        has_command = bool(ctx.args or ctx.__dict__.get("_protected_args"))
+        if ctx.params.pop("version"):
+            from ..version import version
 
+            print(f"edgepose {version()}", flush=True)
+            return 0
+        apply_common_options(ctx.params)
+        if not has_command:
+            print(self.get_help(ctx), flush=True)
+            return 2
+        return super().invoke(ctx)
 
-def _expand_paths(parsed: argparse.Namespace) -> argparse.Namespace:
-    """Expand `~` in all arguments that are paths: shells leave `--option=~/x` alone."""
-    for name, value in vars(parsed).items():
-        setattr(parsed, name, _expand_user(value))
-    return parsed
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        found = [
+            CompletionItem(name, help=entry.summary) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return found or super().shell_complete(ctx, incomplete)
 
-
-def _expand_user(value: object) -> object:
-    """Expand a leading `~` of a path, if no file has that name."""
-    if isinstance(value, list):
-        return [_expand_user(item) for item in value]
-    if not isinstance(value, (str, Path)) or not str(value).startswith("~"):
-        return value
-    return type(value)(try_expand_home(str(value)))
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first command to try, all commands by section, and examples."""
+        self.format_usage(ctx, formatter)
+        formatter.write(f"\n{_START}")
+        width = max(map(len, COMMANDS)) + 2
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            formatter.write(f"\n{section}:\n")
+            for name, entry in COMMANDS.items():
+                if entry.section == section:
+                    formatter.write(f"  {name:{width}}{entry.summary}\n")
+        with formatter.section("Options"):
+            formatter.write_dl([r for p in self.get_params(ctx) if (r := p.get_help_record(ctx)) is not None])
+        formatter.write(f"\n{_EXAMPLES}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,9 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             with raised_signals():
-                return _dispatch(list(sys.argv[1:] if argv is None else argv))
+                return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
-            # Here, so that it also holds for what argparse prints before it exits. What fails goes before the result.
+            # Here, so that it also holds for help texts. What fails goes before the result.
             sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone, as with `| head`: nothing is wrong.
@@ -150,46 +177,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         _drop_stdout()
-        return _fail(f"cannot write to standard output: {error.strerror or error}")
+        return _fail("edgepose", f"cannot write to standard output: {error.strerror or error}")
     except KeyboardInterrupt as end:
         return exit_code(end)
 
 
-def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(), flush=True)
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from ..version import version
-
-        print(f"edgepose {version()}", flush=True)
-        return 0
-    command = COMMANDS.get(arguments[0])
-    if command is None:
-        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1) or [", ".join(COMMANDS)]
-        return _fail(f"no command {arguments[0]!r}; did you mean {close[0]}? (see edgepose --help)")
-    return _run(command, arguments[1:])
-
-
-def _run(command: Command, arguments: list[str]) -> int:
-    module = importlib.import_module(command.module)
+def _run(arguments: list[str]) -> int:
+    set_verbosity(Verbosity.NORMAL)
+    command_line = CommandLine()
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(command_line, {}, "edgepose", COMPLETION_VARIABLE, instruction)
     try:
-        code = module.run(_expand_paths(module.parser().parse_intermixed_args(_protect_names(arguments))))
+        with command_line.make_context("edgepose", arguments) as context:
+            code = command_line.invoke(context)
         sys.stdout.flush()
+        return int(code or 0)
+    except click.exceptions.Exit as end:  # --help
+        return end.exit_code
+    except click.ClickException as error:
+        name = getattr(error.ctx, "command_path", "edgepose") if isinstance(error, click.UsageError) else "edgepose"
+        return _fail(name, f"{describe_usage_error(error)} (see {name} --help)")
     except BrokenPipeError:
         raise
     except (EdgePoseError, ValueError, MemoryError) as error:
-        return _fail(str(error) or type(error).__name__)
+        _show_traceback()
+        return _fail("edgepose", str(error) or type(error).__name__)
     except OSError as error:
+        _show_traceback()
         _drop_stdout()
-        return _fail(f"cannot write the result: {error.strerror or error}")
-    return int(code)
+        return _fail("edgepose", f"cannot write the result: {error.strerror or error}")
 
 
 def _open_closed_streams() -> None:
     """Make standard streams that the caller has closed (`>&-`) usable: a file opened later would take their place.
 
-    What is written to a closed standard output fails, as it would with any other program.
+    Writing to a closed standard output fails, as it does in other programs.
     """
     for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is not None:
@@ -205,24 +227,24 @@ def _open_closed_streams() -> None:
 
 
 def _drop_stdout() -> None:
-    """What could not be written must not be tried again, and fail again, when Python exits."""
+    """Discard what could not be written: Python would try again, and fail again, at its end."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         return
 
 
-def _fail(message: str) -> int:
+def _show_traceback() -> None:
+    if get_verbosity() >= Verbosity.VERBOSE:
+        with suppress(OSError):
+            print(printable(mask_credentials(traceback.format_exc()), limit=100_000, keep="\n"), file=sys.stderr)
+
+
+def _fail(name: str, message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
     with suppress(OSError):  # there is no stderr to write to
-        print("edgepose: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
+        print(f"{name}: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
     return 2
-
-
-def _overview() -> str:
-    rows = "\n".join(f"  {name:9} {command.summary}" for name, command in COMMANDS.items())
-    head = "usage: edgepose COMMAND ...\n\nMulti-person pose estimation on edge devices."
-    return f"{head}\n\ncommands:\n{rows}\n\n{_EXAMPLES}"
 
 
 if __name__ == "__main__":

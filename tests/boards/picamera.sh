@@ -32,7 +32,7 @@ for place in /proc /sys /dev /opt; do
 done
 if [ ! -e "$root/venv/done" ]; then
     chroot "$root" python3 -m venv --system-site-packages /venv
-    chroot "$root" /venv/bin/pip install --quiet picamera2 ai-edge-litert platformdirs tqdm
+    chroot "$root" /venv/bin/pip install --quiet picamera2 ai-edge-litert platformdirs tqdm click
     touch "$root/venv/done"
 fi
 ours "$root"

@@ -12,7 +12,7 @@ if [ ! -e "$root/done" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --python-version 313 \
         --implementation cp --abi cp313 --abi abi3 --abi none --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-        --only-binary=:all: --no-deps --target "$root/site" numpy opencv-python-headless tqdm platformdirs
+        --only-binary=:all: --no-deps --target "$root/site" numpy opencv-python-headless tqdm platformdirs click
     for name in depmod modprobe; do ln -sf ../bin/kmod "$root/usr/sbin/$name"; done
     chroot "$root" depmod "$(ls "$root/usr/lib/modules")"
     touch "$root/done"

@@ -166,7 +166,7 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
         ([small_model, "--precision", "float16"], "--precision cannot be used on a TFLite file"),
         ([small_model, "--input-size", "96x64"], "keeps its input size"),
         ([small_model, "--input-size", "large"], "WIDTHxHEIGHT"),
-        ([small_model, "--precision", "int7"], "invalid choice"),
+        ([small_model, "--precision", "int7"], "did you mean int8?"),
         ([small_model, "--heatmaps", "a"], "go together"),
         ([small_model, "--annotations", "a.json"], "--annotations goes with --verify"),
         ([small_model, "--verify", folder], "no images here"),

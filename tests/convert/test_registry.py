@@ -182,7 +182,7 @@ def test_a_poisoned_cache_is_mended(name: str, server: Server, listed: Path) -> 
     place = listed / name / "net.pb"
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT[:-1] + b"x")
-    assert "to be fetched" in run_edgepose("models").stdout
+    assert "not downloaded" in run_edgepose("models").stdout
     server.answers = [good]
     assert run_edgepose("models", "fetch", name).returncode == 0
     assert place.read_bytes() == CONTENT
@@ -219,10 +219,10 @@ FILE = f'[[m.files]]\nname = "a.pb"\nurl = "https://host/a.pb"\nsha256 = "{SHA25
     ("text", "words"),
     [
         ("[m", "not a readable list"),
-        ("m = 3", "m: expected a table, got int"),
-        (f"[m]\n{MODEL}", "the entry 'files' is missing"),
+        ("m = 3", "m: expected an object, got 3"),
+        (f"[m]\n{MODEL}", "'files' is missing"),
         (f'["../m"]\n{MODEL}', "a name of letters"),
-        (f"[m]\n{MODEL}color = 3\n{FILE}", "got color"),
+        (f"[m]\n{MODEL}color = 3\n{FILE}", "color: there is no such key"),
         (f"[m]\n{MODEL.replace('432x368', 'large')}{FILE}", "m.input_size: expected WIDTHxHEIGHT, got large"),
         (f"[m]\n{MODEL}{FILE.replace('a.pb', '../a.pb', 1)}", r"files\[0\].name: expected a file name"),
         (f"[m]\n{MODEL}{FILE.replace('https', 'file')}", r"files\[0\].url: expected http"),
@@ -253,7 +253,7 @@ def test_the_command_lists_and_shows(tmp_path: Path) -> None:
         (["show", "mobilnet_thin"], "did you mean mobilenet_thin"),
         (["fetch", "cmu"], "no published weights are known"),
         (["fetch", "nothing"], "not known"),
-        (["burn"], "invalid choice"),
+        (["burn"], "expected list, show or fetch, got 'burn'"),
     ]:
         result = run_edgepose("models", *arguments)
         assert (result.returncode, words in result.stderr, result.stderr.count("\n")) == (2, True, 1), result

@@ -399,7 +399,7 @@ def test_logs_show_no_escape_sequences(
     (tmp_path / "ssh").write_text("#!/bin/sh\nprintf 'a\\033[2Jb\\tc\\n'; exit 1\n")
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert logs.run(logs.parser().parse_args(["pi@host"])) == 1
+    assert logs.run(logs.command.parse_options(["pi@host"])) == 1
     assert capfd.readouterr().out == "a\\x1b[2Jb\tc\n"
 
 

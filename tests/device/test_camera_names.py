@@ -29,7 +29,9 @@ def edgepose(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
 
 
 def camera(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return edgepose(folder, "camera", "--source", "synthetic:1", "--seconds", "1", *arguments, **variables)
+    return edgepose(
+        folder, "camera", "--source", "synthetic:1", "--seconds", f"{2 * slowness():.1f}", *arguments, **variables
+    )
 
 
 def test_the_camera_writes_its_name_and_source(tmp_path: Path) -> None:
@@ -82,10 +84,10 @@ def test_run_writes_the_host_name_and_no_time(tmp_path: Path) -> None:
 
 def test_home_folders_are_expanded_wherever_a_path_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    arguments = camera_command.parser().parse_args(
+    options = camera_command.command.parse_options(
         ["-m", "~/a.tflite", "--when-hot", "~/b.tflite", "--source", "~/clip.mp4", "--sink", "-"]
     )
-    settings = camera_command._settings(arguments)
+    settings = camera_command._merge_settings(options)
     assert settings.model.path == "/home/somebody/a.tflite"
     assert settings.model.when_hot == ("/home/somebody/b.tflite",)
     assert settings.camera.source == "/home/somebody/clip.mp4"

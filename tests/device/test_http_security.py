@@ -30,7 +30,7 @@ from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.http import HttpSink
 from edgepose.device.sources.credentials import add_credentials
 from edgepose.device.sources.factory import open_source
-from edgepose.runtime.errors import InputError
+from edgepose.runtime.errors import InputError, MissingExtraError
 
 from ..conftest import call_edgepose, slowness
 from .sink_helpers import message, wait
@@ -593,6 +593,20 @@ def test_the_watchdog_lives_on_without_descriptors(monkeypatch: pytest.MonkeyPat
 
 def test_counters_are_exact() -> None:
     """After a million frames they advanced in steps of ten, later of hundreds."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     stats = Stats("x")
     stats.processed = 12_345_678
-    assert "edgepose_frames_processed_total 12345678\n" in metrics.prometheus(stats.snapshot())
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(metrics.format_metrics(stats.snapshot()))
+        for sample in family.samples
+    }
+    assert values["edgepose_frames_processed_total"] == 12_345_678
+    assert values["edgepose_up"] == 0.0
+
+
+def test_metrics_without_their_library_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgepose\[camera\]'"):
+        metrics.format_metrics(Stats("x").snapshot())

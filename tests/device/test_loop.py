@@ -265,7 +265,7 @@ def test_the_example_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
     [
         ("[loop]\nevry_nth = 2", "loop.evry_nth: there is no such key; did you mean every_nth?"),
         ("[lop]", "lop: there is no such key; did you mean loop?"),
-        ("[loop]\nevery_nth = 'two'", "loop.every_nth: expected int, got 'two'"),
+        ("[loop]\nevery_nth = 'two'", "loop.every_nth: expected a whole number, got 'two'"),
         ("[output]\nprivacy = 'some'", "output.privacy: expected one of none, blur, silhouette"),
         ("[loop\n", "not valid TOML"),
         ("[output]\nsinks = '-'", "output.sinks: expected a list"),

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.runtime.cli import main
+from edgepose.runtime.cli.main import COMMANDS
 from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 
-from ..conftest import HANG_S, run_edgepose
+from ..conftest import HANG_S, call_edgepose, run_edgepose
 from ..scene_dataset import write_video
 
 
@@ -41,14 +43,17 @@ def test_help_lists_every_command_and_each_has_examples() -> None:
         assert command in overview.stdout
         text = run_edgepose(command, "--help")
         assert text.returncode == 0
-        assert f"edgepose {command} " in text.stdout.split("examples:")[1]
+        assert f"edgepose {command} " in text.stdout.split("Examples:")[1]
 
 
 def test_no_command_is_wrong_use() -> None:
     assert run_edgepose().returncode == 2
     assert_one_line(run_edgepose("rnu"), "'rnu'", "did you mean run")
-    assert_one_line(run_edgepose("run"), "required")
-    assert_one_line(run_edgepose("run", "-m", "x", "synthetic", "--format", "xml"), "invalid choice")
+    assert_one_line(run_edgepose("run"), "INPUT... is required")
+    assert_one_line(
+        run_edgepose("run", "-m", "x", "synthetic", "--format", "xml"),
+        "--format: expected edgepose, openpose or coco, got 'xml'",
+    )
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -205,3 +210,106 @@ def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--hlep"], ["no option --hlep", "did you mean --help?"]),
+        (["run", "--thread", "2", "a.jpg"], ["edgepose run: no option --thread; did you mean --threads?"]),
+        (["run", "--json"], ["--json: expected a value"]),
+        (["run", "--json", "--draw", "out", "a.jpg"], ["--json: expected a value, got the option --draw"]),
+        (["run", "--threads", "0", "a.jpg"], ["--threads: expected 1 or more, got 0"]),
+        (["run", "--threads", "two", "a.jpg"], ["--threads: expected 1 or more, got two"]),
+        (["run", "--min-score", "nan", "a.jpg"], ["--min-score: expected 0 to 1, got nan"]),
+        (["run", "--format", "opnepose", "a.jpg"], ["did you mean openpose?"]),
+        (["run", "--quiet", "--verbose", "a.jpg"], ["contradict each other"]),
+        (["info", "a.tflite", "b.tflite"], ["edgepose info: ", "b.tflite"]),
+        (["info", "--sha256", "12", "a.tflite"], ["--sha256: expected 64 hexadecimal digits, got '12'"]),
+        (["convert", "cmu"], ["--output is required"]),
+        (["camera", "--privacy", "blurr", "--sink", "-"], ["did you mean blur?"]),
+        (["deploy"], ["HOST... is required"]),
+        (["profile", "--merge"], ["--merge: expected one or more profiles"]),
+        (["completion", "tcsh"], ["SHELL: expected bash, zsh or fish, got 'tcsh'"]),
+        (["statsu"], ["did you mean status?"]),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_what_to_do(
+    arguments: list[str], words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call_edgepose(capfd, *arguments)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_help_starts_with_the_first_command_to_try(capfd: pytest.CaptureFixture[str]) -> None:
+    done = call_edgepose(capfd, "--help")
+    assert "edgepose run photo.jpg --draw out/" in done.stdout.split("Find people:")[0]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_in_sections(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = call_edgepose(capfd, command, "-h").stdout
+    assert "Common options:" in text
+    assert "--quiet" in text
+    assert text.index("Common options:") < text.index("Examples:")
+
+
+def test_quiet_shows_errors_only_and_verbose_shows_tracebacks(
+    image: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call_edgepose(capfd, "run", image, "--quiet").stderr == ""
+    assert "2 people in 1 frame" in call_edgepose(capfd, "-v", "run", image).stderr
+    missing = call_edgepose(capfd, "run", tmp_path / "missing.jpg", "-q")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    broken = call_edgepose(capfd, "info", tmp_path / "missing.tflite", "-v")
+    assert "Traceback" in broken.stderr
+    assert "Traceback" not in call_edgepose(capfd, "info", tmp_path / "missing.tflite").stderr
+
+
+def test_names_that_begin_with_a_dash_follow_two_dashes(
+    image: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(image.parent)
+    image.rename("-image.png")
+    done = call_edgepose(capfd, "run", "--", "-image.png")
+    assert (done.returncode, json.loads(done.stdout)["source"]) == (0, "-image.png")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_edgepose(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call_edgepose(capfd, "completion", shell)
+    assert "_EDGEPOSE_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("edgepose ro", "rollback"),
+        ("edgepose run --th", "--threads"),
+        ("edgepose run --format op", "openpose"),
+        ("edgepose camera -m edgepose-", "edgepose-tiny"),
+    ],
+)
+def test_the_shell_completes_commands_options_and_values(line: str, expected: str) -> None:
+    words = line.split()
+    environment = {
+        **os.environ, "_EDGEPOSE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "edgepose.runtime.cli"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert expected in [entry.split(",")[1] for entry in done.stdout.splitlines()], done
+
+
+def test_a_part_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Releases on boards have no `convert`."""
+    monkeypatch.setitem(main.COMMANDS, "eval", main.CommandEntry("edgepose.nowhere.cli.eval", "Models", "score"))
+    done = call_edgepose(capfd, "eval")
+    assert done.returncode == 2
+    assert "eval is not part of this installation" in done.stderr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import Frame, InputError
-from edgepose.runtime.cli import main
+from edgepose.runtime.cli import run
 from edgepose.runtime.io.images import MAX_PIXELS_OPENCV, Video, read_frames
 from edgepose.runtime.io.inputs import expand
 
@@ -234,8 +234,6 @@ def test_whatever_an_input_raises_costs_no_other_input(
 def test_results_written_before_the_run_was_ended_stay(
     error: BaseException, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepose.runtime.cli import run
-
     def frames(source: Any, max_pixels: int) -> Iterator[Frame]:
         yield Frame(np.zeros((48, 64, 3), np.uint8), source.name)
         raise error
@@ -429,7 +427,9 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
 
 
 def test_an_unexpanded_option_is_not_lost_in_the_command_line() -> None:
-    assert main._expand_user(["~nobody-of-this-name/x", 3, None]) == ["~nobody-of-this-name/x", 3, None]
+    options = run.command.parse_options(["~nobody-of-this-name/x", "--json=~/out.jsonl"])
+    assert options.inputs == ("~nobody-of-this-name/x",)
+    assert options.json == str(Path("~/out.jsonl").expanduser())
 
 
 @pytest.mark.parametrize("arguments", [("--json", "p.jpg"), ("--draw", "."), ("--json", "link.jpg")])

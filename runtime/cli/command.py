@@ -1,0 +1,298 @@
+"""Click commands with typed options, help in sections, and errors in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ..io.atomic import try_expand_home
+from ..io.messages import Verbosity, set_verbosity
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # not generic before click 8.4
+
+Options = TypeVar("Options")
+_COMMON_SECTION = "Common options"
+_MAX_HELP_COLUMNS = 100
+
+
+class Option(click.Option):
+    """An option that is listed in a section of the help text and given at most once, unless `multiple` is set."""
+
+    def __init__(self, *names: str, section: str = "Options", **attributes: Any) -> None:
+        super().__init__(list(names), **attributes)
+        self.section = section
+
+
+class Argument(click.Argument):
+    """A positional argument with a help text."""
+
+    def __init__(self, name: str, help: str, **attributes: Any) -> None:
+        super().__init__([name], **attributes)
+        self.help_text = help
+
+
+class Choice(ParamType):
+    """One of some words."""
+
+    name = "choice"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word. Fails with the nearest word if it is not one of them."""
+        if value in self.words:
+            return str(value)
+        near = difflib.get_close_matches(str(value), self.words, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise click.BadParameter(f"expected {join_words(self.words)}, got {value!r}{hint}", ctx, param)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the words that begin with what was typed."""
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the words, as the help text shows them."""
+        return "|".join(self.words)
+
+
+class Number(ParamType):
+    """A number in a range, limits included."""
+
+    name = "number"
+
+    def __init__(self, kind: type[int] | type[float], least: float | None = None, most: float | None = None) -> None:
+        self.kind = kind
+        self.least = least
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        """Return the number. Fails if it is none, not finite or out of the range."""
+        try:
+            number = self.kind(value)
+        except (ValueError, TypeError, OverflowError):
+            self._fail(value)
+        if not float("-inf") < number < float("inf"):
+            self._fail(value)
+        if (self.least is not None and number < self.least) or (self.most is not None and number > self.most):
+            self._fail(value)
+        return number
+
+    def _fail(self, value: Any) -> NoReturn:
+        form = "{:d}" if self.kind is int else "{:g}"
+        least, most = (None if end is None else form.format(self.kind(end)) for end in (self.least, self.most))
+        if least is not None and most is not None:
+            wanted = f"{least} to {most}"
+        elif least is not None:
+            wanted = f"{least} or more"
+        else:
+            wanted = "a whole number" if self.kind is int else "a number"
+        self.fail(f"expected {wanted}, got {value}")
+
+
+class PathName(ParamType):
+    """A file or folder; shells complete its name."""
+
+    def __init__(self, kind: str = "file") -> None:
+        self.name = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, with `~` expanded: shells leave `--option=~/x` alone."""
+        return Path(try_expand_home(str(value)))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Let the shell complete names of files or folders."""
+        return [CompletionItem(incomplete, type=self.name)]
+
+
+class InputName(ParamType):
+    """A file, a folder, or a name that is no file, such as `-` or `synthetic:5`; shells complete names of files."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, with `~` expanded."""
+        return try_expand_home(str(value))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Let the shell complete names of files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+class ModelName(InputName):
+    """A .tflite file or the name of a model; shells complete both."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names of models, and let the shell complete names of files."""
+        from ..model import registry
+
+        names = [path.stem for path in registry.packaged()] + [model.name for model in registry.known_models()]
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")]
+
+
+class Checked(ParamType):
+    """A text that a function checks or converts; the function raises ValueError."""
+
+    def __init__(self, convert: Callable[[str], object], name: str = "text") -> None:
+        self.name = name
+        self._convert = convert
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Return what the function returns."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._convert(value)
+        except ValueError as error:
+            self.fail(str(error).removeprefix(f"{param.name}: " if param is not None else ""))
+
+
+def common_options() -> list[click.Parameter]:
+    """Return the options that every command has."""
+    return [
+        Option("-v", "--verbose", is_flag=True, section=_COMMON_SECTION, help="show details, and tracebacks of errors"),
+        Option("-q", "--quiet", is_flag=True, section=_COMMON_SECTION, help="show errors and warnings only"),
+    ]
+
+
+def apply_common_options(values: dict[str, Any]) -> None:
+    """Remove the values of the common options from `values` and apply them. Raises UsageError if they contradict."""
+    verbose, quiet = values.pop("verbose", False), values.pop("quiet", False)
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet contradict each other; give one of them")
+    if verbose:
+        set_verbosity(Verbosity.VERBOSE)
+    elif quiet:
+        set_verbosity(Verbosity.QUIET)
+
+
+class Command(click.Command, Generic[Options]):
+    """A subcommand: parameters, a dataclass that holds their values, and the function that gets it.
+
+    Args:
+        name: The word after `edgepose`.
+        options: A dataclass with one field per parameter.
+        run: Does the work; returns the exit code.
+        description: First part of the help text; its line breaks are kept.
+        examples: Command lines, one per line.
+        parameters: The `Argument`s and `Option`s, in the order of the help text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: type[Options],
+        run: Callable[[Options], int],
+        *,
+        description: str,
+        examples: str,
+        parameters: Sequence[click.Parameter],
+    ) -> None:
+        super().__init__(
+            name,
+            params=[*parameters, *common_options()],
+            callback=lambda **values: run(options(**values)),
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_COLUMNS},
+        )
+        self._description = description
+        self._examples = examples
+        self._options = options
+
+    def parse_options(self, arguments: Sequence[str]) -> Options:
+        """Parse a command line into the dataclass. Raises click.ClickException for a wrong one."""
+        values = dict(self.make_context(self.name, list(arguments)).params)
+        apply_common_options(values)
+        return self._options(**values)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and refuse options that are given twice or whose value is the next option."""
+        values, _, order = self.make_parser(ctx).parse_args(list(args))
+        names = {name for param in self.get_params(ctx) if isinstance(param, click.Option) for name in param.opts}
+        seen: set[str] = set()
+        for param in order:
+            if not isinstance(param, click.Option) or param.multiple or param.is_flag or param.name is None:
+                continue
+            if param.name in seen:
+                last = values.get(param.name)
+                raise click.BadParameter(f"given twice, the last time as {last}; give it once", ctx, param)
+            seen.add(param.name)
+            value = values.get(param.name)
+            if isinstance(value, str) and value.startswith("-") and value.split("=")[0] in names:
+                raise click.BadParameter(f"expected a value, got the option {value}", ctx, param)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with its options; returns the exit code."""
+        apply_common_options(ctx.params)
+        return super().invoke(ctx)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write usage, description, arguments, options by section, and examples."""
+        self.format_usage(ctx, formatter)
+        formatter.write(f"\n{self._description}\n")
+        arguments = [
+            (param.make_metavar(ctx) if _needs_context(param) else param.make_metavar(), param.help_text)  # type: ignore[call-arg]
+            for param in self.get_params(ctx)
+            if isinstance(param, Argument)
+        ]
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                sections.setdefault(getattr(param, "section", _COMMON_SECTION), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        formatter.write(f"\nExamples:\n{self._examples}\n")
+
+
+def _needs_context(param: click.Parameter) -> bool:
+    """Return whether `make_metavar` takes a context: it does since click 8.2."""
+    return param.make_metavar.__code__.co_argcount > 1
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Return `a, b or c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def describe_usage_error(error: click.ClickException) -> str:
+    """Return what is wrong with a command line, and what to do, in one line."""
+    if isinstance(error, click.NoSuchOption):
+        near = difflib.get_close_matches(error.option_name, error.possibilities or _option_names(error.ctx), n=1)
+        return f"no option {error.option_name}" + (f"; did you mean {near[0]}?" if near else "")
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        if isinstance(error.param, click.Option):
+            return f"{_name_of(error.param)} is required; {getattr(error.param, 'help', '')}".rstrip("; ")
+        return f"{_name_of(error.param)} is required; {getattr(error.param, 'help_text', '')}".rstrip("; ")
+    if isinstance(error, click.BadOptionUsage):
+        return f"{error.option_name}: expected a value" if "requires" in error.message else error.format_message()
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{_name_of(error.param)}: {error.message}"
+    return error.format_message().removesuffix(".")
+
+
+def _option_names(context: click.Context | None) -> list[str]:
+    if context is None:
+        return []
+    return [name for param in context.command.params if isinstance(param, click.Option) for name in param.opts]
+
+
+def _name_of(param: click.Parameter) -> str:
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    return param.metavar or (param.name or "").upper()
