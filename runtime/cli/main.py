@@ -122,8 +122,9 @@ class CommandLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; returns its exit code."""
-        # Click keeps the subcommand apart from its arguments.
-        has_command = bool(ctx.args or ctx.__dict__.get("_protected_args"))
+        # Click keeps the subcommand apart from its arguments, since 8.2 under another name.
+        kept = ("args", "_protected_args", "protected_args")
+        has_command = any(vars(ctx).get(name) for name in kept)
         if ctx.params.pop("version"):
             from ..version import version
 
