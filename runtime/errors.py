@@ -1,34 +1,37 @@
-"""What can go wrong with the world outside. Wrong arguments are `ValueError` and `TypeError`.
+"""Exceptions for problems with input, files and installation. Wrong arguments raise `ValueError` or `TypeError`.
 
-Every message is one line that says what was expected, what came and what to do; the command line prints it and
-exits with 2.
+Every message is one line with the problem, the given value and feature the user can do. The command line prints it and
+exits with code 2.
 """
 
 
 class EdgePoseError(Exception):
-    """Base of all errors that are not the caller's programming mistake."""
+    """Base class of all exceptions of edgepose, except those for programming errors of the caller."""
 
 
 class ModelError(EdgePoseError):
-    """A model file that is missing, damaged, of the wrong kind or at odds with its manifest."""
+    """A model file is missing, damaged, of the wrong kind, or does not match its manifest."""
 
 
 class InputError(EdgePoseError):
-    """An image, video, folder or annotation file that cannot be used."""
+    """An image, video, folder, annotation file or other input cannot be used."""
 
 
 class UnknownNameError(EdgePoseError, KeyError):
-    """A name of a keypoint, skeleton or model that does not exist; the message says which is nearest."""
+    """There is no keypoint, skeleton or model with this name; the message suggests the most similar name."""
 
     __str__ = Exception.__str__
 
 
 class OutputError(EdgePoseError):
-    """A result that cannot be written."""
+    """A result cannot be written."""
 
 
 class MissingExtraError(EdgePoseError):
-    """A part of edgepose whose optional dependencies are not installed."""
+    """The optional dependencies (extra) of a feature are not installed."""
 
-    def __init__(self, what: str, extra: str, cause: ImportError) -> None:
-        super().__init__(f"{what} needs the extra {extra!r} ({cause.name} is missing): pip install 'edgepose[{extra}]'")
+    def __init__(self, feature: str, extra: str, cause: ImportError) -> None:
+        super().__init__(
+            f"{feature} needs the extra {extra!r} ({cause.name} is missing); "
+            f"install it with `pip install 'edgepose[{extra}]'`"
+        )

@@ -1,7 +1,8 @@
-"""Object keypoint similarity: how alike two poses are, by COCO's measure.
+"""Object keypoint similarity (OKS) of two poses, as defined by COCO.
 
-Source: cocodataset.org/#keypoints-eval; OKS = mean over keypoints of exp(-d^2 / (2 area k^2)), k twice the annotators'
-spread of each keypoint.
+OKS is the mean over keypoints of exp(-d^2 / (2 area k^2)). d is the distance of the two keypoints, and k is twice the
+sigma of the keypoint: the standard deviation of its position between annotators. Source:
+cocodataset.org/#keypoints-eval.
 """
 
 from __future__ import annotations
@@ -13,34 +14,64 @@ import numpy.typing as npt
 
 from .types import Pose
 
-_COCO_SPREAD = {
+_COCO_SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
     "knee": 0.087, "ankle": 0.089, "neck": 0.079,
 }  # fmt: skip
 
 
 def sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """The spread of each keypoint by its name; the neck, which COCO lacks, has the shoulders'."""
-    return np.array([_COCO_SPREAD[name.rpartition("_")[2]] for name in names])
+    """Return COCO's sigma of each keypoint: (n,) float64.
+
+    COCO has no neck; it gets the sigma of the shoulders.
+
+    Args:
+        names: Keypoint names such as `left_shoulder`.
+
+    Raises:
+        KeyError: A name is unknown.
+    """
+    return np.array([_COCO_SIGMAS[name.rpartition("_")[2]] for name in names])
 
 
-def oks(truth: npt.NDArray[np.float32], found: npt.NDArray[np.float32], spread: npt.NDArray[np.float64]) -> float:
-    """OKS over the keypoints present in `truth`, (n, 3) each; a keypoint absent from `found` counts as 0.
+def oks(truth: npt.NDArray[np.float32], found: npt.NDArray[np.float32], sigmas: npt.NDArray[np.float64]) -> float:
+    """Compute the OKS of two poses over the keypoints that are present in `truth`.
 
-    The area is that of the box around the truth times 0.53, as COCO does where there is no mask.
+    The area is 0.53 times the area of the box around `truth`. COCO does the same if there is no segmentation mask.
+
+    Args:
+        truth: Reference pose, (n, 3) float32: x, y in pixels, score; score 0 for a keypoint that is not present.
+        found: The other pose, in the same format. A keypoint that is not present in it has similarity 0.
+        sigmas: Sigmas of the keypoints, (n,).
+
+    Returns:
+        0 (different) to 1 (equal).
     """
     present = truth[:, 2] > 0
-    points = truth[present, :2]
-    area = 0.53 * max(1.0, float(np.prod(np.ptp(points, axis=0))))
-    distance = np.square(points - found[present, :2]).sum(axis=1)
-    similarity = np.exp(-distance / (2 * area * np.square(2 * spread[present])))
+    positions = truth[present, :2]
+    area = 0.53 * max(1.0, float(np.prod(np.ptp(positions, axis=0))))
+    squared_distances = np.square(positions - found[present, :2]).sum(axis=1)
+    similarity = np.exp(-squared_distances / (2 * area * np.square(2 * sigmas[present])))
     return float(np.where(found[present, 2] > 0, similarity, 0).mean())
 
 
 def matched(
-    truth: Sequence[Pose], found: Sequence[Pose], spread: npt.NDArray[np.float64], *, least: float, min_keypoints: int
+    truth: Sequence[Pose], found: Sequence[Pose], sigmas: npt.NDArray[np.float64], *, least: float, min_keypoints: int
 ) -> tuple[int, int]:
-    """How many poses of `truth` with enough keypoints have one of OKS `least` in `found`, and of how many."""
-    wanted = [pose for pose in truth if (pose.keypoints[:, 2] > 0).sum() >= min_keypoints]
-    hits = sum(any(oks(pose.keypoints, other.keypoints, spread) >= least for other in found) for pose in wanted)
-    return hits, len(wanted)
+    """Count the reference poses that have a similar pose in `found`.
+
+    A pose in `found` can match several reference poses.
+
+    Args:
+        truth: Reference poses.
+        found: The other poses.
+        sigmas: Sigmas of the keypoints, (n,).
+        least: Minimum OKS of a match.
+        min_keypoints: Reference poses with fewer keypoints are ignored.
+
+    Returns:
+        Number of matched reference poses, and number of reference poses with enough keypoints.
+    """
+    counted = [pose for pose in truth if (pose.keypoints[:, 2] > 0).sum() >= min_keypoints]
+    hits = sum(any(oks(pose.keypoints, other.keypoints, sigmas) >= least for other in found) for pose in counted)
+    return hits, len(counted)

@@ -1,4 +1,4 @@
-"""Keeps the output of C++ libraries off stderr, and shows it when something fails."""
+"""Suppression of messages that C++ libraries write to stderr."""
 
 from __future__ import annotations
 
@@ -10,64 +10,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-# The file descriptor 2 belongs to the whole process, so threads share one redirection: the first one that enters makes
-# it, the last one that leaves ends it. With a redirection per thread, stderr stayed redirected for ever where two
-# overlapped.
+# File descriptor 2 belongs to the whole process, so all threads share one redirection: the first thread that enters
+# starts it, the last one that leaves ends it. With one redirection per thread, stderr stayed redirected forever if two
+# redirections overlapped.
 _lock = threading.Lock()
-_users = 0
-_saved = -1
+_user_count = 0
+_saved_descriptor = -1
 _log: IO[bytes] | None = None
 
 
 @contextmanager
 def suppress_stderr(*, show_on_error: bool) -> Iterator[None]:
-    """Redirect the process's stderr to a file; with `show_on_error` an exception prints what was written.
+    """Redirect stderr of the process to a temporary file.
 
-    May be entered by several threads at once. Everything that the process writes to stderr meanwhile is redirected, so
-    keep what is inside short.
+    Several threads can use this at the same time. All output of the process to stderr is redirected meanwhile, so keep
+    the block short.
+
+    Args:
+        show_on_error: Print the redirected output if the block raises an exception.
     """
-    _enter()
-    shown = b""
+    _start_or_join()
+    output = b""
     try:
         yield
     except Exception:
-        shown = _written() if show_on_error else b""
+        output = _read_log() if show_on_error else b""
         raise
     finally:
-        _leave()
-        if shown:
-            sys.stderr.write(shown.decode(errors="replace"))
+        _leave_or_end()
+        if output:
+            sys.stderr.write(output.decode(errors="replace"))
 
 
-def _enter() -> None:
-    global _users, _saved, _log
+def _start_or_join() -> None:
+    global _user_count, _saved_descriptor, _log
     with _lock:
-        if _users == 0:
+        if _user_count == 0:
             sys.stderr.flush()
             saved = os.dup(2)
             try:
-                _log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever leaves last
+                _log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the last thread that leaves
             except BaseException:
                 os.close(saved)
                 raise
             os.dup2(_log.fileno(), 2)
-            _saved = saved
-        _users += 1
+            _saved_descriptor = saved
+        _user_count += 1
 
 
-def _leave() -> None:
-    global _users, _saved, _log
+def _leave_or_end() -> None:
+    global _user_count, _saved_descriptor, _log
     with _lock:
-        _users -= 1
-        if _users == 0:
+        _user_count -= 1
+        if _user_count == 0:
             sys.stderr.flush()
-            os.dup2(_saved, 2)
-            os.close(_saved)
+            os.dup2(_saved_descriptor, 2)
+            os.close(_saved_descriptor)
             if _log is not None:
                 _log.close()
-            _saved, _log = -1, None
+            _saved_descriptor, _log = -1, None
 
 
-def _written() -> bytes:
+def _read_log() -> bytes:
     with _lock:
         return b"" if _log is None else os.pread(_log.fileno(), 1 << 20, 0)

@@ -1,4 +1,4 @@
-"""The values that travel from frame to pose."""
+"""Data types from frame to pose: frames, network output, poses and results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Frame:
-    """An image and when it was taken.
+    """Image with its source and time.
 
-    `image`: (H, W, 3) uint8 in `channel_order`. `timestamp_ns`: monotonic clock at exposure; for a file, its time in
-    the video or 0. `index`: counts the frames of `source` from 0. `captured_ns`: monotonic clock at exposure, or when
-    the frame was read from a file; 0 if unknown. Latency and wall-clock time are computed from it.
+    Attributes:
+        image: (H, W, 3) uint8 in `channel_order`.
+        source: Name of the file or camera.
+        index: Number of the frame in `source`, from 0.
+        timestamp_ns: Monotonic clock at exposure in nanoseconds. For a file, the time in the video, or 0.
+        channel_order: Order of the color channels.
+        captured_ns: Monotonic clock in nanoseconds at exposure, or when the frame was read from a file; 0 if unknown.
+            Latency and wall-clock time are computed from it.
     """
 
     image: Image
@@ -37,16 +42,22 @@ class Frame:
 
 
 class Quantization(NamedTuple):
-    """real = scale * (stored - zero_point); (1, 0) for float tensors."""
+    """Scale and zero point of a tensor: real = scale * (stored - zero_point); (1, 0) for float tensors."""
 
     scale: float = 1.0
     zero_point: int = 0
 
 
 class PoseFields(NamedTuple):
-    """A network's maps as the interpreter returned them: float32, int8, uint8 or int16.
+    """Output of a network, as returned by the interpreter: float32, int8, uint8 or int16.
 
-    `heatmaps`: (h, w, 19), `pafs`: (h, w, 38); both may be views of one tensor. Valid until the next inference.
+    The arrays may be views of one tensor of the interpreter. They are valid until the next inference.
+
+    Attributes:
+        heatmaps: (rows, columns, 19): one channel per keypoint and the background.
+        pafs: (rows, columns, 38): two channels per limb.
+        heatmap_quantization: Scale and zero point of the heatmaps.
+        paf_quantization: Scale and zero point of the PAFs.
     """
 
     heatmaps: npt.NDArray[Any]
@@ -56,7 +67,10 @@ class PoseFields(NamedTuple):
 
 
 class GridToFrame(NamedTuple):
-    """x_frame = scale_x * (x_grid + 0.5) + offset_x, the same for y: cells and pixels are measured at their centers."""
+    """Transform from grid cells to frame pixels: x_frame = scale_x * (x_grid + 0.5) + offset_x, and the same for y.
+
+    x_grid is the index of a cell, so x_grid + 0.5 is its center.
+    """
 
     scale_x: float
     scale_y: float
@@ -65,7 +79,7 @@ class GridToFrame(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A rectangle in frame pixels."""
+    """Rectangle in pixels of the frame; x and y are the upper left corner."""
 
     x: float
     y: float
@@ -74,7 +88,7 @@ class Box(NamedTuple):
 
 
 class Keypoint(NamedTuple):
-    """A keypoint of a person in pixels of the frame. All zero if it was not found."""
+    """Keypoint of a person in pixels of the frame; all values are 0 if it was not found."""
 
     x: float
     y: float
@@ -88,15 +102,15 @@ class Keypoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """One person.
+    """Pose of one person.
 
     >>> pose["right_wrist"].x, pose.angle("right_elbow"), pose.bbox
 
     Attributes:
         keypoints: (18, 3) float32: x, y in pixels of the frame, score; all zero if the keypoint was not found. The
             score is the height of the heatmap's peak, about 0 to 1.
-        score: Mean PAF agreement over all limbs, 0 to 1.
-        person: Number of the person across frames, from 1; 0 without tracking.
+        score: Mean agreement with the PAFs over all limbs, 0 to 1. Missing limbs count as 0.
+        person: Number of the person from tracking, from 1, the same in all frames; 0 without tracking.
         skeleton: Names and order of the keypoints.
     """
 
@@ -106,7 +120,11 @@ class Pose:
     skeleton: Skeleton = COCO18
 
     def __getitem__(self, name: str) -> Keypoint:
-        """Return a keypoint by its name. Raises UnknownNameError with the nearest name."""
+        """Return a keypoint by its name.
+
+        Raises:
+            UnknownNameError: There is no such keypoint; the message suggests the most similar name.
+        """
         x, y, score = self.keypoints[self.skeleton.index(name)].tolist()
         return Keypoint(x, y, score)
 
@@ -121,24 +139,24 @@ class Pose:
         return self.keypoints[:, 2]
 
     def angle(self, joint: str, start: str | None = None, end: str | None = None) -> float | None:
-        """Return the angle at a joint in the image.
+        """Compute the angle at a joint in the image plane.
 
         Args:
-            joint: A keypoint. Elbows, knees, shoulders and hips need no more: an arm or leg that is straight has 180.
-            start: The keypoint at one end; needed for other joints.
-            end: The keypoint at the other end.
+            joint: The keypoint at the vertex, such as `right_elbow`. A straight arm or leg has 180 degrees.
+            start: The keypoint at one end. Not needed for elbows, knees, shoulders and hips.
+            end: The keypoint at the other end. Not needed for elbows, knees, shoulders and hips.
 
         Returns:
-            Degrees, 0 to 180; None if one of the three keypoints was not found.
+            Degrees, 0 to 180; None if one of the three keypoints was not found or two of them coincide.
 
         Raises:
             UnknownNameError: The skeleton has no keypoint of that name.
-            ValueError: Only one of `start` and `end` was given, or none for a joint that needs them.
+            ValueError: Only one of `start` and `end` was given, or neither for a joint that needs them.
         """
         if (start is None) != (end is None):
             raise ValueError("angle: expected both start and end, or neither")
         if start is None or end is None:
-            start, end = _limb_ends(joint, self.skeleton)
+            start, end = _get_angle_ends(joint, self.skeleton)
         middle, *others = (self[name] for name in (joint, start, end))
         if not (middle.found and all(other.found for other in others)):
             return None
@@ -150,14 +168,18 @@ class Pose:
 
     @property
     def bbox(self) -> Box:
-        """The smallest box around the keypoints that are present."""
-        present = self.keypoints[self.keypoints[:, 2] > 0, :2]
-        (x, y), (right, bottom) = present.min(axis=0), present.max(axis=0)
+        """The smallest box around the keypoints that were found.
+
+        Raises:
+            ValueError: No keypoint was found.
+        """
+        found = self.keypoints[self.keypoints[:, 2] > 0, :2]
+        (x, y), (right, bottom) = found.min(axis=0), found.max(axis=0)
         return Box(float(x), float(y), float(right - x), float(bottom - y))
 
 
 class Timings(NamedTuple):
-    """Milliseconds spent in each stage of one frame."""
+    """Time of each stage for one frame, in milliseconds."""
 
     preprocess: float
     inference: float
@@ -165,7 +187,7 @@ class Timings(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Sum of the stages."""
+        """Sum of all stages, in milliseconds."""
         return self.preprocess + self.inference + self.decode
 
 
@@ -173,28 +195,32 @@ _ANGLE_ENDS = {"elbow": ("shoulder", "wrist"), "knee": ("hip", "ankle"), "should
                "hip": ("shoulder", "knee")}  # fmt: skip
 
 
-def _limb_ends(joint: str, skeleton: Skeleton) -> tuple[str, str]:
+def _get_angle_ends(joint: str, skeleton: Skeleton) -> tuple[str, str]:
     skeleton.index(joint)
     side, _, part = joint.partition("_")
     if part not in _ANGLE_ENDS:
-        raise ValueError(f"angle: {joint!r} needs start and end, the keypoints at both sides of it")
+        raise ValueError(f"angle: {joint!r} needs start and end; give the keypoints at both sides of the joint")
     first, second = _ANGLE_ENDS[part]
     return f"{side}_{first}", f"{side}_{second}"
 
 
 @dataclass(frozen=True)
 class EstimateResult:
-    """The people of one frame, best first, and the time each stage took. Iterates over the poses.
+    """Poses of one frame and the time of each stage. Iterating over it yields the poses.
 
     >>> result = estimator.estimate("photo.jpg")
     >>> len(result), result.poses[0].score
     >>> result.save("drawn.jpg")
+
+    Attributes:
+        poses: The poses, the one with the highest score first.
+        timings_ms: Time of each stage in milliseconds.
+        frame: The frame; None if only the poses are passed on, as in the camera loop.
     """
 
     poses: tuple[Pose, ...]
     timings_ms: Timings
     frame: Frame | None = None
-    """The frame; None where only poses are passed on, as in the camera loop."""
 
     def __iter__(self) -> Iterator[Pose]:
         return iter(self.poses)
@@ -208,11 +234,11 @@ class EstimateResult:
         Raises:
             InputError: The result has no frame.
         """
-        image = self._drawn()
-        return np.ascontiguousarray(image[..., ::-1]) if self._frame().channel_order == "rgb" else image
+        image = self._draw()
+        return np.ascontiguousarray(image[..., ::-1]) if self._require_frame().channel_order == "rgb" else image
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the drawn image; the suffix names the format.
+        """Write the image with the drawn poses, in the format given by the suffix of `path`.
 
         Raises:
             InputError: The result has no frame.
@@ -222,35 +248,47 @@ class EstimateResult:
 
         from .io.images import write_image
 
-        write_image(Path(path), self._drawn())
+        write_image(Path(path), self._draw())
 
     def to_json(self) -> str:
-        """Return one line of JSON, as `edgepose run` writes it (docs/output.md)."""
+        """Return one JSON line in the format of `edgepose run` (docs/output.md).
+
+        Raises:
+            InputError: The result has no frame.
+        """
         from .io.formats import edgepose_line
 
-        return edgepose_line(self._frame(), self)
+        return edgepose_line(self._require_frame(), self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `to_json` writes as a dictionary."""
+        """Return the content of `to_json` as a dictionary.
+
+        Raises:
+            InputError: The result has no frame.
+        """
         import json
 
         document: dict[str, Any] = json.loads(self.to_json())
         return document
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
-        """Return COCO keypoint results: an entry per person, 17 keypoints."""
+        """Return COCO keypoint results: one entry per person, with 17 keypoints.
+
+        Raises:
+            InputError: The result has no frame.
+        """
         from .io.formats import coco_results
 
-        return coco_results(self._frame(), self, self._skeleton(), image_id)
+        return coco_results(self._require_frame(), self, self._get_skeleton(), image_id)
 
     def to_openpose(self) -> dict[str, Any]:
-        """Return the document that OpenPose writes per frame: 18 keypoints per person."""
+        """Return the JSON document of OpenPose for this frame: 18 keypoints per person."""
         from .io.formats import openpose_document
 
         return openpose_document(self)
 
     def to_supervision(self) -> Any:
-        """Return `supervision.KeyPoints` in COCO's order of 17 keypoints, for its annotators.
+        """Return `supervision.KeyPoints` with COCO's 17 keypoints, for the annotators of supervision.
 
         Raises:
             MissingExtraError: supervision is not installed.
@@ -261,33 +299,33 @@ class EstimateResult:
             raise MissingExtraError("to_supervision", "supervision", error) from None
         if not self.poses:
             return supervision.KeyPoints.empty()
-        order = list(self._skeleton().coco_order)
+        order = list(self._get_skeleton().coco_order)
         keypoints = np.stack([pose.keypoints[order] for pose in self.poses])
         return supervision.KeyPoints(xy=keypoints[..., :2], keypoint_confidence=keypoints[..., 2])
 
     def _repr_png_(self) -> bytes:
-        """The drawn image, for notebooks."""
+        """Return the image with the drawn poses as PNG, for notebooks."""
         import cv2
 
-        return bytes(cv2.imencode(".png", self._drawn())[1])
+        return bytes(cv2.imencode(".png", self._draw())[1])
 
-    def _drawn(self) -> Image:
-        """The poses on the image, BGR."""
+    def _draw(self) -> Image:
+        """Draw the poses on a copy of the image; return BGR."""
         from .visualize.draw import draw_poses
 
-        return draw_poses(_as_bgr(self._frame()), self.poses)
+        return draw_poses(_convert_to_bgr(self._require_frame()), self.poses)
 
-    def _frame(self) -> Frame:
+    def _require_frame(self) -> Frame:
         if self.frame is None:
-            raise InputError("this result has no image; use the result of PoseEstimator.estimate")
+            raise InputError("this result has no image; use a result of PoseEstimator.estimate")
         return self.frame
 
-    def _skeleton(self) -> Skeleton:
+    def _get_skeleton(self) -> Skeleton:
         return self.poses[0].skeleton if self.poses else COCO18
 
 
-def _as_bgr(frame: Frame) -> Image:
-    """The frame's image as (H, W, 3) BGR."""
+def _convert_to_bgr(frame: Frame) -> Image:
+    """Return the image of a frame as (H, W, 3) BGR; gray is repeated in all channels, alpha is dropped."""
     image = frame.image
     if image.ndim == 2:
         return np.repeat(image[..., None], 3, axis=2)

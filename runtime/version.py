@@ -1,11 +1,11 @@
-"""The installed version."""
+"""Version of the installed package."""
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
 
 def version() -> str:
-    """The version of the installed package; empty if edgepose runs without being installed."""
+    """Return the version of the installed package; "" if edgepose is not installed."""
     try:
         return installed_version("edgepose")
     except PackageNotFoundError:

@@ -1,1 +1,1 @@
-"""Reading images and videos, writing results, names and text for output."""
+"""Input and output: images, videos, result formats, file writing, device names and safe text."""

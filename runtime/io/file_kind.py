@@ -1,7 +1,7 @@
-"""Tells from its content what a file is that was given as a model and is none.
+"""Descriptions of files that were given as a model but cannot be used, detected from their content.
 
-Downloads go wrong in the same few ways: a Git LFS pointer or an HTML page instead of the file, an archive that was not
-unpacked, a format of another framework.
+Typical cases are failed downloads (a Git LFS pointer or an HTML page instead of the file), archives that were not
+unpacked, and formats of other frameworks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .image_header import image_kind
 from .read_file import is_special
 
 Use = Literal["convert", "model"]
-"""Where a file was given: to `edgepose convert`, or as a model to run."""
+"""How the file was given: as the source of `edgepose convert`, or as a model to run."""
 
 _HEAD_BYTES = 4096
 _MAX_TEXT_BYTES = 1 << 16
 _MAX_FIELDS = 100_000
 _MAX_SCAN_BYTES = 64 << 20
 
-_MAGIC: tuple[tuple[bytes, str], ...] = (
+_DESCRIPTION_BY_MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`, or download the file"),
     (b"\x1f\x8b", "a gzip archive; unpack it first (`gunzip` or `tar xzf`)"),
     (b"\xfd7zXZ\0", "an xz archive; unpack it first (`unxz` or `tar xJf`)"),
@@ -51,8 +51,8 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x80\x04", "a Python pickle; it is not loaded, because it can run code"),
     (b"\x80\x05", "a Python pickle; it is not loaded, because it can run code"),
 )
-_IMAGES = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WebP")
-_READABLE = {
+_IMAGE_KINDS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WebP")
+_ADVICE_BY_FORMAT = {
     "h5": ("name it .h5 (a model) or .weights.h5 (weights alone)", "convert it with `edgepose convert`"),
     "npy": ("name it .npy", "convert it with `edgepose convert`"),
     "npz": ("name it .npz", "convert it with `edgepose convert`"),
@@ -65,8 +65,8 @@ _READABLE = {
         "convert its folder with `edgepose convert`",
     ),
 }
-"""What to do with formats that `edgepose convert` reads, by where the file was given."""
-_SUFFIXES = {
+"""Advice for formats that `edgepose convert` reads: if the file was given to it, and if it was given as a model."""
+_DESCRIPTION_BY_SUFFIX = {
     ".onnx": "an ONNX model, which is not imported; convert the network that it was made from",
     ".pt": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
     ".pth": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
@@ -82,23 +82,27 @@ _SUFFIXES = {
     ".hef": "a Hailo network; give the network that it was compiled from",
     ".rknn": "an RKNN network; give the network that it was compiled from",
 }
-"""Formats of other frameworks that their content does not always give away."""
+"""Formats of other frameworks that are not always recognized by their content."""
 EDGE_TPU = "compiled for the Edge TPU; give the .tflite that it was compiled from"
 
 
 def describe(path: Path, use: Use | None = None) -> str | None:
-    """Return what a file is, and what to do, as the end of a sentence "this is ..."; None if that is not known.
+    """Describe what a file is and what the user should do, as the end of a sentence "this is ...".
 
-    Files that edgepose reads are described as well, since they may have been given in the wrong place. Never raises
-    for the content of a file.
+    Files that edgepose reads are described as well, because they may have been given in the wrong place. The content
+    of a file never causes an exception.
 
     Args:
-        path: A file, or a folder that holds a model.
-        use: Where it was given, if as a model; decides what is advised for formats that edgepose reads.
+        path: A file, or a folder that contains a model.
+        use: How the file was given, if it was given as a model. Decides the advice for formats that edgepose reads. If
+            None, no advice is given for them.
+
+    Returns:
+        A description such as `a gzip archive; unpack it first`, or None if the format is unknown.
     """
-    found = _folder(path) if path.is_dir() else _content(path)
+    found = _describe_folder(path) if path.is_dir() else _describe_content(path)
     if use is not None and (found is None or found.startswith(("a text file", "a JSON document"))):
-        found = _SUFFIXES.get(path.suffix.lower(), found)
+        found = _DESCRIPTION_BY_SUFFIX.get(path.suffix.lower(), found)
     if use is not None and found is not None and found.endswith(" image"):
         found += "; give the file of a model"
     if found is None:
@@ -107,21 +111,21 @@ def describe(path: Path, use: Use | None = None) -> str | None:
     if advice.startswith("{"):
         if use is None:
             return name
-        advice = _READABLE[advice[1:-1]][use == "model"]
+        advice = _ADVICE_BY_FORMAT[advice[1:-1]][use == "model"]
     return name + separator + advice
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises OSError for FIFOs and devices, which could be waited for without end."""
+    """Open a file for reading. Raises OSError for FIFOs and devices, because reading them could block forever."""
     if is_special(path):
         raise OSError(errno.EINVAL, "expected a regular file", str(path))
     return path.open("rb")
 
 
 def find_damage(path: Path) -> str | None:
-    """Return why a TFLite file or a frozen graph cannot be whole, or None.
+    """Return the end of an error message if a TFLite file or a frozen graph is incomplete, otherwise None.
 
-    Lengths that lie beyond the end of the file show an interrupted download.
+    A file is incomplete if a length in it points beyond its end, as after an interrupted download.
     """
     try:
         size = path.stat().st_size
@@ -129,15 +133,15 @@ def find_damage(path: Path) -> str | None:
             if file.read(8)[4:] == b"TFL3":
                 end = tflite_extent.find_end(file, size)
             else:
-                end = max((offset + length for _, offset, length in _fields(file, size)), default=0)
+                end = max((offset + length for _, offset, length in _read_fields(file, size)), default=0)
     except (OSError, ValueError):
         return None
     if end <= size:
         return None
-    return f"incomplete: the file ends after {size} bytes, its content goes on; download it again"
+    return f"incomplete: the file has only {size} bytes, its content is longer; download it again"
 
 
-def _folder(path: Path) -> str | None:
+def _describe_folder(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file():
         return "the folder of a SavedModel; {folder}"
     if (path / "saved_model.pbtxt").is_file():
@@ -150,7 +154,7 @@ def _folder(path: Path) -> str | None:
     return f"a folder with a SavedModel inside; give {path.name}/{inside[-1]}" if inside else None
 
 
-def _content(path: Path) -> str | None:
+def _describe_content(path: Path) -> str | None:
     try:
         size = path.stat().st_size
         with _open(path) as file:
@@ -162,12 +166,12 @@ def _content(path: Path) -> str | None:
     if head[4:8] == b"TFL3":
         return EDGE_TPU if is_edge_tpu(path) else "a TFLite model; {tflite}"
     if head.startswith(b"PK\x03\x04"):
-        return _zip(path)
-    if (image := image_kind(head[:32])) in _IMAGES:
+        return _describe_zip(path)
+    if (image := image_kind(head[:32])) in _IMAGE_KINDS:
         return f"a {image} image"
     if head[:4] == b"RIFF":
         return "a video or an image"
-    found = next((text for magic, text in _MAGIC if head.startswith(magic)), None)
+    found = next((text for magic, text in _DESCRIPTION_BY_MAGIC if head.startswith(magic)), None)
     if found is not None:
         return found
     if head[257:262] == b"ustar":
@@ -175,12 +179,15 @@ def _content(path: Path) -> str | None:
     if head[4:8] == b"ftyp":
         return "a video or an image"
     if not head.strip(b"\0"):
-        return f"a file of zeros ({size} bytes), as an interrupted download leaves it; download it again"
-    return _text(path, head) or _protobuf(path, head)
+        return f"a file of zeros ({size} bytes), probably from an interrupted download; download it again"
+    return _describe_text(path, head) or _describe_protobuf(path, head)
 
 
 def is_edge_tpu(path: Path) -> bool:
-    """Return whether a TFLite file holds operators of the Edge TPU, which no other processor runs."""
+    """Return True if a TFLite file contains operators for the Edge TPU, which no other processor can run.
+
+    The first 64 MiB of the file are searched.
+    """
     try:
         with _open(path) as file:
             return b"edgetpu-custom-op" in file.read(_MAX_SCAN_BYTES)
@@ -188,7 +195,7 @@ def is_edge_tpu(path: Path) -> bool:
         return False
 
 
-def _zip(path: Path) -> str:
+def _describe_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -205,7 +212,7 @@ def _zip(path: Path) -> str:
     return "a ZIP archive; unpack it first"
 
 
-def _text(path: Path, head: bytes) -> str | None:
+def _describe_text(path: Path, head: bytes) -> str | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head[: len(head) & ~1].decode("utf-16", "replace").encode()
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -215,28 +222,28 @@ def _text(path: Path, head: bytes) -> str | None:
     ):
         return "an HTML page, such as a login or an error page; download the file itself"
     if lower.startswith(b"<"):
-        return _xml(path)
+        return _describe_xml(path)
     code = re.sub(rb"(?m)^\s*#.*\n?", b"", text)
     if re.match(rb"\s*(node|library|versions|meta_graphs|meta_info_def)\s*:?\s*\{|saved_model_schema_version:", code):
         return "a graph in text form (.pbtxt); convert it to the binary form, or freeze the checkpoint"
     if text.startswith(b"model_checkpoint_path:"):
-        return "the list of a training's checkpoints; give the prefix of one, such as model.ckpt-1000"
+        return "a list of checkpoints; give the prefix of one checkpoint, such as model.ckpt-1000"
     if re.match(rb"\{|\[\s*[\[{\]\"0-9-]", text):
-        return _json(path, text)
+        return _describe_json(path, text)
     if re.match(rb"\((dp|lp)[0-9]|c(copy_reg|__builtin__|collections)\n", text):
         return "a Python pickle; it is not loaded, because it can run code"
     try:
-        # The head may end within a character.
-        words = head.decode("utf-8", "strict" if len(head) < _HEAD_BYTES else "ignore")
+        # The head may end in the middle of a character.
+        decoded = head.decode("utf-8", "strict" if len(head) < _HEAD_BYTES else "ignore")
     except UnicodeDecodeError:
         return None
-    if not words.strip() or not all(c.isprintable() or c in "\t\n\r\f" for c in words):
+    if not decoded.strip() or not all(c.isprintable() or c in "\t\n\r\f" for c in decoded):
         return None
-    first = words.split("\n", 1)[0] if words.split("\n", 1)[0].strip() else words.strip().split("\n", 1)[0]
-    return f"a text file (it begins with {first.strip()[:60]!r}); download the file itself"
+    first_line = decoded.split("\n", 1)[0] if decoded.split("\n", 1)[0].strip() else decoded.strip().split("\n", 1)[0]
+    return f"a text file (it begins with {first_line.strip()[:60]!r}); download the file itself"
 
 
-def _xml(path: Path) -> str:
+def _describe_xml(path: Path) -> str:
     with _open(path) as file:
         text = re.sub(rb"<!--.*?-->", b"", file.read(_MAX_TEXT_BYTES), flags=re.DOTALL)
     net = re.search(rb"<net\b[^>]*>", text)
@@ -244,8 +251,8 @@ def _xml(path: Path) -> str:
         version = re.search(rb"\sversion=[\"']([0-9]{1,9})[\"']", net[0])
         if version is not None and int(version[1]) < 10:
             return (
-                f"an OpenVINO IR of version {int(version[1])}, version 10 or later is read; "
-                "convert the network again with OpenVINO 2020.1 or later"
+                f"an OpenVINO IR of version {int(version[1])}, which is not supported; "
+                "convert the network again with OpenVINO 2020.1 or later (IR version 10 or later)"
             )
         return "an OpenVINO IR; {xml}"
     code = re.search(rb"<Code>([^<]{1,60})</Code>", text)
@@ -254,7 +261,7 @@ def _xml(path: Path) -> str:
     return "an XML document; give the file of a model"
 
 
-def _json(path: Path, text: bytes) -> str:
+def _describe_json(path: Path, text: bytes) -> str:
     if b'"modelTopology"' in text or b'"weightsManifest"' in text:
         return "a TensorFlow.js model; give the network that it was made from"
     try:
@@ -270,19 +277,19 @@ def _json(path: Path, text: bytes) -> str:
     return "a JSON document; give the file of a model"
 
 
-def _protobuf(path: Path, head: bytes) -> str | None:
-    """Tell apart serialized messages by their fields: graphs, SavedModels, ONNX and Core ML models."""
+def _describe_protobuf(path: Path, head: bytes) -> str | None:
+    """Detect frozen graphs, SavedModels, ONNX and Core ML models from the field numbers of a protobuf message."""
     if head[:1] not in (b"\x08", b"\x0a"):
         return None
     fields: list[tuple[int, int, int]] = []
     with _open(path) as file:
         try:
-            fields.extend(_fields(file, path.stat().st_size))
+            fields.extend(_read_fields(file, path.stat().st_size))
         except ValueError:
             return None
     numbers = {number for number, _, _ in fields}
     if head[:1] == b"\x0a":
-        if _NODE.match(head):
+        if _GRAPH_NODE_PATTERN.match(head):
             return "a TensorFlow frozen graph; {pb}"
         metagraph = 2 in numbers and [number for number, _, _ in fields].count(1) == 1
         if metagraph and head[fields[0][1] : fields[0][1] + 1] in (b"\x0a", b"\x12", b"\x22", b"\x2a"):
@@ -297,7 +304,7 @@ def _protobuf(path: Path, head: bytes) -> str | None:
         return "the graph file of a SavedModel; {folder}"
     producer = head[second[0] : sum(second)] if second else b""
     known = re.search(rb"pytorch|onnx|paddle|skl|tf2|keras", producer, re.IGNORECASE)
-    # A graph begins with its nodes or its name; a fingerprint.pb has another field 7.
+    # An ONNX graph begins with its nodes or its name. Field 7 of a fingerprint.pb has other content.
     starts = {head[offset : offset + 1] for number, offset, length in fields if number == 7 and length}
     graph = bool(starts) and starts <= {b"\x0a", b"\x12"}
     if (graph and numbers <= {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}) or known:
@@ -305,16 +312,19 @@ def _protobuf(path: Path, head: bytes) -> str | None:
     return None
 
 
-_NODE = re.compile(
+_GRAPH_NODE_PATTERN = re.compile(
     rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a[\x80-\xff]?[\x01-\x7f][A-Za-z0-9.][^\0]{0,1000}?\x12.[A-Z]", re.DOTALL
 )
-"""A GraphDef that begins with a node: its name and its operator."""
+"""Start of a GraphDef whose first field is a node with its name and operator."""
 
 
-def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
-    """Number, offset and length of every outer field of a serialized message; the last may end beyond the file.
+def _read_fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, offset and length of every top-level field of a protobuf message.
 
-    Raises ValueError for bytes that are no such message.
+    The last field may end beyond the end of the file.
+
+    Raises:
+        ValueError: The content is not a protobuf message.
     """
     offset = 0
     for _ in range(_MAX_FIELDS):
@@ -322,16 +332,16 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
             return
         file.seek(offset)
         head = file.read(20)
-        tag, used = _varint(head)
+        tag, used = _read_varint(head)
         length = 0
         match tag & 7:
             case 0:
-                _, more = _varint(head[used:])
+                _, more = _read_varint(head[used:])
                 used += more
             case 1:
                 length = 8
             case 2:
-                length, more = _varint(head[used:])
+                length, more = _read_varint(head[used:])
                 used += more
             case 5:
                 length = 4
@@ -343,7 +353,7 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
         offset += used + length
 
 
-def _varint(data: bytes) -> tuple[int, int]:
+def _read_varint(data: bytes) -> tuple[int, int]:
     value = 0
     for index, byte in enumerate(data[:10]):
         value |= (byte & 0x7F) << (7 * index)

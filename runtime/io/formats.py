@@ -1,4 +1,4 @@
-"""What `edgepose run` writes: edgepose's own JSON Lines, OpenPose's JSON, COCO results. See docs/output.md."""
+"""Output formats of `edgepose run`: JSON Lines of edgepose, JSON of OpenPose, COCO results. See docs/output.md."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from .redact import mask_credentials
 
 Format = Literal["edgepose", "openpose", "coco"]
 VERSION = 2
-"""Of edgepose's own lines; goes up when an entry changes its meaning or goes."""
+"""Version of edgepose's JSON Lines; increased if an entry is removed or changes its meaning."""
 
 _MAX_ID_DIGITS = 15
-"""Larger numbers are not exact in every JSON reader."""
+"""Integers with more digits lose precision in some JSON readers."""
 
 
 def edgepose_line(
     frame: Frame, estimate: EstimateResult, *, device: str | None = None, taken: str | None = None
 ) -> str:
-    """Return one frame as a line of JSON: device, source, time, people in pixels of the frame, stage times.
+    """Format one frame as a JSON line: device, source, time, poses in pixels of the frame, time per stage.
 
     Args:
         frame: The frame. Credentials in the address of its source are removed.
-        estimate: The people in it.
+        estimate: The poses in the frame.
         device: Display name of the device; default: `naming.device_name()`.
-        taken: Time of the exposure as RFC 3339 (`capture_time`); None if it is unknown, as for files.
+        taken: Time of the exposure as RFC 3339 (`capture_time`); None if unknown, as for files.
+
+    Returns:
+        The line without a line end.
     """
     height, width = frame.image.shape[:2]
-    return _compact(
+    return _to_compact_json(
         {
             "version": VERSION,
             "device": device_name() if device is None else device,
@@ -47,20 +50,23 @@ def edgepose_line(
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,
-            "poses": [pose_entry(pose) for pose in estimate],
+            "poses": [make_pose_entry(pose) for pose in estimate],
             "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
         }
     )
 
 
 def capture_time(captured_ns: int) -> str | None:
-    """Return the wall-clock time of a moment of the monotonic clock: RFC 3339, UTC, milliseconds; None for 0.
+    """Convert a time of the monotonic clock to wall-clock time.
 
-    It is computed from the wall clock at the moment of the call, minus the age of the capture. A wall clock that has
-    been set since the program started is therefore followed at once.
+    The result is the current wall-clock time minus the age of the capture. If the system clock is set while the program
+    runs, later results use the new time.
 
     Args:
         captured_ns: `Frame.captured_ns`; 0 if unknown.
+
+    Returns:
+        RFC 3339, UTC, with milliseconds; None if `captured_ns` is 0.
     """
     if captured_ns == 0:
         return None
@@ -69,68 +75,75 @@ def capture_time(captured_ns: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def pose_entry(pose: Pose) -> dict[str, Any]:
-    """A person as edgepose's lines have them; `person` only where somebody keeps track."""
-    known = {"person": pose.person} if pose.person else {}
-    return {**known, "score": round(pose.score, 4), "keypoints": _keypoints(pose)}
+def make_pose_entry(pose: Pose) -> dict[str, Any]:
+    """Return a pose as a dictionary for edgepose's JSON lines; `person` is only present with tracking."""
+    person = {"person": pose.person} if pose.person else {}
+    return {**person, "score": round(pose.score, 4), "keypoints": _round_keypoints(pose)}
 
 
 def openpose_line(frame: Frame, estimate: EstimateResult) -> str:
-    """Format one frame for stdout: the OpenPose document with `source` and `index`."""
-    return _compact({**openpose_document(estimate), "source": frame.source, "index": frame.index})
+    """Format one frame as a JSON line for stdout: the OpenPose document plus `source` and `index`."""
+    return _to_compact_json({**openpose_document(estimate), "source": frame.source, "index": frame.index})
 
 
-def openpose_text(estimate: EstimateResult) -> str:
-    """Format one frame as OpenPose writes it to a file (version 1.3, COCO model of 18 keypoints)."""
-    return _compact(openpose_document(estimate))
+def format_openpose_file(estimate: EstimateResult) -> str:
+    """Format one frame as the JSON text of an OpenPose file (version 1.3, COCO model with 18 keypoints)."""
+    return _to_compact_json(openpose_document(estimate))
 
 
 def openpose_document(estimate: EstimateResult) -> dict[str, Any]:
-    """Return the document that OpenPose writes per frame (version 1.3, COCO model of 18 keypoints)."""
+    """Return the OpenPose document of one frame (version 1.3, COCO model with 18 keypoints)."""
     people = [
-        {"person_id": [pose.person or -1], "pose_keypoints_2d": [number for row in _keypoints(pose) for number in row]}
+        {
+            "person_id": [pose.person or -1],
+            "pose_keypoints_2d": [number for row in _round_keypoints(pose) for number in row],
+        }
         for pose in estimate
     ]
     return {"version": 1.3, "people": people}
 
 
 class OpenPoseFolder:
-    """Writes one `NAME_%012d_keypoints.json` per frame into a folder, as OpenPose's --write_json does.
+    """Folder with one file `NAME_%012d_keypoints.json` per frame, as written by OpenPose's --write_json.
 
-    NAME is the stem of the image or video. The number is the index of a frame in its video, and of an image its
-    position among all inputs of the run, so that an image that cannot be read does not shift the others.
+    NAME is the stem of the image or video. For a video, the number is the index of the frame. For an image, it is the
+    position among all inputs of the run, so that an unreadable image does not change the numbers of the others.
     """
 
     def __init__(self, folder: Path, images: Mapping[str, int] | None = None) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Args:
-            folder: where the files are written.
-            images: the position of every single image of the run by its name.
+            folder: Where the files are written.
+            images: Position of every single image of the run by its name.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: The folder cannot be created.
         """
         atomic.make_folder(folder)
         self.folder = folder
         self._positions = dict(images or {})
-        # The position makes images unique; videos all start at 0.
-        self._stems = {name: _file_stem(name) for name in self._positions}
+        # Files of images differ in their position. Videos all start at 0, so each needs a stem of its own.
+        self._stems = {name: _make_file_stem(name) for name in self._positions}
         self._written: set[Path] = set()
 
     def write(self, frame: Frame, estimate: EstimateResult) -> None:
-        """Write one frame. Raises OutputError if it cannot be written."""
+        """Write the file of one frame.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         number = self._positions.get(frame.source, frame.index)
-        path = self.folder / f"{self._stem(frame.source)}_{number:012d}_keypoints.json"
-        if path in self._written:  # an input that is named twice
+        path = self.folder / f"{self._get_unique_stem(frame.source)}_{number:012d}_keypoints.json"
+        if path in self._written:  # The input was given twice.
             return
-        atomic.write_text(path, openpose_text(estimate) + "\n")
+        atomic.write_text(path, format_openpose_file(estimate) + "\n")
         self._written.add(path)
 
-    def _stem(self, source: str) -> str:
-        """The stem of a source, for a video one that no other input of the run has."""
+    def _get_unique_stem(self, source: str) -> str:
+        """Return the stem of a source; for a video, one that no other input of the run has."""
         if source not in self._stems:
-            stem = unique = _file_stem(source)
+            stem = unique = _make_file_stem(source)
             used, number = set(self._stems.values()), 1
             while unique in used:
                 number += 1
@@ -140,61 +153,66 @@ class OpenPoseFolder:
 
 
 class CocoImageIds:
-    """Gives every frame an `image_id` that no other frame of the run has.
+    """Unique COCO `image_id` for every frame of a run.
 
-    An image has the trailing number of its stem (COCO_val2014_000000000042.jpg: 42). Images without one and frames of
-    videos have running numbers from 1 that no image has. If two images end with the same number, all have running
-    numbers and `warning` says so.
+    The ID of an image is the number at the end of its stem (COCO_val2014_000000000042.jpg: 42). Images without a number
+    and frames of videos get consecutive numbers from 1 that are not used by an image. If two images end with the same
+    number, all images get consecutive numbers.
+
+    Attributes:
+        warning: Message for the user if two images end with the same number; otherwise "".
     """
 
     def __init__(self, images: Iterable[str] | None = None) -> None:
-        """Number the images.
+        """Assign IDs to the images.
 
         Args:
-            images: the names of all single images of the run, in order. If None, they are numbered as they come: the
-                first with a trailing number gets it, whatever has the same number later a running one.
+            images: Names of all single images of the run, in order. If None, images are numbered when they are used:
+                the first image with a number gets this number, later ones with the same number get consecutive numbers.
         """
-        self._ahead = images is not None
+        self._images_known = images is not None
         names = list(dict.fromkeys(images or ()))
-        numbers = {name: number for name in names if (number := _trailing_number(name)) is not None}
+        numbers = {name: number for name in names if (number := _parse_trailing_number(name)) is not None}
         self.warning = ""
         first: dict[int, str] = {}
         for name, number in numbers.items():
             if number in first:
                 self.warning = (
-                    f"{first[number]} and {name} end with the same number; image_id is a running number, "
-                    "file_name says which image it is"
+                    f"{first[number]} and {name} end with the same number; image_id is a consecutive number, "
+                    "use file_name to identify the image"
                 )
                 numbers = {}
                 break
             first[number] = name
         self._ids: dict[tuple[str, int], int] = {(name, 0): number for name, number in numbers.items()}
         self._used = set(self._ids.values())
-        self._next = 1
+        self._next_id = 1
         for name in names:
             self(name, 0)
 
     def __call__(self, source: str, index: int) -> int:
-        """The id of one frame."""
+        """Return the ID of one frame."""
         key = source, index
         if key not in self._ids:
-            number = None if self._ahead or Path(source).suffix.lower() in VIDEOS else _trailing_number(source)
+            number = (
+                None if self._images_known or Path(source).suffix.lower() in VIDEOS else _parse_trailing_number(source)
+            )
             if number is not None and number not in self._used:
                 self._ids[key] = number
                 self._used.add(number)
                 return number
-            while self._next in self._used:
-                self._next += 1
-            self._ids[key] = self._next
-            self._used.add(self._next)
+            while self._next_id in self._used:
+                self._next_id += 1
+            self._ids[key] = self._next_id
+            self._used.add(self._next_id)
         return self._ids[key]
 
 
-def _file_stem(source: str) -> str:
+def _make_file_stem(source: str) -> str:
     return Path(source).stem.replace(":", "_")
 
 
-def _trailing_number(name: str) -> int | None:
+def _parse_trailing_number(name: str) -> int | None:
     matched = re.search(r"[0-9]+$", Path(name).stem)
     if matched is None or len(matched[0].lstrip("0")) > _MAX_ID_DIGITS:
         return None
@@ -202,9 +220,9 @@ def _trailing_number(name: str) -> int | None:
 
 
 def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, image_id: int) -> list[dict[str, Any]]:
-    """Format one frame as COCO keypoint results: 17 keypoints per person.
+    """Convert the poses of one frame to COCO keypoint results, with 17 keypoints per person.
 
-    `file_name` is the source as it was named, `frame` the index of the frame in it.
+    Each result also contains `file_name`, the source as it was given, and `frame`, the index of the frame in it.
     """
     return [
         {
@@ -220,7 +238,7 @@ def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, ima
 
 
 def coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
-    """17 times x, y, 1, or 0, 0, 0 where absent, in COCO's order."""
+    """Return 17 times x, y, 1 in COCO's order, in pixels of the frame; 0, 0, 0 for a keypoint that was not found."""
     ordered = pose.keypoints[list(skeleton.coco_order)]
     return [
         value
@@ -236,9 +254,16 @@ def document(
     write: Callable[[str], Any],
     image_ids: CocoImageIds | None = None,
 ) -> None:
-    """Write all results as they come: lines, or for `coco` one JSON array that pycocotools loads.
+    """Write results one by one: as lines, or for `coco` as one JSON array that pycocotools can load.
 
-    The array is closed even if `results` raises, so that what was written before can be loaded.
+    The array is closed even if `results` raises, so that the results before the error can be loaded.
+
+    Args:
+        kind: The output format.
+        results: Frames and their poses.
+        skeleton: Keypoint order of the poses.
+        write: Function that writes a text, such as `file.write`.
+        image_ids: IDs of the images, for `coco`; if None, images are numbered when they are used.
     """
     if kind != "coco":
         line = edgepose_line if kind == "edgepose" else openpose_line
@@ -250,15 +275,15 @@ def document(
     try:
         for frame, estimate in results:
             for result in coco_results(frame, estimate, skeleton, ids(frame.source, frame.index)):
-                write(separator + _compact(result))
+                write(separator + _to_compact_json(result))
                 separator = ",\n"
     finally:
         write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _keypoints(pose: Pose) -> list[list[float]]:
+def _round_keypoints(pose: Pose) -> list[list[float]]:
     return [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in pose.keypoints.tolist()]
 
 
-def _compact(value: Any) -> str:
+def _to_compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)

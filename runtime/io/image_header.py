@@ -1,4 +1,4 @@
-"""Kind, size and number of frames of an image file, read from its header without decoding it."""
+"""Format, size and number of frames of an image file, read from its header without decoding the image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ _MAX_FRAMES = 1 << 20
 
 
 class ImageHeader(NamedTuple):
-    """What the header says.
+    """Header of an image file.
 
-    `width`, `height`: of the largest frame in pixels. `frames`: number of frames or pages, at least 1. `pages`: the
-    numbers of the pages that are not reduced copies of another page (TIFF only). `complete`: False if the file ends
-    before the image does (JPEG only: other formats are not decoded then).
+    Attributes:
+        kind: Name of the format, such as `JPEG`.
+        width: Width of the largest frame in pixels.
+        height: Height of the largest frame in pixels.
+        frames: Number of frames or pages, at least 1. For JPEG, 2 means motion JPEG with any number of frames.
+        pages: Indices of the pages that are not reduced copies of another page. TIFF only.
+        complete: False if the file ends before the image does. JPEG only: OpenCV reports an error for incomplete files
+            in other formats.
     """
 
     kind: str
@@ -30,15 +35,15 @@ class ImageHeader(NamedTuple):
 
 
 def image_kind(start: bytes) -> str | None:
-    """Name the image format of a file from its first 32 bytes; None if they are not the start of a known format."""
-    for magic, kind in _MAGIC:
+    """Return the name of the image format of a file from its first 32 bytes, or None if the format is unknown."""
+    for magic, kind in _KIND_BY_MAGIC:
         if start.startswith(magic):
             return kind
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
     if start[4:8] == b"ftyp":
         brands = [start[8:12], *(start[i : i + 4] for i in range(16, len(start) - 3, 4))]
-        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+        return next((_KIND_BY_BRAND[brand] for brand in brands if brand in _KIND_BY_BRAND), None)
     if re.match(rb"P[1-7Ff][\s#]", start):
         return "PNM"
     if start[:2] == b"BM" and start[14:18] in _BMP_HEADER_SIZES:
@@ -50,13 +55,13 @@ def read_header(content: Content) -> ImageHeader | None:
     """Read the header of an image file.
 
     Args:
-        content: the whole file; only a few bytes of it are touched.
+        content: The whole file, bytes or a memory map. Only a few bytes are read for most formats.
 
     Returns:
-        The header, or None if the format is not known.
+        The header, or None if the format is unknown.
 
     Raises:
-        ValueError: the file is of a known format but its header is cut off or damaged.
+        ValueError: The format is known, but the header is cut off or damaged.
     """
     kind = image_kind(content[:32])
     if kind is None:
@@ -76,7 +81,7 @@ def _read_png(content: Content) -> ImageHeader:
     while position + 8 <= len(content):
         length, name = struct.unpack(">I4s", content[position : position + 8])
         if length > len(content):
-            # OpenCV allocates and clears what a chunk says, gigabytes for a few bytes.
+            # OpenCV allocates the length in the chunk header: gigabytes for a damaged file of a few bytes.
             raise ValueError(f"the PNG file is damaged: a chunk of {length} bytes in a file of {len(content)}")
         if name == b"acTL":
             (frames,) = struct.unpack(">I", content[position + 8 : position + 12])
@@ -108,15 +113,15 @@ def _read_jpeg(content: Content) -> ImageHeader:
             break
         position += 2 + length
     frames = 1
-    # Concatenated images of one size are motion JPEG. A multi-image file (MPF) is one photo with previews.
-    following = -1 if multi_image else content.find(b"\xff\xd9\xff\xd8\xff", position)
-    if following >= 0:
+    # Concatenated JPEG images of one size are motion JPEG. A multi-picture file (MPF) is one photo with previews.
+    next_position = -1 if multi_image else content.find(b"\xff\xd9\xff\xd8\xff", position)
+    if next_position >= 0:
         try:
-            second = _read_jpeg(content[following + 2 : following + 2 + (1 << 16)])
+            second = _read_jpeg(content[next_position + 2 : next_position + 2 + (1 << 16)])
         except (struct.error, IndexError):
             second = ImageHeader("JPEG", 0, 0)
         frames = 2 if (second.width, second.height) == (width, height) else 1
-    # Thumbnails lie before the frame header, so an end of image after it is that of the image itself.
+    # Thumbnails are before the frame header, so an end marker after it belongs to the image itself.
     return ImageHeader("JPEG", width, height, frames, complete=content.rfind(b"\xff\xd9") > position)
 
 
@@ -137,7 +142,7 @@ def _read_gif(content: Content) -> ImageHeader:
                 position += 1 + length
             position += 1
     except (IndexError, struct.error):
-        pass  # cut off: the frames before can be decoded
+        pass  # The file is cut off; the frames before the end can be decoded.
     return ImageHeader("GIF", width, height, max(1, frames))
 
 
@@ -197,7 +202,7 @@ def _read_tiff(content: Content) -> ImageHeader:
                 if tag in (254, 256, 257):
                     form = {3: "H", 4: "I", 16: "Q"}.get(kind, "I")
                     tags[tag] = read(form, entry + entry_size - offset_size)
-            following = read(offset_format, position + count_size + entries * entry_size)
+            next_position = read(offset_format, position + count_size + entries * entry_size)
         except struct.error:
             if number:
                 break
@@ -205,7 +210,7 @@ def _read_tiff(content: Content) -> ImageHeader:
         width, height = max(width, tags.get(256, 0)), max(height, tags.get(257, 0))
         if not tags.get(254, 0) & 1:
             pages.append(number)
-        number, position = number + 1, following
+        number, position = number + 1, next_position
     pages = pages or [0]
     return ImageHeader("TIFF", width, height, len(pages), tuple(pages))
 
@@ -242,7 +247,7 @@ def _read_jpeg2000(content: Content) -> ImageHeader:
         raise IndexError
     height, width = struct.unpack(">II", content[position + 4 : position + 12])
     codestream = content.find(b"\xff\x4f\xff\x51", position)
-    if codestream >= 0:  # what the decoder allocates
+    if codestream >= 0:  # The decoder allocates the size in the codestream, which can differ from the header.
         inner = _read_jpeg2000(content[codestream : codestream + 64])
         width, height = max(width, inner.width), max(height, inner.height)
     return ImageHeader("JPEG 2000", width, height)
@@ -280,7 +285,7 @@ def _limit_frames(frames: int) -> int:
     return min(max(1, frames), _MAX_FRAMES)
 
 
-_MAGIC = (
+_KIND_BY_MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF87a", "GIF"),
@@ -296,7 +301,7 @@ _MAGIC = (
     (b"\x59\xa6\x6a\x95", "Sun raster"),
     (b"\x76\x2f\x31\x01", "OpenEXR"),
 )
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC"}
+_KIND_BY_BRAND = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC"}
 _BMP_HEADER_SIZES = tuple(struct.pack("<I", size) for size in (12, 16, 40, 52, 56, 64, 108, 124))
 _READERS: dict[str, Callable[[Content], ImageHeader]] = {
     "PNG": _read_png,

@@ -1,6 +1,7 @@
-"""Read images and videos with limits, and write images.
+"""Reading of images and videos with a size limit, and writing of images.
 
-What a file is, is decided by its content; a suffix decides only what a folder is expected to hold.
+The kind of a file is detected from its content. The suffix only decides which files of a folder are expected to be
+images.
 """
 
 from __future__ import annotations
@@ -34,45 +35,50 @@ VIDEOS = (
 )  # fmt: skip
 
 MAX_PIXELS = 1 << 26
-"""Default for the largest image or video frame that is decoded: 67 megapixels, 200 MB in memory."""
+"""Default limit for an image or video frame: 67 megapixels, 200 MB in memory."""
 MAX_PIXELS_OPENCV = 1 << 28
-"""OpenCV's own limit, set in `edgepose.runtime` before OpenCV is loaded; `max_pixels` cannot go beyond it."""
+"""OpenCV's own limit and the maximum of `max_pixels`. `edgepose.runtime` sets it before OpenCV is imported."""
 
 _JPEG_QUALITY = 92
 _MAX_JPEG_SIDE_PX = 65500
-_FRAME_INTERVAL_UNKNOWN_FPS = 25.0
+_DEFAULT_FPS = 25.0
 
 FileKind = Literal["image", "animation", "pages", "video"]
-"""`animation`: frames with timestamps in an image format; `pages`: a TIFF of several images."""
+"""`animation`: an image file with several frames and their times; `pages`: a TIFF file with several images."""
 
 
 class FolderContents(NamedTuple):
-    """The images directly in a folder, by name, and the names of what is not read. Hidden files are in neither."""
+    """Content of a folder without its subfolders and hidden files.
+
+    Attributes:
+        images: The images, sorted by name.
+        left_out: Names of the files and folders that are not read; a folder's name ends with `/`.
+    """
 
     images: list[Path]
     left_out: list[str]
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image, of an animation or a file of several pages the first.
+    """Read an image, or the first frame of an animation or of a file with several pages.
 
     Args:
-        path: a file in any format that OpenCV decodes.
-        max_pixels: the file is refused before decoding if its header gives more.
+        path: A file in any format that OpenCV decodes.
+        max_pixels: Maximum number of pixels. It is compared with the size in the header before the image is decoded.
 
     Returns:
-        (H, W, 3) uint8 BGR. Gray is repeated, alpha dropped, the EXIF orientation applied.
+        (H, W, 3) uint8 BGR. Gray is repeated in all channels, alpha is dropped, the EXIF orientation is applied.
 
     Raises:
-        InputError: the file is missing, empty, damaged, too large, or not an image.
+        InputError: The file is missing, empty, damaged, too large, or not an image.
     """
-    header = _header(path, max_pixels)
+    header = _read_file_header(path, max_pixels)
     if header is None:
         raise InputError(
             f"{path}: expected an image ({', '.join(IMAGES)}), {_describe_content(path, 'decoded as one')}"
         )
     image = _decode(path, header, max_pixels)
-    if image is None and header.kind == "GIF":  # OpenCV decodes GIF since 4.11, its FFmpeg always has
+    if image is None and header.kind == "GIF":  # OpenCV decodes GIF since version 4.11, FFmpeg in all versions.
         with Video(path, max_pixels) as video:
             return next(iter(video)).image
     if image is None:
@@ -81,13 +87,18 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def decode_image(content: bytes | bytearray, name: str, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image that was received, for example from a network camera; `name` is used in messages.
+    """Decode an image from memory, for example from a network camera.
+
+    Args:
+        content: The encoded image.
+        name: Name of the image in error messages.
+        max_pixels: Maximum number of pixels.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        InputError: it is empty, damaged, not an image, or its header gives more than `max_pixels` pixels.
+        InputError: The content is empty, damaged, too large, or not an image.
     """
     try:
         header = read_header(bytes(content))
@@ -96,7 +107,7 @@ def decode_image(content: bytes | bytearray, name: str, max_pixels: int = MAX_PI
     if header is None:
         raise InputError(f"{name}: expected an image, the {len(content)} bytes cannot be decoded as one")
     if header.width * header.height > max_pixels:
-        raise InputError(_too_large(name, header.width, header.height, max_pixels))
+        raise InputError(_describe_size_limit(name, header.width, header.height, max_pixels))
     image = _decode_bytes(np.frombuffer(content, np.uint8), name, header, max_pixels)
     if image is None:
         raise InputError(f"{name}: the image cannot be decoded: {header.kind}, damaged or not supported by this OpenCV")
@@ -104,12 +115,12 @@ def decode_image(content: bytes | bytearray, name: str, max_pixels: int = MAX_PI
 
 
 def inspect_file(path: Path) -> FileKind:
-    """Tell from its content whether a file is one image, several, or to be opened as a video.
+    """Detect the kind of a file from its content. Files that are no images are reported as videos.
 
     Raises:
-        InputError: the file is missing, empty, not a regular file, or an image whose header is damaged.
+        InputError: The file is missing, empty, not a regular file, or an image with a damaged header.
     """
-    header = _header(path, None)
+    header = _read_file_header(path, None)
     if header is None or (header.kind == "JPEG" and header.frames > 1):
         return "video"
     if header.frames == 1:
@@ -120,22 +131,24 @@ def inspect_file(path: Path) -> FileKind:
 def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """Read all frames of a video or an animation (GIF, WebP, PNG, AVIF), all pages of a TIFF file, or one image.
 
-    `index` counts frames or pages from 0, `timestamp_ns` is the time in the video or animation, 0 for images and pages.
+    Yields:
+        Frames in BGR. `index` counts frames or pages from 0. `timestamp_ns` is the time in the video or animation; 0
+        for images and pages.
 
     Raises:
-        InputError: the file is missing, empty, damaged, too large, or of an unknown format.
+        InputError: The file is missing, empty, damaged, too large, or in an unknown format.
     """
     kind = inspect_file(path)
     if kind == "image":
         yield Frame(read_image(path, max_pixels), str(path))
         return
-    header = _header(path, max_pixels)
+    header = _read_file_header(path, max_pixels)
     by_ffmpeg = ("GIF", "JPEG") if hasattr(cv2, "imdecodeanimation") else ("GIF", "JPEG", "PNG")
     if header is None or header.kind in by_ffmpeg:
         with Video(path, max_pixels) as video:
             yield from video
-        if cut := _describe_cut(path):
-            raise InputError(f"{path}: {cut}; the frames before the end are used")
+        if truncation := _describe_truncation(path):
+            raise InputError(f"{path}: {truncation}; the frames before the end are used")
         return
     count = 0
     for image, timestamp_ms in _decode_sequence(path, header, max_pixels):
@@ -148,10 +161,14 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write an image (H, W, 3) uint8 BGR, whole or not at all, in the format of the suffix.
+    """Write an image atomically, in the format given by the suffix of `path`.
+
+    Args:
+        path: The file. JPEG is written with quality 92.
+        image: (H, W, 3) uint8 BGR.
 
     Raises:
-        OutputError: it cannot be encoded or written.
+        OutputError: The image cannot be encoded or written.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
     with suppress_stderr(show_on_error=False):
@@ -163,17 +180,18 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def fits_jpeg(image: Image) -> bool:
-    """Whether JPEG can hold an image of this size."""
+    """Return True if no side of the image is longer than JPEG's limit of 65500 pixels."""
     return int(max(image.shape[:2])) <= _MAX_JPEG_SIDE_PX
 
 
 def survey_folder(folder: Path) -> FolderContents:
-    """Find the images directly in a folder by suffix or content; hidden files are skipped.
+    """Find the images directly in a folder, by suffix or content. Hidden files are skipped.
 
-    A file with the suffix of an image is included whatever it holds, so that a damaged image is named when it is read.
+    A file with the suffix of an image is included whatever its content is, so that damaged images are reported when
+    they are read.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: The folder cannot be read.
     """
     images, left_out = [], []
     try:
@@ -192,37 +210,42 @@ def survey_folder(folder: Path) -> FolderContents:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Find the images directly in a folder, by name; hidden files are skipped.
+    """Return the images directly in a folder, sorted by name. Hidden files are skipped.
 
     Raises:
-        InputError: the folder cannot be read or holds no images.
+        InputError: The folder cannot be read or contains no images.
     """
     found = survey_folder(folder).images
     if not found:
-        raise InputError(f"{folder}: no images here (expected {', '.join(IMAGES)})")
+        raise InputError(f"{folder}: no images in this folder (expected {', '.join(IMAGES)})")
     return found
 
 
 class Video:
-    """The frames of a video file or an animated GIF, in order.
+    """Reader of the frames of a video file or an animated GIF; iterate over it once.
 
-    `count`: number of frames as the file says, 0 if it does not. `fps`: 25 if the file does not say.
+    Attributes:
+        path: The file.
+        count: Number of frames according to the file; 0 if unknown.
+        fps: Frames per second according to the file; 25 if unknown.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Open a video.
 
         Raises:
-            InputError: the file cannot be opened as a video, or its frames have more than `max_pixels` pixels.
+            InputError: The file cannot be opened as a video, or its frames have more than `max_pixels` pixels.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such video")
         self.path, self._max_pixels = path, max_pixels
-        with suppress_stderr(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+        with suppress_stderr(show_on_error=False):  # The libraries used by OpenCV print messages.
             self._capture = open_capture(path)
         if not self._capture.isOpened():
-            if cut := _describe_cut(path):
-                raise InputError(f"{path}: {cut}; no frame can be read, since the index was at its end")
+            if truncation := _describe_truncation(path):
+                raise InputError(
+                    f"{path}: {truncation}; no frame can be read, because the index at the end of the file is missing"
+                )
             raise InputError(f"{path}: expected an image or a video, {_describe_content(path, 'opened as either')}")
         width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         try:
@@ -232,7 +255,7 @@ class Video:
             raise
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if 0 < fps <= 1000 else _FRAME_INTERVAL_UNKNOWN_FPS
+        self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
 
     def __enter__(self) -> Video:
         return self
@@ -250,7 +273,7 @@ class Video:
             if not ok:
                 break
             self._check_size(image.shape[1], image.shape[0])
-            # The position belongs to the frame that was read last. Some containers give 0 for their last frame.
+            # This is the position of the frame that was read last. Some containers report 0 for their last frame.
             reported_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
             if index and not reported_ms > timestamp_ms:
                 reported_ms = timestamp_ms + 1000 / self.fps
@@ -264,14 +287,17 @@ class Video:
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
-            raise InputError(_too_large(self.path, width, height, self._max_pixels))
+            raise InputError(_describe_size_limit(self.path, width, height, self._max_pixels))
 
 
 def open_capture(path: Path) -> cv2.VideoCapture:
-    """Open a video file whatever its name is; the capture may be not opened.
+    """Open a video file with OpenCV, also if its name has a special meaning for FFmpeg.
 
-    FFmpeg takes `NAME:` for a protocol unless the path is absolute, and `%d` and the suffixes of images for a sequence
-    of image files.
+    FFmpeg interprets `NAME:` at the start of a relative path as a protocol, and `%d` or the suffix of an image as a
+    sequence of image files. Such files are opened through an absolute path or a temporary symbolic link.
+
+    Returns:
+        The capture. Check `isOpened()`: it is False if the file is not a video.
     """
     place = path.absolute()
     ffmpeg = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() else cv2.CAP_ANY
@@ -286,7 +312,7 @@ def open_capture(path: Path) -> cv2.VideoCapture:
         return cv2.VideoCapture(str(link), ffmpeg)
 
 
-def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
+def _read_file_header(path: Path, max_pixels: int | None) -> ImageHeader | None:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: expected a file, this is a folder or a device")
@@ -302,12 +328,12 @@ def _header(path: Path, max_pixels: int | None) -> ImageHeader | None:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     if header is not None and max_pixels is not None and header.width * header.height > max_pixels:
-        raise InputError(_too_large(path, header.width, header.height, max_pixels))
+        raise InputError(_describe_size_limit(path, header.width, header.height, max_pixels))
     return header
 
 
-def _describe_cut(path: Path) -> str:
-    """Say that a video is cut off; "" if it is not."""
+def _describe_truncation(path: Path) -> str:
+    """Return the text of an error for a video that is cut off; "" if it is not."""
     missing = find_missing_bytes(path)
     if not missing:
         return ""
@@ -318,14 +344,14 @@ def _describe_cut(path: Path) -> str:
 
 
 def _describe_content(path: Path, purpose: str) -> str:
-    """What the file is instead, if it is one of the usual wrong downloads."""
+    """Return the end of an error message: what the file is, or that it cannot be `purpose`."""
     found = file_kind.describe(path)
     if found is None or found.endswith((" image", " or an image")):
         return f"this cannot be {purpose}"
     return f"this is {found}"
 
 
-def _too_large(path: Path | str, width: int, height: int, max_pixels: int) -> str:
+def _describe_size_limit(path: Path | str, width: int, height: int, max_pixels: int) -> str:
     return f"{path}: {width}x{height} pixels is more than the limit of {max_pixels} pixels (--max-pixels)"
 
 
@@ -341,16 +367,16 @@ def _decode_bytes(
     content: np.typing.NDArray[np.uint8], name: str, header: ImageHeader, max_pixels: int
 ) -> Image | None:
     if not header.complete:
-        # OpenCV decodes what is there, and the rest is gray.
+        # OpenCV would decode the existing part and fill the rest with gray.
         raise InputError(f"{name}: the {header.kind} is cut off; copy or download it again")
     try:
-        with suppress_stderr(show_on_error=False):  # the libraries behind OpenCV print lines of their own
+        with suppress_stderr(show_on_error=False):  # The libraries used by OpenCV print messages.
             image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise InputError(
                 f"{name}: {header.width}x{header.height} pixels is more than OpenCV's limit; "
-                "raise the environment variable OPENCV_IO_MAX_IMAGE_PIXELS"
+                "set the environment variable OPENCV_IO_MAX_IMAGE_PIXELS to a larger value"
             ) from None
         raise InputError(f"{name}: the image cannot be decoded: {error.err}") from None
     except MemoryError:
@@ -358,14 +384,18 @@ def _decode_bytes(
     if image is None:
         return None
     if image.shape[0] * image.shape[1] > max_pixels:
-        raise InputError(_too_large(name, image.shape[1], image.shape[0], max_pixels))
+        raise InputError(_describe_size_limit(name, image.shape[1], image.shape[0], max_pixels))
     return np.asarray(image, np.uint8)
 
 
 def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterator[tuple[Image, float]]:
-    """Decode frames with their time in milliseconds, a few at a time: all of them may not fit into the memory."""
+    """Decode the frames of an animation or the pages of a TIFF file, each with its time in milliseconds.
+
+    Frames are decoded in chunks of at most `max_pixels` pixels, because all of them may not fit into memory. TIFF pages
+    are decoded one at a time.
+    """
     content = np.fromfile(path, np.uint8)
-    animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # since OpenCV 4.12
+    animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # OpenCV 4.12 or later
     chunk = max(1, max_pixels // (header.width * header.height)) if header.kind != "TIFF" else 1
     numbers = header.pages or range(header.frames)
     time_ms = 0.0
@@ -390,7 +420,7 @@ def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterat
                 raise InputError(f"{path}: frame {start} cannot be decoded: {error.err}") from None
         for image, duration in zip(images, durations, strict=False):
             if image.shape[0] * image.shape[1] > max_pixels:
-                raise InputError(_too_large(path, image.shape[1], image.shape[0], max_pixels))
+                raise InputError(_describe_size_limit(path, image.shape[1], image.shape[0], max_pixels))
             yield np.ascontiguousarray(image[:, :, :3], np.uint8), time_ms
             time_ms += duration
         if len(images) < size:
@@ -398,7 +428,7 @@ def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterat
 
 
 def _is_decodable(path: Path) -> bool:
-    """Whether the file is, by its first bytes, an image that this OpenCV decodes."""
+    """Return True if the first bytes are those of an image format that this OpenCV decodes."""
     try:
         if not path.is_file():
             return False

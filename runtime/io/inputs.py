@@ -1,4 +1,4 @@
-"""Frames from what a user names: an image, a folder, a video, or the synthetic scene."""
+"""Inputs named on the command line: images, folders, videos, and the synthetic scene."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from .redact import mask_credentials
 
 SYNTHETIC = "synthetic"
 
-_SUFFIXES_OF_SEQUENCES = (*VIDEOS, ".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif")
+_MULTI_FRAME_SUFFIXES = (*VIDEOS, ".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif")
 _MAX_NAMES_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Input:
-    """One image, video or scene.
+    """One image, video or synthetic scene.
 
-    `path` is None for the scene. `folder` is the folder it was found in, "" if it was named itself. `error` says why
-    it cannot be read, "" if that is not known yet.
+    Attributes:
+        name: The name for messages and results.
+        path: The file; None for the scene.
+        people: Number of people in the scene.
+        folder: The folder in which the file was found; "" if the file itself was named.
+        error: Message why the input cannot be read; "" if no error is known.
     """
 
     name: str
@@ -37,14 +41,18 @@ class Input:
 
     @cached_property
     def kind(self) -> FileKind:
-        """What the file holds, by its content. Raises InputError if it cannot be read."""
+        """Kind of the file, detected from its content.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
         if self.error:
             raise InputError(self.error)
         return "image" if self.path is None else inspect_file(self.path)
 
     @property
     def is_video(self) -> bool:
-        """Whether its frames follow each other in time; False if it cannot be read."""
+        """True for videos and animations; False for a file that cannot be read."""
         try:
             return self.kind in ("video", "animation")
         except InputError:
@@ -52,17 +60,20 @@ class Input:
 
     @property
     def may_have_many_frames(self) -> bool:
-        """Whether the suffix is that of a format with more than one frame. Does not open the file."""
-        return self.path is not None and self.path.suffix.lower() in _SUFFIXES_OF_SEQUENCES
+        """True if files with this suffix can have more than one frame. Does not open the file."""
+        return self.path is not None and self.path.suffix.lower() in _MULTI_FRAME_SUFFIXES
 
 
 def expand(name: str) -> list[Input]:
-    """Find the inputs behind one argument: a folder becomes its images, `synthetic:N` a scene of N people.
+    """Return the inputs that one command-line argument stands for.
 
-    `~` and, if no such file exists, the wildcards `*`, `?` and `[` are expanded.
+    Args:
+        name: A file, a folder (all images directly in it), `synthetic`, or `synthetic:N` for a scene with N people (0
+            to 100, default 2). `~` is expanded. The wildcards `*`, `?` and `[` are expanded if no file has this name.
 
     Raises:
-        InputError: nothing there, or something that another command reads.
+        InputError: There is no such file, the folder has no images, or `name` is a device, a camera or a network
+            address.
     """
     kind, _, count = name.partition(":")
     if kind == SYNTHETIC and not Path(name).exists():
@@ -70,18 +81,18 @@ def expand(name: str) -> list[Input]:
             raise InputError(f"{name}: expected synthetic or synthetic:N with N from 0 to 100")
         return [Input(name, None, int(count or 2))]
     if not name:
-        raise InputError("'': no such image, folder or video: the name is empty")
+        raise InputError("'': no such image, folder or video; the name is empty")
     path = Path(try_expand_home(name))
     if path.is_dir():
         images = survey_folder(path).images
         if not images:
-            raise InputError(f"{path}: no images in this folder{_describe_left_out(path)}")
+            raise InputError(f"{path}: no images in this folder{_describe_skipped(path)}")
         return [Input(str(image), image, folder=str(path)) for image in images]
     if path.is_char_device() or path.is_block_device():
         raise InputError(f"{name}: {_CAMERA_HINT if name.startswith('/dev/v') else _DEVICE_HINT}")
     if path.exists():
         return [Input(str(path), path)]
-    if hint := _hint(name):
+    if hint := _make_hint(name):
         raise InputError(f"{mask_credentials(name)}: {hint}")
     if any(character in name for character in "*?["):
         found = sorted(glob.glob(str(path)))  # noqa: PTH207 - patterns may be absolute
@@ -92,13 +103,21 @@ def expand(name: str) -> list[Input]:
 
 
 def describe_left_out(inputs: list[Input]) -> list[str]:
-    """Say for every folder among the inputs which of its files are not read: one line per folder."""
+    """Return one line per folder that lists the files in it that are not read."""
     folders = dict.fromkeys(item.folder for item in inputs if item.folder)
-    return [f"{folder}{text}" for folder in folders if (text := _describe_left_out(Path(folder)))]
+    return [f"{folder}{text}" for folder in folders if (text := _describe_skipped(Path(folder)))]
 
 
 def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
-    """Read the frames of one input: one for an image or the scene, all of a video, an animation or a TIFF file."""
+    """Read the frames of one input: one frame of an image or scene, all frames of a video, animation or TIFF file.
+
+    Args:
+        source: The input.
+        max_pixels: Maximum size of a frame, in pixels.
+
+    Raises:
+        InputError: The file cannot be read, or its frames are too large.
+    """
     if source.error:
         raise InputError(source.error)
     if source.path is None:
@@ -109,14 +128,14 @@ def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
         yield from read_frames(source.path, max_pixels)
 
 
-_DEVICE_HINT = "this is a device, no file"
+_DEVICE_HINT = "this is a device, not a file"
 _CAMERA_HINT = "this is a camera; use `edgepose camera --source v4l2:N`"
 
 
-def _hint(name: str) -> str:
-    """What to do with an argument that is not a file but looks like something known; "" if it does not."""
+def _make_hint(name: str) -> str:
+    """Return advice for a name that is no file but looks like a camera, an address or standard input; else ""."""
     if name in ("-", "/dev/stdin"):
-        return "standard input is not read; save it to a file and name the file"
+        return "standard input is not supported; save the data to a file and give the file name"
     if (name.isascii() and name.isdigit()) or re.fullmatch(r"/dev/v.*|v4l2(:.*)?|picamera2(:.*)?", name):
         source = f"v4l2:{name}" if name.isdigit() else name
         return f"no such file; for a camera use `edgepose camera --source {source}`"
@@ -127,11 +146,11 @@ def _hint(name: str) -> str:
         return f"expected a file name without file://: {rest}"
     suffix = Path(re.split(r"[?#]", rest)[0]).suffix.lower()
     if scheme.lower() in ("http", "https", "ftp") and re.fullmatch(r"\.[a-z0-9]{2,5}", suffix) and "/" in rest:
-        return "addresses are not downloaded; download the file first, for example with curl -O, and name the file"
-    return "this is an address; for a network camera use `edgepose camera --source ADDRESS`"
+        return "files are not downloaded; download the file first, for example with curl -O, and give the file name"
+    return "this is a network address; for a network camera use `edgepose camera --source ADDRESS`"
 
 
-def _describe_left_out(folder: Path) -> str:
+def _describe_skipped(folder: Path) -> str:
     names = survey_folder(folder).left_out
     if not names:
         return ""
@@ -139,4 +158,4 @@ def _describe_left_out(folder: Path) -> str:
     subject = "1 file" if len(names) == 1 else f"{len(names)} files"
     if any(name.endswith("/") for name in names):
         subject += " or folders" if len(names) > 1 else " or folder"
-    return f": {subject} left out: {listed}"
+    return f": {subject} skipped: {listed}"

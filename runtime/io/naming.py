@@ -1,4 +1,4 @@
-"""The name of this device, its ASCII slug, and placeholders in topics and file names."""
+"""Name of this device, ASCII slugs of names, and placeholders in topics and file names."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from ..errors import InputError
 from .redact import mask_credentials
 
 VARIABLE = "EDGEPOSE_NAME"
-"""Environment variable with the name of this device; the host name is used if it is empty."""
+"""Environment variable that holds the name of this device; the host name is used if it is empty or not set."""
 MAX_NAME_LENGTH = 64
 _MAX_SLUG_LENGTH = 40
 _HASH_DIGITS = 6
-_LETTERS = str.maketrans(
+_ASCII_REPLACEMENTS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "oe", "å": "aa", "ł": "l", "đ": "d",
      "ð": "d", "þ": "th", "\u0131": "i"}
 )  # fmt: skip
-"""Letters that Unicode does not decompose, or that lose their meaning without the mark."""
+"""Letters that Unicode does not decompose into a letter and a mark, or that need two ASCII letters without the mark."""
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ASCII_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _configured = ""
 
 
 def host_name() -> str:
     """Return the host name.
 
-    A host that is called `localhost` or has no name gets `edgepose-` and six digits of a hash of its machine id.
+    Returns:
+        The host name. If it is empty or `localhost`, `edgepose-` and six hexadecimal digits of a hash of the machine
+        ID, or `edgepose` if there is no machine ID.
     """
     name = socket.gethostname()
     if name and name != "localhost" and not name.startswith("localhost."):
@@ -41,11 +43,11 @@ def host_name() -> str:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         machine = ""
-    return f"edgepose-{_short_hash(machine)}" if machine else "edgepose"
+    return f"edgepose-{_make_short_hash(machine)}" if machine else "edgepose"
 
 
 def device_name() -> str:
-    """Return the name of this device: as set by `set_device_name`, else EDGEPOSE_NAME, else the host name.
+    """Return the name set by `set_device_name`, otherwise EDGEPOSE_NAME, otherwise the host name.
 
     Raises:
         InputError: EDGEPOSE_NAME is not a valid name.
@@ -60,13 +62,13 @@ def set_device_name(name: str) -> None:
 
 
 def resolve_name(configured: str) -> str:
-    """Return the display name for a configured one, in which `{hostname}` is replaced.
+    """Return the display name of this device, with `{hostname}` replaced by the host name.
 
     Args:
-        configured: The name as the user wrote it. If it is empty, EDGEPOSE_NAME is used, then the host name.
+        configured: The name from the configuration. If it is empty, EDGEPOSE_NAME is used, then the host name.
 
     Raises:
-        InputError: The name is not valid or has an unknown placeholder.
+        InputError: The name is not valid or contains an unknown placeholder.
     """
     where, text = ("name", configured) if configured else (VARIABLE, os.environ.get(VARIABLE, ""))
     if not text.strip():
@@ -77,28 +79,30 @@ def resolve_name(configured: str) -> str:
 
 
 def is_valid_name(name: str) -> bool:
-    """Return whether `name` can be the display name of a device: 1 to 64 printable characters, not only spaces."""
+    """Return True if `name` is a valid display name: 1 to 64 printable characters, not only spaces."""
     return len(name) <= MAX_NAME_LENGTH and name.isprintable() and bool(name.strip())
 
 
 def make_slug(name: str) -> str:
-    """Return an ASCII form of `name` for topics, ids and file names: letters a-z, digits, `-` and `_`; never empty.
+    """Return an ASCII form of `name` for topics, IDs and file names: letters a-z, digits, `-` and `_`; never empty.
 
-    `Front door` becomes `front-door`, `Küche` becomes `kueche`. If characters are lost (`玄関 1`), six digits of a hash
-    of the name are added (`1-8d1c5e`), so that two such names stay different.
+    `Front door` becomes `front-door`, `Küche` becomes `kueche`. If characters are lost (`玄関 1`), six
+    hexadecimal digits of a hash of the name are added (`1-8d1c5e`), so that two such names stay different. Slugs are
+    at most 40 characters long; longer ones are shortened and get the hash too.
     """
-    normal = unicodedata.normalize("NFC", name).lower()
-    decomposed = unicodedata.normalize("NFKD", normal.translate(_LETTERS))
-    kept = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
-    slug = re.sub(r"[^a-z0-9_]+", "-", kept).strip("-")
-    if slug.strip("-_") and kept.isascii() and len(slug) <= _MAX_SLUG_LENGTH:
+    normalized = unicodedata.normalize("NFC", name).lower()
+    decomposed = unicodedata.normalize("NFKD", normalized.translate(_ASCII_REPLACEMENTS))
+    unmarked = "".join(character for character in decomposed if not unicodedata.combining(character))
+    slug = re.sub(r"[^a-z0-9_]+", "-", unmarked).strip("-")
+    if slug.strip("-_") and unmarked.isascii() and len(slug) <= _MAX_SLUG_LENGTH:
         return slug
     short = slug[: _MAX_SLUG_LENGTH - _HASH_DIGITS - 1].strip("-")
-    return f"{short}-{_short_hash(normal)}" if short.strip("_") else f"device-{_short_hash(normal)}"
+    stem = short if short.strip("_") else "device"
+    return f"{stem}-{_make_short_hash(normalized)}"
 
 
 def make_source_slug(source: str) -> str:
-    """Return the slug of a camera source, without credentials, query and folder.
+    """Return the slug of a camera source, without its credentials, query and folder.
 
     `v4l2:0` becomes `v4l2-0`, `rtsp://me:secret@10.0.0.9/door` becomes `10-0-0-9-door`, `videos/clip.mp4` becomes
     `clip`.
@@ -113,25 +117,25 @@ def placeholder_values(name: str, source: str) -> dict[str, str]:
     """Return the values of `{hostname}`, `{name}` (slug of the display name) and `{source}`."""
     host = host_name()
     return {
-        "hostname": host if _PLAIN_HOST.fullmatch(host) else make_slug(host),
+        "hostname": host if _ASCII_HOST_NAME.fullmatch(host) else make_slug(host),
         "name": make_slug(name),
         "source": make_source_slug(source),
     }
 
 
 def fill_placeholders(text: str, values: Mapping[str, str], where: str) -> str:
-    """Replace `{key}` in `text` by its value; `{{` and `}}` stand for braces.
+    """Replace `{key}` in `text` by its value; `{{` and `}}` become single braces.
 
     Args:
-        text: The text with placeholders. A brace without a partner stays as it is.
-        values: The known placeholders.
-        where: What `text` belongs to, for the error message.
+        text: The text with placeholders. A brace without a matching one is kept.
+        values: The known placeholders and their values.
+        where: Name of the option or field that `text` comes from, for the error message.
 
     Raises:
-        InputError: `text` has a placeholder that is not in `values`.
+        InputError: `text` contains a placeholder that is not in `values`.
     """
 
-    def replacement(match: re.Match[str]) -> str:
+    def replace_match(match: re.Match[str]) -> str:
         key = match[1]
         if key is None:
             return match[0][0]
@@ -139,10 +143,10 @@ def fill_placeholders(text: str, values: Mapping[str, str], where: str) -> str:
             return values[key]
         close = difflib.get_close_matches(key.strip().lower(), values, n=1)
         hint = f"did you mean {{{close[0]}}}?" if close else "expected " + ", ".join(f"{{{known}}}" for known in values)
-        raise InputError(f"{where}: unknown placeholder {{{key}}}; {hint} ({{{{ stands for one brace)")
+        raise InputError(f"{where}: unknown placeholder {{{key}}}; {hint} (write {{{{ for a single brace)")
 
-    return _PLACEHOLDER.sub(replacement, text)
+    return _PLACEHOLDER.sub(replace_match, text)
 
 
-def _short_hash(text: str) -> str:
+def _make_short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

@@ -1,28 +1,33 @@
-"""Makes text from outside safe to print."""
+"""Escaping of control characters, to print text from untrusted sources."""
 
 from __future__ import annotations
 
 import unicodedata
 
-MAX_LINE = 2000
+MAX_LENGTH = 2000
 
 
-def printable(text: object, *, limit: int = MAX_LINE, keep: str = "") -> str:
-    r"""Return text that a terminal shows as it is: control characters as `\x1b`, at most `limit` characters.
+def printable(text: object, *, limit: int = MAX_LENGTH, keep: str = "") -> str:
+    r"""Return `text` with control characters escaped, for example as `\x1b`.
 
-    Escape sequences, carriage returns, characters that reverse the direction of text and lone surrogates are escaped;
-    those in `keep` stay.
+    Escape sequences, line ends, characters that change the text direction, private and unassigned characters and lone
+    surrogates are escaped.
+
+    Args:
+        text: The value to print; it is converted with `str`.
+        limit: Maximum number of characters of `text`; the rest is replaced by `...`.
+        keep: Characters that are not escaped.
     """
-    shown = str(text)
-    if len(shown) > limit:
-        shown = shown[:limit] + "..."
-    return "".join(char if char in keep or not _is_control(char) else _escaped(char) for char in shown)
+    shortened = str(text)
+    if len(shortened) > limit:
+        shortened = shortened[:limit] + "..."
+    return "".join(char if char in keep or not _is_control(char) else _escape_character(char) for char in shortened)
 
 
 def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
-def _escaped(char: str) -> str:
+def _escape_character(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"

@@ -1,4 +1,4 @@
-"""Reading a whole file that the user names, without waiting for what never comes."""
+"""Reading of whole files named by users, without blocking on FIFOs, devices and sockets."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from .atomic import is_descriptor
 
 MAX_BYTES = 1 << 28
-"""Default limit: no settings, lists or profiles are larger."""
-_KINDS = (
+"""Default size limit, larger than any configuration, model list or profile."""
+_SPECIAL_KINDS = (
     (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"),
     (stat.S_ISSOCK, "socket"),
 )  # fmt: skip
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Read a regular file, or a pipe that a shell has opened, as `<(command)` and `/dev/stdin` give it.
+    """Read a regular file, or a pipe that the shell has opened, such as `<(command)` or `/dev/stdin`.
 
     Raises:
-        OSError: The file cannot be read, is larger than `limit` bytes, or is a folder, a FIFO, a device or a socket:
-            these could be waited for without end.
+        OSError: The file cannot be read or is larger than `limit` bytes. Also for folders, FIFOs, devices and sockets,
+            because reading them could block forever.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
@@ -30,7 +30,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         if stat.S_ISFIFO(mode) and is_descriptor(path):
             os.set_blocking(handle, True)
         elif not stat.S_ISREG(mode):
-            kind = next((name for check, name in _KINDS if check(mode)), "special file")
+            kind = next((name for check, name in _SPECIAL_KINDS if check(mode)), "special file")
             raise OSError(errno.EINVAL, f"expected a regular file, this is a {kind}", str(path))
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -39,12 +39,17 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:
-    """Read a UTF-8 text. Raises OSError as `read_bytes`, and UnicodeDecodeError."""
+    """Read a UTF-8 text file.
+
+    Raises:
+        OSError: As for `read_bytes`.
+        UnicodeDecodeError: The file is not UTF-8.
+    """
     return read_bytes(path, limit).decode("utf-8")
 
 
 def is_special(path: Path) -> bool:
-    """True for FIFOs, devices and sockets, which must not be opened as files."""
+    """Return True for FIFOs, devices and sockets: they must not be opened as files, because reading could block."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

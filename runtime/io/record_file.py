@@ -1,4 +1,4 @@
-"""A file of records that stays readable when the disk is full."""
+"""Output file of text records that stays readable if the disk is full."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-_KEPT_ENDS = 3
+_MAX_RECORD_ENDS = 3
 
 
 class RecordWriteError(Exception):
-    """The file has no room for a record, or the disk fails. The records before it are whole."""
+    """A record was not written because the disk is full or failed. The records before it are complete."""
 
 
 class RecordFile:
-    """Writes each record with one call. One that does not fit is taken back.
+    """File of text records, each of which is written completely or not at all.
 
-    After that only what closes the document is written, for which records before may be given up.
+    If a record does not fit on the disk, the part that was written is removed. After that, the caller should only write
+    the end of the document. The last records (at most two) are removed if there is no room for it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        self._ends = [0]
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._record_ends = [0]
         self._failed = False
 
     def __enter__(self) -> RecordFile:
@@ -30,42 +31,45 @@ class RecordFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self._handle)
+        os.close(self._descriptor)
 
     def write(self, text: str) -> None:
         """Append a record.
 
+        Args:
+            text: The whole record with its separators or line end; written as UTF-8.
+
         Raises:
-            RecordWriteError: It does not fit.
+            RecordWriteError: The disk is full or failed.
         """
         content = text.encode()
-        if self._try(content):
-            self._ends = [*self._ends[1 - _KEPT_ENDS :], self._ends[-1] + len(content)]
+        if self._write_or_undo(content):
+            self._record_ends = [*self._record_ends[1 - _MAX_RECORD_ENDS :], self._record_ends[-1] + len(content)]
             return
-        while self._failed and len(self._ends) > 1:
-            # The end of a document must fit: the last records make room.
-            self._ends.pop()
-            self._cut(self._ends[-1])
-            if self._try(content):
+        while self._failed and len(self._record_ends) > 1:
+            # Remove the last records to make room for the end of the document.
+            self._record_ends.pop()
+            self._truncate(self._record_ends[-1])
+            if self._write_or_undo(content):
                 return
         self._failed = True
         raise RecordWriteError(self._reason)
 
-    def _try(self, content: bytes) -> bool:
-        """Write everything, or nothing."""
-        rest = memoryview(content)
+    def _write_or_undo(self, content: bytes) -> bool:
+        """Write all bytes; on an error, undo the write and return False."""
+        remaining = memoryview(content)
         try:
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+            while remaining:
+                remaining = remaining[os.write(self._descriptor, remaining) :]
         except OSError as error:
             self._reason = error.strerror or str(error)
-            self._cut(self._ends[-1])
+            self._truncate(self._record_ends[-1])
             return False
         return True
 
-    def _cut(self, end: int) -> None:
+    def _truncate(self, end: int) -> None:
         try:
-            os.ftruncate(self._handle, end)
-            os.lseek(self._handle, end, os.SEEK_SET)
+            os.ftruncate(self._descriptor, end)
+            os.lseek(self._descriptor, end, os.SEEK_SET)
         except OSError:
-            return  # a device: what was written is gone
+            return  # Devices and pipes cannot be truncated.

@@ -1,8 +1,8 @@
-"""How long a video file should be by its container, to tell one that is cut off.
+"""Expected length of a video file according to its container, to detect files that are cut off.
 
-Frames are not counted for this: the number that OpenCV reports is an estimate in many containers, up to 80 times too
-large in WMV and MPEG-TS, and frames that an edit list hides or a recorder dropped are missing from good files too. The
-sizes in the container are exact.
+The number of frames is not used, because it is not reliable. OpenCV estimates it for many containers: it is up to 80
+times too large for WMV and MPEG-TS. Complete files may also have fewer frames than their header says, because an edit
+list hides frames or the recorder dropped them. The sizes in the container are exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 _MAX_BOXES = 1_000_000
 _MAX_FLV_TAGS = 10_000_000
-_BOXES = (
+_TOP_LEVEL_BOXES = (
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide", b"uuid", b"meta", b"sidx", b"ssix",
     b"prft", b"emsg", b"pdin", b"udta",
 )  # fmt: skip
@@ -24,12 +24,12 @@ _ASF_SEARCH_BYTES = 1 << 16
 
 
 def find_missing_bytes(path: Path) -> int:
-    """Return how many bytes of a video are missing at its end by the sizes in its container.
+    """Return the number of bytes missing at the end of a video, according to the sizes in its container.
 
-    AVI, MP4, MOV, 3GP, Matroska, WebM, FLV, ASF and WMV give such sizes.
+    Supported containers: AVI, MP4, MOV, 3GP, Matroska, WebM, FLV, ASF and WMV.
 
     Returns:
-        0 if the file is whole, or its container does not say.
+        Number of bytes; 0 if the file is complete, cannot be read, or its container does not store sizes.
     """
     try:
         size = path.stat().st_size
@@ -49,18 +49,18 @@ def _find_end(file: BinaryIO, size: int) -> int:
         return _find_asf_end(file)
     if start[:4] == b"FLV\x01":
         return _find_flv_end(file, size)
-    if start[4:8] in _BOXES:
+    if start[4:8] in _TOP_LEVEL_BOXES:
         return _find_box_end(file, size)
     return 0
 
 
 def _find_riff_end(file: BinaryIO, size: int) -> int:
-    """A large AVI has several RIFF chunks, one behind the other."""
+    """Return the end of the last RIFF chunk; a large AVI file has several, one after another."""
     position: int = 0
     while position + 8 <= size:
         file.seek(position)
         name, length = struct.unpack("<4sI", file.read(8))
-        # A recorder that was interrupted has not written the length.
+        # The length is 0 or the maximum if the recorder was interrupted before it wrote it.
         if name != b"RIFF" or length in (0, 0xFFFFFFFF):
             return position
         position += 8 + length
@@ -80,19 +80,19 @@ def _find_box_end(file: BinaryIO, size: int) -> int:
         if length == 1:
             (length,) = struct.unpack(">Q", file.read(8))
             head = 16
-        # 0: up to the end of the file. Other names: something else is appended.
-        if name not in _BOXES or length < head:
+        # Length 0 means up to the end of the file. After a box with another name, the data is not part of the video.
+        if name not in _TOP_LEVEL_BOXES or length < head:
             break
         position += length
     return position
 
 
 def _find_flv_end(file: BinaryIO, size: int) -> int:
-    """Where the last tag ends."""
+    """Return the end of the last FLV tag."""
     file.seek(5)
     position = int(struct.unpack(">I", file.read(4))[0])
     for _ in range(_MAX_FLV_TAGS):
-        position += 4  # the length of the tag before
+        position += 4  # PreviousTagSize
         if position + 11 > size:
             break
         file.seek(position)
@@ -118,13 +118,13 @@ def _find_segment_end(file: BinaryIO) -> int:
 
 
 def _read_vint(file: BinaryIO) -> int | None:
-    """A length of EBML; None if it is the value for an unknown one, as of live streams."""
+    """Read an EBML length; return None for the reserved value "unknown length", as in live streams."""
     first = file.read(1)[0]
-    more = 8 - first.bit_length()
-    if more > 7:
+    extra_bytes = 8 - first.bit_length()
+    if extra_bytes > 7:
         return None
-    value = int.from_bytes(bytes([first & (0x7F >> more)]) + file.read(more), "big")
-    return None if value == (1 << 7 * (more + 1)) - 1 else value
+    value = int.from_bytes(bytes([first & (0x7F >> extra_bytes)]) + file.read(extra_bytes), "big")
+    return None if value == (1 << 7 * (extra_bytes + 1)) - 1 else value
 
 
 def _find_asf_end(file: BinaryIO) -> int:
@@ -135,4 +135,4 @@ def _find_asf_end(file: BinaryIO) -> int:
         return 0
     (size,) = struct.unpack("<Q", head[position + 40 : position + 48])
     (flags,) = struct.unpack("<I", head[position + 88 : position + 92])
-    return 0 if flags & 1 else int(size)  # 1: a broadcast, whose size is not valid
+    return 0 if flags & 1 else int(size)  # Flag 1 marks a broadcast: the size is not valid.

@@ -1,1 +1,1 @@
-"""The model file: manifest, container, registry, interpreter."""
+"""Model files: container, manifest, registry, interpreter, and loading of untrusted files in a child process."""

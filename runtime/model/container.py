@@ -1,10 +1,12 @@
-"""The model file: a TFLite flatbuffer with a ZIP appended that holds `manifest.json`.
+"""Model files: a TFLite flatbuffer with an appended ZIP that contains `manifest.json`.
 
-The same trick as TFLite's own metadata: both interpreters ignore what follows the flatbuffer, `zipfile` and
-`unzip model.tflite` read the ZIP. The manifest holds the flatbuffer's length and SHA-256, and nothing is loaded
-before they have been checked, because the interpreters crash on damaged files. The length must be the offset at which
-the ZIP begins, so that the hash covers everything the interpreter reads. The hash finds damage. It does not say who
-made the file: pin the hash of a model that you trust (`--sha256`).
+TFLite's own metadata is stored in the same way. Both interpreters ignore the bytes after the flatbuffer, and `zipfile`
+and `unzip model.tflite` can read the ZIP.
+
+The manifest contains the length and SHA-256 of the flatbuffer. They are checked before a network is loaded, because the
+interpreters crash on damaged files. The length must be equal to the offset of the ZIP, so that the hash covers all
+bytes that the interpreter reads. The hash detects damage, but does not prove who made the file: pin the hash of a
+trusted model with `--sha256`.
 """
 
 from __future__ import annotations
@@ -26,62 +28,81 @@ from ..io.atomic import atomic
 from . import zip_reader
 from .manifest import ModelManifest
 
-_ENTRY = "manifest.json"
-_MAX_MANIFEST = 1 << 20
+_MANIFEST_NAME = "manifest.json"
+_MAX_MANIFEST_BYTES = 1 << 20
 _MAX_BYTES = 1 << 31
-"""No TFLite flatbuffer is larger."""
-_IDENTIFIER = b"TFL3"
+"""Maximum size of a TFLite flatbuffer."""
+_TFLITE_IDENTIFIER = b"TFL3"
 
 
 class Model(NamedTuple):
-    """A manifest, and the bytes that were checked against it: what the interpreter loads."""
+    """Content of a model file.
+
+    Attributes:
+        manifest: The manifest.
+        network: The TFLite flatbuffer, checked against length and SHA-256 in the manifest.
+    """
 
     manifest: ModelManifest
     network: bytes
 
 
 def load(path: Path, sha256: str | None = None) -> Model:
-    """Read a model file once and check it.
+    """Read and check a model file.
+
+    The file is read only once, so the returned bytes are those that were checked.
 
     Args:
-        path: The file.
-        sha256: The hash that the network must have; None accepts any that the manifest confirms.
+        path: The model file.
+        sha256: Expected SHA-256 of the network; None accepts every network that matches its manifest.
 
     Raises:
-        ModelError: The file is missing or damaged, has no manifest, or has another hash than `sha256`.
+        ModelError: The file is missing or damaged, has no manifest, or its network does not have the hash `sha256`.
     """
-    with _opened(path) as (handle, size):
-        manifest = _manifest(path, handle, size)
+    with _open_tflite(path) as (handle, size):
+        manifest = _read_manifest_entry(path, handle, size)
         network = os.pread(handle, manifest.flatbuffer_bytes, 0)
         while len(network) < manifest.flatbuffer_bytes:
             piece = os.pread(handle, manifest.flatbuffer_bytes - len(network), len(network))
             if not piece:
-                raise ModelError(f"{path}: truncated while it was read")
+                raise ModelError(f"{path}: the file was truncated while it was read; copy it again")
             network += piece
-    _check(path, manifest, hashlib.sha256(network).hexdigest(), sha256)
+    _check_hash(path, manifest, hashlib.sha256(network).hexdigest(), sha256)
     return Model(manifest, network)
 
 
 def read(path: Path, sha256: str | None = None) -> ModelManifest:
-    """Read the manifest of a model file whose network is intact.
+    """Read the manifest of a model file and check the hash of the network.
+
+    Args:
+        path: The model file.
+        sha256: Expected SHA-256 of the network; None accepts every network that matches its manifest.
 
     Raises:
-        ModelError: As `load`.
+        ModelError: As for `load`.
     """
-    with _opened(path) as (handle, size):
-        manifest = _manifest(path, handle, size)
-        _check(path, manifest, _sha256(handle, manifest.flatbuffer_bytes), sha256)
+    with _open_tflite(path) as (handle, size):
+        manifest = _read_manifest_entry(path, handle, size)
+        _check_hash(path, manifest, _hash_flatbuffer(handle, manifest.flatbuffer_bytes), sha256)
     return manifest
 
 
 def read_manifest(path: Path) -> ModelManifest:
-    """Read the manifest alone, without a look at the network."""
-    with _opened(path) as (handle, size):
-        return _manifest(path, handle, size)
+    """Read the manifest of a model file without checking the hash of the network.
+
+    Raises:
+        ModelError: The file is missing, has no manifest, or the manifest is damaged.
+    """
+    with _open_tflite(path) as (handle, size):
+        return _read_manifest_entry(path, handle, size)
 
 
 def check_sha256(text: str) -> str:
-    """Return a SHA-256 in lower case. Raises ValueError if it is not one."""
+    """Return a SHA-256 in lower case, without surrounding spaces.
+
+    Raises:
+        ValueError: `text` does not have 64 hexadecimal digits.
+    """
     value = text.strip().lower()
     if len(value) != 64 or set(value) - set("0123456789abcdef"):
         raise ValueError(f"sha256: expected 64 hexadecimal digits, got {text[:80]!r}")
@@ -89,10 +110,10 @@ def check_sha256(text: str) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    """Descriptor and size of a regular file that begins as TFLite files do."""
+def _open_tflite(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a regular file that starts like a TFLite file; yield its descriptor and size in bytes."""
     try:
-        # O_NONBLOCK: a FIFO without a writer must not block.
+        # O_NONBLOCK prevents blocking on a FIFO without a writer.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot read the model: {getattr(error, 'strerror', None) or error}") from None
@@ -106,12 +127,14 @@ def _opened(path: Path) -> Iterator[tuple[int, int]]:
             raise ModelError(f"{path}: expected a TFLite model, this is not a regular file")
         if not found.st_size:
             raise ModelError(f"{path}: expected a TFLite model, the file is empty")
-        if os.pread(handle, 8, 0)[4:] != _IDENTIFIER:
+        if os.pread(handle, 8, 0)[4:] != _TFLITE_IDENTIFIER:
             raise ModelError(
                 f"{path}: expected a TFLite model (.tflite), this is {file_kind.describe(path, 'model') or 'not one'}"
             )
         if found.st_size > _MAX_BYTES:
-            raise ModelError(f"{path}: has {found.st_size} bytes; a TFLite model has at most {_MAX_BYTES}")
+            raise ModelError(
+                f"{path}: expected a TFLite model of at most {_MAX_BYTES} bytes, got {found.st_size} bytes"
+            )
         yield handle, found.st_size
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror or error}") from None
@@ -119,9 +142,9 @@ def _opened(path: Path) -> Iterator[tuple[int, int]]:
         os.close(handle)
 
 
-def _manifest(path: Path, handle: int, size: int) -> ModelManifest:
+def _read_manifest_entry(path: Path, handle: int, size: int) -> ModelManifest:
     try:
-        found = zip_reader.read(handle, size, _ENTRY, _MAX_MANIFEST)
+        found = zip_reader.read(handle, size, _MANIFEST_NAME, _MAX_MANIFEST_BYTES)
     except zip_reader.NoContainerError:
         if file_kind.is_edge_tpu(path):
             raise ModelError(f"{path}: {file_kind.EDGE_TPU}") from None
@@ -129,7 +152,7 @@ def _manifest(path: Path, handle: int, size: int) -> ModelManifest:
             raise ModelError(f"{path}: {damage}") from None
         raise ModelError(
             f"{path}: no manifest inside, so input and outputs are unknown; "
-            f"`edgepose convert {path.name} -o OUT.tflite` adds one"
+            f"add a manifest with `edgepose convert {path.name} -o OUT.tflite`"
         ) from None
     except ValueError as error:
         raise ModelError(f"{path}: damaged: its manifest cannot be read ({error})") from None
@@ -139,38 +162,53 @@ def _manifest(path: Path, handle: int, size: int) -> ModelManifest:
         raise ModelError(f"{path}: {error}") from None
     if manifest.flatbuffer_bytes != found.offset:
         raise ModelError(
-            f"{path}: damaged: its manifest says that the network has {manifest.flatbuffer_bytes} bytes, "
-            f"the file has {found.offset} before the manifest"
+            f"{path}: damaged: the network has {manifest.flatbuffer_bytes} bytes according to its manifest, "
+            f"but the file has {found.offset} bytes before the manifest"
         )
     return manifest
 
 
-def _check(path: Path, manifest: ModelManifest, digest: str, wanted: str | None) -> None:
+def _check_hash(path: Path, manifest: ModelManifest, digest: str, wanted: str | None) -> None:
     if digest != manifest.flatbuffer_sha256:
-        raise ModelError(f"{path}: damaged: the network does not have the hash its manifest names; copy it again")
+        raise ModelError(
+            f"{path}: damaged: the SHA-256 of the network differs from the one in its manifest; copy the file again"
+        )
     if wanted is not None and not hmac.compare_digest(digest, check_sha256(wanted)):
         raise ModelError(f"{path}: the network has the SHA-256 {digest}; expected {wanted}")
 
 
 def write(path: Path, flatbuffer: bytes, manifest: ModelManifest) -> None:
-    """Writes network and manifest; the same input gives the same bytes."""
+    """Write a model file atomically. The same input gives the same bytes.
+
+    Args:
+        path: The model file.
+        flatbuffer: The TFLite network.
+        manifest: Its manifest; length and SHA-256 must be those of `flatbuffer` (`identity`).
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     content = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(_ENTRY), manifest.to_json())
+        archive.writestr(zipfile.ZipInfo(_MANIFEST_NAME), manifest.to_json())
     with atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def flatbuffer(path: Path) -> bytes:
-    """Read the network alone: what precedes an appended ZIP, or the whole file."""
-    with _opened(path) as (handle, size), open(handle, "rb", closefd=False) as file:
+    """Read the network of a TFLite file with or without a manifest: the bytes before an appended ZIP, or all bytes.
+
+    Raises:
+        ModelError: The file is missing, is not a TFLite file, or its ZIP covers the network.
+    """
+    with _open_tflite(path) as (handle, size), open(handle, "rb", closefd=False) as file:
         content = file.read(size)
     try:
         if not zipfile.is_zipfile(io.BytesIO(content)):
             return content
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             length = min((entry.header_offset for entry in archive.infolist()), default=len(content))
-    except Exception:  # a damaged archive makes zipfile raise nearly anything; then it is part of the network
+    except Exception:  # zipfile raises many types for a damaged archive. Its bytes are then part of the network.
         return content
     if length < 8:
         raise ModelError(f"{path}: damaged: its ZIP covers the network")
@@ -178,11 +216,11 @@ def flatbuffer(path: Path) -> bytes:
 
 
 def identity(network: bytes) -> tuple[str, int]:
-    """Hash and length as the manifest holds them."""
+    """Return SHA-256 and length of a flatbuffer, as stored in the manifest."""
     return hashlib.sha256(network).hexdigest(), len(network)
 
 
-def _sha256(handle: int, length: int) -> str:
+def _hash_flatbuffer(handle: int, length: int) -> str:
     digest = hashlib.sha256()
     os.posix_fadvise(handle, 0, length, os.POSIX_FADV_SEQUENTIAL)
     offset = 0

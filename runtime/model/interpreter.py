@@ -1,4 +1,4 @@
-"""The TFLite interpreter: which of the two packages runs, and a loaded model behind one small class."""
+"""TFLite interpreter: choice of the installed package, and a wrapper class for a loaded network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from ..stderr import suppress_stderr
 from ..types import Quantization
 
 PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
-"""Interpreters in order of preference: ai-edge-litert is TFLite's successor and the faster of the two."""
+"""Package and module names in order of preference: ai-edge-litert is the successor of tflite-runtime and faster."""
 
 _VARIABLE = "EDGEPOSE_INTERPRETER"
-_DELEGATES = ("DELEGATE", "TfLiteXNNPackDelegate")
+_DELEGATE_NAMES = ("DELEGATE", "TfLiteXNNPackDelegate")
 
 
 class TensorInfo(NamedTuple):
-    """An input or output of a model."""
+    """Input or output tensor of a network.
+
+    Attributes:
+        name: Name in the file.
+        number: Index of the tensor in the interpreter.
+        shape: Sizes of all dimensions, including the batch.
+        dtype: Name of the NumPy dtype, such as `int8`.
+        quantization: Scale and zero point; (1, 0) if the tensor is not quantized.
+    """
 
     name: str
     number: int
@@ -33,19 +41,29 @@ class TensorInfo(NamedTuple):
 
 
 class OperatorTensor(NamedTuple):
-    """A tensor that an operator reads or writes."""
+    """Tensor that an operator reads or writes.
+
+    Attributes:
+        name: Name in the file.
+        shape: Sizes of all dimensions.
+        item_bytes: Size of an element in bytes.
+        whole: True if the dtype is an integer type.
+    """
 
     name: str
     shape: tuple[int, ...]
     item_bytes: int
     whole: bool
-    """Whether it holds whole numbers."""
 
 
 def choose() -> tuple[str, Any]:
-    """Name and `Interpreter` class of the interpreter to use: the one EDGEPOSE_INTERPRETER names, else the first found.
+    """Return name and `Interpreter` class of the interpreter package to use.
 
-    Raises ModelError where there is none, or the one named is unknown or missing.
+    This is the package in the environment variable EDGEPOSE_INTERPRETER, or the first one of `PACKAGES` that is
+    installed.
+
+    Raises:
+        ModelError: No interpreter is installed, or the one in EDGEPOSE_INTERPRETER is unknown or not installed.
     """
     forced = os.environ.get(_VARIABLE)
     if forced and forced not in PACKAGES:
@@ -57,65 +75,90 @@ def choose() -> tuple[str, Any]:
             if error.name not in (PACKAGES[name], PACKAGES[name].partition(".")[0]):
                 raise
     if forced:
-        raise ModelError(f"{_VARIABLE}={forced}, but it is not installed: pip install {forced}")
-    raise ModelError("no TFLite interpreter: pip install ai-edge-litert (or 'edgepose[tflite]' on Python 3.11)")
+        raise ModelError(f"{_VARIABLE}={forced}: this package is not installed; install it with `pip install {forced}`")
+    raise ModelError(
+        "no TFLite interpreter is installed; install one with `pip install ai-edge-litert` "
+        "(on Python 3.11 also `pip install 'edgepose[tflite]'`)"
+    )
 
 
 class Network:
-    """A model loaded into the interpreter, ready to run.
+    """Network loaded into the interpreter.
 
-    Loads whatever it is given: the interpreter **crashes the process** on some damaged files, so the caller checks
-    the file's hash first (`model_file.read`) or has looked at it in a child process (`probe`).
+    The file is loaded without checks. The interpreter **crashes the process** on some damaged files, so the caller must
+    check the hash of the file first (`container.load`) or load it in a child process (`isolated_load.probe`).
+
+    Attributes:
+        interpreter_name: Name of the interpreter package.
+        inputs: The input tensors.
+        outputs: The output tensors.
     """
 
     def __init__(self, path: Path, threads: int | None = None, content: bytes | None = None) -> None:
-        """Load a model. `content` is loaded if it is given, and `path` only names it in messages."""
+        """Load a network.
+
+        Args:
+            path: The TFLite file; only used in messages if `content` is given.
+            threads: Number of threads; default: `default_threads()`.
+            content: The TFLite flatbuffer; None reads it from `path`.
+
+        Raises:
+            ModelError: The interpreter cannot load the network, or no interpreter is installed.
+            ValueError: `threads` is less than 1.
+        """
         if threads is not None and threads < 1:
-            raise ValueError(f"expected at least one thread, got {threads}")
+            raise ValueError(f"threads: expected at least 1, got {threads}")
         self.interpreter_name, interpreter_class = choose()
         source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
-            # The interpreters announce their delegate, and a failure twice, on stderr; the exception says it all.
+            # The interpreters print their delegate and each error to stderr. The exception has the same information.
             with suppress_stderr(show_on_error=False):
                 self._interpreter = interpreter_class(**source, num_threads=threads or default_threads())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ModelError(f"{path}: {self.interpreter_name} cannot load it: {reason}") from None
-        self.inputs = [_info(details) for details in self._interpreter.get_input_details()]
-        self.outputs = [_info(details) for details in self._interpreter.get_output_details()]
+            raise ModelError(f"{path}: {self.interpreter_name} cannot load the network: {reason}") from None
+        self.inputs = [_make_tensor_info(details) for details in self._interpreter.get_input_details()]
+        self.outputs = [_make_tensor_info(details) for details in self._interpreter.get_output_details()]
         self._views: dict[int, Callable[[], npt.NDArray[Any]]] = {
             info.number: self._interpreter.tensor(info.number) for info in (*self.inputs, *self.outputs)
         }
 
     def tensor(self, info: TensorInfo) -> npt.NDArray[Any]:
-        """The memory of an input or output. Drop it before `invoke`, which refuses to run while it is held."""
+        """Return the memory of an input or output as an array, without a copy.
+
+        Release the array before `invoke`: the interpreter does not run while references to its memory exist.
+        """
         return self._views[info.number]()
 
     def invoke(self) -> None:
-        """Runs the network once; releases the GIL."""
+        """Run the network once. The GIL is released meanwhile.
+
+        Raises:
+            ModelError: The inference failed.
+        """
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"inference failed: {' '.join(str(error).split())}") from None
 
     def operators(self) -> list[tuple[str, list[OperatorTensor], list[OperatorTensor]]]:
-        """Kind, inputs and outputs of every operator, as they are in the file, in order."""
-        found = []
+        """Return kind, inputs and outputs of every operator, in the order of the file. Delegates are left out."""
+        operators = []
         for details in self._interpreter._get_ops_details():
-            if details["op_name"] not in _DELEGATES:
+            if details["op_name"] not in _DELEGATE_NAMES:
                 inputs, outputs = (
-                    [self._about(int(t)) for t in details[end] if t >= 0] for end in ("inputs", "outputs")
+                    [self._describe_tensor(int(t)) for t in details[end] if t >= 0] for end in ("inputs", "outputs")
                 )
-                found.append((str(details["op_name"]), inputs, outputs))
-        return found
+                operators.append((str(details["op_name"]), inputs, outputs))
+        return operators
 
     @property
     def delegated(self) -> bool:
-        """Whether a delegate, which on processors is XNNPACK, runs the network or a part of it."""
-        return any(details["op_name"] in _DELEGATES for details in self._interpreter._get_ops_details())
+        """True if a delegate runs the network or a part of it. On a CPU, the delegate is XNNPACK."""
+        return any(details["op_name"] in _DELEGATE_NAMES for details in self._interpreter._get_ops_details())
 
-    def _about(self, number: int) -> OperatorTensor:
+    def _describe_tensor(self, number: int) -> OperatorTensor:
         details = self._interpreter._get_tensor_details(number, subgraph_index=0)
         dtype = np.dtype(details["dtype"])
         shape = tuple(int(side) for side in details["shape"])
@@ -123,11 +166,14 @@ class Network:
 
 
 def default_threads() -> int:
-    """As many as this process may use cores, at most four: these networks gain little beyond."""
+    """Return the default number of threads: the CPU cores this process may use, at most 4.
+
+    More threads make these networks hardly faster.
+    """
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _info(details: dict[str, Any]) -> TensorInfo:
+def _make_tensor_info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
     quantization = Quantization(float(scale), int(zero_point)) if scale else Quantization()
     shape = tuple(int(side) for side in details["shape"])

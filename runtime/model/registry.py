@@ -1,4 +1,4 @@
-"""Where models are found by name: the folders in EDGEPOSE_MODELS, then the cache folder."""
+"""Models by name: search in the folders of EDGEPOSE_MODELS, in the cache folder, and in the package."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from pathlib import Path
 from ..errors import ModelError
 from .registry_file import KnownModel, read_list
 
-_VARIABLE = "EDGEPOSE_MODELS"
-_LIST = "models.toml"
-_OWN_LIST = Path(__file__).parent.parent / _LIST
-_PACKAGED = Path(__file__).parent.parent / "models"
+_FOLDERS_VARIABLE = "EDGEPOSE_MODELS"
+_LIST_NAME = "models.toml"
+_PACKAGED_LIST = Path(__file__).parent.parent / _LIST_NAME
+_PACKAGED_FOLDER = Path(__file__).parent.parent / "models"
 
 DEFAULT = "edgepose-tiny"
-"""The model that comes with the package and is used where none is named."""
+"""Name of the model that is part of the package and is used if no model is given."""
 
 
 def known_models() -> tuple[KnownModel, ...]:
-    """The models of the package's own list, then those of a `models.toml` in each folder of EDGEPOSE_MODELS.
+    """Read the lists of known models.
 
-    A name that is listed twice means the first. Raises ModelError naming the entry that is wrong.
+    The first list is part of the package. Then follows `models.toml` in each search folder, if it exists. If a name is
+    listed twice, the first entry is used.
+
+    Raises:
+        ModelError: A list has an invalid entry, which the message names.
     """
     found: dict[str, KnownModel] = {}
-    for path in (_OWN_LIST, *(folder / _LIST for folder in search_folders())):
+    for path in (_PACKAGED_LIST, *(folder / _LIST_NAME for folder in search_folders())):
         if path.is_file():
             for model in read_list(path):
                 found.setdefault(model.name, model)
@@ -32,25 +36,34 @@ def known_models() -> tuple[KnownModel, ...]:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for models."""
+    """Return the cache folder of the user for models. It may not exist."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("edgepose"))
 
 
 def search_folders() -> list[Path]:
-    """The folders of EDGEPOSE_MODELS (separated as in PATH), then the cache."""
-    named = [Path(part).expanduser() for part in os.environ.get(_VARIABLE, "").split(os.pathsep) if part]
-    return [*named, cache_folder()]
+    """Return the folders of EDGEPOSE_MODELS (separated as in PATH), then the cache folder."""
+    folders = [Path(part).expanduser() for part in os.environ.get(_FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    return [*folders, cache_folder()]
 
 
 def known(name: str) -> KnownModel | None:
-    """The known model of that name."""
+    """Return the known model with this name, or None.
+
+    Raises:
+        ModelError: As for `known_models`.
+    """
     return next((model for model in known_models() if model.name == name), None)
 
 
 def find_weights(model: KnownModel) -> Path | None:
-    """The published weights of a known model, where all its files are there and have the right hash."""
+    """Find the downloaded weights of a known model.
+
+    Returns:
+        Path of the first file of the model in the first folder that contains all its files with the right hashes, or
+        None.
+    """
     for folder in search_folders():
         for place in (folder / model.name, folder):
             if all(file.matches(place / file.name) for file in model.files):
@@ -59,31 +72,39 @@ def find_weights(model: KnownModel) -> Path | None:
 
 
 def packaged() -> tuple[Path, ...]:
-    """The models that come with the package, by name."""
-    return tuple(sorted(_PACKAGED.glob("*.tflite")))
+    """Return the model files that are part of the package, sorted by name."""
+    return tuple(sorted(_PACKAGED_FOLDER.glob("*.tflite")))
 
 
 def find_tflite(name: str | None) -> Path:
-    """The `.tflite` a user means by `-m`: a path, or the name of a file in one of the search folders or the package.
+    """Find the model file for the value of `-m`.
 
-    None, or nothing, is the default model.
+    Args:
+        name: A path, or the name of a model in a search folder or in the package. None or "" is the default model.
 
-    Raises ModelError saying where it was looked for.
+    Returns:
+        The path. If `name` is a path, it may not exist.
+
+    Raises:
+        ModelError: There is no such model; the message lists the folders that were searched.
     """
     name = name or DEFAULT
     path = Path(name)
     if path.suffix == ".tflite" or path.parent != Path() or path.exists():
         return path
-    for candidate in _candidates(name):
+    for candidate in _iterate_candidates(name):
         if candidate.is_file():
             return candidate
     places = ", ".join(str(folder) for folder in search_folders())
-    hint = f"make it with `edgepose convert {name} -o {name}.tflite`" if known(name) else "give the path of a .tflite"
+    if known(name):
+        hint = f"create it with `edgepose convert {name} -o {name}.tflite`"
+    else:
+        hint = "give the path of a .tflite file"
     raise ModelError(f"no model {name!r} in {places}; {hint}")
 
 
-def _candidates(name: str) -> Iterator[Path]:
+def _iterate_candidates(name: str) -> Iterator[Path]:
     for folder in search_folders():
         yield folder / f"{name}.tflite"
         yield folder / name / f"{name}.tflite"
-    yield _PACKAGED / f"{name}.tflite"
+    yield _PACKAGED_FOLDER / f"{name}.tflite"

@@ -1,7 +1,8 @@
-"""The ZIP at the end of a model file, read strictly: nothing before, between or after its members but the network.
+"""Strict reader of the ZIP at the end of a model file.
 
-`zipfile` looks for a ZIP anywhere in a file. Here the place of the ZIP decides which bytes are the network, so its
-members must follow each other without gaps, and the file must end where the ZIP ends.
+`zipfile` also accepts files with other data before, between and after the members of a ZIP. In a model file, the offset
+of the ZIP decides which bytes are the network. Therefore the members must follow each other without gaps, and the file
+must end where the ZIP ends.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ MAX_MEMBERS = 16
 
 _END = struct.Struct("<4s4H2LH")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
+_HEADER = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
-_DESCRIPTOR, _ENCRYPTED = 1 << 3, 1 << 0
+_HAS_DESCRIPTOR, _IS_ENCRYPTED = 1 << 3, 1 << 0
 
 
 class NoContainerError(ValueError):
-    """The file has no ZIP at its end."""
+    """The file has no ZIP at its end, or the ZIP does not contain the member."""
 
 
-class Container(NamedTuple):
-    """Where the ZIP begins, and the wanted member's content."""
+class MemberContent(NamedTuple):
+    """Content of a member of the ZIP.
+
+    Attributes:
+        offset: Offset in the file at which the ZIP begins.
+        content: Uncompressed content of the member.
+    """
 
     offset: int
     content: bytes
@@ -37,56 +43,59 @@ class _Member(NamedTuple):
     flags: int
     method: int
     crc: int
-    packed: int
+    packed_size: int
     size: int
     offset: int
 
 
-def read(handle: int, size: int, wanted: str, limit: int) -> Container:
-    """Read one member of the ZIP at the end of an open file of `size` bytes.
+def read(handle: int, size: int, wanted: str, limit: int) -> MemberContent:
+    """Read one member of the ZIP at the end of an open file.
 
     Args:
-        handle: The file's descriptor.
-        size: Its length in bytes.
-        wanted: The member's name.
-        limit: The largest size, unpacked, that is accepted for it.
+        handle: Descriptor of the file.
+        size: Size of the file in bytes.
+        wanted: Name of the member.
+        limit: Maximum size of the member in bytes, compressed and uncompressed.
 
     Raises:
-        NoContainerError: There is no ZIP, or it does not have the member.
-        ValueError: The ZIP is damaged, or is not all that follows the network.
+        NoContainerError: The file has no ZIP at its end, or the ZIP does not contain the member.
+        ValueError: The ZIP is damaged, or there is other data between or after its members.
     """
-    members, directory = _members(handle, size)
+    members, directory = _read_directory(handle, size)
     end = 0
     found: bytes | None = None
-    for position, member in enumerate(sorted(members, key=lambda one: one.offset)):
+    for position, member in enumerate(sorted(members, key=lambda member: member.offset)):
         if position and member.offset != end:
             raise ValueError("there are gaps or overlaps between the members of its ZIP")
-        header = _exactly(handle, _LOCAL.size, member.offset)
-        magic, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes = _LOCAL.unpack(header)
-        name = _exactly(handle, name_bytes, member.offset + _LOCAL.size)
-        if (magic, flags, method, crc, packed, unpacked, name) != (b"PK\3\4", *_fields(member)):
+        header = _read_exactly(handle, _HEADER.size, member.offset)
+        magic, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes = _HEADER.unpack(header)
+        name = _read_exactly(handle, name_bytes, member.offset + _HEADER.size)
+        if (magic, flags, method, crc, packed, unpacked, name) != (b"PK\3\4", *_get_header_fields(member)):
             raise ValueError("the directory of its ZIP contradicts the members")
-        start = member.offset + _LOCAL.size + name_bytes + extra_bytes
-        end = start + member.packed
+        start = member.offset + _HEADER.size + name_bytes + extra_bytes
+        end = start + member.packed_size
         if end > directory:
             raise ValueError("a member of its ZIP is larger than the file")
         if member.name == wanted.encode():
-            found = _unpacked(_exactly(handle, member.packed, start) if member.packed <= limit else b"", member, limit)
+            packed_content = _read_exactly(handle, member.packed_size, start) if member.packed_size <= limit else b""
+            found = _decompress(packed_content, member, limit)
     if end != directory:
         raise ValueError("there are bytes between the members of its ZIP and their directory")
     if found is None:
         raise NoContainerError(f"no {wanted}")
-    return Container(min(member.offset for member in members), found)
+    return MemberContent(min(member.offset for member in members), found)
 
 
-def _members(handle: int, size: int) -> tuple[list[_Member], int]:
-    """The members, and where their directory begins."""
+def _read_directory(handle: int, size: int) -> tuple[list[_Member], int]:
+    """Return the members of the ZIP in the order of its directory, and the offset of the directory."""
     if size < _END.size:
         raise NoContainerError("no ZIP")
     end = size - _END.size
-    magic, disk, start_disk, here, count, length, directory, comment = _END.unpack(_exactly(handle, _END.size, end))
+    magic, disk, start_disk, here, count, length, directory, comment = _END.unpack(
+        _read_exactly(handle, _END.size, end)
+    )
     if magic != b"PK\5\6":
-        tail = _exactly(handle, min(size, _END.size + 0xFFFF), max(0, end - 0xFFFF))
+        tail = _read_exactly(handle, min(size, _END.size + 0xFFFF), max(0, end - 0xFFFF))
         if b"PK\5\6" in tail:
             raise ValueError("there are bytes after its ZIP, or the ZIP has a comment")
         raise NoContainerError("no ZIP")
@@ -94,15 +103,15 @@ def _members(handle: int, size: int) -> tuple[list[_Member], int]:
         raise ValueError("its ZIP does not end where the file ends")
     if not 1 <= count <= MAX_MEMBERS or length > MAX_DIRECTORY_BYTES:
         raise ValueError(f"its ZIP has {count} members in {length} bytes; expected 1 to {MAX_MEMBERS}")
-    content = _exactly(handle, length, directory)
+    content = _read_exactly(handle, length, directory)
     members, place = [], 0
     for _ in range(count):
         if place + _ENTRY.size > length:
             raise ValueError("the directory of its ZIP is truncated")
         fields = _ENTRY.unpack_from(content, place)
         magic, _, _, flags, method, _, _, crc, packed, unpacked, name, extra, remark, _, _, _, offset = fields
-        if magic != b"PK\1\2" or flags & (_DESCRIPTOR | _ENCRYPTED) or method not in (_STORED, _DEFLATED):
-            raise ValueError("its ZIP has a member that is encrypted or packed in an unknown way")
+        if magic != b"PK\1\2" or flags & (_HAS_DESCRIPTOR | _IS_ENCRYPTED) or method not in (_STORED, _DEFLATED):
+            raise ValueError("its ZIP has a member that is encrypted or uses an unknown compression method")
         place += _ENTRY.size
         members.append(_Member(content[place : place + name], flags, method, crc, packed, unpacked, offset))
         place += name + extra + remark
@@ -111,12 +120,12 @@ def _members(handle: int, size: int) -> tuple[list[_Member], int]:
     return members, directory
 
 
-def _fields(member: _Member) -> tuple[int, int, int, int, int, bytes]:
-    return member.flags, member.method, member.crc, member.packed, member.size, member.name
+def _get_header_fields(member: _Member) -> tuple[int, int, int, int, int, bytes]:
+    return member.flags, member.method, member.crc, member.packed_size, member.size, member.name
 
 
-def _unpacked(content: bytes, member: _Member, limit: int) -> bytes:
-    if member.size > limit or member.packed > limit:
+def _decompress(content: bytes, member: _Member, limit: int) -> bytes:
+    if member.size > limit or member.packed_size > limit:
         raise ValueError(f"{member.name.decode(errors='replace')} is larger than {limit} bytes")
     if member.method == _DEFLATED:
         try:
@@ -128,7 +137,7 @@ def _unpacked(content: bytes, member: _Member, limit: int) -> bytes:
     return content
 
 
-def _exactly(handle: int, length: int, offset: int) -> bytes:
+def _read_exactly(handle: int, length: int, offset: int) -> bytes:
     content = os.pread(handle, length, offset)
     if len(content) != length:
         raise ValueError("its ZIP is truncated")

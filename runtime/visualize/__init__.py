@@ -1,1 +1,1 @@
-"""Drawing poses on images and videos."""
+"""Drawing of poses on images and videos."""

@@ -1,4 +1,4 @@
-"""Skeletons drawn onto an image, for people to look at."""
+"""Drawing of skeletons on an image."""
 
 from __future__ import annotations
 
@@ -16,41 +16,51 @@ _SUBPIXEL_BITS = 4
 
 
 def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18) -> Image:
-    """A copy of `image` (H, W, 3) with every person's limbs in color and keypoints as dots.
+    """Draw the limbs of all poses as colored lines and the keypoints as dots.
 
-    Each limb has its own color (left and right can be told apart); lines scale with the person, so that a child at
-    the back is not painted over.
+    Each limb has a color of its own, so left and right can be distinguished. The line width depends on the size of the
+    person (1 to 8 pixels), so that small people in the background stay visible.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; it is not changed.
+        poses: Poses in pixels of the image.
+        skeleton: Skeleton of the poses.
+
+    Returns:
+        A copy of the image with the drawings.
     """
     canvas = image.copy()
     colors = limb_colors(skeleton)
     for pose in poses:
-        thickness = _thickness(pose)
+        thickness = _choose_thickness(pose)
         for limb, color in zip(skeleton.limbs, colors, strict=True):
             if limb.starts and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
-                a, b = (_subpixel(pose.keypoints[part]) for part in (limb.a, limb.b))
+                a, b = (_to_fixed_point(pose.keypoints[part]) for part in (limb.a, limb.b))
                 cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
                 cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
         for keypoint in pose.keypoints[pose.keypoints[:, 2] > 0]:
             radius = int((0.5 + thickness) * 2**_SUBPIXEL_BITS)
-            cv2.circle(canvas, _subpixel(keypoint), radius, (0, 0, 0), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-            cv2.circle(canvas, _subpixel(keypoint), radius * 2 // 3, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(canvas, _to_fixed_point(keypoint), radius, (0, 0, 0), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(
+                canvas, _to_fixed_point(keypoint), radius * 2 // 3, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS
+            )
     return canvas
 
 
 @cache
 def limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
-    """A BGR color a limb, spread over the hues."""
+    """Return one BGR color per limb, 0 to 255, with evenly spaced hues."""
     count = len(skeleton.limbs)
     hues = (colorsys.hsv_to_rgb(i / count, 0.85, 1.0) for i in range(count))
     return tuple((round(255 * b), round(255 * g), round(255 * r)) for r, g, b in hues)
 
 
-def _thickness(pose: Pose) -> int:
+def _choose_thickness(pose: Pose) -> int:
     box = pose.bbox
     return int(np.clip(max(box.width, box.height) / 90, 1, 8))
 
 
-def _subpixel(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:
-    # Keypoints are measured from the image's corner, OpenCV draws from the center of the first pixel.
+def _to_fixed_point(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:
+    # The center of the first pixel is (0.5, 0.5) in keypoints and (0, 0) in OpenCV.
     x, y = (np.clip(keypoint[:2], -1e4, 1e5) - 0.5) * 2**_SUBPIXEL_BITS
     return round(float(x)), round(float(y))

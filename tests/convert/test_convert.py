@@ -169,7 +169,7 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
         ([small_model, "--precision", "int7"], "did you mean int8?"),
         ([small_model, "--heatmaps", "a"], "go together"),
         ([small_model, "--annotations", "a.json"], "--annotations goes with --verify"),
-        ([small_model, "--verify", folder], "no images here"),
+        ([small_model, "--verify", folder], "no images in this folder"),
         ([small_model, "--verify", tmp_path / "nowhere"], "cannot read the folder"),
         ([small_model, "--heatmaps", "a", "--pafs", "b"], "no output 'a'"),
     ]

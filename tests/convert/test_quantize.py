@@ -276,7 +276,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
     int8 = ["--precision", "int8", "--input-size", "96x64"]
     cases: list[tuple[list[str | Path], str]] = [
         (int8, "needs images to learn the ranges from"),
-        ([*int8, "--calibration", empty], "no images here"),
+        ([*int8, "--calibration", empty], "no images in this folder"),
         ([*int8, "--calibration", bad], "photo.jpg"),
         ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of images or a video"),
         ([*int8, "--calibration", tmp_path / "no.avi"], "expected an image or a video"),

@@ -143,7 +143,7 @@ def test_one_bad_image_does_not_cost_the_others(small_model: Path, image: Path) 
 
 def test_outputs_that_cannot_be_written_are_one_line_and_2(small_model: Path, image: Path) -> None:
     assert_one_line(run_edgepose("run", "-m", small_model, image, "--json", "/nowhere/out.jsonl"), "/nowhere")
-    assert_one_line(run_edgepose("run", "-m", small_model, image, "--draw", image / "folder"), "cannot make")
+    assert_one_line(run_edgepose("run", "-m", small_model, image, "--draw", image / "folder"), "cannot create")
     command = [sys.executable, "-m", "edgepose.runtime.cli", "run", "-m", str(small_model), str(image)]
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

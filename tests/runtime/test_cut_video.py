@@ -131,5 +131,5 @@ def test_a_video_without_its_index_is_named_as_cut_off(tmp_path: Path) -> None:
         writer.write(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
     writer.release()
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(InputError, match="the index was at its end"):
+    with pytest.raises(InputError, match="the index at the end of the file is missing"):
         list(read_frames(path))

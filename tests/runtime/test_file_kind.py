@@ -62,7 +62,7 @@ CONTENTS = [
     (b"RIFF\x10\0\0\0AVI LIST", "video"), (b"\x1aE\xdf\xa3\x93", "video"), (b"II*\0\x08\0\0\0", "TIFF image"),
     (b"# a comment\nnode: {\n name: 'a'\n}\n", "text form"), (b"saved_model_schema_version: 1\n", "text form"),
     (b'{"error": {"code": 404, "message": "gone"}}', "'gone'"), (b"\x08\x08:\xe8\x07\x0a" + b"x" * 999, "ONNX model"),
-    (b"(dp0\nS'a'\n", "Python pickle"), (b'model_checkpoint_path: "x"\n', "list of a training's checkpoints"),
+    (b"(dp0\nS'a'\n", "Python pickle"), (b'model_checkpoint_path: "x"\n', "list of checkpoints"),
 ]  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_an_interrupted_download_is_named(share: float, tmp_path: Path) -> None:
     assert file_kind.find_damage(path) is None
     path.write_bytes(network[: int(share * len(network))])
     for read in (container.read, lambda path: detect.find(str(path))):
-        with pytest.raises(ModelError, match=r"incomplete: the file ends after .* download it again"):
+        with pytest.raises(ModelError, match=r"incomplete: the file has only .* download it again"):
             read(path)
     # A node of a frozen graph, by hand: name and operator.
     node = b"\x0a\x05image\x12\x0bPlaceholder"
@@ -153,7 +153,7 @@ def test_an_interrupted_download_is_named(share: float, tmp_path: Path) -> None:
     path.write_bytes(graph)
     assert detect.find(str(path)).kind == "frozen graph"
     path.write_bytes(graph[: int(share * len(graph)) + 5])
-    with pytest.raises(ModelError, match="incomplete: the file ends after"):
+    with pytest.raises(ModelError, match="incomplete: the file has only"):
         detect.find(str(path))
 
 

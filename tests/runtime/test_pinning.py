@@ -128,7 +128,7 @@ def test_the_child_does_not_import_from_the_folder_it_is_started_in(
 
 def test_memory_and_processor_time_of_the_child_are_limited(tmp_path: Path) -> None:
     script = (
-        "import resource, sys; from edgepose.runtime.model import isolated_load as probe; probe._limit(7);"
+        "import resource, sys; from edgepose.runtime.model import isolated_load as probe; probe._limit_resources(7);"
         "limits = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE;"
         "print(*(resource.getrlimit(limit)[0] for limit in limits));"
         "bytearray(7 << 30)"

@@ -272,7 +272,7 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path, capfd: Capture) -> None:
     done = call_edgepose(capfd, "run", tmp_path)
     assert done.returncode == 0, done.stderr
     assert [Path(document["source"]).name for document in documents(done.stdout)] == ["a.JPE", "b.jfif"]
-    assert f"edgepose: {tmp_path}: 3 files or folders left out: clip.mp4, notes.txt, sub/\n" in done.stderr
+    assert f"edgepose: {tmp_path}: 3 files or folders skipped: clip.mp4, notes.txt, sub/\n" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -283,7 +283,7 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path, capfd: Capture) -> None:
     ("file:///home/me/photo.jpg", "/home/me/photo.jpg"),
     ("0", "edgepose camera --source v4l2:0"),
     ("/dev/video0", "edgepose camera --source"),
-    ("/dev/null", "this is a device, no file"),
+    ("/dev/null", "this is a device, not a file"),
     ("v4l2:0", "edgepose camera --source v4l2:0"),
     ("picamera2", "edgepose camera --source picamera2"),
     ("-", "standard input"),

@@ -16,7 +16,7 @@ from edgepose.runtime.types import Quantization
     [
         ((0, 9, 0, 1), "limb 0: b"),
         ((-1, 1, 0, 1), "limb 0: a"),
-        ((1, 1, 0, 1), "two keypoints"),
+        ((1, 1, 0, 1), "two different keypoints"),
         ((0, 1, 0, 2), "limb 0: paf_y"),
         ((0, 1, -3, 1), "limb 0: paf_x"),
         ((0, 1, 1 << 40, 1), "limb 0: paf_x"),

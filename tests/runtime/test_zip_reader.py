@@ -162,5 +162,5 @@ def test_the_child_has_limits(tmp_path: Path, network: bytes, monkeypatch: pytes
     path = tmp_path / "bare.tflite"
     path.write_bytes(network)
     assert isolated_load.probe(path).inputs[0].shape == (1, 368, 432, 3)
-    with pytest.raises(ModelError, match="not done with it after"):
+    with pytest.raises(ModelError, match="did not finish within"):
         isolated_load.probe(path, timeout_s=0.01)
