@@ -1,6 +1,6 @@
 """Exceptions for problems with input, files and installation. Wrong arguments raise `ValueError` or `TypeError`.
 
-Every message is one line with the problem, the given value and feature the user can do. The command line prints it and
+Every message is one line with the problem, the given value and what the user can do. The command line prints it and
 exits with code 2.
 """
 
@@ -11,6 +11,10 @@ class EdgePoseError(Exception):
 
 class ModelError(EdgePoseError):
     """A model file is missing, damaged, of the wrong kind, or does not match its manifest."""
+
+
+class NoManifestError(ModelError):
+    """A TFLite file has no manifest: it was not made by `edgepose convert`."""
 
 
 class InputError(EdgePoseError):

@@ -174,6 +174,8 @@ class Pose:
             ValueError: No keypoint was found.
         """
         found = self.keypoints[self.keypoints[:, 2] > 0, :2]
+        if not len(found):
+            raise ValueError("bbox: expected a pose with at least one keypoint, got one without any")
         (x, y), (right, bottom) = found.min(axis=0), found.max(axis=0)
         return Box(float(x), float(y), float(right - x), float(bottom - y))
 
@@ -206,7 +208,7 @@ def _get_angle_ends(joint: str, skeleton: Skeleton) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class EstimateResult:
-    """Poses of one frame and the time of each stage. Iterating over it yields the poses.
+    """Poses of one frame and the time of each stage. Iterating over it yields the poses, `result[0]` is the best.
 
     >>> result = estimator.estimate("photo.jpg")
     >>> len(result), result.poses[0].score
@@ -227,6 +229,9 @@ class EstimateResult:
 
     def __len__(self) -> int:
         return len(self.poses)
+
+    def __getitem__(self, number: int) -> Pose:
+        return self.poses[number]
 
     def plot(self) -> Image:
         """Draw the poses on a copy of the image: (H, W, 3) uint8, in the frame's channel order.
@@ -313,7 +318,7 @@ class EstimateResult:
         """Draw the poses on a copy of the image; return BGR."""
         from .visualize.draw import draw_poses
 
-        return draw_poses(_convert_to_bgr(self._require_frame()), self.poses)
+        return draw_poses(_convert_to_bgr(self._require_frame()), self.poses, self._get_skeleton())
 
     def _require_frame(self) -> Frame:
         if self.frame is None:

@@ -219,3 +219,14 @@ def test_a_model_is_converted_and_evaluated(dataset: Path, tmp_path: Path, float
         edgepose.convert_model(bare, tmp_path / "x.tflite", precison="int8")
     with pytest.raises(edgepose.OutputError, match="there is no folder"):
         edgepose.convert_model(bare, tmp_path / "no/x.tflite")
+
+
+def test_results_and_names_give_what_users_expect(estimator: edgepose.PoseEstimator) -> None:
+    result = estimator.estimate(Scene(2, 640, 480).frame(0).image)
+    assert result[0] is result.poses[0]
+    assert result[-1] is result.poses[-1]
+    with pytest.raises(edgepose.ModelError, match=r"did you mean edgepose-small\?"):
+        edgepose.PoseEstimator("edgepose-smal")
+    nobody = edgepose.Pose(np.zeros((18, 3), np.float32), 0.0)
+    with pytest.raises(ValueError, match="at least one keypoint"):
+        _ = nobody.bbox

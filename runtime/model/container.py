@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ModelError
+from ..errors import ModelError, NoManifestError
 from ..io import file_kind
 from ..io.atomic import atomic
 from . import zip_reader
@@ -150,7 +150,7 @@ def _read_manifest_entry(path: Path, handle: int, size: int) -> ModelManifest:
             raise ModelError(f"{path}: {file_kind.EDGE_TPU}") from None
         if damage := file_kind.find_damage(path):
             raise ModelError(f"{path}: {damage}") from None
-        raise ModelError(
+        raise NoManifestError(
             f"{path}: no manifest inside, so input and outputs are unknown; "
             f"add a manifest with `edgepose convert {path.name} -o OUT.tflite`"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,8 @@ def find_tflite(name: str | None) -> Path:
     if known(name):
         hint = f"create it with `edgepose convert {name} -o {name}.tflite`"
     else:
-        hint = "give the path of a .tflite file"
+        near = difflib.get_close_matches(name, _list_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "give the path of a .tflite file"
     raise ModelError(f"no model {name!r} in {places}; {hint}")
 
 
@@ -108,3 +110,8 @@ def _iterate_candidates(name: str) -> Iterator[Path]:
         yield folder / f"{name}.tflite"
         yield folder / name / f"{name}.tflite"
     yield _PACKAGED_FOLDER / f"{name}.tflite"
+
+
+def _list_names() -> list[str]:
+    found = [path.stem for folder in search_folders() for path in sorted(folder.glob("*.tflite"))]
+    return [*(path.stem for path in packaged()), *found, *(model.name for model in known_models())]
