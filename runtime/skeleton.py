@@ -31,7 +31,7 @@ class Limb(NamedTuple):
     starts: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Skeleton:
     """Keypoints and limbs of a network family.
 
@@ -46,6 +46,9 @@ class Skeleton:
     keypoints: tuple[str, ...]
     limbs: tuple[Limb, ...]
     coco_order: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Skeleton({self.name!r}, {len(self.keypoints)} keypoints, {len(self.limbs)} limbs)"
 
     def __post_init__(self) -> None:
         """Check all indices, because the decoder's kernel uses them to access memory without bounds checks."""

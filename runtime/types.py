@@ -100,7 +100,7 @@ class Keypoint(NamedTuple):
         return self.score > 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pose:
     """Pose of one person.
 
@@ -118,6 +118,11 @@ class Pose:
     score: float
     person: int = 0
     skeleton: Skeleton = COCO18
+
+    def __repr__(self) -> str:
+        found = int((self.keypoints[:, 2] > 0).sum())
+        person = f"person {self.person}, " if self.person else ""
+        return f"Pose({person}score {self.score:.2f}, {found} of {len(self.keypoints)} keypoints)"
 
     def __getitem__(self, name: str) -> Keypoint:
         """Return a keypoint by its name.
@@ -206,7 +211,7 @@ def _get_angle_ends(joint: str, skeleton: Skeleton) -> tuple[str, str]:
     return f"{side}_{first}", f"{side}_{second}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EstimateResult:
     """Poses of one frame and the time of each stage. Iterating over it yields the poses, `result[0]` is the best.
 
@@ -232,6 +237,11 @@ class EstimateResult:
 
     def __getitem__(self, number: int) -> Pose:
         return self.poses[number]
+
+    def __repr__(self) -> str:
+        people = f"{len(self.poses)} {'person' if len(self.poses) == 1 else 'people'}"
+        size = "" if self.frame is None else f", {self.frame.image.shape[1]}x{self.frame.image.shape[0]}"
+        return f"EstimateResult({people}{size}, {self.timings_ms.total:.1f} ms)"
 
     def plot(self) -> Image:
         """Draw the poses on a copy of the image: (H, W, 3) uint8, in the frame's channel order.

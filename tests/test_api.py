@@ -230,3 +230,6 @@ def test_results_and_names_give_what_users_expect(estimator: edgepose.PoseEstima
     nobody = edgepose.Pose(np.zeros((18, 3), np.float32), 0.0)
     with pytest.raises(ValueError, match="at least one keypoint"):
         _ = nobody.bbox
+    assert repr(result).startswith("EstimateResult(2 people, 640x480, ")
+    assert repr(nobody) == "Pose(score 0.00, 0 of 18 keypoints)"
+    assert repr(edgepose.COCO18) == "Skeleton('coco18', 18 keypoints, 19 limbs)"

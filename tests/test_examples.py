@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,18 @@ def test_conversion(photo: Path, tmp_path: Path) -> None:
         cv2.imwrite(str(photo.parent / f"{index}.png"), Scene(index, 640, 480).frame(10 * index).image)
     out = run("convert_and_quantize", photo.parent, tmp_path / "thin.tflite")
     assert f"written: {tmp_path}/thin.tflite, 0." in out or f"written: {tmp_path}/thin.tflite, 1." in out
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code in one process, as the kernel of a notebook runs it; its outputs are those of a real run."""
+    pytest.importorskip("skimage")
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((EXAMPLES / "quickstart.ipynb").read_text())["cells"]
+    names: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"]
+            exec(compile("".join(cell["source"]), "quickstart.ipynb", "exec"), names)
+    assert (tmp_path / "drawn.jpg").stat().st_size > 10_000
+    shown = [output for cell in cells for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
+    assert len(shown) == 1
