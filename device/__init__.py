@@ -1,1 +1,1 @@
-"""What runs on the board beside inference."""
+"""Camera loop, trackers, sinks and deployment for edge devices."""

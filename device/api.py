@@ -1,4 +1,4 @@
-"""Streams from Python: poses of a camera in a `for` loop, or the whole camera loop with a function of yours."""
+"""Python API for cameras: iterate over frames and poses, or run the camera loop with a callback."""
 
 from __future__ import annotations
 
@@ -32,32 +32,35 @@ def stream(
     threads: int | None = None,
     **camera: Any,
 ) -> Iterator[tuple[Frame, tuple[Pose, ...]]]:
-    """Iterate over the frames of a source with the people in them.
+    """Iterate over the frames of a source and their poses.
 
     >>> for frame, poses in edgepose.stream("clip.mp4", "edgepose-small"):
     ...     print(frame.index, [pose.person for pose in poses])
 
-    Capture and inference run in threads of their own. A live source drops frames that come too fast; a video waits,
-    so that every frame is seen. Leaving the loop ends the threads and closes the source.
+    Capture and inference run in separate threads. If a live source delivers frames faster than they are processed,
+    frames are dropped. A video waits, so that every frame is processed. When the loop is left, the threads end and the
+    source is closed.
 
     Args:
-        source: As for `open_source`.
-        model: The path or name of a model, or an estimator that nothing else uses meanwhile.
-        track: Number people across frames: `pose.person`.
-        smooth: Smooth keypoints (One-Euro filter); needs `track`.
-        threads: Threads of the interpreter.
-        **camera: Settings of the camera, as for `open_source`. Videos are read as fast as they are processed, unless
-            `real_time=True`.
+        source: Source as for `open_source`.
+        model: Path or name of a model, or an estimator that nothing else uses at the same time.
+        track: True to track people across frames; `pose.person` is the number of the person.
+        smooth: True to smooth keypoints with a One-Euro filter; requires `track`.
+        threads: Number of threads of the interpreter.
+        **camera: Settings of the camera, as for `open_source`. `real_time` is False by default: videos are read as
+            fast as they are processed.
 
     Yields:
-        The frame, and its people in pixels of the frame.
+        The frame and its poses, in pixels of the frame.
 
     Raises:
-        InputError: There is no such source, or the camera is lost. A lost camera is not opened again: use `run_camera`.
+        InputError: The source does not exist, or the camera is lost. A lost camera is not opened again; for that, use
+            `run_camera`.
         ModelError: The model cannot be used.
+        ValueError: `smooth` without `track`, or a setting is out of range.
     """
     if smooth and not track:
-        raise ValueError("stream: smooth needs track")
+        raise ValueError("stream: smooth=True requires track=True; got track=False")
     estimator = model if isinstance(model, PoseEstimator) else PoseEstimator(model, threads=threads)
     camera.setdefault("real_time", False)
     opened = open_source(camera_config(source, camera))
@@ -83,22 +86,25 @@ def run_camera(
     sinks: tuple[str, ...] = (),
     seconds: float | None = None,
 ) -> None:
-    """Run the loop of `edgepose camera`: lost cameras are opened again, heat slows it down, sinks get the poses.
+    """Run the camera loop of `edgepose camera` with a callback, sinks or both.
+
+    Lost cameras are opened again. A hot board runs a cheaper model or processes fewer frames.
 
     >>> edgepose.run_camera(lambda frame, poses: print(len(poses)), source="rtsp://camera/1")
 
     Args:
-        on_poses: Called with each frame and its people, in one thread of its own. While it runs, up to 16 frames wait;
-            then the oldest are left out. An exception that it raises is logged, and the loop goes on.
-        config: The path of a TOML file, or settings; default: those of `edgepose camera`.
-        source: Overrides the source of the settings.
-        model: Overrides the model of the settings.
-        sinks: Sinks beside those of the settings, as `--sink` takes them.
-        seconds: End after so long; default: when the source ends, or at KeyboardInterrupt.
+        on_poses: Function that is called with each frame and its poses, in a separate thread, one call at a time. Up to
+            16 frames wait while it runs; then the oldest ones are dropped. Exceptions that it raises are logged, and
+            the loop continues.
+        config: Path of a TOML file, or settings; default: the defaults of `edgepose camera`.
+        source: Source that overrides the one in the settings.
+        model: Model that overrides the one in the settings.
+        sinks: Sinks in addition to those in the settings, in the format of `--sink`.
+        seconds: Maximum run time in seconds; default: until the source ends or KeyboardInterrupt.
 
     Raises:
-        EdgePoseError: Settings, source, model or a sink cannot be used.
-        ValueError: There is nothing that would receive the poses.
+        EdgePoseError: The settings, the source, the model or a sink cannot be used.
+        ValueError: A setting is out of range, or nothing receives the poses.
     """
     settings = config if isinstance(config, Config) else Config() if config is None else read_config(Path(config))
     if source is not None:
@@ -108,7 +114,7 @@ def run_camera(
     settings = replace(settings, output=replace(settings.output, sinks=(*settings.output.sinks, *sinks)))
     settings.check()
     if on_poses is None and not settings.output.sinks and not settings.output.record:
-        raise ValueError("run_camera: expected on_poses, sinks or a recording")
-    own = [] if on_poses is None else [CallbackSink(on_poses)]
-    loop, _ = build_loop(settings, own)
+        raise ValueError("run_camera: nothing receives the poses; give on_poses, sinks or a recording")
+    callback_sinks = [] if on_poses is None else [CallbackSink(on_poses)]
+    loop, _ = build_loop(settings, callback_sinks)
     loop.run(seconds)

@@ -169,7 +169,7 @@ def test_leaving_a_stream_ends_its_threads(estimator: edgepose.PoseEstimator) ->
         assert all(pose.person == 0 for pose in poses)
         break
     assert threading.active_count() == threads
-    with pytest.raises(ValueError, match="smooth needs track"):
+    with pytest.raises(ValueError, match="smooth=True requires track=True"):
         next(edgepose.stream("synthetic", estimator, track=False))
     with pytest.raises(TypeError):
         next(edgepose.stream("synthetic", estimator, color=3))
@@ -191,7 +191,7 @@ def test_the_camera_loop_calls_a_function(tmp_path: Path) -> None:
     edgepose.run_camera(on_poses, source=tmp_path / "images", sinks=(f"jsonl:{tmp_path}/poses.jsonl",))
     assert seen == [2] * 6
     assert (tmp_path / "poses.jsonl").read_text().count("\n") == 6
-    with pytest.raises(ValueError, match="expected on_poses, sinks or a recording"):
+    with pytest.raises(ValueError, match="give on_poses, sinks or a recording"):
         edgepose.run_camera(source="synthetic:1")
 
 

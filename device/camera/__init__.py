@@ -1,1 +1,1 @@
-"""The camera loop: capture, inference and decoding at once, restarts, heat, the end of the process."""
+"""Camera loop: pipelined capture, inference and decoding, recovery from faults, thermal control, process shutdown."""

@@ -1,4 +1,4 @@
-"""From settings to the camera loop: models, sinks, statistics."""
+"""Construction of the camera loop from its settings: models, sinks, statistics."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     """Build the camera loop.
 
     Args:
-        settings: Checked settings.
-        sinks: Sinks beside those of the settings.
+        settings: Settings that passed `Config.check`.
+        sinks: Sinks in addition to those in the settings.
 
     Returns:
-        The loop, which was not started, and its statistics.
+        The loop, not started yet, and its statistics.
 
     Raises:
         EdgePoseError: A model or a sink cannot be used.
@@ -39,9 +39,12 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     for path, pin in zip(models, settings.model.pins(), strict=True):
         hashes.append(isolated_load.check_model(path, pin))
         if container.read(path, hashes[-1]).untrained:
-            raise ModelError(f"{path}: its weights are random, made with --untrained for measuring speed")
+            raise ModelError(
+                f"{path}: the weights are random (converted with --untrained, for speed measurements only); "
+                "use a trained model"
+            )
     stats = Stats(models[0].stem)
-    sinks = [*_configured_sinks(settings, stats), *sinks]
+    sinks = [*_open_configured_sinks(settings, stats), *sinks]
     for sink in sinks:
         if sink.path is not None:
             refuse_overwriting(sink.path, Path(settings.camera.source))
@@ -61,7 +64,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     return loop, stats
 
 
-def _configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
+def _open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
     output = settings.output
     name = naming.resolve_name(output.name)
     naming.set_device_name(name)
@@ -69,7 +72,9 @@ def _configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
     sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
     if output.record:
         if output.privacy is None:
-            raise InputError("--record keeps images: choose with --privacy none, blur or silhouette")
+            raise InputError(
+                "--record: no privacy mode for the recorded images; choose with --privacy none, blur or silhouette"
+            )
         from ..sinks.record import RecordSink
 
         path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")

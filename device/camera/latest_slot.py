@@ -1,4 +1,4 @@
-"""A place for one thing between two threads: whoever is slower never makes a queue."""
+"""Slot for one item between two threads, so that a slow reader never causes a queue."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Closed(Exception):  # noqa: N818 - like StopIteration, an end and not a fault
-    """The other side has gone."""
+class Closed(Exception):  # noqa: N818 - like StopIteration, an end and not an error
+    """The slot was closed by the other thread."""
 
 
 class Mailbox(Generic[Item]):
-    """Holds at most one item. `replaced` counts those that were overwritten before anybody took them."""
+    """Slot that holds at most one item. `replaced` counts the items that were overwritten before they were taken."""
 
     def __init__(self) -> None:
         self._condition = Condition()
@@ -22,7 +22,14 @@ class Mailbox(Generic[Item]):
         self.replaced = 0
 
     def put(self, item: Item) -> Item | None:
-        """Leaves an item; gives back the older one that nobody took. Raises Closed."""
+        """Store an item at once, in place of an item that was not taken yet.
+
+        Returns:
+            The replaced item, or None if the slot was empty.
+
+        Raises:
+            Closed: The slot is closed.
+        """
         with self._condition:
             if self._closed:
                 raise Closed
@@ -33,7 +40,11 @@ class Mailbox(Generic[Item]):
             return older
 
     def put_when_empty(self, item: Item) -> None:
-        """Waits until the last item was taken, then leaves this one. Raises Closed."""
+        """Wait until the slot is empty, then store an item.
+
+        Raises:
+            Closed: The slot is closed.
+        """
         with self._condition:
             self._condition.wait_for(lambda: self._item is None or self._closed)
             if self._closed:
@@ -42,7 +53,15 @@ class Mailbox(Generic[Item]):
             self._condition.notify_all()
 
     def take(self, timeout_s: float | None = None) -> Item:
-        """Waits for an item. Raises Closed once the box is closed and empty, TimeoutError where nothing comes."""
+        """Wait for an item and remove it from the slot.
+
+        Args:
+            timeout_s: Maximum time to wait in seconds; default: no limit.
+
+        Raises:
+            Closed: The slot is closed and empty.
+            TimeoutError: No item was stored in time.
+        """
         with self._condition:
             if not self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s):
                 raise TimeoutError
@@ -53,13 +72,13 @@ class Mailbox(Generic[Item]):
             return item
 
     def close(self) -> None:
-        """Nothing more will come; what is inside can still be taken."""
+        """Refuse further items. An item in the slot can still be taken."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
     def discard(self) -> None:
-        """Nobody will take anything any more."""
+        """Refuse further items and remove the item in the slot."""
         with self._condition:
             self._closed, self._item = True, None
             self._condition.notify_all()

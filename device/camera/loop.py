@@ -1,10 +1,10 @@
-"""The camera loop: frames in, poses out, for months: through lost cameras, heat and dead sinks."""
+"""Camera loop from frames to sinks, with recovery from lost cameras, heat and broken sinks."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from time import monotonic
 
@@ -26,44 +26,49 @@ from .pipeline import INFERENCE_THREAD, Pipeline, Result
 from .thermal import Adaptation
 
 _POLL_S = 0.1
-"""How long the loop waits for a frame or a device before it looks whether it shall stop."""
+"""Interval at which the loop checks if it has to stop, while it waits for a frame or a camera."""
 _STALL_TIMEOUT_S = 10.0
-"""A camera that gives nothing for so long is lost."""
+"""A camera that delivers no frame for this time is treated as lost."""
 _STEADY_S = 10.0
-"""A camera that was lost counts as back once it has given frames for so long."""
+"""A camera that was lost counts as recovered after it has delivered frames for this time."""
 _LOG_INTERVAL_S = 60.0
 _RECONNECT_DELAYS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Before each attempt to open a camera that was lost."""
+"""Delay before each attempt to open a lost camera; the last value is repeated."""
 _SINKS_STOP_TIMEOUT_S = 1.0
-"""With the pipeline's half second, the end takes less than two seconds."""
+"""Together with the 0.5 s of the pipeline, the loop stops in less than two seconds."""
 _OPENING_GRACE_S = 0.3
-"""How long the end of the loop waits for a camera that is just being opened."""
+"""When the loop stops, it waits this long for a camera that is being opened."""
 _STUCK_TIMEOUT_S = 60.0
-"""A driver that has not returned for so long never will: only a new process helps."""
+"""A driver call that takes longer than this will never return: only a new process helps."""
 _MAX_STUCK_THREADS = 8
 
 
-class _End(Enum):
-    """Why the loop has left an opened source."""
+class _EndReason(Enum):
+    """Reasons why the loop stopped reading a source."""
 
     FINISHED = auto()
-    """The source has no more frames, or the loop shall stop."""
-    LOST = auto()
+    """The source has no more frames."""
+    STOPPED = auto()
+    """The loop has to stop."""
+    UNREADABLE = auto()
+    """A file cannot be read to its end; it is not opened again."""
+    CAMERA_LOST = auto()
     MODEL_CHANGED = auto()
+    """The board temperature requires another model."""
 
 
 class CameraStuckError(EdgePoseError):
-    """A camera driver that does not return and cannot be interrupted: the process must be started anew."""
+    """A camera driver does not return and cannot be interrupted: the process must be restarted."""
 
 
 class _LossLog:
-    """Logs the first loss of a camera at once, then a count per minute, and that it is back once it is steady."""
+    """Log of camera losses: the first loss at once, further losses as a count per minute, and the recovery."""
 
     def __init__(self) -> None:
         self._losses = self._unlogged = 0
         self._logged_s = 0.0
 
-    def lost(self, problem: str) -> None:
+    def record_loss(self, problem: str) -> None:
         """Count a loss, or a failed attempt to open the camera."""
         now = monotonic()
         self._losses += 1
@@ -76,60 +81,123 @@ class _LossLog:
             LOG.warning("camera lost %d more times in %.0f s: %s", self._unlogged, since, problem)
         self._logged_s, self._unlogged = now, 0
 
-    def steady(self) -> None:
-        """The camera gives frames again."""
+    def record_recovery(self) -> None:
+        """Log that the camera delivers frames again, if it was lost before."""
         if self._losses:
-            LOG.warning("camera: frames are coming again, after %d losses or failed attempts", self._losses)
+            LOG.warning("camera works again after %d losses or failed attempts to open it", self._losses)
         self._losses = self._unlogged = 0
 
 
-class Loop:
-    """Runs until `stop` is called, the source ends, `seconds` are over, or the reader of stdout has gone.
+class _StallDetector:
+    """Detector for a live source that stopped delivering frames.
 
-    Ownership: the thread that calls `run` owns the loop, its tracker and the statistics' counters. It owns a source
-    only from its opening (`Opening`) to the pipeline, whose capture thread takes it over. Others may call `stop` alone.
+    Frames that the rate limit skips count as delivered: the camera works, but the loop does not want these frames.
+    A source that is not live, such as a file, never stalls.
+    """
+
+    def __init__(self, source: RateLimitedSource, timeout_s: float) -> None:
+        self._source, self._timeout_s = source, timeout_s
+        self._skipped = 0
+        self._first_frame_s: float | None = None
+        self._last_frame_s = monotonic()
+
+    def record_frame(self) -> None:
+        """Note that a frame arrived now."""
+        self._last_frame_s = monotonic()
+        if self._first_frame_s is None:
+            self._first_frame_s = self._last_frame_s
+
+    def check(self) -> None:
+        """Raise InputError if the source has delivered no frame for `timeout_s`."""
+        if self._source.skipped != self._skipped:
+            self._last_frame_s, self._skipped = monotonic(), self._source.skipped
+        if self._source.live and monotonic() - self._last_frame_s > self._timeout_s:
+            raise InputError(f"no frame for {self._timeout_s:g} s")
+
+    @property
+    def delivery_time_s(self) -> float:
+        """Time from the first frame to the last one; 0 before the first frame."""
+        return 0.0 if self._first_frame_s is None else self._last_frame_s - self._first_frame_s
+
+
+@dataclass(frozen=True)
+class _SourceRun:
+    """Run of one opened source with one model."""
+
+    pipeline: Pipeline
+    source: RateLimitedSource
+    skeleton: Skeleton
+    model_index: int
+    dropped_before: int
+    """Frames that earlier runs dropped."""
+    skipped_before: int
+    """Frames that earlier runs skipped."""
+
+
+class Loop:
+    """Camera loop from one source to any number of sinks.
+
+    It runs until `stop` is called, the source ends, the run time is over, or the reader of stdout has closed the pipe.
+
+    Ownership: the thread that calls `run` owns the loop, its tracker and the counters of the statistics. It owns a
+    source only from the end of `Opening` until the pipeline starts; then the capture thread of the pipeline owns the
+    source. Other threads may only call `stop`.
     """
 
     def __init__(
         self,
         open_source: Callable[[], FrameSource],
-        estimators: Sequence[Callable[[], PoseEstimator]],
+        estimator_loaders: Sequence[Callable[[], PoseEstimator]],
         sinks: Sequence[Sink],
         settings: LoopConfig,
         stats: Stats,
         notifier: Notifier | None = None,
         status: StatusFile | None = None,
     ) -> None:
-        """`estimators`: the normal model and the cheaper ones for when it is hot; loaded when they are needed."""
-        self._open_source, self._estimators, self._sinks = open_source, estimators, sinks
+        """Create the loop without starting it.
+
+        Args:
+            open_source: Opens the source; called again after each loss of the camera.
+            estimator_loaders: One function per model: first the normal model, then the cheaper models for a hot board.
+                A function is called when its model is needed.
+            sinks: Receivers of the poses, not started.
+            settings: Table `[loop]` of the configuration.
+            stats: Statistics that the loop updates.
+            notifier: Messages to systemd; default: none are sent.
+            status: Status file; default: none is written.
+        """
+        self._open_source, self._estimator_loaders, self._sinks = open_source, estimator_loaders, sinks
         self._settings, self._stats = settings, stats
         self._notifier, self._status = notifier or Notifier({}), status or StatusFile("")
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
         self._smoother = OneEuroSmoother()
-        self._adaptation = Adaptation(len(estimators), settings.hot_c, settings.cool_c)
+        self._thermal = Adaptation(len(estimator_loaders), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._logged_s = monotonic()
         self._attempt = 0
         self._loss_log = _LossLog()
         self._stuck: list[tuple[threading.Thread, float]] = []
         self.unreadable = 0
-        """Images of a folder, or videos, that could not be read to their end; each was logged."""
+        """Number of images of a folder, or videos, that could not be read to their end; each was logged."""
 
     def stop(self) -> None:
-        """Ends the loop soon; may be called from a signal handler or another thread."""
+        """Ask the loop to stop soon. May be called from a signal handler or another thread."""
         self._stop.set()
 
     def remaining_threads(self) -> list[threading.Thread]:
-        """Return threads that are still inside a driver, the network or a sink."""
+        """Return the threads that are still inside a driver, the network or a sink."""
         self._stuck = [(thread, since_s) for thread, since_s in self._stuck if thread.is_alive()]
         return [thread for thread, _ in self._stuck]
 
     def run(self, seconds: float | None = None) -> None:
-        """Run until the end.
+        """Run until the loop stops.
+
+        Args:
+            seconds: Maximum run time in seconds; default: no limit.
 
         Raises:
-            EdgePoseError: Source or sinks cannot be had at the start, or a camera driver does not return
+            EdgePoseError: The source or a sink cannot be opened at the start, or a camera driver does not return
                 (`CameraStuckError`).
         """
         end_s = None if seconds is None else monotonic() + seconds
@@ -140,111 +208,116 @@ class Loop:
                 sink.start()
                 started.append(sink)
             while source is not None and not self._should_stop(end_s):
+                # From here on, `_run_source` or the pipeline closes the source.
                 opened, source = source, None
-                end = self._run_source(opened, end_s)
+                reason = self._run_source(opened, end_s)
                 self.unreadable += opened.unreadable
-                if end is _End.LOST:
-                    source = self._reopen_source(end_s)
-                elif end is _End.MODEL_CHANGED:
-                    source = self._open_again(end_s)
+                source = self._open_next(reason, end_s)
         finally:
             self._stats.state = "stopping"
             self._notifier.stopping()
             if source is not None:
                 source.close()
-            now = monotonic()
-            self._stuck += [(sink.thread, now) for sink in stop_all(started, _SINKS_STOP_TIMEOUT_S)]
+            self._remember_stuck([sink.thread for sink in stop_all(started, _SINKS_STOP_TIMEOUT_S)])
 
     def _should_stop(self, end_s: float | None) -> bool:
-        late = end_s is not None and monotonic() >= end_s
-        return late or self._stop.is_set() or any(sink.finished for sink in self._sinks)
+        is_late = end_s is not None and monotonic() >= end_s
+        return is_late or self._stop.is_set() or any(sink.finished for sink in self._sinks)
+
+    def _run_source(self, source: FrameSource, end_s: float | None) -> _EndReason:
+        """Run one opened source with one model. The source is closed afterwards."""
+        run = self._prepare_run(source, end_s)
+        if run is None:
+            return _EndReason.STOPPED
+        try:
+            with run.pipeline:
+                return self._process_frames(run, end_s)
+        except InputError as error:
+            return self._handle_source_error(source, error)
+        finally:
+            self._update_frame_counts(run)
+            self._remember_stuck(run.pipeline.remaining_threads)
+
+    def _prepare_run(self, source: FrameSource, end_s: float | None) -> _SourceRun | None:
+        """Load the model and create the pipeline; None if the loop has to stop before the model can be used.
+
+        Closes the source if it does not return a run.
+        """
+        run: _SourceRun | None = None
+        try:
+            estimator = self._load_estimator(end_s)
+            if estimator is not None:
+                self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
+                limited = RateLimitedSource(source, self._current_every_nth(), self._settings.max_fps)
+                run = _SourceRun(
+                    Pipeline(limited, estimator),
+                    limited,
+                    estimator.manifest.skeleton_table,
+                    self._thermal.model,
+                    self._stats.dropped,
+                    self._stats.skipped,
+                )
+        finally:
+            if run is None:
+                source.close()
+        return run
 
     def _load_estimator(self, end_s: float | None) -> PoseEstimator | None:
-        """The model that heat allows; None where the loop shall end before the network is free."""
-        model = self._adaptation.model
+        """Return the model for the current temperature; None if the loop has to stop before the network is free."""
+        model_index = self._thermal.model
         while any(thread.name == INFERENCE_THREAD for thread in self.remaining_threads()):
-            # The last pipeline's network still runs: it must end before another thread uses or drops it.
+            # The network of the last pipeline still runs. It must end before another thread uses or frees it.
             if self._should_stop(end_s):
                 return None
             self._stop.wait(_POLL_S)
-        if self._loaded is None or self._loaded[0] != model:
-            self._loaded = None  # the old one goes before the new one comes: a small board has no room for both
-            self._loaded = model, self._estimators[model]()
+        if self._loaded is None or self._loaded[0] != model_index:
+            self._loaded = None  # free the old model first: a small board does not have memory for both
+            self._loaded = model_index, self._estimator_loaders[model_index]()
         return self._loaded[1]
 
-    def _run_source(self, source: FrameSource, end_s: float | None) -> _End:
-        """Run one opened source with one model; the pipeline closes the source."""
-        pipeline: Pipeline | None = None
-        try:
-            estimator = self._load_estimator(end_s)
-            if estimator is None:
-                return _End.FINISHED
-            self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
-            thinned = RateLimitedSource(
-                source, self._settings.every_nth * self._adaptation.every_nth, self._settings.max_fps
-            )
-            pipeline = Pipeline(thinned, estimator)
-        finally:
-            if pipeline is None:
-                source.close()
-        before = self._stats.dropped, self._stats.skipped
+    def _process_frames(self, run: _SourceRun, end_s: float | None) -> _EndReason:
+        """Read, track and publish results until the source ends, the model changes or the loop has to stop.
 
-        def count() -> None:
-            self._stats.dropped, self._stats.skipped = before[0] + pipeline.dropped, before[1] + thinned.skipped
-
-        try:
-            with pipeline:
-                return self._take_results(pipeline, thinned, estimator.manifest.skeleton_table, end_s, count)
-        except InputError as error:
-            if source.finite:
-                LOG.error("%s", error)
-                self.unreadable += 1
-                return _End.FINISHED
-            self._lose_camera(str(error))
-            return _End.LOST
-        finally:
-            count()
-            now = monotonic()
-            self._stuck += [(thread, now) for thread in pipeline.remaining_threads]
-
-    def _take_results(
-        self,
-        pipeline: Pipeline,
-        thinned: RateLimitedSource,
-        skeleton: Skeleton,
-        end_s: float | None,
-        count: Callable[[], None],
-    ) -> _End:
-        model = self._adaptation.model
-        first_s, last_s, skipped = 0.0, monotonic(), 0
+        Raises:
+            InputError: The camera is lost or delivers no frames, or the file cannot be read.
+        """
+        stall = _StallDetector(run.source, _STALL_TIMEOUT_S)
         while not self._should_stop(end_s):
             try:
-                result = pipeline.next_result(_POLL_S)
+                result = run.pipeline.next_result(_POLL_S)
             except TimeoutError:
-                if thinned.skipped != skipped:
-                    # Frames come, but none is wanted yet.
-                    last_s, skipped = monotonic(), thinned.skipped
-                if not thinned.live or monotonic() - last_s <= _STALL_TIMEOUT_S:
-                    self._notifier.alive()
-                    continue
-                raise InputError(f"no frame for {_STALL_TIMEOUT_S:g} s") from None
+                stall.check()
+                self._notifier.alive()
+                continue
             if result is None:
-                return _End.FINISHED
-            last_s = monotonic()
-            first_s = first_s or last_s
-            if last_s - first_s >= _STEADY_S:
+                return _EndReason.FINISHED
+            stall.record_frame()
+            if stall.delivery_time_s >= _STEADY_S:
                 self._attempt = 0
-                self._loss_log.steady()
-            result = self._track_and_smooth(result, thinned.time_ns(result.frame) / 1e9, skeleton)
-            count()
-            self._publish(result, Message(result.frame, result.estimate, skeleton))
-            # A file would begin anew with another model.
-            if self._adapt(thinned) != model and not thinned.finite:
-                return _End.MODEL_CHANGED
-        return _End.FINISHED
+                self._loss_log.record_recovery()
+            result = self._track_and_smooth(result, run.source.time_ns(result.frame) / 1e9, run.skeleton)
+            self._update_frame_counts(run)
+            self._publish(result, Message(result.frame, result.estimate, run.skeleton))
+            self._update_thermal_level(run.source)
+            # A file keeps its model: it would start again from its first frame.
+            if self._thermal.model != run.model_index and not run.source.finite:
+                return _EndReason.MODEL_CHANGED
+        return _EndReason.STOPPED
+
+    def _handle_source_error(self, source: FrameSource, error: InputError) -> _EndReason:
+        if source.finite:
+            LOG.error("%s", error)
+            self.unreadable += 1
+            return _EndReason.UNREADABLE
+        self._record_camera_loss(str(error))
+        return _EndReason.CAMERA_LOST
+
+    def _update_frame_counts(self, run: _SourceRun) -> None:
+        self._stats.dropped = run.dropped_before + run.pipeline.dropped
+        self._stats.skipped = run.skipped_before + run.source.skipped
 
     def _track_and_smooth(self, result: Result, time_s: float, skeleton: Skeleton) -> Result:
-        """Number people and smooth keypoints; people keep their numbers over losses of the camera and model changes."""
+        """Track people and smooth keypoints. People keep their number if the camera is lost or the model changes."""
         poses = result.estimate.poses
         if self._settings.track:
             if self._tracker is None:
@@ -255,72 +328,93 @@ class Loop:
         return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms))
 
     def _publish(self, result: Result, message: Message) -> None:
-        first = self._stats.processed == 0
+        """Send one frame to the sinks, and update statistics, status file and systemd."""
+        is_first = self._stats.processed == 0
         self._stats.frame(result)
         for sink in self._sinks:
             sink.send(message)
         if self._stats.state != "running":
             self._stats.state, self._stats.problem = "running", ""
-        if first:
+        if is_first:
             self._notifier.ready()
         self._notifier.alive()
-        self._status.update(self._stats, now=first)
+        self._status.update(self._stats, now=is_first)
         if monotonic() - self._logged_s >= _LOG_INTERVAL_S:
             self._logged_s = monotonic()
-            snapshot = self._stats.snapshot()
-            text = (
-                f"{snapshot.fps:.1f} FPS, {snapshot.latency_ms:.0f} ms, {snapshot.people} people, {snapshot.processed} "
-                f"frames, {snapshot.dropped} dropped"
-                + (f", {snapshot.memory_mb:.0f} MB" if snapshot.memory_mb is not None else "")
-                + (f", {snapshot.temperature_c:.0f} C" if snapshot.temperature_c is not None else "")
-                + "".join(f", {flag}" for flag in snapshot.flags)
-            )
-            LOG.info(text)
-            self._notifier.status(text)
+            self._log_statistics()
 
-    def _adapt(self, thinned: RateLimitedSource) -> int:
-        """Steps with the heat; gives the model that shall run."""
-        if self._adaptation.update(self._stats.health()):
-            self._stats.level = self._adaptation.level
-            LOG.warning("heat: level %d", self._adaptation.level)
-            thinned.every_nth = self._settings.every_nth * self._adaptation.every_nth
-        return self._adaptation.model
+    def _log_statistics(self) -> None:
+        snapshot = self._stats.snapshot()
+        text = (
+            f"{snapshot.fps:.1f} FPS, {snapshot.latency_ms:.0f} ms, {snapshot.people} people, {snapshot.processed} "
+            f"frames, {snapshot.dropped} dropped"
+            + (f", {snapshot.memory_mb:.0f} MB" if snapshot.memory_mb is not None else "")
+            + (f", {snapshot.temperature_c:.0f} C" if snapshot.temperature_c is not None else "")
+            + "".join(f", {flag}" for flag in snapshot.flags)
+        )
+        LOG.info(text)
+        self._notifier.status(text)
 
-    def _lose_camera(self, problem: str) -> None:
-        self._loss_log.lost(problem)
+    def _current_every_nth(self) -> int:
+        """Interval between processed frames: the configured one times that of the thermal level."""
+        return self._settings.every_nth * self._thermal.every_nth
+
+    def _update_thermal_level(self, source: RateLimitedSource) -> None:
+        if self._thermal.update(self._stats.health()):
+            self._stats.level = self._thermal.level
+            LOG.warning("board temperature: the loop now runs at slow-down level %d (0: normal)", self._thermal.level)
+            source.every_nth = self._current_every_nth()
+
+    def _record_camera_loss(self, problem: str) -> None:
+        self._loss_log.record_loss(problem)
         self._stats.state, self._stats.problem = "camera lost", problem
         self._stats.camera_losses += 1
         self._status.update(self._stats, now=True)
 
+    def _open_next(self, reason: _EndReason, end_s: float | None) -> FrameSource | None:
+        """Open the source again if the reason allows it; None if the loop ends."""
+        if reason is _EndReason.CAMERA_LOST:
+            return self._reopen_source(end_s)
+        if reason is _EndReason.MODEL_CHANGED:
+            return self._reopen_source_at_once(end_s)
+        return None
+
     def _open(self, end_s: float | None) -> FrameSource | None:
-        """Open the source; None where the loop shall end before. Raises InputError where there is none."""
+        """Open the source; None if the loop has to stop before it is open.
+
+        Raises:
+            InputError: The source cannot be opened.
+            CameraStuckError: The driver has not returned within `_STUCK_TIMEOUT_S`.
+        """
         opening = Opening(self._open_source)
-        begun_s = monotonic()
+        start_s = monotonic()
         while not opening.wait(_POLL_S):
-            stuck = monotonic() - begun_s > _STUCK_TIMEOUT_S
-            if self._should_stop(end_s) or stuck:
+            is_stuck = monotonic() - start_s > _STUCK_TIMEOUT_S
+            if self._should_stop(end_s) or is_stuck:
                 opening.wait(_OPENING_GRACE_S)
                 opening.abandon()
-                self._stuck.append((opening.thread, begun_s))
-                if stuck:
-                    raise CameraStuckError(f"the camera could not be opened within {_STUCK_TIMEOUT_S:g} s")
+                self._stuck.append((opening.thread, start_s))
+                if is_stuck:
+                    raise CameraStuckError(
+                        f"the camera could not be opened within {_STUCK_TIMEOUT_S:g} s; restart the process"
+                    )
                 return None
-            self._stay_alive()
+            self._report_alive()
         return opening.take()
 
-    def _open_again(self, end_s: float | None) -> FrameSource | None:
-        """Open the source after a change of the model, at once; a failure is a loss."""
+    def _reopen_source_at_once(self, end_s: float | None) -> FrameSource | None:
+        """Open the source after a change of the model, without a delay; a failure counts as a loss."""
         try:
             return self._open(end_s)
         except InputError as error:
-            self._lose_camera(str(error))
+            self._record_camera_loss(str(error))
             return self._reopen_source(end_s)
 
     def _reopen_source(self, end_s: float | None) -> FrameSource | None:
-        """Open the source again after a loss, however long that takes; None where the loop shall end.
+        """Try to open a lost camera until it works; None if the loop has to stop.
 
-        Delays grow until the camera has been steady for a while: one that answers and ends at once is not opened in a
-        storm.
+        The delay grows with each attempt and is reset after `_STEADY_S` of steady frames, so that a camera that answers
+        and fails at once is not opened many times a second.
         """
         while True:
             until_s = monotonic() + _RECONNECT_DELAYS_S[min(self._attempt, len(_RECONNECT_DELAYS_S) - 1)]
@@ -328,7 +422,7 @@ class Loop:
             while (left_s := until_s - monotonic()) > 0:
                 if self._should_stop(end_s):
                     return None
-                self._stay_alive()
+                self._report_alive()
                 self._check_stuck()
                 self._stop.wait(min(_POLL_S, left_s))
             if self._should_stop(end_s):
@@ -336,17 +430,21 @@ class Loop:
             try:
                 return self._open(end_s)
             except InputError as error:
-                self._loss_log.lost(str(error))
+                self._loss_log.record_loss(str(error))
                 self._stats.problem = str(error)
 
-    def _stay_alive(self) -> None:
-        """The loop is alive, it is the camera that is not."""
+    def _report_alive(self) -> None:
+        """Tell systemd and the status file that the loop is alive while it waits for the camera."""
         self._notifier.alive()
         self._status.update(self._stats)
 
+    def _remember_stuck(self, threads: Sequence[threading.Thread]) -> None:
+        now = monotonic()
+        self._stuck += [(thread, now) for thread in threads]
+
     def _check_stuck(self) -> None:
-        """Raise CameraStuckError where a driver does not return: its device cannot be opened again in this process."""
+        """Raise CameraStuckError if a driver does not return: this process cannot open its device again."""
         self.remaining_threads()
         now = monotonic()
         if len(self._stuck) > _MAX_STUCK_THREADS or any(now - since > _STUCK_TIMEOUT_S for _, since in self._stuck):
-            raise CameraStuckError("the camera driver does not return; the process must be started again")
+            raise CameraStuckError("the camera driver does not return; restart the process")

@@ -1,4 +1,4 @@
-"""`python -m edgepose.device.camera.release RELEASE`: what systemd starts on a board, the loop of a release folder."""
+"""Start of the camera loop of a release folder by systemd: `python -m edgepose.device.camera.release RELEASE`."""
 
 from __future__ import annotations
 
@@ -16,41 +16,45 @@ NAME = "release.json"
 
 @dataclass(frozen=True)
 class Release:
-    """What a release folder holds. File names are relative to it."""
+    """Content of a release folder (`release.json`). File names are relative to the folder."""
 
     id: str
     version: str
-    """Of edgepose."""
+    """Version of edgepose."""
     network: str
     precision: str
     model_sha256: str
     content_sha256: str
-    """Of everything that makes the release what it is."""
+    """Hash over all content of the release."""
     model: str = "model.tflite"
     when_hot: tuple[str, ...] = ()
     config: str = "camera.toml"
     environment: str = ""
     secrets: str = ""
-    """A random id of the secrets that were last given; it tells nothing about them."""
+    """Random id of the secrets that were given last; it is not derived from them."""
     salt: str = ""
-    """Of the hash of the configuration, which can hold credentials."""
+    """Salt for the hash of the configuration, because the configuration can contain credentials."""
     memory_mb: int = 0
-    """What the loop with this model needs, roughly."""
+    """Approximate memory that the loop needs with this model."""
 
 
 def read(folder: Path) -> Release:
-    """The release of a folder. Raises InputError where it is none."""
+    """Read the description of a release from its folder.
+
+    Raises:
+        InputError: The folder has no release file, or the file is damaged.
+    """
     path = folder / NAME
     try:
         return schema.build(Release, json.loads(read_text(path)))
     except OSError as error:
-        raise InputError(f"{path}: no release here: {error.strerror}") from None
+        raise InputError(f"{path}: cannot read the release: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"{path}: damaged: {error}") from None
+        raise InputError(f"{path}: the release file is damaged: {error}") from None
 
 
 def arguments(folder: Path) -> list[str]:
-    """The command line of a release's loop."""
+    """Return the arguments of `edgepose` that run the camera loop of a release."""
     release = read(folder)
     words = ["camera", "-m", str(folder / release.model), "--config", str(folder / release.config)]
     for name in release.when_hot:
@@ -59,7 +63,11 @@ def arguments(folder: Path) -> list[str]:
 
 
 def main() -> int:
-    """Runs the loop until it is told to stop."""
+    """Run the camera loop until it is stopped.
+
+    Returns:
+        Exit code; 2 if the release cannot be read.
+    """
     from ...runtime.cli.main import main as run_command
 
     if len(sys.argv) != 2:

@@ -1,7 +1,8 @@
-"""`python -m edgepose.device.camera.self_test RELEASE`: does a release do on this board what it did on the workstation?
+"""Self-test of a release on a board: `python -m edgepose.device.camera.self_test RELEASE`.
 
-Run by `edgepose deploy` before a board is switched. Exit code 1 and one line where it does not; else a second line
-says how many kilobytes it took at most.
+Checks that the models compute the same poses on the board as on the workstation. `edgepose deploy` runs it before it
+activates a release. If the test fails, it prints one line and the exit code is 1. Otherwise it prints two lines: the
+result, and the peak memory of the process in kilobytes.
 """
 
 from __future__ import annotations
@@ -17,26 +18,37 @@ from .release import read as read_release
 
 
 def check(folder: Path) -> str:
-    """What the self-test saw. Raises EdgePoseError where the release is not fit to run here."""
+    """Test all models and the configuration of a release.
+
+    Returns:
+        One line with the result for each model and the name of the interpreter.
+
+    Raises:
+        EdgePoseError: The release cannot run on this board.
+        ValueError: A setting is out of range.
+    """
     release = read_release(folder)
     config.read(folder / release.config).check()
-    seen = []
+    results = []
     for name in (release.model, *release.when_hot):
         estimator = PoseEstimator(folder / name)
         if difference := self_check.check(estimator):
-            raise InputError(f"{name}: this board does not compute what the workstation did: {difference}")
+            raise InputError(f"{name}: this board does not compute the same poses as the workstation: {difference}")
         stored = estimator.manifest.golden
-        seen.append(
-            f"{name}: {len(stored.poses) if stored else 0} of {len(stored.poses) if stored else 0} people found again"
-        )
-    return f"{'; '.join(seen)} ({estimator.interpreter_name})"
+        count = len(stored.poses) if stored else 0
+        results.append(f"{name}: {count} of {count} reference poses reproduced")
+    return f"{'; '.join(results)} ({estimator.interpreter_name})"
 
 
 def main() -> int:
-    """Prints a line."""
+    """Run the self-test and print the result.
+
+    Returns:
+        Exit code: 0, or 1 if the test failed.
+    """
     try:
         print(check(Path(sys.argv[1])))
-        # Of this program alone; what getrusage tells of a child includes what its parent was.
+        # Peak memory of this process only; the value that getrusage returns for a child includes memory of its parent.
         print(board.entry(Path("/proc/self/status"), "VmHWM"))
     except (EdgePoseError, ValueError) as error:
         print(f"self-test failed: {error}")

@@ -1,4 +1,4 @@
-"""Ends the process in time when it is told to, whatever its threads are doing."""
+"""Process shutdown within a time limit, independent of what the threads are doing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Shutdown:
-    """Calls `request_stop` at SIGTERM and SIGINT; ends the process by force where that does not help within `limit_s`.
+    """Context manager that handles SIGTERM and SIGINT; to be entered and left by the main thread only.
 
-    The signals are read by a thread of their own, so that they are heard even while the main thread is inside a driver
-    or loads a model. A second signal ends the process at once. A context manager, for the main thread only.
+    A separate thread receives the signals, so that they work while the main thread is inside a driver or loads a model.
+    The first signal calls `request_stop`. The process is ended by force if it still runs `limit_s` later, or at once at
+    a second signal.
     """
 
     def __init__(self, request_stop: Callable[[], None], limit_s: float = 1.8) -> None:
+        """Create the pipes and the thread; signals are handled from `__enter__` on.
+
+        Args:
+            request_stop: Called once, in the thread that receives the signals.
+            limit_s: Time in seconds until the process is ended by force.
+        """
         self._request_stop, self._limit_s = request_stop, limit_s
         self._signal_read, self._signal_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._end_read, self._end_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -51,7 +58,7 @@ class Shutdown:
             if self._end_read in readable:
                 return
             if not readable:
-                _write_line("edgepose: something did not end in time; ending the process by force\n")
+                _write_to_stderr("edgepose: a thread did not stop in time; ending the process by force\n")
                 os._exit(1)
             numbers = [number for number in os.read(self._signal_read, 64) if number in _SIGNALS]
             if not numbers:
@@ -63,9 +70,12 @@ class Shutdown:
 
 
 def end_process(code: int) -> None:
-    """End the process without Python's own ending, which crashes where a thread is inside a driver.
+    """End the process without the normal exit of Python, which crashes if a thread is inside a driver.
 
-    Everything that is to be kept must be written before; standard output and the log are flushed here.
+    Write all data before the call. Only the log, standard output and standard error are flushed here.
+
+    Args:
+        code: Exit code.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -77,10 +87,10 @@ def end_process(code: int) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """The wake-up descriptor has got the signal."""
+    """Do nothing: Python has written the signal number to the wake-up descriptor."""
 
 
-def _write_line(text: str) -> None:
+def _write_to_stderr(text: str) -> None:
     try:
         os.write(2, text.encode())
     except OSError:

@@ -1,1 +1,1 @@
-"""The state of board and loop: temperature, memory, statistics, systemd."""
+"""Monitoring of the board and the camera loop: temperature, memory, statistics, systemd, log."""

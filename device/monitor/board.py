@@ -1,4 +1,4 @@
-"""What the machine is: the facts without which no time that was measured on it means anything."""
+"""Description of the machine, recorded together with measurements: processor, memory, governor, temperature, load."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .health import temperature_c
-from .procfs import text as _text
+from .procfs import text as _read_text
 
 _ROOT = Path("/")
 
 
 @dataclass(frozen=True)
 class Board:
-    """A machine. What the system does not tell is empty or None."""
+    """Description of a machine. Values that the system does not provide are empty or None."""
 
     name: str
-    """The board of a Raspberry Pi and its like, else the processor."""
+    """Model of the board, for example of a Raspberry Pi; otherwise the name of the processor."""
     architecture: str
     cores: int
     memory_mb: int
     governor: str
     temperature_c: float | None
     load: float
-    """Processes that ran or wanted to, over the last minute; more than a little makes times worthless."""
+    """Load average of the last minute: processes that ran or waited for a processor. If it is high, measured times are
+    not reliable."""
 
     def __str__(self) -> str:
         parts = [self.name, self.architecture, f"{self.cores} cores", f"{self.memory_mb / 1024:.0f} GiB"]
@@ -37,24 +38,32 @@ class Board:
 
 
 def describe(root: Path = _ROOT) -> Board:
-    """The machine this runs on; `root` stands for / in tests.
+    """Read the description of this machine.
 
-    Sources: the device tree (/proc/device-tree/model), /proc/cpuinfo, /proc/meminfo, sysfs.
+    The values come from the device tree (/proc/device-tree/model), /proc/cpuinfo, /proc/meminfo, /proc/loadavg and
+    sysfs.
+
+    Args:
+        root: Folder to read instead of / (for tests).
     """
     return Board(
-        name=_text(root / "proc/device-tree/model").rstrip("\0") or entry(root / "proc/cpuinfo", "model name"),
+        name=_read_text(root / "proc/device-tree/model").rstrip("\0") or entry(root / "proc/cpuinfo", "model name"),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_mb=int((entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=_read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         temperature_c=temperature_c(root),
-        load=float((_text(root / "proc/loadavg") or "0").split()[0]),
+        load=float((_read_text(root / "proc/loadavg") or "0").split()[0]),
     )
 
 
 def entry(path: Path, key: str) -> str:
-    """The first value of a `key : value` file such as /proc/cpuinfo."""
-    for line in _text(path).splitlines():
+    """Read the first value of a key from a file with lines `key : value`, such as /proc/cpuinfo.
+
+    Returns:
+        The value; empty if there is no such file or key.
+    """
+    for line in _read_text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()

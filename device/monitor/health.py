@@ -1,4 +1,4 @@
-"""How the board fares while it works: temperature, clock, throttling, and who else is using the processor."""
+"""State of the board while it works: temperature, clock frequency, throttling, processor time of other processes."""
 
 from __future__ import annotations
 
@@ -8,60 +8,79 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .procfs import text as _text
+from .procfs import text as _read_text
 
 _ROOT = Path("/")
-_FLAGS = {
+_THROTTLED_FLAGS = {
     0: "undervoltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit",
     16: "undervoltage since boot", 17: "clock capped since boot", 18: "throttled since boot",
     19: "soft temperature limit since boot",
 }  # fmt: skip
-"""Bits of the firmware's get_throttled (Raspberry Pi documentation, `vcgencmd get_throttled`)."""
-_NOW = frozenset(name for bit, name in _FLAGS.items() if bit < 16)
+"""Bits of the value that the firmware returns for get_throttled (see `vcgencmd get_throttled` in the Raspberry Pi
+documentation)."""
+_CURRENT_FLAGS = frozenset(name for bit, name in _THROTTLED_FLAGS.items() if bit < 16)
 
 
 @dataclass(frozen=True)
 class Health:
-    """A moment in a board's life. What the system does not tell is None."""
+    """State of a board at one time. Values that the system does not provide are None."""
 
     temperature_c: float | None
     frequency_mhz: float | None
-    """Of the first core."""
+    """Clock frequency of the first core."""
     flags: tuple[str, ...] | None
-    """What the firmware of a Raspberry Pi complains about, now and since boot."""
+    """Problems that the firmware of a Raspberry Pi reports, at present and since boot."""
 
     @property
     def throttled(self) -> bool:
-        """Whether the board is being held back at this moment."""
-        return any(flag in _NOW for flag in self.flags or ())
+        """True if the firmware reports undervoltage, throttling or a limit at present."""
+        return any(flag in _CURRENT_FLAGS for flag in self.flags or ())
 
 
 def read(root: Path = _ROOT, firmware: bool = True) -> Health:
-    """The board's health; `root` stands for / in tests, `firmware` allows a child process to be asked (10 ms)."""
-    frequency = _number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    """Read the state of the board.
+
+    Args:
+        root: Folder to read instead of / (for tests).
+        firmware: True to call `vcgencmd` if the kernel does not provide the flags. The child process takes 10 ms.
+    """
+    frequency_khz = _read_number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     return Health(
         temperature_c=temperature_c(root),
-        frequency_mhz=None if frequency is None else frequency / 1000,
-        flags=_flags(root, firmware),
+        frequency_mhz=None if frequency_khz is None else frequency_khz / 1000,
+        flags=_read_flags(root, firmware),
     )
 
 
 def temperature_c(root: Path = _ROOT) -> float | None:
-    """Of the first thermal zone, which is the processor on every Raspberry Pi."""
-    reading = _number(root / "sys/class/thermal/thermal_zone0/temp")
-    return None if reading is None else reading / 1000
+    """Read the temperature of the first thermal zone, which is the processor on every Raspberry Pi.
+
+    Args:
+        root: Folder to read instead of / (for tests).
+    """
+    millidegrees = _read_number(root / "sys/class/thermal/thermal_zone0/temp")
+    return None if millidegrees is None else millidegrees / 1000
 
 
 @dataclass(frozen=True)
 class ProcessorTime:
-    """Seconds of all cores together since boot, and of this process, at one moment."""
+    """Processor time at one moment, in seconds, summed over all cores."""
 
     busy: float
+    """Time of all processes since boot."""
     own: float
+    """Time of this process."""
 
     @classmethod
     def now(cls, root: Path = _ROOT) -> ProcessorTime:
-        """Reads /proc/stat. Time stolen by a hypervisor counts as busy: it was not ours."""
+        """Read the processor time from /proc/stat.
+
+        Time that a hypervisor took for other virtual machines (steal) counts as busy. If /proc/stat cannot be read,
+        `busy` is equal to `own`.
+
+        Args:
+            root: Folder to read instead of / (for tests).
+        """
         own = sum(os.times()[:2])
         try:
             fields = [int(field) for field in (root / "proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -71,21 +90,21 @@ class ProcessorTime:
         return cls((user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), own)
 
     def others_since(self, start: ProcessorTime) -> float:
-        """Seconds that others took between `start` and this moment."""
+        """Compute the time in seconds that other processes used between `start` and this moment."""
         return max(0.0, (self.busy - start.busy) - (self.own - start.own))
 
 
 def complaints(bits: int) -> tuple[str, ...]:
-    """What the firmware's get_throttled says, in words."""
-    return tuple(name for bit, name in _FLAGS.items() if bits >> bit & 1)
+    """Decode the value of get_throttled into short descriptions such as `undervoltage`."""
+    return tuple(name for bit, name in _THROTTLED_FLAGS.items() if bits >> bit & 1)
 
 
-def _flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
-    known = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
-    text = _text(known)
+def _read_flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
+    file = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    text = _read_text(file)
     if not text and firmware and root == _ROOT and (tool := shutil.which("vcgencmd")):
-        done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
-        text = done.stdout.strip().rpartition("=")[2]
+        process = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
+        text = process.stdout.strip().rpartition("=")[2]
     try:
         bits = int(text, 16)
     except ValueError:
@@ -93,6 +112,6 @@ def _flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
     return complaints(bits)
 
 
-def _number(path: Path) -> float | None:
-    text = _text(path)
+def _read_number(path: Path) -> float | None:
+    text = _read_text(path)
     return int(text) if text.lstrip("-").isdigit() else None

@@ -1,4 +1,4 @@
-"""Small files of the kernel."""
+"""Reader for small text files of the kernel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def text(path: Path) -> str:
-    """What a file of /proc or /sys says, empty where it is not there."""
+    """Read a file of /proc or /sys; return an empty text if it does not exist or cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

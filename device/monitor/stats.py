@@ -1,4 +1,4 @@
-"""What the loop has done and how it fares: one place that log, page and metrics read."""
+"""Statistics of the camera loop, read by the log, the web page, the status file and the metrics."""
 
 from __future__ import annotations
 
@@ -18,110 +18,115 @@ from ..camera.pipeline import Result
 from . import health
 from .health import Health
 
-_WINDOW = 120
-"""Frames that medians are taken over."""
+_WINDOW_FRAMES = 120
+"""Medians and FPS are computed over this number of frames."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The loop at one moment. Times in milliseconds, medians over the last frames."""
+    """State of the loop at one moment. Latency and stage times are medians over the last frames, in milliseconds."""
 
     time: float
-    """Seconds since 1970."""
+    """Seconds since 1970 (Unix time)."""
     uptime_s: float
     state: str
     """`starting`, `running`, `camera lost` or `stopping`."""
     problem: str
-    """What is wrong, empty where nothing is."""
+    """Current problem; empty if there is none."""
     model: str
     fps: float
     latency_ms: float
     stages_ms: dict[str, float]
     people: int
     last_person: float | None
-    """When somebody was last seen, seconds since 1970; None for not yet."""
+    """Time at which a person was last detected, in seconds since 1970; None if there was no person yet."""
     processed: int
     dropped: int
     skipped: int
     camera_losses: int
     level: int
-    """How far the loop has been slowed down because of heat; 0 is not at all."""
+    """Slow-down level because of heat; 0 is normal operation."""
     temperature_c: float | None
     flags: tuple[str, ...]
     memory_mb: float | None
     disk_free_mb: float | None
-    """None where the system does not tell, for example because no descriptors are left."""
+    """None if it cannot be read, for example because there are no free file descriptors."""
     sinks: dict[str, dict[str, int | str]] = field(default_factory=dict)
 
 
-class _Moment(NamedTuple):
+class _ProcessedFrame(NamedTuple):
     time_s: float
     latency_ms: float
     people: int
     timings_ms: Timings
 
 
-class Counted(Protocol):
-    """A sink, as far as statistics go."""
+class SinkCounters(Protocol):
+    """Sink whose message counts are part of the statistics."""
 
     name: str
 
     def counts(self) -> dict[str, int | str]:
-        """Messages by what became of them."""
+        """Return the number of sent and lost messages, and the current problem."""
         ...
 
 
 class Stats:
-    """Collects; any thread may ask."""
+    """Collector of the statistics. The thread of the loop writes; any thread may call `snapshot` and `health`."""
 
     def __init__(self, model: str) -> None:
+        """Start the clock of the uptime.
+
+        Args:
+            model: Name of the model for display.
+        """
         self._lock = threading.Lock()
-        self._recent: deque[_Moment] = deque(maxlen=_WINDOW)
-        self._started = monotonic()
+        self._recent: deque[_ProcessedFrame] = deque(maxlen=_WINDOW_FRAMES)
+        self._start_s = monotonic()
         self.model = model
         self.state, self.problem = "starting", ""
         self.processed = self.dropped = self.skipped = self.camera_losses = self.level = 0
-        self.sinks: list[Counted] = []
+        self.sinks: list[SinkCounters] = []
         self._last_person: float | None = None
         self._health = Health(None, None, None)
-        self._looked = 0.0
+        self._health_read_s = 0.0
 
     def frame(self, result: Result) -> None:
-        """A frame was processed."""
+        """Record a processed frame."""
         with self._lock:
             self.processed += 1
-            # Not the result itself: its image would stay, a hundred megabytes in all.
+            # Do not keep the result: with their images, 120 results need about 100 MB.
             people = len(result.estimate)
             if people:
                 self._last_person = time()
-            self._recent.append(_Moment(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
+            self._recent.append(_ProcessedFrame(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
 
-    def health(self, every_s: float = 2.0) -> Health:
-        """The board's health, read anew every `every_s`."""
-        if monotonic() - self._looked >= every_s:
-            self._looked = monotonic()
+    def health(self, max_age_s: float = 2.0) -> Health:
+        """Return the state of the board. It is read again if the last value is older than `max_age_s` seconds."""
+        if monotonic() - self._health_read_s >= max_age_s:
+            self._health_read_s = monotonic()
             self._health = health.read(firmware=False)
         return self._health
 
     def snapshot(self) -> Snapshot:
-        """The loop at this moment."""
+        """Return the current state of the loop."""
         with self._lock:
             recent = list(self._recent)
         board = self.health()
-        spent = monotonic() - recent[0].time_s if len(recent) > 1 else 0.0
+        elapsed_s = monotonic() - recent[0].time_s if len(recent) > 1 else 0.0
         stages: dict[str, float] = {}
         if recent:
-            columns = zip(*(moment.timings_ms for moment in recent), strict=True)
+            columns = zip(*(frame.timings_ms for frame in recent), strict=True)
             stages = dict(zip(Timings._fields, map(median, columns), strict=True))
         return Snapshot(
             time=time(),
-            uptime_s=monotonic() - self._started,
+            uptime_s=monotonic() - self._start_s,
             state=self.state,
-            # Shown by the page, by Home Assistant and on terminals; parts come from cameras and model files.
+            # The web page, Home Assistant and terminals show these texts; parts come from cameras and model files.
             problem=printable(self.problem, limit=400),
             model=printable(self.model, limit=100),
-            fps=(len(recent) - 1) / spent if spent > 0 else 0.0,
-            latency_ms=median(moment.latency_ms for moment in recent) if recent else 0.0,
+            fps=(len(recent) - 1) / elapsed_s if elapsed_s > 0 else 0.0,
+            latency_ms=median(frame.latency_ms for frame in recent) if recent else 0.0,
             stages_ms=stages,
             people=recent[-1].people if recent else 0,
             last_person=self._last_person,
@@ -132,13 +137,13 @@ class Stats:
             level=self.level,
             temperature_c=board.temperature_c,
             flags=board.flags or (),
-            memory_mb=_resident_mb(),
-            disk_free_mb=_disk_free_mb(),
+            memory_mb=_read_resident_mb(),
+            disk_free_mb=_read_disk_free_mb(),
             sinks={f"{number}-{sink.name}": sink.counts() for number, sink in enumerate(self.sinks)},
         )
 
 
-def _resident_mb() -> float | None:
+def _read_resident_mb() -> float | None:
     try:
         pages = Path("/proc/self/statm").read_text().split()[1]
     except OSError:
@@ -146,7 +151,7 @@ def _resident_mb() -> float | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _disk_free_mb() -> float | None:
+def _read_disk_free_mb() -> float | None:
     try:
         return shutil.disk_usage(Path.cwd()).free / 1e6
     except OSError:

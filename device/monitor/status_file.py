@@ -1,4 +1,4 @@
-"""How the loop fares, in a file: `edgepose status` and the health check of a deployment read it, no port is opened."""
+"""Status file of the camera loop, read by `edgepose status` and by the health check of a deployment."""
 
 from __future__ import annotations
 
@@ -11,29 +11,40 @@ from time import monotonic
 
 from .stats import Stats
 
-NAME = "status.json"
-_EVERY_S = 2.0
+_FILE_NAME = "status.json"
+_WRITE_INTERVAL_S = 2.0
 
 
 class StatusFile:
-    """Writes the statistics into a folder, every two seconds, whole or not at all; does nothing without a folder.
+    """JSON file with the statistics, replaced atomically every two seconds.
 
-    The folder is the one that systemd gives a service (`RuntimeDirectory=`): in memory, gone when the service ends.
+    The folder is the runtime directory that systemd creates for the service (`RuntimeDirectory=`): it is in memory and
+    is removed when the service ends. With a file, no network port is needed for the status.
     """
 
     def __init__(self, folder: str | None = None) -> None:
+        """Choose the folder.
+
+        Args:
+            folder: Folder of the file; empty: no file is written. Default: RUNTIME_DIRECTORY of the environment.
+        """
         folder = os.environ.get("RUNTIME_DIRECTORY", "") if folder is None else folder
-        self._path = Path(folder) / NAME if folder else None
-        self._last_s = -_EVERY_S
+        self._path = Path(folder) / _FILE_NAME if folder else None
+        self._last_s = -_WRITE_INTERVAL_S
 
     def update(self, stats: Stats, *, now: bool = False) -> None:
-        """Called as often as one likes; `now`: without waiting until it is due."""
-        if self._path is None or (not now and monotonic() - self._last_s < _EVERY_S):
+        """Write the file if the last write was at least two seconds ago. Errors are ignored.
+
+        Args:
+            stats: Statistics to write.
+            now: True to write in any case.
+        """
+        if self._path is None or (not now and monotonic() - self._last_s < _WRITE_INTERVAL_S):
             return
         self._last_s = monotonic()
         temporary = self._path.with_suffix(".part")
         with suppress(OSError):
-            # A full memory disk must not end the loop.
+            # A full disk in memory must not end the loop.
             temporary.write_text(json.dumps(asdict(stats.snapshot())) + "\n")
-            temporary.chmod(0o644)  # for whoever logs in and asks
+            temporary.chmod(0o644)  # every user who logs in may read it
             temporary.replace(self._path)

@@ -1,4 +1,4 @@
-"""What systemd wants to know: that the service is up, that it is alive, that it stops (sd_notify(3))."""
+"""Messages to systemd: start, watchdog, status and stop of the service (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -9,47 +9,54 @@ from time import monotonic
 
 
 class Notifier:
-    """Talks to systemd where it listens; does nothing elsewhere."""
+    """Sender of messages to systemd. It does nothing if the process was not started by systemd with a notify socket."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        """Read the socket and the watchdog interval from NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID."""
         self._address = environment.get("NOTIFY_SOCKET", "")
-        microseconds = environment.get("WATCHDOG_USEC", "")
-        for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        # Four times as often as systemd demands.
-        self._every_s = int(microseconds) / 4e6 if microseconds.isdigit() and for_us else None
-        self._last = 0.0
+        watchdog_us = environment.get("WATCHDOG_USEC", "")
+        is_for_this_process = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        # Four times as often as systemd requires.
+        self._watchdog_interval_s = int(watchdog_us) / 4e6 if watchdog_us.isdigit() and is_for_this_process else None
+        self._watchdog_sent_s = 0.0
         self._is_ready = self._ready_sent = False
 
     def ready(self) -> None:
-        """The loop has seen its first frame."""
+        """Report that the service is ready: the loop has processed its first frame."""
         self._is_ready = True
         self._ready_sent = self._send("READY=1")
 
     def alive(self) -> None:
-        """Called by the loop itself, as often as it likes: a loop that hangs does not call, and is restarted."""
+        """Send the watchdog message if it is due. The loop may call it as often as it likes.
+
+        A loop that hangs does not call it, and systemd restarts the service. If the ready message was not accepted
+        before, it is sent again.
+        """
         if self._is_ready and not self._ready_sent:
             self._ready_sent = self._send("READY=1")
-        if self._is_ready and self._every_s is not None and monotonic() - self._last >= self._every_s:
-            self._last = monotonic()
+        if not self._is_ready or self._watchdog_interval_s is None:
+            return
+        if monotonic() - self._watchdog_sent_s >= self._watchdog_interval_s:
+            self._watchdog_sent_s = monotonic()
             self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """One line that `systemctl status` shows."""
+        """Set the line that `systemctl status` shows."""
         self._send("STATUS=" + " ".join(text.split()))
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
-        """Send without waiting; return False if the message was not taken.
+        """Send without waiting; return False if the message was not accepted.
 
         The loop must not wait for systemd: while the service manager is busy, its socket takes only ten messages
         (`net.unix.max_dgram_qlen`), and a plain `send` would block until it reads them.
         """
         if not self._address:
             return False
-        # An address that begins with @ lies in the abstract namespace.
+        # An address that begins with @ is in the abstract namespace.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
@@ -57,5 +64,5 @@ class Notifier:
                 link.connect(address)
                 link.send(message.encode())
         except OSError:
-            return False  # systemd is busy or has gone, or no descriptors are left: the loop goes on
+            return False  # systemd is busy or has gone, or there are no free descriptors; the loop continues
         return True

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, network streams, videos, folders, the synthetic scene."""
+"""Frame sources: cameras, network streams, videos, folders of images, the synthetic scene."""

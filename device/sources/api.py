@@ -1,4 +1,4 @@
-"""Opening a source of frames from Python."""
+"""Python API for frame sources."""
 
 from __future__ import annotations
 
@@ -20,21 +20,29 @@ def open_source(source: str | int | PathLike[str] = "picamera2", **settings: Any
     >>> source.close()
 
     Args:
-        source: As `edgepose camera --source` takes it: `picamera2`, `v4l2:0`, `0`, an address, a path, `synthetic:3`.
-        **settings: The other settings of `[camera]`: `width`, `height`, `fps`, `rotate`, `loop`, `real_time`,
-            `controls`.
+        source: Source as for `edgepose camera --source`: `picamera2`, `v4l2:0`, `0`, an address, a path, `synthetic:3`.
+        **settings: The other settings of the configuration table `[camera]`: `width`, `height`, `fps`, `rotate`,
+            `loop`, `real_time`, `controls`.
+
+    Returns:
+        The opened source. The calling thread owns it and has to close it.
 
     Raises:
-        InputError: There is no such source.
-        TypeError: There is no such setting.
+        InputError: The source does not exist or cannot be opened.
+        TypeError: There is no setting of this name.
         ValueError: A setting is out of range.
     """
     return open_configured(camera_config(source, settings))
 
 
 def camera_config(source: str | int | PathLike[str], settings: dict[str, Any]) -> CameraConfig:
-    """Return the settings of `[camera]`. Raises as `open_source`."""
+    """Make and check the settings `[camera]` from the arguments of `open_source`.
+
+    Raises:
+        TypeError: There is no setting of this name.
+        ValueError: A setting is out of range.
+    """
     text = str(source) if isinstance(source, int) else fspath(source)
-    wanted = replace(CameraConfig(), source=text, **settings)
-    Config(camera=wanted).check()
-    return wanted
+    config = replace(CameraConfig(), source=text, **settings)
+    Config(camera=config).check()
+    return config

@@ -1,4 +1,4 @@
-"""Where frames come from: the base of all sources, and the synthetic scene as a camera."""
+"""Base class of all frame sources, and a camera that shows the synthetic scene."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ...runtime.types import Frame
 
 
 class FrameSource:
-    """A camera or what stands in for one.
+    """Base class of cameras, streams, videos and folders of images.
 
-    Ownership: one thread owns a source at any time. Whoever opens it owns it first; `Pipeline` hands it to its capture
-    thread, which iterates over `frames` and calls `close` afterwards. Other threads may only call `stop`: OpenCV and
-    Picamera2 crash where one thread closes a device that another one reads.
+    Ownership: one thread owns a source at any time. The thread that opens the source owns it first. `Pipeline` passes
+    it to its capture thread, which iterates over `frames` and then calls `close`. Other threads may only call `stop`:
+    OpenCV and Picamera2 crash if one thread closes a device while another thread reads from it.
     """
 
     live = True
-    """True if frames come at their own time, so that one that is not taken in time is lost."""
+    """True if the source sets the frame rate: a frame that is not read in time is lost."""
     finite = False
-    """True for files: the source ends, and is not opened again after a fault."""
+    """True for files: the source ends, and it is not opened again after an error."""
     media_time = False
-    """True if `Frame.timestamp_ns` is the clock for tracking and rates: frames come faster than they were taken."""
+    """True if tracking and rates use `Frame.timestamp_ns`, because frames are read faster than they were taken."""
 
     def __init__(self) -> None:
         self._stop_requested = threading.Event()
         self.unreadable = 0
-        """Items that could not be read and were left out; each was logged."""
+        """Number of images that could not be read and were skipped; each was logged."""
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate over the frames until there are no more, or soon after `stop` was called.
+        """Iterate over the frames until the source ends, or soon after `stop` was called.
 
         Raises:
             InputError: The camera is lost, or the file cannot be read.
@@ -39,33 +39,44 @@ class FrameSource:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask `frames` to end. May be called by any thread; it only sets a flag."""
+        """Ask `frames` to end. May be called from any thread; it only sets a flag."""
         self._stop_requested.set()
 
     def close(self) -> None:
-        """Release the device. Only for the thread that owns the source, while `frames` is not running."""
+        """Release the device. Only the thread that owns the source may call it, while `frames` is not running."""
 
     def time_ns(self, frame: Frame) -> int:
-        """Return the time of `frame` on the clock that rates and tracking use."""
+        """Return the time of a frame in nanoseconds, on the clock that rate limits and tracking use."""
         return frame.timestamp_ns if self.media_time else frame.captured_ns
 
 
 class SyntheticCamera(FrameSource):
-    """The synthetic scene, at a fixed rate as a camera delivers it, or as fast as it is asked.
+    """Camera that shows the synthetic scene at a fixed frame rate, or as fast as frames are read.
 
-    Frames are painted beforehand and shown over and over: painting would take the time that is to be measured.
-    `fps`: frames a second; None for as fast as possible. `painted`: how many different frames.
+    The frames are painted in advance and repeated, because painting would distort time measurements.
     """
 
     def __init__(
         self, people: int = 5, width: int = 640, height: int = 480, fps: float | None = 30.0, painted: int = 20
     ) -> None:
+        """Paint the frames.
+
+        Args:
+            people: Number of people in the scene.
+            width: Width of the frames in pixels.
+            height: Height of the frames in pixels.
+            fps: Frames per second, at most 1000; None delivers frames as fast as they are read.
+            painted: Number of different frames.
+
+        Raises:
+            ValueError: `fps` is out of range.
+        """
         if fps is not None and not 0 < fps <= 1000:
-            raise ValueError(f"expected 0 to 1000 frames a second, got {fps:g}")
+            raise ValueError(f"fps: expected more than 0 and at most 1000 frames per second, got {fps:g}")
         super().__init__()
         scene = Scene(people, width, height)
         images = [scene.frame(index).image for index in range(painted)]
-        # To and fro, so that nobody jumps.
+        # Forward and then backward, so that no person jumps at the end.
         self._images = images + images[-2:0:-1]
         self._fps, self.live = fps, fps is not None
 
@@ -74,7 +85,7 @@ class SyntheticCamera(FrameSource):
         start, index = monotonic_ns(), 0
         while not self._stop_requested.is_set():
             if self._fps is not None:
-                # A camera does not wait for whoever is late: the next frame is the next that is due.
+                # As with a real camera, a slow reader misses frames: continue with the next frame in time.
                 due = max(index, int((monotonic_ns() - start) * self._fps / 1e9) + 1)
                 if self._stop_requested.wait(max(0.0, (start - monotonic_ns()) / 1e9 + due / self._fps)):
                     return

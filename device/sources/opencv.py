@@ -1,4 +1,4 @@
-"""Frames through OpenCV: USB cameras (V4L2), network cameras (RTSP, HTTP), video files and folders of images."""
+"""Frame sources based on OpenCV: USB cameras (V4L2), network cameras (RTSP, HTTP), video files, folders of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
-# FFmpeg's own lines on stderr; OpenCV reads this when it opens its first video.
+# Suppress the messages of FFmpeg on stderr. OpenCV reads the variable when it opens its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -28,18 +28,22 @@ LOG = logging.getLogger("edgepose")
 _NETWORK_TIMEOUT_MS = 5000
 _DEFAULT_SNAPSHOT_FPS = 2.0
 _SNAPSHOT_ADDRESSES: set[str] = set()
-"""Addresses that are known to give one image per request; only capture threads add to it."""
+"""Addresses that are known to return one image per request; only capture threads add to the set."""
 
 
-class _Camera(FrameSource):
-    """What OpenCV has opened as `_capture`, known to the user as `_name`."""
+class _OpenCvCamera(FrameSource):
+    """Camera that OpenCV reads; `_name` is the name for messages, without credentials."""
 
     def __init__(self, name: str, capture: cv2.VideoCapture) -> None:
         super().__init__()
         self._name, self._capture = name, capture
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate until `stop` is called. Raises InputError where the camera is lost."""
+        """Iterate until `stop` is called.
+
+        Raises:
+            InputError: The camera is lost, or its frames are too large.
+        """
         for index in itertools.count():
             if self._stop_requested.is_set():
                 return
@@ -50,58 +54,76 @@ class _Camera(FrameSource):
                 raise InputError(f"{self._name}: the camera stopped delivering frames")
             if image.shape[0] * image.shape[1] > MAX_PIXELS:
                 height, width = image.shape[:2]
-                raise InputError(f"{self._name}: frames of {width}x{height} pixels; expected at most {MAX_PIXELS}")
-            yield _live_frame(np.asarray(image, np.uint8), self._name, index)
+                raise InputError(
+                    f"{self._name}: the frames are too large: {width}x{height}; expected at most {MAX_PIXELS} pixels"
+                )
+            yield _make_live_frame(np.asarray(image, np.uint8), self._name, index)
 
     def close(self) -> None:
         """Release the device."""
         self._capture.release()
 
 
-class V4l2Camera(_Camera):
-    """A USB camera. OpenCV has taken the frame when it gives it: the exposure was just before."""
+class V4l2Camera(_OpenCvCamera):
+    """USB camera. The capture time of a frame is the time at which OpenCV returns it, just after the exposure."""
 
     def __init__(self, device: int | str, width: int, height: int, fps: float | None) -> None:
-        """Open /dev/video`device`, or the path of a device such as /dev/v4l/by-id/usb-....
+        """Open the camera.
 
-        Raises InputError where there is no such camera, it is in use, or it has no such size.
+        Args:
+            device: Number N of /dev/videoN, or the path of a device such as /dev/v4l/by-id/usb-...
+            width: Width of the frames in pixels.
+            height: Height of the frames in pixels.
+            fps: Frames per second; default: chosen by the camera.
+
+        Raises:
+            InputError: The camera does not exist, is in use, or does not support this size.
         """
         path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
         name = str(path)
         if not path.exists():
-            there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
-            raise InputError(f"{name}: there is no such camera (there are: {there})")
+            available = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
+            raise InputError(f"{name}: there is no such camera; available: {available}")
         if not path.is_char_device():
-            raise InputError(f"{name}: expected a camera (a character device), this is something else")
+            raise InputError(f"{name}: not a camera; expected a character device such as /dev/video0")
         _silence_opencv()
         capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
         super().__init__(name, capture)
         if not capture.isOpened():
-            busy = "in use by another program, or no camera" if os.access(path, os.R_OK) else "not readable"
-            raise InputError(f"{name}: cannot be opened: {busy}")
+            reason = (
+                "in use by another program, or not a camera"
+                if os.access(path, os.R_OK)
+                else "no permission to read it; add the user to the group of the device"
+            )
+            raise InputError(f"{name}: cannot be opened: {reason}")
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if fps is not None:
             capture.set(cv2.CAP_PROP_FPS, fps)
-        came = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if came != (width, height):
+        size = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if size != (width, height):
             capture.release()
-            raise InputError(f"{name}: has no {width}x{height}; the nearest it gives is {came[0]}x{came[1]}")
+            raise InputError(f"{name}: does not support {width}x{height}; the nearest size is {size[0]}x{size[1]}")
 
 
-class NetworkCamera(_Camera):
-    """A camera at an rtsp:// or http:// address.
-
-    An address that gives one image per request (a snapshot) is asked `snapshot_fps` times a second.
-    """
+class NetworkCamera(_OpenCvCamera):
+    """Camera at an rtsp:// or http:// address that is a stream or returns one image per request (a snapshot)."""
 
     def __init__(self, address: str, snapshot_fps: float | None = None) -> None:
-        """Raises InputError where nothing answers within five seconds."""
+        """Connect to the camera.
+
+        Args:
+            address: URL, with or without credentials.
+            snapshot_fps: Requests per second if the address returns one image per request; default: 2.
+
+        Raises:
+            InputError: The camera does not answer within five seconds, or the address has neither video nor images.
+        """
         self._address, self._snapshot_fps = address, snapshot_fps or _DEFAULT_SNAPSHOT_FPS
         self._is_snapshot = False
         _silence_opencv()
-        # The address may hold a password: what is said of it has none.
+        # The address can contain a password; the name for messages must not.
         super().__init__(mask_credentials(address), cv2.VideoCapture())
         options = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS
@@ -113,7 +135,11 @@ class NetworkCamera(_Camera):
             self._is_snapshot = True
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate until `stop` is called. Raises InputError where the camera is lost."""
+        """Iterate until `stop` is called.
+
+        Raises:
+            InputError: The camera is lost, or its frames are too large.
+        """
         count = 0
         if not self._is_snapshot:
             try:
@@ -122,16 +148,16 @@ class NetworkCamera(_Camera):
                     count += 1
                 return
             except InputError:
-                # A snapshot looks like a stream that ends after its first frame.
+                # To FFmpeg, a snapshot is a stream that ends after its first frame.
                 if count > 1 or not snapshot.is_snapshot(self._address):
                     raise
             self._capture.release()
             self._is_snapshot = True
-            # The source is made anew at every loss: said once for an address.
+            # The source is created again after each loss: log this only once per address.
             if self._name not in _SNAPSHOT_ADDRESSES:
                 _SNAPSHOT_ADDRESSES.add(self._name)
                 LOG.info(
-                "%s gives one image per request; asking %g times a second (camera.fps sets the rate)",
+                "%s returns one image per request; requesting %g images per second (change it with camera.fps)",
                 self._name, self._snapshot_fps,
                 )  # fmt: skip
         due = monotonic()
@@ -142,19 +168,25 @@ class NetworkCamera(_Camera):
             image = snapshot.fetch(self._address, self._stop_requested.is_set)
             if self._stop_requested.is_set():
                 return
-            yield _live_frame(image, self._name, index)
+            yield _make_live_frame(image, self._name, index)
 
 
 class VideoFile(FrameSource):
-    """A video, over and over where `loop` says so; `live`: at the pace it was taken, else as fast as it is asked.
-
-    `Frame.timestamp_ns` is the time in the video.
-    """
+    """Video file or animated image. `Frame.timestamp_ns` is the time in the video."""
 
     finite = True
 
     def __init__(self, path: Path, *, live: bool = False, loop: bool = False) -> None:
-        """Take a video or an animated image. Raises InputError where it cannot be opened."""
+        """Check that the file can be opened.
+
+        Args:
+            path: A video or an animated image.
+            live: True to deliver frames at the frame rate of the video, False as fast as they are read.
+            loop: True to repeat the video.
+
+        Raises:
+            InputError: The video cannot be opened.
+        """
         super().__init__()
         if inspect_file(path) == "video":
             with Video(path):
@@ -163,7 +195,7 @@ class VideoFile(FrameSource):
         self.media_time = not live
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate from the first frame to the last, or until `stop` is called."""
+        """Iterate over the frames until the video ends (never with `loop`), or until `stop` is called."""
         index = 0
         while not self._stop_requested.is_set():
             start_s = monotonic()
@@ -172,7 +204,7 @@ class VideoFile(FrameSource):
                     due_s = start_s + frame.timestamp_ns / 1e9
                     if self._stop_requested.wait(max(0.0, due_s - monotonic())):
                         return
-                    # Whoever is late by more than a second does not rush through what was missed.
+                    # A reader that is more than one second late does not catch up.
                     start_s += max(0.0, monotonic() - due_s - 1)
                 if self._stop_requested.is_set():
                     return
@@ -183,21 +215,28 @@ class VideoFile(FrameSource):
 
 
 class ImageFiles(FrameSource):
-    """Images, one after the other, once; of a file of several pages or an animation all.
+    """Image files, each read once, with all pages of a file.
 
-    One that cannot be read is logged, counted and left out.
+    An image that cannot be read is logged, counted in `unreadable` and skipped.
     """
 
     live = False
     finite = True
 
     def __init__(self, path: Path) -> None:
-        """Take one image or all images of a folder. Raises InputError where there are none."""
+        """List the images.
+
+        Args:
+            path: An image, or a folder of images.
+
+        Raises:
+            InputError: The folder contains no images.
+        """
         super().__init__()
         self._paths = list_images(path) if path.is_dir() else [path]
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate in the order of the file names."""
+        """Iterate over the images in the order of their file names."""
         index = 0
         for path in self._paths:
             if self._stop_requested.is_set():
@@ -213,15 +252,15 @@ class ImageFiles(FrameSource):
                 LOG.error("%s", str(error) if isinstance(error, InputError) else f"{path}: {error}")
 
 
-def _live_frame(image: Image, name: str, index: int) -> Frame:
+def _make_live_frame(image: Image, name: str, index: int) -> Frame:
     now = monotonic_ns()
     return Frame(image, name, index, now, captured_ns=now)
 
 
 def _silence_opencv() -> None:
-    """Keep OpenCV's own lines off stderr, for all threads and without touching the descriptor that they share."""
-    logging_ = getattr(getattr(cv2, "utils", None), "logging", None)
-    if logging_ is not None:
-        logging_.setLogLevel(logging_.LOG_LEVEL_SILENT)
+    """Suppress the messages of OpenCV for all threads, without redirecting the shared stderr."""
+    opencv_logging = getattr(getattr(cv2, "utils", None), "logging", None)
+    if opencv_logging is not None:
+        opencv_logging.setLogLevel(opencv_logging.LOG_LEVEL_SILENT)
     elif (set_level := getattr(cv2, "setLogLevel", None)) is not None:
         set_level(0)

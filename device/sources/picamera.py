@@ -1,8 +1,9 @@
-"""A Raspberry Pi's camera through Picamera2.
+"""Frame source for Raspberry Pi cameras, based on Picamera2.
 
-The image comes at the size that is asked for, so that the image processor resizes and not the CPU. It is copied once,
-out of the camera's memory, so that the camera has its buffer back at once and a page may show the frame later. What
-Picamera2 gives is read back after configuring, because it adjusts what it cannot do.
+The camera delivers frames of the requested size, so that the image processor resizes them and not the CPU. Each frame
+is copied once out of the memory of the camera. The camera gets its buffer back at once, and the web page can show the
+frame later. Format and size are read back after the configuration, because Picamera2 adjusts values that it does not
+support.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from ...runtime.errors import InputError
 from ...runtime.types import ChannelOrder, Frame, Image
 from .base import FrameSource
 
-_BUFFERS = 4
-_CONVERSIONS = {
+_BUFFER_COUNT = 4
+_YUV_TO_BGR = {
     "YUV420": cv2.COLOR_YUV2BGR_I420, "NV12": cv2.COLOR_YUV2BGR_NV12, "NV21": cv2.COLOR_YUV2BGR_NV21,
     "YUYV": cv2.COLOR_YUV2BGR_YUYV,
 }  # fmt: skip
-# libcamera names packed formats by their order in a little-endian word, so RGB888 is BGR in memory.
-_PACKED: Mapping[str, tuple[int, ChannelOrder]] = {
+# Bytes per pixel, and order in memory. libcamera names packed formats by the order in a little-endian word, so RGB888
+# is BGR in memory.
+_PACKED_RGB: Mapping[str, tuple[int, ChannelOrder]] = {
     "RGB888": (3, "bgr"), "BGR888": (3, "rgb"), "XRGB8888": (4, "bgr"), "XBGR8888": (4, "rgb"),
 }  # fmt: skip
 
 
 class PiCamera(FrameSource):
-    """The main stream of camera `number`, as small as the network wants it."""
+    """Raspberry Pi camera, read from the main stream of Picamera2."""
 
     def __init__(
         self,
@@ -44,13 +46,23 @@ class PiCamera(FrameSource):
         controls: Mapping[str, Any] | None = None,
         prepare: Any = None,
     ) -> None:
-        """`rotate`: by half a turn, in the sensor. `controls`: libcamera's, passed on as they are.
+        """Open, configure and start the camera.
 
-        `prepare` is called with the Picamera2 before it is configured (tests). Raises InputError where there is no
-        Picamera2, no camera, or another program has it.
+        Args:
+            width: Width of the frames in pixels.
+            height: Height of the frames in pixels.
+            fps: Frames per second; default: chosen by the camera.
+            number: Index of the camera.
+            rotate: True to rotate the image by 180 degrees, in the sensor.
+            controls: Controls of libcamera, passed on unchanged.
+            prepare: Called with the Picamera2 object before it is configured (for tests).
+
+        Raises:
+            InputError: Picamera2 is not installed, there is no such camera, another program uses it, or the camera
+                delivers a format that is not supported.
         """
         super().__init__()
-        camera_class = _picamera2()
+        camera_class = _import_picamera2()
         self._picamera = None
         try:
             self._picamera = camera = camera_class(number)
@@ -64,12 +76,17 @@ class PiCamera(FrameSource):
             raise InputError(f"picamera2: camera {number} cannot be opened: {reason}") from None
         stream = camera.camera_configuration()["main"]
         self.format, (self.width, self.height), self._stride = stream["format"], stream["size"], stream["stride"]
-        if self.format not in _CONVERSIONS and self.format not in _PACKED:
+        if self.format not in _YUV_TO_BGR and self.format not in _PACKED_RGB:
             self.close()
-            raise InputError(f"picamera2: gives {self.format}; expected one of {', '.join([*_PACKED, *_CONVERSIONS])}")
+            formats = ", ".join([*_PACKED_RGB, *_YUV_TO_BGR])
+            raise InputError(f"picamera2: the format {self.format} is not supported; expected one of {formats}")
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate until `stop` is called; a camera that is lost is an InputError."""
+        """Iterate until `stop` is called.
+
+        Raises:
+            InputError: The camera is lost.
+        """
         index = 0
         while (camera := self._picamera) is not None and not self._stop_requested.is_set():
             try:
@@ -79,17 +96,17 @@ class PiCamera(FrameSource):
             try:
                 if self._stop_requested.is_set():
                     return
-                # SensorTimestamp counts from boot, sleep included; ours does not include sleep.
-                taken = request.get_metadata().get("SensorTimestamp")
-                stamp = monotonic_ns() if taken is None else _monotonic(int(taken))
-                image, order = self._image(request.make_array("main"))
+                # SensorTimestamp includes the time in suspend; the monotonic clock does not.
+                boot_time_ns = request.get_metadata().get("SensorTimestamp")
+                captured_ns = monotonic_ns() if boot_time_ns is None else _convert_boot_time_ns(int(boot_time_ns))
+                image, order = self._convert_image(request.make_array("main"))
             finally:
                 request.release()
-            yield Frame(image, "picamera2", index, stamp, order, captured_ns=stamp)
+            yield Frame(image, "picamera2", index, captured_ns, order, captured_ns=captured_ns)
             index += 1
 
     def close(self) -> None:
-        """Stop the camera and give it back. Only for the thread that owns it."""
+        """Stop and release the camera. Only the thread that owns the source may call it."""
         camera, self._picamera = self._picamera, None
         if camera is not None:
             camera.stop()
@@ -102,33 +119,35 @@ class PiCamera(FrameSource):
             frame_us = round(1e6 / fps)
             controls.setdefault("FrameDurationLimits", (frame_us, frame_us))
         options: dict[str, Any] = {
-            "main": {"size": size, "format": "RGB888"}, "buffer_count": _BUFFERS, "queue": False, "controls": controls
+            "main": {"size": size, "format": "RGB888"}, "buffer_count": _BUFFER_COUNT, "queue": False,
+            "controls": controls,
         }  # fmt: skip
         if rotate:
             options["transform"] = importlib.import_module("libcamera").Transform(hflip=1, vflip=1)
         camera.configure(camera.create_video_configuration(**options))
 
-    def _image(self, array: np.typing.NDArray[np.uint8]) -> tuple[Image, ChannelOrder]:
-        """The image in color, without the bytes that fill up its lines."""
-        if self.format in _PACKED:
-            channels, order = _PACKED[self.format]
+    def _convert_image(self, array: np.typing.NDArray[np.uint8]) -> tuple[Image, ChannelOrder]:
+        """Convert a camera buffer to a color image (height, width, 3) without the padding at the end of the lines."""
+        if self.format in _PACKED_RGB:
+            channels, order = _PACKED_RGB[self.format]
             image = array.reshape(self.height, -1)[:, : self.width * channels]
             return np.ascontiguousarray(image.reshape(self.height, self.width, channels)[:, :, :3]), order
         lines = array.reshape(-1, self._stride) if self.format != "YUYV" else array.reshape(self.height, -1, 2)
         image = lines[:, : self.width] if lines.shape[1] != self.width else lines
-        color = cv2.cvtColor(np.ascontiguousarray(image), _CONVERSIONS[self.format])
+        color = cv2.cvtColor(np.ascontiguousarray(image), _YUV_TO_BGR[self.format])
         return np.asarray(color, np.uint8), "bgr"
 
 
-def _picamera2() -> Any:
+def _import_picamera2() -> Any:
     try:
         return importlib.import_module("picamera2").Picamera2
     except ModuleNotFoundError as error:
         raise InputError(
-            f"picamera2: not installed for this Python ({error.name} is missing): sudo apt install python3-picamera2, "
-            "and make the environment with --system-site-packages"
+            f"picamera2: not installed for this Python ({error.name} is missing); run sudo apt install "
+            "python3-picamera2, and create the virtual environment with --system-site-packages"
         ) from None
 
 
-def _monotonic(since_boot_ns: int) -> int:
-    return since_boot_ns - clock_gettime_ns(CLOCK_BOOTTIME) + monotonic_ns()
+def _convert_boot_time_ns(boot_time_ns: int) -> int:
+    """Convert a time of CLOCK_BOOTTIME to the monotonic clock, both in nanoseconds."""
+    return boot_time_ns - clock_gettime_ns(CLOCK_BOOTTIME) + monotonic_ns()

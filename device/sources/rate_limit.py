@@ -1,4 +1,4 @@
-"""A source of which some frames are left out before anything is done with them."""
+"""Frame source that skips frames of another source before they are processed."""
 
 from __future__ import annotations
 
@@ -9,41 +9,48 @@ from .base import FrameSource
 
 
 class RateLimitedSource(FrameSource):
-    """Every `every_nth` frame, and at most `max_fps` a second; `skipped` counts the others.
+    """Source that passes on every n-th frame, up to a maximum rate; `skipped` counts the other frames.
 
-    Owns the source it is made of: closing it closes the source.
+    It owns the wrapped source: `close` closes both.
     """
 
     def __init__(self, source: FrameSource, every_nth: int = 1, max_fps: float | None = None) -> None:
+        """Wrap an opened source.
+
+        Args:
+            source: An opened source.
+            every_nth: Interval between frames that are passed on; 1 passes on all frames.
+            max_fps: Maximum frames per second; default: no limit.
+        """
         super().__init__()
         self._source, self._max_fps = source, max_fps
         self.live, self.finite, self.media_time = source.live, source.finite, source.media_time
         self.every_nth = every_nth
-        """May be changed at any time."""
+        """Interval between frames that are passed on; may be changed at any time, by any thread."""
         self.skipped = 0
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate over the frames that are wanted."""
+        """Iterate over the frames that are not skipped."""
         due_ns, last_ns, count = 0, 0, 0
         for frame in self._source.frames():
             count += 1
             time_ns = self.time_ns(frame)
             if time_ns < last_ns:
-                due_ns = 0  # a video that is repeated begins anew
+                due_ns = 0  # a repeated video has started again
             last_ns = time_ns
             if (count - 1) % self.every_nth or (self._max_fps and time_ns < due_ns):
                 self.skipped += 1
                 continue
             if self._max_fps:
-                # From the time that was due, so that the rate is met on average; not from long ago.
-                step = int(1e9 / self._max_fps)
-                due_ns = max(due_ns, time_ns - step) + step
+                # Count from the due time, so that the average rate is met, but limit the backlog to one interval.
+                step_ns = int(1e9 / self._max_fps)
+                due_ns = max(due_ns, time_ns - step_ns) + step_ns
             yield frame
 
     def stop(self) -> None:
-        """Ask the source to end."""
+        """Ask the wrapped source to end."""
         self._source.stop()
 
     def close(self) -> None:
-        """Close the source."""
+        """Close the wrapped source."""
         self._source.close()

@@ -1,8 +1,9 @@
-"""Who is who from frame to frame: every person found is joined to the person of the frame before that fits best.
+"""Person tracker based on OKS: each pose is matched to the person of the previous frames that fits best.
 
-Similarity is OKS, as in flow-less tracking of Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking"
-(2018), against where the person would be by now: its last pose, moved on by its velocity. All pairs at once in NumPy:
-ten people cost some hundred microseconds.
+The similarity is the OKS between a pose and the predicted pose of a person, which is the last pose moved by the
+velocity of the person, as in the tracking without optical flow of Xiao et al., "Simple Baselines for Human Pose
+Estimation and Tracking" (2018). NumPy computes all pairs at once: a frame with ten people takes a few hundred
+microseconds.
 """
 
 from __future__ import annotations
@@ -19,94 +20,123 @@ from ...runtime.types import Pose
 
 Points = npt.NDArray[np.float32]
 
-_TOLERANCE = 2.0
-"""A moving person is not a slip of an annotator: keypoints may be off by so many times COCO's spread."""
-_DAMPING = 0.5
-"""Share of the newest velocity in the one that is believed."""
-_COMMON = 3
-"""Keypoints that two poses must share to be compared."""
+_SIGMA_FACTOR = 2.0
+"""Factor for the keypoint sigmas of COCO, which describe annotation errors: the errors of a prediction are larger."""
+_VELOCITY_WEIGHT = 0.5
+"""Weight of the newest measurement in the running average of the velocity."""
+_MIN_COMMON_KEYPOINTS = 3
+"""Two poses are compared only if both have at least this number of keypoints."""
 
 
 class Tracker:
-    """Gives every pose its person's number. For one source of frames."""
+    """Tracker that assigns a number to each person. Use one tracker per source of frames."""
 
     def __init__(self, skeleton: Skeleton = COCO18, *, least: float = 0.15, keep_s: float = 1.0) -> None:
-        """`least`: OKS below which two poses are two people. `keep_s`: how long an absent person is remembered."""
+        """Create a tracker without people.
+
+        Args:
+            skeleton: Skeleton of the poses.
+            least: Minimum OKS, above 0 and below 1. A pose that is less similar to all people is a new person.
+            keep_s: Time in seconds after which an absent person is forgotten.
+
+        Raises:
+            ValueError: A parameter is out of range.
+        """
         if not (0 < least < 1 and keep_s >= 0):
-            raise ValueError(f"expected 0 < least < 1 and keep_s >= 0, got {least} and {keep_s}")
-        parts = len(skeleton.keypoints)
-        self._precision = (-0.5 / np.square(2 * _TOLERANCE * sigmas(skeleton.keypoints))).astype(np.float32)
-        self._least, self._keep_s = least, keep_s
-        # A row a person that is remembered: number, where each keypoint was last seen, pixels a second, when.
+            raise ValueError(
+                "Tracker: expected a minimum OKS above 0 and below 1, and an absence of at least 0 s, "
+                f"got {least:g} and {keep_s:g} s"
+            )
+        keypoint_count = len(skeleton.keypoints)
+        self._exponent_factors = (-0.5 / np.square(2 * _SIGMA_FACTOR * sigmas(skeleton.keypoints))).astype(np.float32)
+        self._min_oks, self._keep_s = least, keep_s
+        # One row per known person: number, last position of each keypoint, velocity in pixels per second, time of the
+        # last pose.
         self._person = np.zeros(0, np.int64)
-        self._keypoints = np.zeros((0, parts, 3), np.float32)
+        self._keypoints = np.zeros((0, keypoint_count, 3), np.float32)
         self._velocity = np.zeros((0, 2), np.float32)
         self._seen_s = np.zeros(0)
         self.people = 0
-        """Numbers given so far."""
+        """Number of people that were assigned a number so far."""
 
     def update(self, poses: Sequence[Pose], time_s: float) -> tuple[Pose, ...]:
-        """The same poses with their numbers; `time_s`: exposure of the frame, not earlier than the last one's."""
-        age = time_s - self._seen_s
-        if not ((age >= 0) & (age <= self._keep_s)).all():
-            self._keep((age >= 0) & (age <= self._keep_s))
+        """Assign the poses of one frame to people.
+
+        Args:
+            poses: Poses in frame pixels.
+            time_s: Capture time of the frame in seconds, not earlier than that of the previous call. If it is earlier,
+                the people are forgotten.
+
+        Returns:
+            The poses in the same order, with their person numbers (from 1).
+        """
+        age_s = time_s - self._seen_s
+        is_recent = (age_s >= 0) & (age_s <= self._keep_s)
+        if not is_recent.all():
+            self._keep_rows(is_recent)
         if not poses:
             return ()
         found = np.stack([pose.keypoints for pose in poses])
-        rows = self._owners(found, time_s)
-        known = rows >= 0
-        if known.any():
-            self._move(rows[known], found[known], time_s)
-        if not known.all():
-            self._add(found[~known], time_s)
-            rows[~known] = np.arange(len(self._person) - int((~known).sum()), len(self._person))
+        rows = self._match(found, time_s)
+        is_known = rows >= 0
+        if is_known.any():
+            self._update_people(rows[is_known], found[is_known], time_s)
+        if not is_known.all():
+            self._add_people(found[~is_known], time_s)
+            rows[~is_known] = np.arange(len(self._person) - int((~is_known).sum()), len(self._person))
         return tuple(
             replace(pose, person=person) for pose, person in zip(poses, self._person[rows].tolist(), strict=True)
         )
 
-    def _owners(self, found: Points, time_s: float) -> npt.NDArray[np.int64]:
-        """For every pose the row of the person it fits best, each row once; -1 where none fits."""
+    def _match(self, found: Points, time_s: float) -> npt.NDArray[np.int64]:
+        """Match poses to people greedily by OKS.
+
+        Returns:
+            The row of a person for each pose, each row at most once; -1 for a pose without a match.
+        """
         rows = np.full(len(found), -1)
         if not len(self._person):
             return rows
-        similar = self._similarity(found, time_s)
-        columns = similar.shape[1]
-        for _ in range(min(similar.shape)):
-            row, column = divmod(int(similar.argmax()), columns)
-            if similar[row, column] < self._least:
+        oks = self._compute_oks(found, time_s)
+        columns = oks.shape[1]
+        for _ in range(min(oks.shape)):
+            row, column = divmod(int(oks.argmax()), columns)
+            if oks[row, column] < self._min_oks:
                 break
             rows[row] = column
-            similar[row], similar[:, column] = -1, -1
+            oks[row], oks[:, column] = -1, -1
         return rows
 
-    def _similarity(self, found: Points, time_s: float) -> Points:
-        """OKS (poses, people) over the keypoints that both have, on the scale of the larger of the two."""
-        ahead = self._velocity * (time_s - self._seen_s)[:, None].astype(np.float32)
-        expected = self._keypoints[:, :, :2] + ahead[:, None]
-        both = (found[:, None, :, 2] > 0) & (self._keypoints[None, :, :, 2] > 0)
-        area = np.maximum(_areas(found)[:, None], _areas(self._keypoints)[None])
-        apart = found[:, None, :, :2] - expected[None]
-        apart *= apart
-        each = np.exp(apart.sum(axis=-1) / area[..., None] * self._precision) * both
-        count = both.sum(axis=-1)
-        return np.asarray(np.where(count >= _COMMON, each.sum(axis=-1) / np.maximum(count, 1), 0), np.float32)
+    def _compute_oks(self, found: Points, time_s: float) -> Points:
+        """Compute the OKS (poses, people) over the common keypoints, with the area of the larger pose of each pair."""
+        offset = self._velocity * (time_s - self._seen_s)[:, None].astype(np.float32)
+        predicted = self._keypoints[:, :, :2] + offset[:, None]
+        is_common = (found[:, None, :, 2] > 0) & (self._keypoints[None, :, :, 2] > 0)
+        area = np.maximum(_estimate_areas(found)[:, None], _estimate_areas(self._keypoints)[None])
+        distance = found[:, None, :, :2] - predicted[None]
+        distance *= distance
+        similarity = np.exp(distance.sum(axis=-1) / area[..., None] * self._exponent_factors) * is_common
+        count = is_common.sum(axis=-1)
+        oks = similarity.sum(axis=-1) / np.maximum(count, 1)
+        return np.asarray(np.where(count >= _MIN_COMMON_KEYPOINTS, oks, 0), np.float32)
 
-    def _move(self, rows: npt.NDArray[np.int64], found: Points, time_s: float) -> None:
-        old = self._keypoints[rows]
-        there = found[:, :, 2] > 0
-        both = there & (old[:, :, 2] > 0)
-        elapsed = (time_s - self._seen_s[rows])[:, None].astype(np.float32)
-        steps = ((found[:, :, :2] - old[:, :, :2]) * both[:, :, None]).sum(axis=1)
-        steps /= np.maximum(both.sum(axis=1), 1)[:, None]
+    def _update_people(self, rows: npt.NDArray[np.int64], found: Points, time_s: float) -> None:
+        """Update keypoints and velocity of the matched people."""
+        keypoints = self._keypoints[rows]
+        is_found = found[:, :, 2] > 0
+        is_common = is_found & (keypoints[:, :, 2] > 0)
+        elapsed_s = (time_s - self._seen_s[rows])[:, None].astype(np.float32)
+        motion = ((found[:, :, :2] - keypoints[:, :, :2]) * is_common[:, :, None]).sum(axis=1)
+        motion /= np.maximum(is_common.sum(axis=1), 1)[:, None]
         velocity = self._velocity[rows]
-        velocity += np.float32(_DAMPING) * (steps / np.maximum(elapsed, 1e-6) - velocity) * (elapsed > 0)
-        # What is hidden goes with the rest of the body, so that it is found again where it must be.
-        old[:, :, :2] += (velocity * elapsed)[:, None]
-        self._keypoints[rows] = np.where(there[:, :, None], found, old)
+        velocity += np.float32(_VELOCITY_WEIGHT) * (motion / np.maximum(elapsed_s, 1e-6) - velocity) * (elapsed_s > 0)
+        # Keypoints that are hidden now move with the body, so that they match when they are visible again.
+        keypoints[:, :, :2] += (velocity * elapsed_s)[:, None]
+        self._keypoints[rows] = np.where(is_found[:, :, None], found, keypoints)
         self._velocity[rows] = velocity
         self._seen_s[rows] = time_s
 
-    def _add(self, found: Points, time_s: float) -> None:
+    def _add_people(self, found: Points, time_s: float) -> None:
         count = len(found)
         self._person = np.concatenate((self._person, np.arange(self.people + 1, self.people + count + 1)))
         self._keypoints = np.concatenate((self._keypoints, found))
@@ -114,14 +144,14 @@ class Tracker:
         self._seen_s = np.concatenate((self._seen_s, np.full(count, time_s)))
         self.people += count
 
-    def _keep(self, rows: npt.NDArray[np.bool_]) -> None:
+    def _keep_rows(self, rows: npt.NDArray[np.bool_]) -> None:
         self._person, self._keypoints = self._person[rows], self._keypoints[rows]
         self._velocity, self._seen_s = self._velocity[rows], self._seen_s[rows]
 
 
-def _areas(people: Points) -> npt.NDArray[np.float32]:
-    """Of the boxes around the keypoints that are there, times 0.53, as OKS has it; (n,)."""
-    there = people[:, :, 2:] > 0
-    low = np.where(there, people[:, :, :2], np.inf).min(axis=1)
-    high = np.where(there, people[:, :, :2], -np.inf).max(axis=1)
+def _estimate_areas(people: Points) -> npt.NDArray[np.float32]:
+    """Estimate the areas (n,) of people: 0.53 times the bounding box of the found keypoints, as for OKS."""
+    is_found = people[:, :, 2:] > 0
+    low = np.where(is_found, people[:, :, :2], np.inf).min(axis=1)
+    high = np.where(is_found, people[:, :, :2], -np.inf).max(axis=1)
     return np.asarray(0.53 * np.maximum(high - low, 1.0).prod(axis=1), np.float32)

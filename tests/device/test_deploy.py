@@ -351,7 +351,7 @@ def test_a_release_is_tried_here_before_it_leaves(small_model: Path, tmp_path: P
     assert service.read(tmp_path / "release") == first
     words = service.arguments(tmp_path / "release")
     assert words[:3] == ["camera", "-m", str(tmp_path / "release/model.tflite")]
-    assert "found again" in self_test.check(tmp_path / "release")
+    assert "reference poses reproduced" in self_test.check(tmp_path / "release")
 
 
 def test_a_model_that_computes_something_else_is_found_out(small_model: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_process_that_does_not_end_is_ended_by_force() -> None:
         child.terminate()
         output, errors = child.communicate(timeout=HANG_S)
     assert (child.returncode, output) == (1, b"asked\n")
-    assert errors == b"edgepose: something did not end in time; ending the process by force\n"
+    assert errors == b"edgepose: a thread did not stop in time; ending the process by force\n"
 
 
 @pytest.fixture

@@ -535,7 +535,7 @@ def test_credentials_of_cameras_come_from_the_environment(tmp_path: Path) -> Non
         {"CREDENTIALS_DIRECTORY": str(tmp_path), "EDGEPOSE_CAMERA_PASSWORD_FILE": "", "EDGEPOSE_CAMERA_PASSWORD": ""},
     ):
         assert add_credentials("rtsp://cam:554/1?x=1", {**base, **environment}) == expected
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read the password"):
         add_credentials("rtsp://cam/1", {**base, "EDGEPOSE_CAMERA_PASSWORD_FILE": str(tmp_path / "none")})
     with pytest.raises(InputError, match="EDGEPOSE_CAMERA_USER is not"):
         add_credentials("rtsp://cam/1", {"EDGEPOSE_CAMERA_PASSWORD": "secret"})

@@ -160,11 +160,11 @@ def test_a_scheme_in_capitals_is_a_network_camera(server: Camera, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("http://127.0.0.1:1/x", "connection refused: nothing listens on this port"),
-        ("rtsp://me:secret@127.0.0.1:1/x", "connection refused: nothing listens on this port"),
+        ("http://127.0.0.1:1/x", "connection refused: no server listens on this port"),
+        ("rtsp://me:secret@127.0.0.1:1/x", "connection refused: no server listens on this port"),
         ("http://no-such-host.invalid/x", "unknown host; check the name"),
         ("ftp://host/x", "expected an address that begins with rtsp://"),
-        ("*.jpg", "patterns are not expanded; give the folder of the images"),
+        ("*.jpg", "file name patterns are not supported; give the folder of the images"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_named(source: str, words: str) -> None:
@@ -177,12 +177,12 @@ def test_what_is_wrong_with_an_address_is_named(source: str, words: str) -> None
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
-        (401, "text/plain", "the camera refuses (401"),
-        (403, "text/plain", "the camera refuses (403"),
-        (404, "text/plain", "the camera has nothing at this path (404"),
-        (500, "text/plain", "the camera does not answer: 500"),
+        (401, "text/plain", "the camera refuses access (401"),
+        (403, "text/plain", "the camera refuses access (403"),
+        (404, "text/plain", "the camera has no such path (404"),
+        (500, "text/plain", "the request failed: 500"),
         (200, "text/html", "this is a web page; look for the address of the stream"),
-        (200, "application/json", "no video comes from there (the server sends application/json)"),
+        (200, "application/json", "no video at this address: the server sends application/json"),
     ],
 )
 def test_what_a_server_answers_is_named(status: int, kind: str, words: str) -> None:

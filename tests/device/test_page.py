@@ -124,7 +124,7 @@ def test_the_stream_is_a_network_camera() -> None:
             next(frames)
     assert "secret" not in str(error.value)
     camera.close()
-    with pytest.raises(InputError, match="connection refused: nothing listens"):
+    with pytest.raises(InputError, match="connection refused: no server listens"):
         open_source(CameraConfig("rtsp://127.0.0.1:1/x"))
 
 

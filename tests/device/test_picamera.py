@@ -150,7 +150,7 @@ def test_a_camera_that_cannot_be_had_is_one_line(camera: Any, monkeypatch: pytes
     with pytest.raises(InputError, match="camera 7 cannot be opened: no camera 7"):
         PiCamera(WIDTH, HEIGHT, number=7)
     camera.kind = "SRGGB10"
-    with pytest.raises(InputError, match="gives SRGGB10"):
+    with pytest.raises(InputError, match="the format SRGGB10 is not supported"):
         PiCamera(WIDTH, HEIGHT)
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(InputError, match="sudo apt install python3-picamera2"):

@@ -146,5 +146,5 @@ def test_a_camera_keeps_time() -> None:
     assert 8e6 < np.median(np.diff(stamps)) < 12e6
     camera.stop()
     assert list(frames) == []
-    with pytest.raises(ValueError, match="frames a second"):
+    with pytest.raises(ValueError, match="frames per second"):
         SyntheticCamera(fps=0)
