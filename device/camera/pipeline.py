@@ -103,6 +103,18 @@ class Pipeline:
         return self._prepared.replaced + self._inferred.replaced
 
     def __enter__(self) -> Pipeline:
+        try:
+            self._allocate_buffers()
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            # The capture thread, which would close the source, does not run.
+            if not self._threads[0].is_alive():
+                self._source.close()
+            raise
+        return self
+
+    def _allocate_buffers(self) -> None:
         for _ in range(_BUFFER_COUNT):
             self._free_inputs.put(self._estimator.input_buffer())
             fields = self._estimator.fields()
@@ -110,9 +122,6 @@ class Pipeline:
             copy = fields._replace(heatmaps=np.empty_like(fields.heatmaps), pafs=np.empty_like(fields.pafs))
             self._free_outputs.put(copy)
             del fields
-        for thread in self._threads:
-            thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()

@@ -36,7 +36,7 @@ def check(folder: Path) -> str:
             raise InputError(f"{name}: this board does not compute the same poses as the workstation: {difference}")
         stored = estimator.manifest.golden
         count = len(stored.poses) if stored else 0
-        results.append(f"{name}: {count} of {count} reference poses reproduced")
+        results.append(f"{name}: {count} reference poses reproduced")
     return f"{'; '.join(results)} ({estimator.interpreter_name})"
 
 
