@@ -1,1 +1,1 @@
-"""Measurements: speed against named rivals, start-up, memory, and the demonstration."""
+"""Benchmarks: speed of each part and of other implementations, start-up time, memory; and the demo."""

@@ -1,4 +1,4 @@
-"""Profiles from Python."""
+"""Python API: measure models."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def profile_model(
     seconds: float = 5.0,
     source: str = "synthetic:3",
 ) -> Row:
-    """Measure a model on this machine, in a process of its own: latency of each stage, FPS, memory.
+    """Measure latency, FPS, stage times and memory of a model on this machine, in a separate process.
 
     >>> edgepose.profile_model("edgepose-small").fps
 
     Args:
-        model: The path or name of a model; None is `edgepose-tiny`.
-        threads: Threads of the interpreter; default: cores, at most four.
-        seconds: How long each stage is measured.
-        source: What is looked at: `synthetic:N` or images, as for `edgepose profile --input`.
+        model: Path or name of a model. Default: `edgepose-tiny`.
+        threads: Number of interpreter threads. Default: number of CPU cores, at most 4.
+        seconds: Duration of the measurement in seconds, more than 0 and at most 3600.
+        source: Input as for `edgepose profile --input`: image, folder, video, or `synthetic:N` for N people.
 
     Raises:
         ModelError: The model cannot be measured.
         ValueError: `seconds` is out of range.
     """
     if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"profile_model: expected seconds above 0 and at most {MAX_SECONDS:.0f}, got {seconds:g}")
+        raise ValueError(f"profile_model: expected seconds > 0 and <= {MAX_SECONDS:.0f}, got {seconds:g}")
     path = registry.find_tflite(None if model is None else str(model))
     row = run_worker(path.stem, path, threads or default_threads(), seconds, source)
     if row.error:

@@ -1,4 +1,4 @@
-"""`make demo`: the model that comes with the package, run on an image, and the result to look at. Needs no network."""
+"""`make demo`: run the bundled model on an image and write the drawn poses and the JSON. Works offline."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from ..runtime.visualize.draw import draw_poses
 from .timing import summary
 
 _FOLDER = Path("build/demo")
-_PEOPLE = 3
-_RUNS = 30
+_SCENE_PEOPLE = 3
+_TIMED_RUNS = 30
 
 
 def main() -> int:
-    """Runs the demonstration; 2 where the image cannot be read, in one line that says what to do."""
+    """Run the demo. Returns the exit code: 2 if the image cannot be read or a file cannot be written."""
     parser = argparse.ArgumentParser(prog="make demo")
-    parser.add_argument("--image", type=Path, help="an image of your own; a synthetic scene when left out")
+    parser.add_argument("--image", type=Path, help="an image file (default: a synthetic scene)")
     arguments = parser.parse_args()
     try:
         atomic.make_folder(_FOLDER)
-        frame = _frame(arguments.image)
-        show(registry.find_tflite(None), frame)
+        frame = _load_frame(arguments.image)
+        run_demo(registry.find_tflite(None), frame)
     except EdgePoseError as error:
         print(f"edgepose: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def show(path: Path, frame: Frame) -> None:
-    """Finds the people, writes image and JSON, prints what was found and how long it took."""
+def run_demo(path: Path, frame: Frame) -> None:
+    """Estimate the poses of a frame, write image and JSON, and print poses and times."""
     estimator = PoseEstimator(path)
     estimate = estimator.estimate(frame.image)
-    timings = [estimator.estimate(frame.image).timings_ms for _ in range(_RUNS)]
+    timings = [estimator.estimate(frame.image).timings_ms for _ in range(_TIMED_RUNS)]
     image, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
     write_image(image, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
     atomic.write_text(poses, edgepose_line(frame, estimate) + "\n")
     spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
-    about = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC a frame"
-    scored = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} images of COCO"
-    print(f"{path.stem}: {estimator.manifest.precision}, {about}{scored}")
+    size = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC"
+    ap = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} COCO images"
+    print(f"{path.stem}: {estimator.manifest.precision}, {size}{ap}")
     print(f"{len(estimate)} people found in {frame.source}")
     for number, pose in enumerate(estimate, 1):
-        box, present = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
-        where = f"{box.width:4.0f} x {box.height:3.0f} pixels at {box.x:4.0f}, {box.y:3.0f}"
-        print(f"  person {number}: {present:2} of 18 keypoints, {where}, score {pose.score:.2f}")
+        box, found = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
+        place = f"{box.width:4.0f} x {box.height:3.0f} pixels at {box.x:4.0f}, {box.y:3.0f}"
+        print(f"  person {number}: {found:2} of 18 keypoints, {place}, score {pose.score:.2f}")
     medians = [summary(list(stage)).median_ms for stage in zip(*timings, strict=True)]
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
-    print(f"{sum(medians):.1f} ms a frame ({stages}; median of {_RUNS}, {estimator.interpreter_name})")
-    print(f"model    {path.name}, which comes with the package\nimage    {image}\nposes    {poses}")
+    print(f"{sum(medians):.1f} ms per frame ({stages}; median of {_TIMED_RUNS}, {estimator.interpreter_name})")
+    print(f"model    {path.name} (bundled)\nimage    {image}\nposes    {poses}")
 
 
-def _frame(image: Path | None) -> Frame:
+def _load_frame(image: Path | None) -> Frame:
     if image is not None:
         return Frame(read_image(image), str(image))
-    return Frame(Scene(_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_PEOPLE}")
+    return Frame(Scene(_SCENE_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_SCENE_PEOPLE} people")
 
 
 if __name__ == "__main__":

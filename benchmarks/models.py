@@ -1,4 +1,4 @@
-"""The models that benchmarks measure, converted on the first run."""
+"""Models for the benchmarks, converted on the first run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ FOLDER = Path("build/bench")
 
 
 def bench_models() -> list[Path]:
-    """A converted file of each of the two networks with float weights, where those are here (EDGEPOSE_MODELS).
+    """Convert the two benchmark networks if that was not done yet, and return the model files.
 
-    The network that needs calibration images is left out where EDGEPOSE_TEST_DATA does not have them.
+    A network is skipped if its weights are not in EDGEPOSE_MODELS, or if it needs calibration images and there are none
+    in EDGEPOSE_TEST_DATA.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     images = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"

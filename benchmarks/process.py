@@ -1,4 +1,4 @@
-"""Start-up time and memory of whole processes."""
+"""Start-up time and peak memory of processes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import pathlib, runpy, sys
 sys.argv = sys.argv[1:]
 try:
     runpy.run_module("edgepose.runtime.cli", run_name="__main__")
-except SystemExit as end:
-    if end.code:
+except SystemExit as error:
+    if error.code:
         raise
 status = pathlib.Path("/proc/self/status").read_text()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), file=sys.stderr)
 """
-# Not getrusage: its maximum is handed down from the parent process, which may have been larger.
+# getrusage would be wrong: a child process inherits the maximum of its parent, which may have been larger.
 
 
 def start(*arguments: str, seconds: float = 5) -> Measurement:
-    """Time of a Python process from start to end."""
+    """Measure the time of a Python process from start to end."""
     command = [sys.executable, *arguments]
     return measure(lambda: subprocess.run(command, check=True, capture_output=True), seconds=seconds, least=5)
 
 
 def peak_memory_mb(*arguments: str | Path) -> float:
-    """Peak resident memory of `edgepose ARGUMENTS`, in MB."""
+    """Measure the peak resident memory of `edgepose ARGUMENTS` in MB."""
     command = [sys.executable, "-c", _MEMORY, "edgepose", *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stderr.strip().splitlines()[-1]) * 1024 / 1e6

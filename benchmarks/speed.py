@@ -1,7 +1,7 @@
-"""Speed with a memory: pytest-benchmark keeps every run by machine, and a name holds the hash of its model.
+"""Benchmarks with a history: pytest-benchmark stores each run per machine; names contain the hash of the model.
 
-`make bench` adds a run to `.benchmarks/`, `make bench-compare` shows the runs of this machine beside each other. Run
-alone on a quiet machine; nothing here passes or fails by time.
+`make bench` adds a run to `.benchmarks/`, `make bench-compare` compares the runs of this machine. Run them on an idle
+machine. No benchmark fails because it is slow.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from .models import bench_models
 _TO_FRAME = GridToFrame(8, 8)
 
 
-def _name(path: Path) -> str:
+def _make_id(path: Path) -> str:
     return f"{path.stem}-{container.read(path).flatbuffer_sha256[:8]}"
 
 
-MODELS = [pytest.param(path, id=_name(path)) for path in bench_models()]
+MODELS = [pytest.param(path, id=_make_id(path)) for path in bench_models()]
 
 
 @pytest.fixture(autouse=True)
 def machine(benchmark: Any) -> None:
-    """What the run was measured on, kept with it."""
+    """Store the machine with the result."""
     benchmark.extra_info["machine"] = str(board.describe())
 
 
 @pytest.mark.parametrize("people", [0, 1, 5, 30])
 def test_decode(benchmark: Any, people: int) -> None:
-    """Ideal maps of so many people, one thread."""
+    """Decode ideal maps, one thread."""
     maps = PoseFields(*fields(crowd(people, 46, 54, np.random.default_rng(0)), 46, 54))
     benchmark(Decoder(46, 54).decode, maps, _TO_FRAME)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_preprocess(benchmark: Any, model: Path) -> None:
-    """A 640x480 frame into the network's input."""
+    """Preprocess a 640x480 frame."""
     estimator = PoseEstimator(model, threads=1)
     benchmark(estimator.prepare, Scene(5, 640, 480).frame(0).image)
 
@@ -52,7 +52,7 @@ def test_preprocess(benchmark: Any, model: Path) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("model", MODELS)
 def test_frame(benchmark: Any, model: Path, threads: int) -> None:
-    """From a 640x480 frame to poses."""
+    """Estimate the poses of a 640x480 frame."""
     estimator = PoseEstimator(model, threads=threads)
     image = Scene(5, 640, 480).frame(0).image
     estimator.estimate(image)

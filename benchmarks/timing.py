@@ -1,4 +1,4 @@
-"""Timing: medians of many runs, and the machine they ran on."""
+"""Timing of function calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import perf_counter_ns
 
 @dataclass(frozen=True)
 class Measurement:
-    """Milliseconds a call."""
+    """Time per call in milliseconds: median, 95th percentile, number of calls."""
 
     median_ms: float
     p95_ms: float
@@ -21,7 +21,14 @@ class Measurement:
 
 
 def measure(call: Callable[[], object], *, seconds: float = 1.0, least: int = 10, most: int = 1000) -> Measurement:
-    """Calls for about `seconds`, after two calls that do not count."""
+    """Measure the time of a call.
+
+    Args:
+        call: Function to measure. Two calls before the measurement warm up.
+        seconds: Duration of the measurement.
+        least: Minimum number of calls, even if they take longer than `seconds`.
+        most: Maximum number of calls.
+    """
     call()
     call()
     times: list[int] = []
@@ -34,6 +41,6 @@ def measure(call: Callable[[], object], *, seconds: float = 1.0, least: int = 10
 
 
 def summary(times_ms: list[float]) -> Measurement:
-    """Median and 95th percentile."""
+    """Compute median and 95th percentile of times in milliseconds."""
     ordered = sorted(times_ms)
     return Measurement(statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], len(ordered))

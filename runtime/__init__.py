@@ -1,17 +1,17 @@
-"""Inference on the device: TFLite models of the OpenPose family, decoded into people.
+"""Pose estimation with TFLite models of the OpenPose family.
 
 >>> from edgepose.runtime import PoseEstimator
 >>> poses = PoseEstimator("model.tflite", threads=2).estimate(image).poses
 
-Names are imported when they are first used: the command line should not load OpenCV to print its help.
+Names are imported on first use, so that the command line does not load OpenCV to print its help.
 """
 
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# OpenCV reads its limit once, when it is loaded. The limit of edgepose is lower and is checked before decoding
-# (images.MAX_PIXELS); this one holds where a decoder finds another size than the header said.
+# OpenCV reads this limit once, when it is loaded. edgepose has a lower limit and checks it against the file's header
+# before decoding (images.MAX_PIXELS). This limit is for files whose real size differs from their header.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Timings,
     )
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "decode": ("Decoder", "DecoderOptions"),
     "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError", "UnknownNameError"),
     "estimator": ("PoseEstimator",),
@@ -42,7 +42,7 @@ _HOMES = {
         "Box", "EstimateResult", "Frame", "GridToFrame", "Keypoint", "Pose", "PoseFields", "Quantization", "Timings",
     ),
 }  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "EstimateResult", "Frame", "GridToFrame",
@@ -52,8 +52,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    value: object = getattr(import_module(f".{_MODULE_OF_NAME[name]}", __name__), name)
     globals()[name] = value
     return value

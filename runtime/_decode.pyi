@@ -1,57 +1,44 @@
-"""Types of the compiled kernel."""
+"""Types of the compiled decoder kernel. The functions are documented in `_decode.pyx`."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 _Map = npt.NDArray[Any]
-_Floats = npt.NDArray[np.float32]
-_Ints = npt.NDArray[np.int32]
 
 class Workspace:
     def __init__(
         self,
-        limbs: _Ints,
-        starts: npt.NDArray[np.uint8],
-        peaks: _Floats,
-        counts: _Ints,
-        visited: _Ints,
-        stack: _Ints,
-        means: _Floats,
-        ranks: _Floats,
-        row_best: _Ints,
-        pairs: _Ints,
-        pair_scores: _Floats,
-        pair_counts: _Ints,
-        owner: _Ints,
-        people: _Ints,
-        limb_sums: _Floats,
-        sizes: _Ints,
-        keypoints: _Floats,
-        scores: _Floats,
-        order: _Ints,
+        height: int,
+        width: int,
+        keypoint_count: int,
+        max_peaks: int,
+        limbs: Sequence[tuple[int, ...]],
+        can_seed: Sequence[bool],
     ) -> None: ...
+    @property
+    def keypoints(self) -> memoryview: ...
+    @property
+    def scores(self) -> memoryview: ...
 
-def find_peaks(
-    work: Workspace, heatmaps: _Map, scale: float, zero_point: float, threshold_raw: float, visit: int
-) -> bool: ...
+def find_peaks(work: Workspace, heatmaps: _Map, scale: float, zero_point: float, min_stored: float) -> bool: ...
 def connect(
     work: Workspace,
     pafs: _Map,
     scale: float,
     zero_point: float,
-    threshold_raw: float,
+    min_agreement: float,
     samples: int,
-    needed: int,
-    reach: float,
-    penalty_from: float,
+    min_samples: int,
+    max_limb_length: float,
+    length_penalty_start: float,
     peak_weight: float,
 ) -> bool: ...
 def assemble(work: Workspace) -> int: ...
 def collect(
     work: Workspace,
-    used: int,
+    rows: int,
     min_keypoints: int,
     min_score: float,
     scale_x: float,

@@ -1,12 +1,16 @@
-"""The decoder's kernel: peaks, limb connections, people. See `decode.py` for the contract.
+"""Decoder kernel: find peaks, connect peaks along limbs, assemble people. `decode.py` is its only caller.
 
-Four functions, called in this order once a frame: find_peaks (_peaks.pxi), connect (_limbs.pxi), assemble and collect
-(_assemble.pxi). Each works on the arrays of a `Workspace`, which its caller allocated, validates nothing, releases the
-GIL and allocates nothing. The maps are read in the type the interpreter gives (float32, int8, uint8, int16): thresholds
-come in raw units, and only sampled values are scaled. The channels of a cell must lie side by side; rows and cells may
-have gaps (both maps may be slices of one tensor). Every function has a plain NumPy twin in tests/runtime/decoder_twin.py.
+One frame takes four calls in this order: `find_peaks` (_peaks.pxi), `connect` (_limbs.pxi), `assemble` and `collect`
+(_assemble.pxi). All of them work on the arrays of a `Workspace`, do not validate their arguments, release the GIL and
+allocate no memory. The maps are read in the dtype of the interpreter (float32, int8, uint8, int16): thresholds are
+given in stored values, and only sampled values are converted to real ones. The channels of a cell must be contiguous;
+rows and cells may have gaps, because both maps can be slices of one tensor. Every function has a NumPy twin in
+tests/runtime/decoder_twin.py.
 """
 
+import numpy as np
+
+from libc.limits cimport INT_MAX
 from libc.math cimport INFINITY, fabsf, isfinite, sqrtf
 
 cdef extern from *:
@@ -31,41 +35,61 @@ cdef enum:
 
 
 cdef class Workspace:
-    """The arrays of one decoder, held so that a frame does not have to ask Python for them again.
+    """Arrays of one decoder, allocated once and reused for every frame."""
 
-    `limbs` (limbs, 4): part a, part b, PAF channel of x, of y; `starts[limb]` is 0 where it may not start a person.
-    `peaks` (parts, capacity, 3): x, y in grid cells, score; `counts` (parts). `pairs` (limbs, capacity, 2),
-    `pair_scores` (limbs, capacity), `pair_counts` (limbs). `people` (most, parts): index of the peak of each part, -1
-    where absent; `limb_sums`, `sizes` (most). `keypoints` (most, parts, 3) and `scores` (most): the result. The rest
-    is working memory.
-    """
-    cdef const int[:, ::1] limbs
-    cdef const unsigned char[::1] starts
-    cdef float[:, :, ::1] peaks
-    cdef int[::1] counts
-    cdef int[:, :, ::1] visited
-    cdef int[::1] stack
-    cdef float[:, ::1] means
-    cdef float[:, ::1] ranks
-    cdef int[::1] row_best
-    cdef int[:, :, ::1] pairs
-    cdef float[:, ::1] pair_scores
-    cdef int[::1] pair_counts
-    cdef int[:, ::1] owner
-    cdef int[:, ::1] people
-    cdef float[::1] limb_sums
-    cdef int[::1] sizes
-    cdef float[:, :, ::1] keypoints
-    cdef float[::1] scores
-    cdef int[::1] order
+    # Skeleton.
+    cdef const int[:, ::1] limbs                # (limbs, 4): keypoint a, keypoint b, PAF channel of x, of y
+    cdef const unsigned char[::1] can_seed      # (limbs): 1 if the limb may start a new person
 
-    def __init__(self, limbs, starts, peaks, counts, visited, stack, means, ranks, row_best, pairs, pair_scores,
-                 pair_counts, owner, people, limb_sums, sizes, keypoints, scores, order):
-        self.limbs, self.starts, self.peaks, self.counts = limbs, starts, peaks, counts
-        self.visited, self.stack, self.means, self.ranks, self.row_best = visited, stack, means, ranks, row_best
-        self.pairs, self.pair_scores, self.pair_counts = pairs, pair_scores, pair_counts
-        self.owner, self.people, self.limb_sums, self.sizes = owner, people, limb_sums, sizes
-        self.keypoints, self.scores, self.order = keypoints, scores, order
+    # Written by find_peaks.
+    cdef float[:, :, ::1] peaks                 # (keypoints, max_peaks, 3): x, y in grid cells, score
+    cdef int[::1] peak_counts                   # (keypoints)
+    cdef int[:, :, ::1] visited                 # (height, width, keypoints): last frame in which a flood fill was here
+    cdef int[::1] stack                         # (height * width): cells that the flood fill has still to visit
+    cdef int frame                              # number of the current frame, from 1
+
+    # Written by connect.
+    cdef float[:, ::1] candidate_scores         # (max_peaks, max_peaks): mean PAF agreement of two peaks
+    cdef float[:, ::1] ranks                    # (max_peaks, max_peaks): -inf if the two peaks cannot be connected
+    cdef int[::1] best_columns                  # (max_peaks): column of the highest rank in a row, or ABSENT
+    cdef int[:, :, ::1] pairs                   # (limbs, max_peaks, 2): index of peak a, of peak b
+    cdef float[:, ::1] pair_scores              # (limbs, max_peaks)
+    cdef int[::1] pair_counts                   # (limbs)
+
+    # Written by assemble.
+    cdef int[:, ::1] owners                     # (keypoints, max_peaks): person of the peak, or ABSENT
+    cdef int[:, ::1] people                     # (max_people, keypoints): index of the peak, or ABSENT
+    cdef float[::1] limb_score_sums             # (max_people)
+    cdef int[::1] keypoint_counts               # (max_people): 0 if merged into another person
+
+    # Written by collect.
+    cdef int[::1] sorted_people                 # (max_people): rows of `people`, best first
+    cdef readonly float[:, :, ::1] keypoints    # (max_people, keypoints, 3): x, y in frame pixels, score
+    cdef readonly float[::1] scores             # (max_people)
+
+    def __cinit__(self, int height, int width, int keypoint_count, int max_peaks, limbs, can_seed):
+        cdef int limb_count = len(limbs)
+        # A new person takes two peaks that have no owner, so there are never more people than this.
+        cdef int max_people = keypoint_count * max_peaks // 2
+        self.limbs = np.array(limbs, np.int32)
+        self.can_seed = np.array(can_seed, np.uint8)
+        self.peaks = np.zeros((keypoint_count, max_peaks, 3), np.float32)
+        self.peak_counts = np.zeros(keypoint_count, np.int32)
+        self.visited = np.zeros((height, width, keypoint_count), np.int32)
+        self.stack = np.zeros(height * width, np.int32)
+        self.candidate_scores = np.zeros((max_peaks, max_peaks), np.float32)
+        self.ranks = np.zeros((max_peaks, max_peaks), np.float32)
+        self.best_columns = np.zeros(max_peaks, np.int32)
+        self.pairs = np.zeros((limb_count, max_peaks, 2), np.int32)
+        self.pair_scores = np.zeros((limb_count, max_peaks), np.float32)
+        self.pair_counts = np.zeros(limb_count, np.int32)
+        self.owners = np.zeros((keypoint_count, max_peaks), np.int32)
+        self.people = np.zeros((max_people, keypoint_count), np.int32)
+        self.limb_score_sums = np.zeros(max_people, np.float32)
+        self.keypoint_counts = np.zeros(max_people, np.int32)
+        self.sorted_people = np.zeros(max_people, np.int32)
+        self.keypoints = np.zeros((max_people, keypoint_count, 3), np.float32)
+        self.scores = np.zeros(max_people, np.float32)
 
 
 include "_peaks.pxi"

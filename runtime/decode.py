@@ -1,8 +1,8 @@
-"""From heatmaps and PAFs to people, on the coarse maps as they are.
+"""Decoder: heatmaps and PAFs into poses.
 
-The bottom-up parsing of Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields" (2017),
-without its enlargement of the maps: peaks are refined by a parabola in x and in y, which is as accurate and some
-hundred times cheaper. The three steps are in `_decode.pyx`; this module owns their memory and their units.
+Implements the bottom-up parsing of Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields"
+(2017), but without enlarging the maps: peaks are refined with a parabola in x and in y, which is as accurate and about
+100 times faster. The steps are implemented in `_decode.pyx`; this module checks the maps and converts units.
 """
 
 from __future__ import annotations
@@ -17,38 +17,37 @@ from .skeleton import COCO18, Skeleton
 from .types import GridToFrame, Pose, PoseFields
 
 _DTYPES = (np.float32, np.int8, np.uint8, np.int16)
-_LAST_VISIT = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """Thresholds of the parser.
+    """Thresholds of the decoder.
 
-    Chosen on 153 images of COCO val2017 with two networks. AP hardly depends on them: it stays within half a point
-    for `paf_threshold` 0 to 0.05 and for 6 to 8 samples needed; `peak_threshold` 0.1 costs one to two points and
-    leaves fewer ghosts.
+    The defaults were chosen on 153 images of COCO val2017 with two networks. AP depends little on them: it changes by
+    less than 0.5 points for `paf_threshold` from 0 to 0.05 and for `samples_needed` from 6 to 8. A `peak_threshold` of
+    0.1 costs one to two points of AP and gives fewer false people.
     """
 
     peak_threshold: float = 0.05
-    """Least height of a heatmap peak."""
+    """Minimum height of a heatmap peak."""
     paf_threshold: float = 0.02
-    """Least agreement of a sample of the PAF with the direction of the limb (a full vector is 1)."""
+    """Minimum agreement of a PAF sample with the direction of the limb; 1 if a unit vector points along the limb."""
     samples: int = 8
-    """PAF samples a limb, from end to end."""
+    """PAF samples per limb, both ends included."""
     samples_needed: int = 7
-    """How many of them must agree."""
+    """Minimum number of samples above `paf_threshold`."""
     reach: float = 0.7
-    """Longest limb, as a share of the longer side of the grid."""
+    """Maximum length of a limb, as a fraction of the longer side of the grid."""
     penalty_from: float = 0.5
-    """Limbs longer than this share of the grid's height lose rank (upstream's rule)."""
+    """Limbs longer than this fraction of the grid's height get a lower rank (tf-pose-estimation's rule)."""
     peak_weight: float = 0.05
-    """How much the two peaks' heights count when limbs compete."""
+    """Weight of the scores of both peaks in the rank of a limb."""
     min_keypoints: int = 3
-    """People with fewer are dropped."""
+    """Minimum number of keypoints of a person."""
     min_score: float = 0.0
-    """People with a lower pose score are dropped."""
+    """Minimum pose score of a person."""
     max_peaks: int = 100
-    """Peaks kept a part, the highest; bounds time and memory whatever the maps hold."""
+    """Maximum number of peaks per keypoint; the highest are kept. This limits time and memory for any input."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.samples_needed <= self.samples or self.samples < 2:
@@ -58,82 +57,80 @@ class DecoderOptions:
 
 
 class Decoder:
-    """Decodes maps of one size. Not for use by two threads at once; any number of decoders may run side by side."""
+    """Decoder for maps of one size. Not thread-safe; several decoders can run in parallel.
+
+    Args:
+        height: Rows of the maps.
+        width: Columns of the maps.
+        skeleton: Keypoints and limbs that the channels of the maps stand for.
+        options: Thresholds; default: `DecoderOptions()`.
+
+    Raises:
+        ValueError: `height` or `width` is less than 1.
+    """
 
     def __init__(
         self, height: int, width: int, skeleton: Skeleton = COCO18, options: DecoderOptions | None = None
     ) -> None:
         if height < 1 or width < 1:
-            raise ValueError(f"expected a grid of at least one cell, got {height} x {width}")
+            raise ValueError(f"expected maps of at least 1x1 cells, got height {height} and width {width}")
         self.height, self.width, self.skeleton = height, width, skeleton
         self.options = options = options or DecoderOptions()
-        parts, limbs, most = len(skeleton.keypoints), len(skeleton.limbs), options.max_peaks
-        # A new person takes two peaks that nobody owns, so there are never more than this.
-        people = parts * most // 2
-        self._visited = np.zeros((height, width, parts), np.int32)
-        self._visit = 0
-        self._keypoints = np.zeros((people, parts, 3), np.float32)
-        self._scores = np.zeros(people, np.float32)
-        self._checked: tuple[object, ...] = ()
-        self._work = _decode.Workspace(
-            limbs=np.array([limb[:4] for limb in skeleton.limbs], np.int32),
-            starts=np.array([limb.starts for limb in skeleton.limbs], np.uint8),
-            peaks=np.zeros((parts, most, 3), np.float32),
-            counts=np.zeros(parts, np.int32),
-            visited=self._visited,
-            stack=np.zeros(height * width, np.int32),
-            means=np.zeros((most, most), np.float32),
-            ranks=np.zeros((most, most), np.float32),
-            row_best=np.zeros(most, np.int32),
-            pairs=np.zeros((limbs, most, 2), np.int32),
-            pair_scores=np.zeros((limbs, most), np.float32),
-            pair_counts=np.zeros(limbs, np.int32),
-            owner=np.zeros((parts, most), np.int32),
-            people=np.zeros((people, parts), np.int32),
-            limb_sums=np.zeros(people, np.float32),
-            sizes=np.zeros(people, np.int32),
-            keypoints=self._keypoints,
-            scores=self._scores,
-            order=np.zeros(people, np.int32),
+        self._checked_layouts: tuple[object, ...] = ()
+        self._workspace = _decode.Workspace(
+            height,
+            width,
+            keypoint_count=len(skeleton.keypoints),
+            max_peaks=options.max_peaks,
+            limbs=[limb[:4] for limb in skeleton.limbs],
+            can_seed=[limb.starts for limb in skeleton.limbs],
         )
+        # The kernel writes its results here.
+        self._keypoints, self._scores = np.asarray(self._workspace.keypoints), np.asarray(self._workspace.scores)
 
     def decode(self, fields: PoseFields, to_frame: GridToFrame) -> tuple[Pose, ...]:
-        """The people in the maps, best first, in pixels of the frame.
+        """Decode heatmaps and PAFs into poses.
 
-        Raises ValueError for maps of another shape or type, ModelError for maps that hold NaN or infinity.
+        Args:
+            fields: Heatmaps (height, width, keypoints + 1) and PAFs (height, width, 2 * limbs), each float32, int8,
+                uint8 or int16. The channels of a cell must be contiguous in memory.
+            to_frame: Where the cells of the maps are in the frame.
+
+        Returns:
+            Poses in frame pixels, highest score first.
+
+        Raises:
+            ValueError: The maps have another shape, dtype or memory layout.
+            ModelError: The maps contain NaN or infinity.
         """
         self._check(fields)
         options = self.options
         scale, zero_point = fields.heatmap_quantization
-        self._visit += 1
-        if self._visit == _LAST_VISIT:
-            self._visited[:] = 0
-            self._visit = 1
-        threshold = options.peak_threshold / scale + zero_point
-        finite = _decode.find_peaks(self._work, fields.heatmaps, scale, zero_point, threshold, self._visit)
+        min_stored = options.peak_threshold / scale + zero_point
+        finite = _decode.find_peaks(self._workspace, fields.heatmaps, scale, zero_point, min_stored)
         scale, zero_point = fields.paf_quantization
         finite = finite and _decode.connect(
-            self._work, fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples,
+            self._workspace, fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples,
             options.samples_needed, options.reach * max(self.height, self.width), options.penalty_from * self.height,
             options.peak_weight,
         )  # fmt: skip
         if not finite:
-            raise ModelError("the model's maps hold NaN or infinity: the model is damaged or was converted wrongly")
-        used = _decode.assemble(self._work)
-        kept = _decode.collect(self._work, used, options.min_keypoints, options.min_score, *to_frame)
-        people = zip(self._keypoints[:kept].copy(), self._scores[:kept].tolist(), strict=True)
-        return tuple(Pose(keypoints, score, 0, self.skeleton) for keypoints, score in people)
+            raise ModelError("the network returned NaN or infinity: the model is damaged or was converted wrongly")
+        rows = _decode.assemble(self._workspace)
+        count = _decode.collect(self._workspace, rows, options.min_keypoints, options.min_score, *to_frame)
+        poses = zip(self._keypoints[:count].copy(), self._scores[:count].tolist(), strict=True)
+        return tuple(Pose(keypoints, score, 0, self.skeleton) for keypoints, score in poses)
 
     def _check(self, fields: PoseFields) -> None:
-        kind = tuple((values.shape, values.strides, values.dtype) for values in (fields.heatmaps, fields.pafs))
-        if kind == self._checked:
+        layouts = tuple((values.shape, values.strides, values.dtype) for values in (fields.heatmaps, fields.pafs))
+        if layouts == self._checked_layouts:
             return
         channels = self.skeleton.heatmap_channels, self.skeleton.paf_channels
-        for (shape, strides, dtype), count in zip(kind, channels, strict=True):
+        for name, (shape, strides, dtype), count in zip(("heatmaps", "PAFs"), layouts, channels, strict=True):
             if shape != (self.height, self.width, count):
-                raise ValueError(f"expected maps {(self.height, self.width, count)}, got {shape}")
+                raise ValueError(f"expected {name} of shape {(self.height, self.width, count)}, got {shape}")
             if dtype not in _DTYPES:
-                raise ValueError(f"expected maps of float32, int8, uint8 or int16, got {dtype}")
+                raise ValueError(f"expected {name} of dtype float32, int8, uint8 or int16, got {dtype}")
             if strides[2] != dtype.itemsize or strides[0] % dtype.itemsize or strides[1] % dtype.itemsize:
-                raise ValueError("expected maps whose channels lie side by side in memory")
-        self._checked = kind
+                raise ValueError(f"expected {name} with contiguous channels, got strides {strides} for {dtype}")
+        self._checked_layouts = layouts

@@ -1,4 +1,4 @@
-"""The whole way from an image to poses: preprocess, infer, decode."""
+"""Pose estimation: image to poses, in the three stages preprocess, inference, decode."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .types import ChannelOrder, EstimateResult, Frame, GridToFrame, Image, Pose
 
 Buffer = npt.NDArray[Any]
 ImageLike = Image | str | PathLike[str] | Any
-"""What `PoseEstimator.estimate` reads: an array, a path, or a PIL image."""
+"""Image types that `PoseEstimator.estimate` accepts: an array, a path, or a PIL image."""
 
 
 class PoseEstimator:
-    """Finds the people in images with one model.
+    """Pose estimator for one model.
 
     >>> estimator = PoseEstimator("model.tflite", threads=2)
     >>> for pose in estimator.estimate(cv2.imread("photo.jpg")):
     ...     print(pose.score, pose.keypoints[0])
 
-    Not for use by two threads at once; several estimators may run side by side.
+    Not thread-safe: use one estimator per thread. Several estimators can run in parallel.
     """
 
     def __init__(
@@ -46,18 +46,19 @@ class PoseEstimator:
         """Load a model.
 
         Args:
-            model: The path of a `.tflite` with a manifest, or a name as on the command line, such as `edgepose-small`.
-                None is `edgepose-tiny`.
-            threads: Threads of the interpreter; default: cores, at most four.
-            options: Options of the decoder; default: the minimum pose score of the manifest.
-            sha256: The SHA-256 that the network must have; None for any.
+            model: Path of a `.tflite` file with a manifest, or name of a model, such as `edgepose-small`. Default:
+                `edgepose-tiny`.
+            threads: Number of interpreter threads. Default: number of CPU cores, at most 4.
+            options: Decoder options. Default: `DecoderOptions()` with the minimum pose score from the manifest.
+            sha256: Expected SHA-256 of the network. Default: not checked.
 
         Raises:
-            ModelError: The file is missing or damaged, has no manifest or contradicts it, or has another hash.
+            ModelError: The file is missing or damaged, has no manifest, does not match its manifest, or has another
+                SHA-256.
         """
         path = find_tflite(None if model is None else str(model))
         self._in_use = threading.Lock()
-        # What was checked is what is loaded: the file may change between the two.
+        # Load the bytes whose hash was checked: the file could change between check and load.
         self.manifest, content = container.load(path, sha256)
         manifest = self.manifest
         self._network = network = Network(path, threads, content)
@@ -73,19 +74,20 @@ class PoseEstimator:
         self._geometry: tuple[tuple[int, ...], GridToFrame] = ((), GridToFrame(1, 1))
 
     def estimate(self, image: ImageLike, channel_order: ChannelOrder = "bgr") -> EstimateResult:
-        """Find the people in an image.
+        """Estimate the poses of all people in an image.
 
         Args:
-            image: (H, W, 3) uint8, gray (H, W) or BGRA (H, W, 4); the path of an image; or a PIL image.
-            channel_order: Of an array, `bgr` as OpenCV has it, or `rgb`.
+            image: Array (H, W, 3), gray (H, W), or with alpha (H, W, 4), all uint8; path of an image; or PIL image.
+            channel_order: Channel order if `image` is an array: `bgr` (OpenCV) or `rgb`.
 
         Returns:
-            Poses in pixels of the image, best first, the time each stage took, and the image itself (not a copy).
+            Poses in image pixels, highest score first, the time of each stage, and the image itself (not a copy).
 
         Raises:
-            InputError: The image cannot be read.
-            ValueError: The array is no image.
-            ModelError: The network's output is not finite.
+            InputError: The image file cannot be read.
+            TypeError: `image` is neither an array nor a path nor a PIL image.
+            ValueError: The array is not an image.
+            ModelError: The network's output contains NaN or infinity.
             RuntimeError: Another thread is using this estimator.
         """
         if not isinstance(image, np.ndarray):
@@ -93,7 +95,7 @@ class PoseEstimator:
         else:
             source = "array"
         if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("this PoseEstimator is in use by another thread; make one for each thread")
+            raise RuntimeError("this PoseEstimator is in use by another thread; create one estimator per thread")
         try:
             poses, timings = self._estimate(image, channel_order)
         finally:
@@ -111,31 +113,45 @@ class PoseEstimator:
         return poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
 
     def prepare(self, image: Image, channel_order: ChannelOrder = "bgr", into: Buffer | None = None) -> None:
-        """Writes the image into the network's input, or into a buffer made by `input_buffer`."""
+        """Preprocess an image into the network's input tensor, or into a buffer.
+
+        Args:
+            image: As for `estimate`, but arrays only.
+            channel_order: `bgr` or `rgb`.
+            into: Buffer from `input_buffer`. Default: the input tensor.
+        """
         self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0] if into is None else into)
 
     def input_buffer(self) -> Buffer:
-        """Room for a prepared image (height, width, 3), so that one can be prepared while the network runs."""
+        """Create a buffer for `prepare`: (height, width, 3) in the dtype of the network's input.
+
+        With it, the next image can be preprocessed while the network runs.
+        """
         return np.empty(self._input.shape[1:], self._input.dtype)
 
     def infer_prepared(self, buffer: Buffer) -> PoseFields:
-        """The network's maps for an image that `prepare` wrote into `buffer`; valid until the next call."""
+        """Run the network on a buffer that `prepare` has filled. The maps are valid until the next inference."""
         np.copyto(self._network.tensor(self._input)[0], buffer)
         self._network.invoke()
         return self.fields()
 
     def decode(self, fields: PoseFields, image: Image) -> tuple[Pose, ...]:
-        """The people in maps that were made of `image`. May run in another thread than the network."""
+        """Decode the maps of `image` into poses in its pixels. Can run in another thread than the network."""
         return self._decoder.decode(fields, self.grid_to_frame(image))
 
     def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
-        """The network's maps for an image; valid, and to be dropped, before the next call."""
+        """Run preprocessing and the network on an image.
+
+        Returns:
+            Heatmaps and PAFs in the interpreter's memory. They are valid until the next inference. Delete all
+            references to them before it: the interpreter refuses to run while its memory is referenced.
+        """
         self.prepare(image, channel_order)
         self._network.invoke()
         return self.fields()
 
     def fields(self) -> PoseFields:
-        """The maps of the last inference, as they lie in the interpreter's memory."""
+        """Return the maps of the last inference: views of the interpreter's memory, not copies."""
         heatmaps, pafs, manifest = self._heatmaps, self._pafs, self.manifest
         return PoseFields(
             self._network.tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
@@ -145,7 +161,7 @@ class PoseEstimator:
         )
 
     def grid_to_frame(self, image: Image) -> GridToFrame:
-        """Where the cells of the maps lie in `image`."""
+        """Return the transform from grid cells of the maps to pixels of `image`."""
         if self._geometry[0] != image.shape:
             height, width = image.shape[:2]
             self._geometry = (image.shape, self._preprocessor.grid_to_frame(width, height, self.manifest.stride))
@@ -153,7 +169,7 @@ class PoseEstimator:
 
 
 def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOrder]:
-    """Name, content and channel order of a path or a PIL image."""
+    """Return name, pixels and channel order of an image file or a PIL image."""
     if isinstance(image, str | PathLike):
         from .io.images import read_image
 
@@ -170,11 +186,14 @@ def _find_input(path: Path, network: Network, manifest: ModelManifest) -> Tensor
     spec = manifest.input
     expected = (spec.tensor, (1, spec.height, spec.width, 3), spec.dtype)
     if len(network.inputs) != 1:
-        raise ModelError(f"{path}: expected one input, the network has {len(network.inputs)}")
+        raise ModelError(f"{path}: expected a network with one input, got {len(network.inputs)} inputs")
     info = network.inputs[0]
     if (info.name, info.shape, info.dtype) != expected:
-        came = (info.name, info.shape, info.dtype)
-        raise ModelError(f"{path}: the manifest contradicts the network: input {expected} against {came}")
+        found = (info.name, info.shape, info.dtype)
+        raise ModelError(
+            f"{path}: the manifest does not match the network: input: the manifest says {expected}, "
+            f"the network has {found}"
+        )
     return info
 
 
@@ -182,12 +201,14 @@ def _find_output(path: Path, network: Network, manifest: ModelManifest, spec: Ou
     info = next((info for info in network.outputs if info.name == spec.tensor), None)
     if info is None:
         names = ", ".join(repr(info.name) for info in network.outputs)
-        raise ModelError(f"{path}: the manifest contradicts the network: no output {spec.tensor!r} among {names}")
+        raise ModelError(
+            f"{path}: the manifest does not match the network: no output {spec.tensor!r}; the network has {names}"
+        )
     fits = info.shape[:3] == (1, *manifest.grid) and len(info.shape) == 4 and info.shape[3] >= spec.stop
     if not fits or info.dtype not in OUTPUT_DTYPES:
-        wanted = f"(1, {manifest.grid[0]}, {manifest.grid[1]}, {spec.stop} or more)"
+        expected = f"(1, {manifest.grid[0]}, {manifest.grid[1]}, {spec.stop} or more)"
         raise ModelError(
-            f"{path}: the manifest contradicts the network: output {spec.tensor!r} should be {wanted}, "
-            f"is {info.shape} of {info.dtype}"
+            f"{path}: the manifest does not match the network: output {spec.tensor!r}: expected shape {expected} of "
+            f"{', '.join(OUTPUT_DTYPES)}, got {info.shape} of {info.dtype}"
         )
     return info

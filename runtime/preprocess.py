@@ -1,7 +1,8 @@
-"""A frame made fit for the network: one resize into a buffer that lives as long as the model.
+"""Preprocessing: resize a frame into the input of the network.
 
-`letterbox` keeps the aspect ratio and leaves the rest of the input black, image at the top left; `stretch` fills
-the input. Letterboxing is worth four to five points of AP on the same weights.
+`letterbox` keeps the aspect ratio; the image is at the top left and the rest of the input is black. `stretch` fills the
+whole input. Letterboxing gives four to five points more AP with the same weights. The frame is resized once, into a
+buffer that lives as long as the model.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ from .types import ChannelOrder, GridToFrame, Image
 
 Resize = Literal["letterbox", "stretch"]
 
-_MAX_SIDE_PX = (1 << 15) - 1  # OpenCV's resize fails with a longer side
+_MAX_SIDE_PX = (1 << 15) - 1  # cv2.resize fails if a side is longer
 
 
 class Preprocessor:
-    """Resizes frames to one network's input and knows the way back.
+    """Preprocessor for one network: resize, channel order, value range, and the transform back to the frame.
 
-    `width`, `height`: input of the network in pixels. `value_range`: what the bytes 0 and 255 become.
+    Args:
+        width: Width of the network's input in pixels.
+        height: Height of the network's input in pixels.
+        resize: `letterbox` or `stretch`.
+        channel_order: Channel order of the network's input, `bgr` or `rgb`.
+        value_range: Input values for the pixel values 0 and 255. Not used for uint8 inputs.
     """
 
     def __init__(
@@ -31,31 +37,37 @@ class Preprocessor:
     ) -> None:  # fmt: skip
         self.width, self.height, self.resize, self.channel_order = width, height, resize, channel_order
         low, high = value_range
-        self._gain, self._bar = (high - low) / 255.0, low
+        self._scale, self._offset = (high - low) / 255.0, low
         self._buffer: Image = np.zeros((height, width, 3), np.uint8)
 
     def target_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height that a frame of the given size takes inside the input."""
+        """Return width and height in pixels of the resized frame inside the input, for a frame of the given size."""
         if self.resize == "stretch":
             return self.width, self.height
         scale = min(self.width / width, self.height / height)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def grid_to_frame(self, width: int, height: int, stride: int) -> GridToFrame:
-        """Where the cells of the network's maps lie in a frame of the given size."""
+        """Return the transform from grid cells to frame pixels, for a frame of the given size."""
         target_width, target_height = self.target_size(width, height)
         return GridToFrame(stride * width / target_width, stride * height / target_height)
 
     def prepare(self, image: Image, channel_order: ChannelOrder, destination: npt.NDArray[Any]) -> None:
-        """Writes `image` (H, W, 3) uint8, resized, into `destination` (height, width, 3), uint8 or float32.
+        """Resize an image, convert it to the network's channel order and value range, and write it to a buffer.
 
-        A gray image (H, W) and one with alpha (H, W, 4) are taken as well. Raises ValueError for anything else.
+        Args:
+            image: (H, W, 3), gray (H, W), or with alpha (H, W, 4), all uint8.
+            channel_order: Channel order of `image`.
+            destination: (height, width, 3), uint8 or float32: the input tensor or a buffer of the same shape.
+
+        Raises:
+            ValueError: `image` is not an image.
         """
         check_image(image)
         width, height = self.target_size(image.shape[1], image.shape[0])
-        # The bars are painted every time: the interpreter may use its input's memory for something else meanwhile.
+        # Clear the border every time: the interpreter may use the memory of its input for other data in between.
         in_place = destination.dtype == np.uint8
-        destination[height:] = destination[:height, width:] = 0 if in_place else self._bar
+        destination[height:] = destination[:height, width:] = 0 if in_place else self._offset
         target = destination[:height, :width]
         region = target if in_place else self._buffer[:height, :width]
         if image.ndim == 3 and image.shape[2] == 3:
@@ -69,31 +81,30 @@ class Preprocessor:
         if in_place:
             return
         np.copyto(target, region)
-        if self._gain != 1.0:
-            target *= self._gain
-        if self._bar != 0.0:
-            target += self._bar
+        if self._scale != 1.0:
+            target *= self._scale
+        if self._offset != 0.0:
+            target += self._offset
 
 
 def check_image(image: Image) -> None:
-    """Raises ValueError, saying what came, for what is not an image that can be resized."""
+    """Raise ValueError if `image` is not (H, W), (H, W, 3) or (H, W, 4) uint8 with at least one pixel."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        came = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"expected an image (H, W, 3) of uint8, got {came}")
+        got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"expected an image of shape (H, W, 3) and dtype uint8, got {got}")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-        raise ValueError(f"expected an image (H, W, 3) of uint8, got shape {image.shape}")
+        raise ValueError(f"expected an image of shape (H, W, 3), (H, W) or (H, W, 4), got shape {image.shape}")
     if image.shape[0] < 1 or image.shape[1] < 1:
         raise ValueError(f"expected an image of at least 1x1 pixels, got {image.shape[1]}x{image.shape[0]}")
 
 
 def _resize(image: Image, destination: Image) -> None:
-    """Bilinear; averaging where the image shrinks more than twice, which bilinear sampling would alias."""
+    """Resize with bilinear interpolation. If a side shrinks more than 2x, average areas instead to avoid aliasing."""
     height, width = destination.shape[:2]
     image = _shorten(image)
-    shrinks = max(image.shape[0] / height, image.shape[1] / width)
-    cv2.resize(
-        image, (width, height), dst=destination, interpolation=cv2.INTER_AREA if shrinks > 2 else cv2.INTER_LINEAR
-    )
+    shrink_factor = max(image.shape[0] / height, image.shape[1] / width)
+    interpolation = cv2.INTER_AREA if shrink_factor > 2 else cv2.INTER_LINEAR
+    cv2.resize(image, (width, height), dst=destination, interpolation=interpolation)
 
 
 def _shorten(image: Image) -> Image:
@@ -102,7 +113,7 @@ def _shorten(image: Image) -> Image:
         length = image.shape[axis]
         if length > _MAX_SIDE_PX:
             factor = -(-length // (_MAX_SIDE_PX // 2))
-            # The average of a last, shorter group counts for a whole one: less than one pixel of the shortened side.
+            # The last group can be smaller than the others. The shift this causes is less than one shortened pixel.
             starts = np.arange(0, length, factor)
             sums = np.add.reduceat(image, starts, axis=axis, dtype=np.uint32)
             sizes = np.diff([*starts.tolist(), length]).astype(np.uint32)

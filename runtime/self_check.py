@@ -1,6 +1,8 @@
-"""Does a model do here what it did where it was converted? An image and its poses that travel in the manifest.
+"""Self-check of a model: compare its poses on a synthetic scene with reference poses stored in the manifest.
 
-The image is painted, so it needs no room and shows nobody; which scene it is depends on whom the network finds.
+The reference poses are recorded on the machine that converts the model and checked on the board. The scene is rendered
+from a number of people and a seed, so it takes no space in the file and shows no real person. The scene is chosen so
+that the network finds its people.
 """
 
 from __future__ import annotations
@@ -19,54 +21,68 @@ from .synthetic import Scene
 from .types import Image, Pose
 
 _SEEDS = range(8)
-_SURE = 0.5
-"""Score of a person who is found again whatever the processor's rounding, and from which no other scene is tried."""
-_WEAK = 0.2
-_SAME = 0.85
-"""OKS of the same pose."""
+_RELIABLE_SCORE = 0.5
+"""Pose score from which a person is found on every processor, despite different rounding."""
+_MIN_REFERENCE_SCORE = 0.2
+"""Poses with a lower score are not used as references."""
+_MIN_OKS = 0.85
+"""Two poses are the same if their OKS is at least this high."""
 
 
 def record(path: Path) -> None:
-    """Store reference poses in the model file; files of untrained networks stay as they are."""
+    """Store reference poses in the model file. Models with random (untrained) weights are not changed.
+
+    Of 16 scenes (8 seeds, one and two people) the one with the highest pose score is used. The search stops at the
+    first scene with a score of 0.5 or more.
+
+    Raises:
+        ModelError: The file is missing or damaged, or has no manifest.
+        OutputError: The file cannot be written.
+    """
     estimator = PoseEstimator(path)
     if estimator.manifest.untrained:
         return
     best, highest = Golden(0, 0, ()), 0.0
     for people, seed in ((people, seed) for seed in _SEEDS for people in (1, 2)):
-        poses = estimator.estimate(_image(people, seed)).poses
+        poses = estimator.estimate(_render_scene(people, seed)).poses
         score = max((pose.score for pose in poses), default=0.0)
         if score > highest:
-            strong = [pose for pose in poses if pose.score >= max(_WEAK, score / 2)]
-            best, highest = Golden(people, seed, tuple(map(_flat, strong))), score
-        if score >= _SURE:
+            strong = [pose for pose in poses if pose.score >= max(_MIN_REFERENCE_SCORE, score / 2)]
+            best, highest = Golden(people, seed, tuple(map(_flatten, strong))), score
+        if score >= _RELIABLE_SCORE:
             break
     container.write(path, container.flatbuffer(path), replace(estimator.manifest, golden=best))
 
 
 def check(estimator: PoseEstimator) -> str:
-    """What the network does differently here; empty where it does the same.
+    """Run the model on its reference scene and compare the poses with the reference poses.
 
-    Raises ModelError where the manifest holds no image.
+    Returns:
+        A description of the difference, or an empty string if all reference poses were found. If there are no
+        reference poses, no pose with a score of 0.5 or more may be found.
+
+    Raises:
+        ModelError: The manifest has no reference poses.
     """
     golden = estimator.manifest.golden
     if golden is None:
-        raise ModelError("the manifest holds no golden image; convert the model again with this edgepose")
-    image = _image(golden.people, golden.seed)
+        raise ModelError("the manifest has no reference poses; convert the model again with this version of edgepose")
+    image = _render_scene(golden.people, golden.seed)
     found = estimator.estimate(image).poses
     wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
     spread = sigmas(estimator.manifest.skeleton_table.keypoints)
-    agreed, _ = matched(wanted, found, spread, least=_SAME, min_keypoints=1)
-    if agreed == len(wanted) and (wanted or not any(pose.score >= _SURE for pose in found)):
+    found_again, _ = matched(wanted, found, spread, least=_MIN_OKS, min_keypoints=1)
+    if found_again == len(wanted) and (wanted or not any(pose.score >= _RELIABLE_SCORE for pose in found)):
         return ""
     return (
-        f"of {len(wanted)} people in the golden image (synthetic scene {golden.people}, seed {golden.seed}) {agreed} "
-        f"were found again; {len(found)} were found in all"
+        f"{found_again} of {len(wanted)} reference poses were found; {len(found)} poses in total (synthetic scene, "
+        f"{golden.people} people, seed {golden.seed})"
     )
 
 
-def _image(people: int, seed: int) -> Image:
+def _render_scene(people: int, seed: int) -> Image:
     return Scene(people, 640, 480, seed=seed).frame(0).image
 
 
-def _flat(pose: Pose) -> tuple[float, ...]:
+def _flatten(pose: Pose) -> tuple[float, ...]:
     return tuple(round(float(value), 3) for value in pose.keypoints.reshape(-1))

@@ -1,1 +1,1 @@
-"""Measurements of single parts against named rivals: decoder, pipeline, camera loop, instruction counts."""
+"""Benchmarks of single parts: decoder (with tf-pose-estimation for comparison), pipeline, camera loop, instructions."""

@@ -1,4 +1,4 @@
-"""What the camera loop costs beside inference: identity, smoothing, hand-over to sinks; and how late its poses are."""
+"""Benchmark of the camera loop: latency, and its overhead: preprocessing, decoding, tracking and smoothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,20 @@ from ...runtime.synthetic import Scene
 from ...runtime.types import Pose
 from ..timing import Measurement, measure
 
+_WARM_UP = 10
+"""Frames at the start of a run that do not count."""
+
 
 class LoopCost(NamedTuple):
-    """Over all frames of a run; `share`: everything but inference, of inference."""
+    """Measurements over all frames of a run.
+
+    Attributes:
+        fps: Frames per second.
+        latency_p95_ms: 95th percentile of the time from exposure to poses.
+        inference_p95_ms: 95th percentile of the inference time.
+        share: Overhead: median time of preprocessing, decoding, tracking and smoothing, divided by the median
+            inference time.
+    """
 
     fps: float
     latency_p95_ms: float
@@ -32,62 +43,72 @@ class LoopCost(NamedTuple):
     share: float
 
 
-class _Counting(Sink):
-    """Keeps figures, not images."""
+class _TimingSink(Sink):
+    """Sink that keeps the stage times of each frame, but no images."""
 
-    name = "counting"
+    name = "timing"
 
     def __init__(self) -> None:
         super().__init__()
-        self.times: list[tuple[float, float, float]] = []
+        self.stage_times_ms: list[tuple[float, float, float]] = []
 
     def write(self, message: Message) -> None:
         timings = message.estimate.timings_ms
-        self.times.append((timings.preprocess, timings.inference, timings.decode))
+        self.stage_times_ms.append((timings.preprocess, timings.inference, timings.decode))
 
 
-class _Late(Stats):
-    """Remembers all latencies."""
+class _LatencyStats(Stats):
+    """Statistics that keep all latencies."""
 
     def __init__(self) -> None:
         super().__init__("bench")
-        self.latencies: list[float] = []
+        self.latencies_ms: list[float] = []
 
     def frame(self, result: Result) -> None:
         super().frame(result)
-        self.latencies.append(result.latency_ms)
+        self.latencies_ms.append(result.latency_ms)
 
 
 def measure_loop(model: Path, source: FrameSource, threads: int = 1, seconds: float = 8.0) -> LoopCost:
-    """The loop on a live source, tracking and smoothing."""
-    estimator, sink, stats = PoseEstimator(model, threads=threads), _Counting(), _Late()
+    """Run the camera loop with tracking and smoothing on a live source.
+
+    Args:
+        model: Path of the model.
+        source: A live source.
+        threads: Number of interpreter threads.
+        seconds: Duration in seconds.
+    """
+    estimator, sink, stats = PoseEstimator(model, threads=threads), _TimingSink(), _LatencyStats()
     Loop(lambda: source, [lambda: estimator], [sink], LoopConfig(), stats).run(seconds)
-    following = following_ms(5)
-    preprocess, inference, decode = zip(*sink.times[10:], strict=True)
-    beside = median(preprocess) + median(decode) + following.median_ms
+    tracking = following_ms(5)
+    preprocess, inference, decode = zip(*sink.stage_times_ms[_WARM_UP:], strict=True)
+    overhead_ms = median(preprocess) + median(decode) + tracking.median_ms
     return LoopCost(
-        len(stats.latencies) / seconds, _p95(stats.latencies[10:]), _p95(inference), beside / median(inference)
+        len(stats.latencies_ms) / seconds,
+        _compute_p95(stats.latencies_ms[_WARM_UP:]),
+        _compute_p95(inference),
+        overhead_ms / median(inference),
     )
 
 
 def following_ms(people: int) -> Measurement:
-    """Identity and smoothing of so many people, a frame."""
+    """Measure tracking and smoothing of one frame with the given number of people."""
     scene, tracker, smoother = Scene(people, 1280, 960), Tracker(), OneEuroSmoother()
     rng = np.random.default_rng(0)
     frames = [
-        [Pose(np.column_stack((truth, np.ones(18))).astype(np.float32), 0.8) for truth in rng.permutation(keypoints)]
+        [Pose(np.column_stack((xy, np.ones(18))).astype(np.float32), 0.8) for xy in rng.permutation(keypoints)]
         for keypoints in (scene.frame(index).keypoints for index in range(30))
     ]
     frames += frames[::-1]
-    clock = [0.0]
+    time_s = [0.0]
 
-    def step() -> None:
-        clock[0] += 1 / 30
-        poses = frames[round(clock[0] * 30) % len(frames)]
-        smoother.update(tracker.update(poses, clock[0]), clock[0])
+    def track() -> None:
+        time_s[0] += 1 / 30
+        poses = frames[round(time_s[0] * 30) % len(frames)]
+        smoother.update(tracker.update(poses, time_s[0]), time_s[0])
 
-    return measure(step, seconds=1.0)
+    return measure(track, seconds=1.0)
 
 
-def _p95(values: Sequence[float]) -> float:
+def _compute_p95(values: Sequence[float]) -> float:
     return quantiles(values, n=20)[-1]

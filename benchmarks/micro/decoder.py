@@ -1,4 +1,4 @@
-"""How long decoding takes: by the number of people, at its worst, and against upstream's way in the same run."""
+"""Benchmark of the decoder: by number of people, worst cases, and in comparison with tf-pose-estimation."""
 
 from __future__ import annotations
 
@@ -21,34 +21,42 @@ _TO_FRAME = GridToFrame(8, 8)
 
 
 def by_people(model: Path) -> Iterator[tuple[int, int, tuple[int, int], Measurement]]:
-    """(people in the scene, people found, grid, time) on a real network's maps of the synthetic scene."""
+    """Decode a network's maps of the synthetic scene, with 0 to 30 people.
+
+    Yields:
+        People in the scene, people found, height and width of the maps, time.
+    """
     estimator = PoseEstimator(model)
     for people in (0, 1, 2, 5, 10, 20, 30):
-        heatmaps, pafs = maps(estimator, people)
+        heatmaps, pafs = compute_maps(estimator, people)
         decoder = Decoder(*heatmaps.shape[:2])
         fields = PoseFields(heatmaps, pafs)
         found = len(decoder.decode(fields, _TO_FRAME))
         yield people, found, heatmaps.shape[:2], measure(lambda d=decoder, f=fields: d.decode(f, _TO_FRAME))  # type: ignore[misc]
 
 
-def maps(estimator: PoseEstimator, people: int) -> tuple[Maps, Maps]:
-    """Copies of a network's maps for a scene of `people`."""
+def compute_maps(estimator: PoseEstimator, people: int) -> tuple[Maps, Maps]:
+    """Run a network on a synthetic scene and return copies of its heatmaps and PAFs."""
     fields = estimator.infer(Scene(people, 1280, 960).frame(3).image)
     return np.array(fields.heatmaps, np.float32), np.array(fields.pafs, np.float32)
 
 
 def worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
-    """Maps that no network makes: noise, every second cell a peak with every limb agreeing, one plateau."""
+    """Decode artificial maps that take the longest time: noise, a peak in every second cell, one large plateau.
+
+    Yields:
+        Description of the maps, time.
+    """
     rng = np.random.default_rng(1)
     noise = rng.random((height, width, 19), np.float32)
-    dots = np.zeros((height, width, 19), np.float32)
-    dots[::2, ::2] = 1
-    agreeing = np.full((height, width, 38), 0.7, np.float32)
+    peak_grid = np.zeros((height, width, 19), np.float32)
+    peak_grid[::2, ::2] = 1
+    agreeing_pafs = np.full((height, width, 38), 0.7, np.float32)
     cases = {
-        "noise in both": (noise, rng.normal(0, 0.5, (height, width, 38)).astype(np.float32)),
-        "noise, every limb agrees": (noise, agreeing),
-        "a grid of peaks, every limb agrees": (dots, agreeing),
-        "one plateau": (np.ones_like(noise), agreeing),
+        "noise in heatmaps and PAFs": (noise, rng.normal(0, 0.5, (height, width, 38)).astype(np.float32)),
+        "noise, every PAF agrees": (noise, agreeing_pafs),
+        "a grid of peaks, every PAF agrees": (peak_grid, agreeing_pafs),
+        "one plateau": (np.ones_like(noise), agreeing_pafs),
     }
     for name, (heatmaps, pafs) in cases.items():
         decoder, fields = Decoder(height, width), PoseFields(heatmaps, pafs)
@@ -56,21 +64,22 @@ def worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
 
 
 class Comparison(NamedTuple):
-    """Ours against upstream's way on the same maps, in the same run."""
+    """Times of this decoder and of tf-pose-estimation's method, on the same maps and in the same run."""
 
     ours: Measurement
     enlarging: Measurement
-    """Enlarging, smoothing and maxima with OpenCV, which splits the Gaussian into two lines."""
+    """Enlarging, smoothing and maxima in OpenCV, which uses a separable Gaussian."""
     grouping: Measurement
+    """Limb connection and grouping in NumPy."""
     tensorflow: Measurement | None
-    """Enlarging, smoothing and maxima as upstream runs them, in TensorFlow; None where it is not installed."""
+    """Enlarging, smoothing and maxima in TensorFlow, as upstream runs them; None if TensorFlow is not installed."""
 
 
 def against_upstream(model: Path, people: int = 5) -> Comparison:
-    """Decoding of a scene; OpenCV and TensorFlow on two threads, ours on one."""
-    heatmaps, pafs = maps(PoseEstimator(model), people)
+    """Compare this decoder (one thread) with tf-pose-estimation's method (OpenCV and TensorFlow, two threads)."""
+    heatmaps, pafs = compute_maps(PoseEstimator(model), people)
     decoder, fields = Decoder(*heatmaps.shape[:2]), PoseFields(heatmaps, pafs)
-    # Ours first: OpenCV's threads go on spinning for a while after their work.
+    # This decoder first: OpenCV's threads keep the processor busy for a while after their work.
     ours = measure(lambda: decoder.decode(fields, _TO_FRAME), least=1000, most=5000)
     cv2.setNumThreads(2)
     found = upstream_decoder.enlarge_and_find(heatmaps, pafs)

@@ -1,4 +1,4 @@
-"""What a whole frame costs beside inference."""
+"""Benchmark of `PoseEstimator`: time of a whole frame compared with inference alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..timing import Measurement, summary
 
 
 class FrameCost(NamedTuple):
-    """Stage times of one model; `ratio` is the whole frame over inference alone, the median over frames."""
+    """Stage times of one model. `ratio`: time of the whole frame divided by inference time, median over all frames."""
 
     preprocess: Measurement
     inference: Measurement
@@ -21,7 +21,7 @@ class FrameCost(NamedTuple):
 
 
 def measure_frames(model: Path, threads: int, frames: int = 150) -> FrameCost:
-    """Runs a model over a moving scene of five people, 640x480."""
+    """Measure a model on a synthetic scene with five moving people, 640x480."""
     estimator = PoseEstimator(model, threads=threads)
     scene = Scene(5, 640, 480)
     images = [scene.frame(i).image for i in range(10)]

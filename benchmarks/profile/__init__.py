@@ -1,1 +1,1 @@
-"""`edgepose profile`: how fast models run on this machine, and what decides it."""
+"""Measurements of `edgepose profile`: latency, FPS, memory and operators of models on this machine."""

@@ -1,8 +1,9 @@
-"""Inference on a board that is not at hand, computed from what others have published. Always marked as an estimate.
+"""Estimated inference time on boards that are not available, from published measurements. Marked as an estimate.
 
-Every operator costs its multiply-accumulates, but at least the time its bytes take through memory. The rates on a
-Raspberry Pi 4 come from four published runs of this family of networks; other boards follow by the ratio at which one
-program runs the same networks on them. docs/benchmarks.md names the sources and the errors.
+The time of an operator follows from its multiply-accumulates; an operator without any takes the time that its bytes
+need through memory. The rate of a Raspberry Pi 4 comes from four published runs of this family of networks. Other
+boards are scaled by the ratio of the times that ncnn needs for the same networks. docs/benchmarks.md has the sources
+and the errors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .results import Accuracy, Latency, Row
 
 @dataclass(frozen=True)
 class Published:
-    """Milliseconds of an int8 network on a Raspberry Pi 4 with four threads, and its multiply-accumulates."""
+    """Published inference time of an int8 network on a Raspberry Pi 4 with four threads, and its MACs."""
 
     macs: float
     ms: float
@@ -34,7 +35,7 @@ PINTO = (
     Published(1.370e9, 73.0),  # width 1.0, 256x256
     Published(3.323e9, 204.0),  # width 1.0, 432x368
 )
-"""PINTO0309's mobilenet v2 pose networks (refinement of width 1.0), TensorFlow Lite, network only."""
+"""Inference times of PINTO0309's MobileNetV2 pose networks (refinement of width 1.0) in TensorFlow Lite."""
 
 NCNN_MS: Mapping[str, Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "pi4": {
@@ -47,70 +48,91 @@ NCNN_MS: Mapping[str, Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]]
         "float": ((163.19, 119.93, 353.45), (393.94, 240.77, 654.69)),
     },
 }  # fmt: skip
-"""Milliseconds of mobilenet, squeezenet and resnet18 with four threads and with one: ncnn, benchmark/README.md."""
-_FP16_GAIN = 2.0
-"""On a Pi 5 ncnn computes float networks in 16 bits, twice as many at a time; XNNPACK does not."""
-_CACHE_GB_PER_S = {"pi4": 4.0, "pi5": 12.0, "zero2w": 1.6}
-"""What streams through memory: order of magnitude, decides only for operators that compute next to nothing."""
+"""Milliseconds of mobilenet, squeezenet and resnet18 with four threads and with one thread.
+
+Source: Tencent/ncnn, benchmark/README.md.
+"""
+_FP16_SPEEDUP = 2.0
+"""On a Pi 5 ncnn computes float networks in float16, which is twice as fast; XNNPACK does not."""
+_MEMORY_GB_PER_S = {"pi4": 4.0, "pi5": 12.0, "zero2w": 1.6}
+"""Memory bandwidth, order of magnitude. Only used for operators without multiply-accumulates."""
 
 BOARDS = {"pi4": "Raspberry Pi 4", "pi5": "Raspberry Pi 5", "zero2w": "Raspberry Pi Zero 2 W"}
 
 
 def row(model: str, path: Path, threads: int, name: str) -> Row:
-    """The estimated row of a model; `name` is one of BOARDS' values. Errors are rows too."""
+    """Estimate the row of a model. If the file cannot be loaded, the row has an `error`.
+
+    Args:
+        model: Name of the model, as the user gave it.
+        path: Path of the model.
+        threads: Number of interpreter threads.
+        name: Name of the board: a value of `BOARDS`.
+    """
     try:
         probe(path)
         network = Network(path, 1)
-        ms = inference_ms(operators(network), next(key for key, value in BOARDS.items() if value == name), threads)
-        return _filled(Row(model, threads), path, network, ms, name)
+        ms = estimate_inference_ms(
+            operators(network), next(key for key, value in BOARDS.items() if value == name), threads
+        )
+        return _fill_row(Row(model, threads), path, network, ms, name)
     except EdgePoseError as error:
         return Row(model, threads, error=" ".join(str(error).split()))
 
 
-def inference_ms(described: Sequence[Described], board: str, threads: int) -> float:
-    """Milliseconds of one inference."""
+def estimate_inference_ms(described: Sequence[Described], board: str, threads: int) -> float:
+    """Estimate the time of one inference in milliseconds.
+
+    Args:
+        described: Operators of the network.
+        board: A key of `BOARDS`.
+        threads: Number of interpreter threads.
+    """
     total = 0.0
     for operator in described:
         kind = "int8" if operator.integer else "float"
-        computing = operator.macs / macs_per_ms(board, kind, threads)
-        moving = operator.bytes / (_CACHE_GB_PER_S[board] * 1e6)
-        total += max(computing, moving if not operator.macs else 0.0)
+        compute_ms = operator.macs / macs_per_ms(board, kind, threads)
+        memory_ms = operator.bytes / (_MEMORY_GB_PER_S[board] * 1e6)
+        total += max(compute_ms, memory_ms if not operator.macs else 0.0)
     return total
 
 
 def macs_per_ms(board: str, kind: str, threads: int) -> float:
-    """Multiply-accumulates a millisecond of a board, for int8 or float."""
+    """Estimate the multiply-accumulates per millisecond of a board. `kind`: `int8` or `float`."""
     pi4 = rate(PINTO)
     if kind == "float":
-        pi4 *= _faster(NCNN_MS["pi4"]["int8"][0], NCNN_MS["pi4"]["float"][0])
-    ratio = _faster(NCNN_MS["pi4"][kind][0], NCNN_MS[board][kind][0])
+        pi4 *= _compute_speedup(NCNN_MS["pi4"]["int8"][0], NCNN_MS["pi4"]["float"][0])
+    ratio = _compute_speedup(NCNN_MS["pi4"][kind][0], NCNN_MS[board][kind][0])
     if (board, kind) == ("pi5", "float"):
-        ratio /= _FP16_GAIN
-    return pi4 * ratio * _share_of_four(board, kind, threads)
+        ratio /= _FP16_SPEEDUP
+    return pi4 * ratio * _scale_to_threads(board, kind, threads)
 
 
 def rate(published: Sequence[Published]) -> float:
-    """Multiply-accumulates a millisecond that fit the published runs best, each by its relative error."""
-    # Least squares of (macs / rate / ms - 1): linear in 1 / rate.
+    """Fit the multiply-accumulates per millisecond to published runs (least squares of the relative errors)."""
+    # Minimizes the sum of (macs / rate / ms - 1)^2, which is linear in 1 / rate.
     ratios = [run.macs / run.ms for run in published]
     return sum(ratio * ratio for ratio in ratios) / sum(ratios)
 
 
-def _faster(before: Sequence[float], after: Sequence[float]) -> float:
+def _compute_speedup(before: Sequence[float], after: Sequence[float]) -> float:
     return geometric_mean(a / b for a, b in zip(before, after, strict=True))
 
 
-def _share_of_four(board: str, kind: str, threads: int) -> float:
-    """Speed with fewer threads as a share of that with four: Amdahl's law through the two published points."""
+def _scale_to_threads(board: str, kind: str, threads: int) -> float:
+    """Return the speed as a fraction of the speed with four threads.
+
+    Uses Amdahl's law, with the serial part from the published times with one and with four threads.
+    """
     four, one = NCNN_MS[board][kind]
-    gain = _faster(one, four)
-    serial = (4 / gain - 1) / 3
+    speedup = _compute_speedup(one, four)
+    serial = (4 / speedup - 1) / 3
     used = min(threads, 4)
-    return (used / (1 + serial * (used - 1))) / gain
+    return (used / (1 + serial * (used - 1))) / speedup
 
 
-def _filled(row: Row, path: Path, network: Network, ms: float, board: str) -> Row:
-    worst = max(abs(run.macs / rate([other for other in PINTO if other is not run]) / run.ms - 1) for run in PINTO)
+def _fill_row(row: Row, path: Path, network: Network, ms: float, board: str) -> Row:
+    max_error = max(abs(run.macs / rate([other for other in PINTO if other is not run]) / run.ms - 1) for run in PINTO)
     described = operators(network)
     row = replace(
         row,
@@ -122,7 +144,9 @@ def _filled(row: Row, path: Path, network: Network, ms: float, board: str) -> Ro
         interpreter="estimate",
         precision="int8" if network.inputs[0].dtype != "float32" else "float32",
         estimate=board,
-        warnings=(f"estimate for a {board}, inference alone; up to {worst:.0%} off on published runs left out of it",),
+        warnings=(
+            f"estimate for a {board}: inference only; leave-one-out error up to {max_error:.0%} on published runs",
+        ),
     )
     try:
         manifest = container.read(path)

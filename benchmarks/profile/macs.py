@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a loaded network, from the shapes of its operators' tensors."""
+"""Multiply-accumulates (MACs) of a loaded network, computed from the shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -9,33 +9,42 @@ from ...runtime.model.interpreter import Network
 
 
 class Described(NamedTuple):
-    """An operator: kind, name of its first output, multiply-accumulates, and bytes it reads and writes."""
+    """Cost of an operator.
+
+    Attributes:
+        kind: Name of the operator in TFLite, such as `CONV_2D`.
+        name: Name of its first output.
+        macs: Multiply-accumulates.
+        bytes: Bytes of all inputs and outputs.
+        integer: True if the dtype of its first input is an integer type.
+    """
 
     kind: str
     name: str
     macs: int
     bytes: int
     integer: bool
-    """Whether its first input is whole numbers."""
 
 
 def operators(network: Network) -> list[Described]:
-    """The operators of a network in order."""
+    """Compute the cost of each operator of a network, in the order of execution."""
     found = []
     for kind, inputs, outputs in network.operators():
         first = outputs[0]
-        moved = sum(prod(tensor.shape) * tensor.item_bytes for tensor in (*inputs, *outputs))
+        total_bytes = sum(prod(tensor.shape) * tensor.item_bytes for tensor in (*inputs, *outputs))
         shapes = [tensor.shape for tensor in inputs]
-        found.append(Described(kind, first.name, _macs(kind, shapes, first.shape), moved, inputs[0].whole))
+        found.append(
+            Described(kind, first.name, _compute_macs(kind, shapes, first.shape), total_bytes, inputs[0].whole)
+        )
     return found
 
 
-def _macs(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+def _compute_macs(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
     if kind == "CONV_2D" or kind == "FULLY_CONNECTED":
         return prod(output) * prod(inputs[1][1:])
     if kind == "DEPTHWISE_CONV_2D":
         return prod(output) * prod(inputs[1][1:3])
     if kind == "TRANSPOSE_CONV":
-        # Weights (out, height, width, in), and the image comes last.
+        # Inputs: output shape, weights (out, height, width, in), feature map.
         return prod(inputs[-1][:3]) * prod(inputs[1])
     return 0

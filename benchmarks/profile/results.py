@@ -1,4 +1,4 @@
-"""What a profile consists of: a machine, and a row for every model and number of threads; to JSON and back."""
+"""Results of `edgepose profile`: a machine and a row per model and number of threads. Reads and writes JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ...runtime.io.read_file import read_text
 
 VERSION = 1
 STAGES = ("capture", "preprocess", "inference", "decode", "draw", "encode")
-"""In order. The first four make up the latency; drawing and encoding are what showing the frame would cost."""
+"""Stages in order. The first four are part of the latency; `draw` and `encode` are the cost of showing the frame."""
 
 
 class Latency(NamedTuple):
-    """Milliseconds from the request of a frame to its poses."""
+    """Time from the request of a frame to its poses, in milliseconds."""
 
     p50: float
     p95: float
@@ -36,20 +36,20 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of a network, measured by itself."""
+    """One operator of a network, measured alone."""
 
     number: int
     kind: str
     name: str
-    """Of its first output."""
+    """Name of the first output."""
     ms: float
     macs: int
     delegated: bool
-    """Whether the XNNPACK delegate ran it."""
+    """True if the XNNPACK delegate ran it."""
 
 
 class PeoplePoint(NamedTuple):
-    """Median times with so many people in the image."""
+    """Median stage times with `people` people in the image, of whom `found` were found on average."""
 
     people: int
     found: float
@@ -58,7 +58,7 @@ class PeoplePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One model with one number of threads. A row with an `error` holds nothing else that was measured."""
+    """Measurements of one model with one number of threads. If `error` is set, nothing was measured."""
 
     model: str
     threads: int
@@ -66,7 +66,7 @@ class Row:
     network: str = ""
     precision: str = ""
     input_size: tuple[int, int] | None = None
-    """Width and height."""
+    """Width and height in pixels."""
     interpreter: str = ""
     model_mb: float = 0.0
     macs: int | None = None
@@ -76,40 +76,47 @@ class Row:
     fps: float = 0.0
     latency_ms: Latency | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
-    """Medians, by the names in STAGES; what was not measured is missing."""
+    """Median time of each stage in STAGES; stages that were not measured are missing."""
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
     people: float = 0.0
-    """Found in a frame, on average."""
+    """People found per frame, on average."""
     accuracy: Accuracy | None = None
     health: tuple[Health, ...] = ()
-    """Before, at intervals during, and after the measurement."""
+    """Health of the board before, during (every second) and after the measurement."""
     overhead: float = 0.0
-    """Share of the time that was spent measuring."""
+    """Fraction of the time that the measuring itself took."""
     warnings: tuple[str, ...] = ()
     operators: tuple[Operator, ...] = ()
     operators_total_ms: float = 0.0
-    """Inference of the whole network, beside the operators in the same run."""
+    """Inference time of the whole network, measured in the same run as the operators."""
     by_people: tuple[PeoplePoint, ...] = ()
     estimate: str = ""
-    """Where this row was computed and not measured: for which board, and how far off it may be."""
+    """Name of the board if this row is an estimate; empty if it was measured."""
     error: str = ""
 
     @property
     def gmacs_per_s(self) -> float | None:
-        """Thousand million multiply-accumulates a second of inference."""
+        """Billions of multiply-accumulates per second of inference; None if unknown."""
         inference = self.stages_ms.get("inference")
         return None if not inference or not self.macs else self.macs / inference / 1e6
 
     @property
     def label(self) -> str:
-        """The model in a few words."""
+        """Name of the model and number of threads."""
         return f"{Path(self.model).stem} x{self.threads}" if self.threads else Path(self.model).stem
 
 
 @dataclass(frozen=True)
 class Profile:
-    """All rows of one machine, and when they were measured (ISO 8601, UTC)."""
+    """All rows of one machine.
+
+    Attributes:
+        machine: The board or computer.
+        input: Input of the measurement, such as `synthetic:5`.
+        measured: Time of the measurement (ISO 8601, UTC).
+        rows: One row per model and number of threads.
+    """
 
     machine: Board
     input: str
@@ -117,7 +124,7 @@ class Profile:
     rows: tuple[Row, ...]
 
     def to_json(self) -> str:
-        """One JSON document; docs/benchmarks.md has the schema."""
+        """Return the profile as a JSON document. Its schema is in docs/benchmarks.md."""
         return json.dumps(
             {
                 "version": VERSION,
@@ -131,27 +138,35 @@ class Profile:
 
 
 def row_to_dict(row: Row) -> dict[str, Any]:
-    """A row as JSON has it."""
+    """Convert a row to a dictionary for JSON."""
     latency = row.latency_ms._asdict() if row.latency_ms else None
-    made: dict[str, Any] = asdict(replace(row, latency_ms=None, accuracy=None, by_people=()))
-    made["latency_ms"] = latency
-    made["accuracy"] = row.accuracy._asdict() if row.accuracy else None
-    made["by_people"] = [point._asdict() for point in row.by_people]
-    made["gmacs_per_s"] = row.gmacs_per_s
-    return made
+    document: dict[str, Any] = asdict(replace(row, latency_ms=None, accuracy=None, by_people=()))
+    document["latency_ms"] = latency
+    document["accuracy"] = row.accuracy._asdict() if row.accuracy else None
+    document["by_people"] = [point._asdict() for point in row.by_people]
+    document["gmacs_per_s"] = row.gmacs_per_s
+    return document
 
 
 def row_from_dict(entry: Any) -> Row:
-    """The row that `row_to_dict` wrote. Raises ValueError where it is none."""
+    """Convert a dictionary from `row_to_dict` to a row.
+
+    Raises:
+        ValueError: It is not a row.
+    """
     return schema.build(Row, entry, "row")
 
 
 def read(path: Path) -> Profile:
-    """A profile that was written with --json. Raises InputError saying what is wrong with it."""
+    """Read a profile that was written with --json.
+
+    Raises:
+        InputError: The file cannot be read or is not a profile.
+    """
     try:
         document = json.loads(read_text(path))
         if isinstance(document, dict) and document.get("version") != VERSION:
-            raise ValueError(f"version {document.get('version')!r}, this edgepose reads {VERSION}")
+            raise ValueError(f"expected version {VERSION}, got {document.get('version')!r}")
         return schema.build(Profile, document)
     except OSError as error:
         raise InputError(f"{path}: cannot read the profile: {error.strerror}") from None

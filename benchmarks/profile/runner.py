@@ -1,4 +1,4 @@
-"""Runs a worker and reads its answer; shows how it gets on where somebody is watching."""
+"""Runner: start a worker process, show its progress on a terminal, and read its result."""
 
 from __future__ import annotations
 
@@ -7,20 +7,35 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
+from ...runtime.io.messages import Verbosity, get_verbosity
 from .results import Row, row_from_dict
 
 MAX_SECONDS = 3600.0
-"""Longest measurement that can be asked for."""
-_PATIENCE_S = 900.0
-"""For loading, warming up and operators, beside the seconds that were asked for."""
+"""Maximum duration of a measurement in seconds."""
+_SILENCE_TIMEOUT_S = 900.0
+"""A worker that reports nothing for so long hangs, and is killed."""
 
 
 def run_worker(
     model: str, path: Path, threads: int, seconds: float, source: str, *, ops: bool = False, people: bool = False
 ) -> Row:
-    """The row of one model with one number of threads; with an `error` where the worker says no or dies."""
+    """Measure one model with one number of threads in a worker process.
+
+    Args:
+        model: Name of the model, as the user gave it.
+        path: Path of the model.
+        threads: Number of interpreter threads.
+        seconds: Duration of the measurement.
+        source: Input: image, folder, video or `synthetic[:N]`.
+        ops: Also measure every operator.
+        people: Also measure with 1 to 30 people.
+
+    Returns:
+        The row. If the worker reports an error or dies, the row has an `error`.
+    """
     command = [
         sys.executable, "-P", "-m", "edgepose.benchmarks.profile.worker", str(path), "--name", model, "--threads",
         str(threads), "--seconds", str(seconds), "--input", source, *(["--ops"] if ops else []),
@@ -29,37 +44,57 @@ def run_worker(
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert child.stdout is not None
+        timed_out = threading.Event()
         try:
-            row = _listen(child, f"{Path(model).stem} x{threads}")
+            row = _read_row(child, f"{Path(model).stem} x{threads}", timed_out)
         except BaseException:
             child.kill()
             raise
         finally:
-            _clear()
+            _clear_progress()
             child.stdout.close()
-            code = child.wait(timeout=_PATIENCE_S)
+            code = child.wait()
         if row is not None:
             return row
         errors.seek(0)
-        said = errors.read().strip().splitlines()
-    if code < 0:
-        reason = f"the interpreter crashes on it ({signal.Signals(-code).name})"
+        error_lines = errors.read().strip().splitlines()
+    if timed_out.is_set():
+        reason = f"the measuring process hung: no progress for {_SILENCE_TIMEOUT_S:.0f} s"
+    elif code < 0:
+        reason = f"the measuring process crashed with {signal.Signals(-code).name}; the file may be damaged"
     else:
-        reason = said[-1] if said else f"the measuring process ended with {code}"
+        reason = error_lines[-1] if error_lines else f"the measuring process ended with exit code {code}"
     return Row(model, threads, error=reason)
 
 
-def _listen(child: subprocess.Popen[str], label: str) -> Row | None:
+def _read_row(child: subprocess.Popen[str], label: str, timed_out: threading.Event) -> Row | None:
+    """Show the messages of a worker until its row comes; None if it ended without one.
+
+    Kills a worker that is silent for too long, and sets `timed_out`.
+    """
     assert child.stdout is not None
-    for line in child.stdout:
-        message = json.loads(line)
-        if "row" in message:
-            return row_from_dict(message["row"])
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{label}: {message['progress']}", end="", file=sys.stderr, flush=True)
-    return None
+
+    def kill() -> None:
+        timed_out.set()
+        child.kill()
+
+    timer = threading.Timer(_SILENCE_TIMEOUT_S, kill)
+    timer.start()
+    try:
+        for line in child.stdout:
+            timer.cancel()
+            message = json.loads(line)
+            if "row" in message:
+                return row_from_dict(message["row"])
+            if sys.stderr.isatty() and get_verbosity() >= Verbosity.NORMAL:
+                print(f"\r\x1b[K{label}: {message['progress']}", end="", file=sys.stderr, flush=True)
+            timer = threading.Timer(_SILENCE_TIMEOUT_S, kill)
+            timer.start()
+        return None
+    finally:
+        timer.cancel()
 
 
-def _clear() -> None:
+def _clear_progress() -> None:
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

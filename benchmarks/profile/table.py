@@ -1,4 +1,4 @@
-"""A profile as people read it: a table in text, CSV, and the operators by what they cost."""
+"""Text output of profiles: table, CSV, and operators by time."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ from collections.abc import Iterable, Sequence
 
 from .results import STAGES, Operator, Profile, Row
 
-_HEAD = (
+_COLUMNS = (
     "model", "precision", "size", "threads", "FPS", "p50 ms", "p95 ms", "capture", "preproc", "infer", "decode",
     "draw", "encode", "GMAC/s", "MB", "RSS MB", "AP",
 )  # fmt: skip
 _WIDTHS = (28, 9, 8, 7, 7, 7, 7, 7, 7, 8, 6, 6, 6, 6, 6, 6, 5)
-"""Of the columns while rows are still coming."""
-_LEFT = 3
-"""Columns of text, which are written from the left."""
-_KINDS = 12
+"""Column widths for rows that are printed before all rows are known."""
+_LEFT_ALIGNED = 3
+"""Number of columns at the start that are left-aligned, because they contain text."""
+_MAX_SLOWEST = 12
+"""Number of operators in the list of the slowest."""
 
 
 def head() -> str:
-    """The line above the rows."""
-    return _line(_HEAD, _WIDTHS)
+    """Format the header of the table."""
+    return _format_line(_COLUMNS, _WIDTHS)
 
 
 def line(row: Row) -> str:
-    """A row of the table, in the columns of `head`."""
+    """Format one row of the table, with the columns of `head`."""
     if row.error:
         return f"{row.label}: {row.error}"
-    return _line(_cells(row), _WIDTHS)
+    return _format_line(_format_cells(row), _WIDTHS)
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The whole table, its columns as wide as they must be."""
-    cells = [_HEAD, *(_cells(row) for row in rows if not row.error)]
-    widest = [max(len(entry[i]) for entry in cells) for i in range(len(_HEAD))]
-    lines = [_line(entry, widest) for entry in cells]
+    """Format the whole table, with columns as wide as their content."""
+    cells = [_COLUMNS, *(_format_cells(row) for row in rows if not row.error)]
+    widths = [max(len(entry[i]) for entry in cells) for i in range(len(_COLUMNS))]
+    lines = [_format_line(entry, widths) for entry in cells]
     return "\n".join([*lines, *(line(row) for row in rows if row.error)])
 
 
 def operators(row: Row) -> str:
-    """Time by kind of operator, the slowest operators, and how nearly all of them add up to the whole."""
+    """Format the time by kind of operator, the slowest operators, and the sum compared with the whole network."""
     total = sum(operator.ms for operator in row.operators)
     lines = [
-        f"{row.label}: {len(row.operators)} operators take {total:.2f} ms by themselves, "
-        f"the network {row.operators_total_ms:.2f} ms ({total / row.operators_total_ms - 1:+.1%})"
+        f"{row.label}: {len(row.operators)} operators, sum {total:.2f} ms; "
+        f"whole network {row.operators_total_ms:.2f} ms ({total / row.operators_total_ms - 1:+.1%})"
     ]
     kinds: dict[tuple[str, bool], list[Operator]] = {}
     for operator in row.operators:
         kinds.setdefault((operator.kind, operator.delegated), []).append(operator)
     lines.append(f"  {'kind':22}{'count':>6}{'ms':>10}{'share':>8}{'GMAC/s':>9}  run by")
-    for (kind, delegated), found in sorted(kinds.items(), key=lambda entry: -_sum(entry[1])):
-        lines.append(f"  {kind:22}{len(found):6}{_costs(found, total)}  {'XNNPACK' if delegated else 'interpreter'}")
+    for (kind, delegated), group in sorted(kinds.items(), key=lambda entry: -_sum_ms(entry[1])):
+        runner = "XNNPACK" if delegated else "interpreter"
+        lines.append(f"  {kind:22}{len(group):6}{_format_costs(group, total)}  {runner}")
     lines.append("  slowest")
-    for operator in sorted(row.operators, key=lambda operator: -operator.ms)[:_KINDS]:
-        lines.append(f"  {operator.kind:22}{operator.number:6}{_costs([operator], total)}  {operator.name}")
+    for operator in sorted(row.operators, key=lambda operator: -operator.ms)[:_MAX_SLOWEST]:
+        lines.append(f"  {operator.kind:22}{operator.number:6}{_format_costs([operator], total)}  {operator.name}")
     return "\n".join(lines)
 
 
 def as_csv(profiles: Iterable[Profile]) -> str:
-    """All rows with the machine they were measured on."""
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
+    """Format all rows, with the name of their machine, as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     stages = [f"{stage}_ms" for stage in STAGES]
     writer.writerow([
         "machine", "model", "network", "precision", "width", "height", "threads", "interpreter", "fps", "p50_ms",
@@ -77,10 +79,10 @@ def as_csv(profiles: Iterable[Profile]) -> str:
                 row.model_mb, row.rss_mb, row.peak_rss_mb, row.load_ms, row.first_ms, row.people,
                 row.accuracy.ap if row.accuracy else "", row.estimate, "; ".join(row.warnings), row.error,
             ])  # fmt: skip
-    return made.getvalue()
+    return buffer.getvalue()
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _format_cells(row: Row) -> tuple[str, ...]:
     latency = row.latency_ms
     return (
         row.label.rpartition(" x")[0] or row.label,
@@ -98,18 +100,18 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _format_line(cells: Sequence[str], widths: Sequence[int]) -> str:
     parts = []
     for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        parts.append(cell.ljust(width) if i < _LEFT else cell.rjust(width))
+        parts.append(cell.ljust(width) if i < _LEFT_ALIGNED else cell.rjust(width))
     return "  ".join(parts).rstrip()
 
 
-def _costs(found: Sequence[Operator], total: float) -> str:
-    ms, macs = _sum(found), sum(operator.macs for operator in found)
+def _format_costs(group: Sequence[Operator], total: float) -> str:
+    ms, macs = _sum_ms(group), sum(operator.macs for operator in group)
     rate = f"{macs / ms / 1e6:9.1f}" if macs and ms else " " * 9
     return f"{ms:10.3f}{ms / total:8.1%}{rate}"
 
 
-def _sum(found: Iterable[Operator]) -> float:
-    return sum(operator.ms for operator in found)
+def _sum_ms(group: Iterable[Operator]) -> float:
+    return sum(operator.ms for operator in group)

@@ -1,8 +1,8 @@
-"""Measures one model with one number of threads, in a process of its own.
+"""Worker process: measure one model with one number of threads.
 
-Of its own, so that its memory is the model's and a file that crashes the interpreter spoils one row.
-`python -m edgepose.benchmarks.profile.worker` writes JSON lines to stdout: `{"progress": TEXT}` while it works, at the
-end `{"row": {...}}`.
+Each model gets its own process, so that the measured memory is that of the model only, and a file that crashes the
+interpreter affects one row only. `python -m edgepose.benchmarks.profile.worker` writes JSON lines to stdout:
+`{"progress": TEXT}` during the measurement and `{"row": {...}}` at the end.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from time import perf_counter
 from ...device.monitor.health import Health
 from ...device.monitor.health import read as read_health
 from ...runtime import PoseEstimator
-from ...runtime.errors import EdgePoseError, ModelError
+from ...runtime.errors import EdgePoseError, NoManifestError
 from ...runtime.model import container
 from ...runtime.model.interpreter import Network
 from ...runtime.model.manifest import ModelManifest
 from . import macs, measure, operators
 from .results import Accuracy, PeoplePoint, Row, row_to_dict
 
-_PEOPLE = (1, 2, 5, 10, 15, 20, 25, 30)
-_PEOPLE_FRAMES = 15
+_PEOPLE_COUNTS = (1, 2, 5, 10, 15, 20, 25, 30)
+_FRAMES_PER_COUNT = 15
 
 
 def main() -> int:
-    """Answers with a row; errors are rows too."""
+    """Measure a model and print its row. An error is a row with `error`, so the exit code is always 0."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("model", type=Path)
     parser.add_argument("--name", required=True)
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--people", action="store_true")
     arguments = parser.parse_args()
     try:
-        row = _measured(arguments)
+        row = _measure(arguments)
     except (EdgePoseError, ValueError, MemoryError) as error:
         reason = " ".join((str(error) or type(error).__name__).split())
         row = Row(arguments.name, arguments.threads, error=reason)
@@ -49,9 +49,9 @@ def main() -> int:
     return 0
 
 
-def _measured(arguments: argparse.Namespace) -> Row:
+def _measure(arguments: argparse.Namespace) -> Row:
     path: Path = arguments.model
-    manifest = _manifest(path)
+    manifest = _read_manifest(path)
     flatbuffer = container.flatbuffer(path)
     row = Row(
         arguments.name,
@@ -59,26 +59,31 @@ def _measured(arguments: argparse.Namespace) -> Row:
         sha256=container.identity(flatbuffer)[0],
         model_mb=path.stat().st_size / 1e6,
     )
-    row = _posing(row, path, arguments) if manifest else _inferring(row, path, arguments.seconds)
+    if manifest:
+        row = _measure_pose_network(row, path, arguments)
+    else:
+        row = _measure_other_network(row, path, arguments.seconds)
     if arguments.ops:
         found, total = operators.measure_operators(
-            flatbuffer, arguments.threads, lambda number, count: _say(f"operator {number} of {count}")
+            flatbuffer, arguments.threads, lambda number, count: _report_progress(f"operator {number} of {count}")
         )
         row = replace(row, operators=found, operators_total_ms=total)
     return row
 
 
-def _manifest(path: Path) -> ModelManifest | None:
-    """None for a file without one, of which only inference can be measured. Raises ModelError for a damaged one."""
+def _read_manifest(path: Path) -> ModelManifest | None:
+    """Read the manifest; None if the file has none. Then only inference can be measured.
+
+    Raises:
+        ModelError: The manifest is damaged.
+    """
     try:
         return container.read(path)
-    except ModelError as error:
-        if "no manifest inside" in str(error):
-            return None
-        raise
+    except NoManifestError:
+        return None
 
 
-def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
+def _measure_pose_network(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
     frames = measure.Frames(arguments.input)
     before = read_health()
     started = perf_counter()
@@ -86,16 +91,16 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
     loaded = perf_counter()
     estimator.estimate(frames.first.image, frames.first.channel_order)
     first = perf_counter()
-    _say("warming up")
+    _report_progress("warming up")
     measure.warm(estimator, frames)
-    # The row's memory is that of the network at work; whatever is measured later must not add to it.
-    run = measure.run(estimator, frames, arguments.seconds, _say)
-    rss, peak = _memory_mb("VmRSS"), _memory_mb("VmHWM")
-    row = _with_run(row, run, before)
+    # Read the memory now: the measurements below must not be included.
+    run = measure.run(estimator, frames, arguments.seconds, _report_progress)
+    rss, peak = _read_memory_mb("VmRSS"), _read_memory_mb("VmHWM")
+    row = _add_run(row, run, before)
     manifest = estimator.manifest
     by_people: tuple[PeoplePoint, ...] = ()
     if arguments.people:
-        by_people = tuple(_with(estimator, count) for count in _PEOPLE)
+        by_people = tuple(_measure_with_people(estimator, count) for count in _PEOPLE_COUNTS)
     accuracy = manifest.accuracy
     return replace(
         row,
@@ -113,22 +118,22 @@ def _posing(row: Row, path: Path, arguments: argparse.Namespace) -> Row:
     )
 
 
-def _with(estimator: PoseEstimator, people: int) -> PeoplePoint:
-    _say(f"with {people} people")
-    return measure.point(estimator, people, _PEOPLE_FRAMES)
+def _measure_with_people(estimator: PoseEstimator, people: int) -> PeoplePoint:
+    _report_progress(f"with {people} people")
+    return measure.point(estimator, people, _FRAMES_PER_COUNT)
 
 
-def _inferring(row: Row, path: Path, seconds: float) -> Row:
-    """A network that is no pose network: inference alone, on zeros."""
+def _measure_other_network(row: Row, path: Path, seconds: float) -> Row:
+    """Measure a network without a manifest: inference only, on zeros."""
     before = read_health()
     started = perf_counter()
     network = Network(path, row.threads)
     loaded = perf_counter()
     network.invoke()
     first = perf_counter()
-    run = measure.infer(network, seconds, _say)
+    run = measure.infer(network, seconds, _report_progress)
     shape = network.inputs[0].shape if network.inputs else ()
-    row = _with_run(row, run, before)
+    row = _add_run(row, run, before)
     return replace(
         row,
         network=path.stem,
@@ -138,13 +143,13 @@ def _inferring(row: Row, path: Path, seconds: float) -> Row:
         macs=sum(operator.macs for operator in macs.operators(network)),
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
-        warnings=(*row.warnings, "no manifest: inference alone"),
-        rss_mb=_memory_mb("VmRSS"),
-        peak_rss_mb=_memory_mb("VmHWM"),
+        warnings=(*row.warnings, "no manifest: only inference was measured"),
+        rss_mb=_read_memory_mb("VmRSS"),
+        peak_rss_mb=_read_memory_mb("VmHWM"),
     )
 
 
-def _with_run(row: Row, run: measure.Run, before: Health) -> Row:
+def _add_run(row: Row, run: measure.Run, before: Health) -> Row:
     return replace(
         row,
         frames=run.frames,
@@ -158,12 +163,12 @@ def _with_run(row: Row, run: measure.Run, before: Health) -> Row:
     )
 
 
-def _memory_mb(key: str) -> float:
+def _read_memory_mb(key: str) -> float:
     found = re.search(rf"^{key}:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
-def _say(text: str) -> None:
+def _report_progress(text: str) -> None:
     print(json.dumps({"progress": text}), flush=True)
 
 

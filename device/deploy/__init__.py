@@ -1,1 +1,1 @@
-"""From the workstation to any number of boards: releases, their installation over ssh, and what became of them."""
+"""Deployment from a workstation to boards: releases, installation over SSH, health check and rollback."""

@@ -1,7 +1,8 @@
-"""A board's Python environment as one archive: a virtual environment that sees the system's packages, with our wheels.
+"""Builder of the Python environment of a board: a virtual environment with our wheels, packed as one archive.
 
-It is laid out on the workstation, where that takes seconds; `python3 -m venv` and pip on a Raspberry Pi Zero take
-minutes. A virtual environment is no more than `pyvenv.cfg`, a link to Python and a folder of packages (PEP 405).
+The environment includes the packages of the system. It is built on the workstation, which takes seconds; `python3 -m
+venv` and pip on a Raspberry Pi Zero take minutes. A virtual environment consists of `pyvenv.cfg`, a link to Python and
+a folder of packages (PEP 405).
 """
 
 from __future__ import annotations
@@ -17,44 +18,65 @@ from pathlib import Path
 from ...runtime.io import atomic
 from .wheelhouse import Place, pip, requirements, run, sha256_of
 
-_FORMAT = "1"
-_UNUSED = ("*.pyi", "*.h", "*.lib", "tests", "__pycache__")
-"""What packages carry and a board never reads."""
+_FORMAT_VERSION = "1"
+_UNUSED_PATTERNS = ("*.pyi", "*.h", "*.lib", "tests", "__pycache__")
+"""Files in packages that a board does not need."""
 
 
-def identity(wheels: Mapping[Path, str], place: Place, executable: str) -> str:
-    """Return the name of an environment, sixteen digits: the same wheels for the same Python have the same.
+def compute_identity(wheels: Mapping[Path, str], target: Place, executable: str) -> str:
+    """Compute the id of an environment. The same wheels for the same Python have the same id.
 
-    `wheels`: with their SHA-256.
+    Args:
+        wheels: Wheels with their SHA-256.
+        target: Machine and Python of the board.
+        executable: Path of Python on the board.
+
+    Returns:
+        16 hexadecimal digits.
     """
-    digest = hashlib.sha256(f"{_FORMAT}\n{place.python}\n{executable}\n".encode())
+    digest = hashlib.sha256(f"{_FORMAT_VERSION}\n{target.python}\n{executable}\n".encode())
     for wheel, hashed in sorted(wheels.items(), key=lambda pair: pair[0].name):
         digest.update(wheel.name.encode() + bytes.fromhex(hashed))
     return digest.hexdigest()[:16]
 
 
-def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) -> Path:
-    """The environment as a `.tar.gz` in the cache, made when it is not there yet."""
+def archive(wheels: Sequence[Path], target: Place, executable: str, cache: Path) -> Path:
+    """Build the environment as a `.tar.gz` in the cache, unless it is there already with the recorded SHA-256.
+
+    Args:
+        wheels: Wheels to install.
+        target: Machine and Python of the board.
+        executable: Path of Python on the board.
+        cache: Folder of the archives.
+
+    Returns:
+        Path of the archive; its name begins with the id of the environment.
+
+    Raises:
+        InputError: pip cannot install the wheels.
+    """
     digests = {wheel: sha256_of(wheel) for wheel in wheels}
-    name = identity(digests, place, executable)
+    name = compute_identity(digests, target, executable)
     path = cache / f"{name}.tar.gz"
-    recorded = path.with_suffix(".sha256")
-    if path.is_file() and recorded.is_file() and recorded.read_text(encoding="utf-8").strip() == sha256_of(path):
+    hash_file = path.with_suffix(".sha256")
+    if path.is_file() and hash_file.is_file() and hash_file.read_text(encoding="utf-8").strip() == sha256_of(path):
         return path
     atomic.make_folder(cache)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "venv"
-        version = f"python{place.python[0]}.{place.python[1]}"
+        version = f"python{target.python[0]}.{target.python[1]}"
         packages = root / "lib" / version / "site-packages"
         packages.mkdir(parents=True)
-        listed = Path(folder) / "requirements.txt"
-        # What is unpacked is what the name of the environment was computed from: pip checks it again.
-        listed.write_text(requirements((wheel, digests[wheel]) for wheel in wheels), encoding="utf-8")
-        words = [*pip("install", place), "--no-index", "--no-deps", "--no-compile", "--require-hashes",
-                 "--target", str(packages), "-r", str(listed)]  # fmt: skip
-        run(words, "the environment cannot be laid out")
+        requirements_file = Path(folder) / "requirements.txt"
+        # pip checks the hashes again: the installed wheels are those that the id was computed from.
+        requirements_file.write_text(requirements((wheel, digests[wheel]) for wheel in wheels), encoding="utf-8")
+        words = pip("install", target) + [
+            "--no-index", "--no-deps", "--no-compile", "--require-hashes", "--target", str(packages),
+            "-r", str(requirements_file),
+        ]  # fmt: skip
+        run(words, "cannot build the environment")
         shutil.rmtree(packages / "bin", ignore_errors=True)
-        for pattern in _UNUSED:
+        for pattern in _UNUSED_PATTERNS:
             for found in list(packages.rglob(pattern)):
                 shutil.rmtree(found) if found.is_dir() else found.unlink()
         (root / "bin").mkdir()
@@ -62,7 +84,7 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
             (root / "bin" / link).symlink_to(executable)
         home = Path(executable).parent
         (root / "pyvenv.cfg").write_text(
-            f"home = {home}\ninclude-system-site-packages = true\nversion = {'.'.join(map(str, place.python))}\n"
+            f"home = {home}\ninclude-system-site-packages = true\nversion = {'.'.join(map(str, target.python))}\n"
             f"executable = {executable}\n"
         )
         with (
@@ -71,13 +93,13 @@ def archive(wheels: Sequence[Path], place: Place, executable: str, cache: Path) 
             tarfile.open(fileobj=packed, mode="w") as tar,
         ):
             tar.add(root, arcname=".", filter=plain)
-    # The archive is kept for months; what is sent to a board is what was laid out here.
-    atomic.write_text(recorded, sha256_of(path) + "\n")
+    # The archive stays in the cache for months; the hash ensures that a board gets what was built here.
+    atomic.write_text(hash_file, sha256_of(path) + "\n")
     return path
 
 
 def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without what differs from workstation to workstation."""
+    """Normalize owner, time and mode of a tar entry, which differ between workstations."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644

@@ -1,4 +1,4 @@
-"""What `board/probe.py` found out about a board, with types."""
+"""Facts about a board: the answer of `board/probe.py`, checked and typed."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from . import untrusted
 from .units import NAME
 
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}
-"""Debian's names in Python's."""
+"""Debian names of architectures to those of Python."""
 RELEASE_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
-"""When a release was made (UTC) and the beginning of the hash of its contents."""
+"""Creation time of a release (UTC) and the first 8 digits of the hash of its contents."""
 ENVIRONMENT_ID = re.compile(r"[0-9a-f]{16}")
-_EXECUTABLE = re.compile(r"/usr/(local/)?bin/python3(\.[0-9]{1,2})?")
-_WORD = re.compile(r"[A-Za-z0-9_.+~:-]{0,64}")
+_PYTHON_PATH = re.compile(r"/usr/(local/)?bin/python3(\.[0-9]{1,2})?")
+_SAFE_WORD = re.compile(r"[A-Za-z0-9_.+~:-]{0,64}")
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A board at one moment. What could not be found out is None."""
+    """Facts about a board at one moment. A fact that is unknown is None."""
 
     board: str
     host: str
     machine: str
     bits: int
-    """Of Python, which is those of the system's programs; the kernel may have more."""
+    """Bits of Python and of the other programs, 32 or 64; the kernel may have more."""
     architecture: str | None
     os: str
     codename: str
@@ -51,112 +51,119 @@ class Facts:
     temperature_c: float | None
     packages: Mapping[str, str]
     candidates: Mapping[str, str]
-    """Packages that apt could install, by version."""
+    """Packages that apt can install, with their versions."""
     files: Mapping[str, str | None]
     current: str | None
     release: Release | None
     healthy: bool
     release_owned: bool
-    """Whether the current release belongs to root, as everything does since the folders are root's."""
+    """True if the current release belongs to root. In the old layout it belongs to the service user."""
     releases: tuple[str, ...]
     environments: tuple[str, ...]
-    """Those that belong to root."""
+    """Ids of the environments that belong to root."""
     folders: bool
-    """Whether all folders are there and belong to root."""
+    """True if all folders exist and belong to root."""
     name: str
-    """What `deploy` called the board; empty: its host name."""
+    """Display name set by `deploy`; empty if the board uses its host name."""
     uid: int
-    """Of the user who logged in."""
+    """User id of the SSH login."""
     service: Mapping[str, str]
     status: Any
     cameras: tuple[str, ...] | None = None
     videos: tuple[str, ...] = ()
     imports: Mapping[str, str] = field(default_factory=dict)
-    """What could not be imported and why; empty text: it could. Nothing: not tried."""
+    """Import errors by module; an empty error means success. Empty if imports were not checked."""
     system_picamera2: bool | None = None
 
     @property
     def tag(self) -> str:
-        """The machine as wheels name it: x86_64, aarch64, armv7l, armv6l."""
+        """Platform tag of wheels for this board: x86_64, aarch64, armv7l, armv6l."""
         if self.architecture == "armhf" or (self.bits == 32 and self.machine.startswith(("arm", "aarch64"))):
             return "armv6l" if self.machine == "armv6l" else "armv7l"
         return ARCHITECTURES.get(self.architecture or "", self.machine)
 
     @property
     def running(self) -> bool:
-        """Whether the service runs."""
+        """True if the service is active."""
         return self.service.get("ActiveState") == "active"
 
 
 def script() -> str:
-    """The source of the probe."""
+    """Return the source code of the probe."""
     return (files(__package__ or "") / "board" / "probe.py").read_text(encoding="utf-8")
 
 
 def imports_script() -> str:
-    """The source of the program that tries the imports."""
+    """Return the source code of the program that checks the imports."""
     return (files(__package__ or "") / "board" / "imports.py").read_text(encoding="utf-8")
 
 
 def read(output: str) -> Facts:
-    """Read the probe's output.
+    """Parse the output of the probe.
 
-    The board is not trusted: text that later becomes part of a command, a path or a file is checked here.
+    The board is not trusted: text that is later used in a command, a path or a file is checked here.
 
     Raises:
-        InputError: It is no answer of the probe.
+        InputError: The text is not a valid answer of the probe.
     """
     try:
         found = untrusted.load_json(output)
-        if isinstance(found, dict) and not _is_release(found.get("release"), found.get("current")):
+        if isinstance(found, dict) and not _is_valid_release(found.get("release"), found.get("current")):
             found["release"] = None
         facts = schema.build(Facts, found)
-        _check(facts)
+        _check_facts(facts)
     except (InputError, ValueError, TypeError) as error:
-        shown = printable(output, limit=80)
-        raise InputError(f"expected the probe's answer, got '{shown}' ({printable(error)})") from None
-    # What is no id has no business in a command; a board with such names can be deployed to all the same.
+        excerpt = printable(output, limit=80)
+        raise InputError(f"not a valid answer of the probe: {printable(error)}; got '{excerpt}'") from None
+    # Only valid ids are used in commands; other names on the board are ignored.
     return replace(
         facts,
         releases=tuple(name for name in facts.releases if RELEASE_ID.fullmatch(name)),
         environments=tuple(name for name in facts.environments if ENVIRONMENT_ID.fullmatch(name)),
-        groups=tuple(name for name in facts.groups if _WORD.fullmatch(name)),
+        groups=tuple(name for name in facts.groups if _SAFE_WORD.fullmatch(name)),
         name=facts.name if NAME.fullmatch(facts.name) else "",
     )
 
 
 def read_imports(output: str) -> dict[str, str]:
-    """Read what `imports.py` printed. Raises InputError if it is something else."""
+    """Parse the output of `board/imports.py`.
+
+    Returns:
+        Error by module; empty if the module can be imported.
+
+    Raises:
+        InputError: The output is not valid.
+    """
     found = untrusted.load_json(output)
-    if not isinstance(found, dict) or not all(isinstance(said, str) for said in found.values()) or len(found) > 20:
-        raise InputError("expected an object of modules and errors")
+    if not isinstance(found, dict) or not all(isinstance(error, str) for error in found.values()) or len(found) > 20:
+        raise InputError("expected a JSON object with at most 20 modules and their errors")
     return found
 
 
-def _check(facts: Facts) -> None:
-    """Raises ValueError."""
+def _check_facts(facts: Facts) -> None:
+    """Check the facts that are used in commands, paths and files. Raises ValueError."""
     if facts.current is not None and not RELEASE_ID.fullmatch(facts.current):
-        raise ValueError(f"current: expected the id of a release, got {facts.current!r}")
+        raise ValueError(f"current: expected a release id, got {facts.current!r}")
     if len(facts.python) != 3 or not all(0 <= part < 1000 for part in facts.python):
         raise ValueError(f"python: expected three numbers, got {facts.python}")
     if not 0 <= facts.uid < 2**32 - 1:
-        raise ValueError(f"uid: expected a user's number, got {facts.uid}")
+        raise ValueError(f"uid: expected a user id, got {facts.uid}")
     words = {
         "machine": facts.machine, "architecture": facts.architecture or "", "codename": facts.codename,
         **{f"packages.{name}": version for name, version in facts.packages.items()},
         **{f"candidates.{name}": version for name, version in facts.candidates.items()},
     }  # fmt: skip
     for name, word in words.items():
-        if not _WORD.fullmatch(word):
+        if not _SAFE_WORD.fullmatch(word):
             raise ValueError(f"{name}: expected letters, digits and ._+~:-, got {word!r}")
 
 
 def can_be_linked(executable: str) -> bool:
-    """Whether the board's Python is one that an environment may link to: the system's own."""
-    return _EXECUTABLE.fullmatch(executable) is not None
+    """Return True if the path is a Python of the system; an environment may link to no other."""
+    return _PYTHON_PATH.fullmatch(executable) is not None
 
 
-def _is_release(value: Any, current: Any) -> bool:
+def _is_valid_release(value: Any, current: Any) -> bool:
     try:
         release = schema.build(Release, value)
     except ValueError:

@@ -1,4 +1,8 @@
-"""Boards over ssh, through pyinfra: connect, look, do; all of a batch at once, each for itself."""
+"""Connections to boards over SSH with pyinfra: read facts and run steps on all boards of a batch in parallel.
+
+pyinfra uses gevent: `Fleet.run` and `Fleet.do` start a greenlet per board and wait for all of them. A board that fails
+is removed from the batch and does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -20,48 +24,67 @@ from .hosts import Target
 from .plan import Packages, Put, Run, Step
 from .units import BASE
 
-_CONNECT_S = 15
-_PROBE_S = 120
+_CONNECT_TIMEOUT_S = 15
+_COMMAND_TIMEOUT_S = 120
 
 
 def prepare() -> None:
-    """Called once, by the command, before anything opens a connection: pyinfra works on many boards with gevent."""
+    """Prepare the process for pyinfra, which handles many boards with gevent.
+
+    Each command calls this once, before anything opens a connection, because it replaces sockets and threads of the
+    standard library with those of gevent.
+
+    Raises:
+        MissingExtraError: pyinfra and gevent are not installed.
+    """
     try:
         from gevent import monkey
     except ModuleNotFoundError as error:
         raise MissingExtraError("deploying", "deploy", error) from None
     monkey.patch_all()
-    # Its words are for its own command line; ours says what failed.
+    # The log messages are for the command line of pyinfra; our commands print what failed.
     for name in ("pyinfra", "paramiko"):
         logging.getLogger(name).propagate = False
         logging.getLogger(name).addHandler(logging.NullHandler())
     import gevent
     from pyinfra.api.exceptions import PyinfraError
 
+    # gevent must not print a traceback for a board that failed: `Fleet.do` reports it.
     gevent.get_hub().NOT_ERROR += (PyinfraError,)
 
 
 @dataclass(frozen=True)
 class Access:
-    """How boards are reached."""
+    """SSH settings for reaching the boards."""
 
     identity: Path | None = None
-    """A private key, beyond those that ssh would take."""
+    """Additional private key."""
     ssh_config: Path | None = None
-    """In place of ~/.ssh/config."""
+    """Configuration file that replaces ~/.ssh/config."""
     accept_new: bool = False
+    """If True, add the host keys of new boards without a question."""
     ask: Callable[[str], bool] | None = None
+    """Function that asks the user a yes-or-no question; None refuses new boards."""
 
     def admitted(self, targets: Sequence[Target]) -> tuple[dict[str, Connection], dict[str, str]]:
-        """See `host_keys.admitted`."""
+        """Check the host keys of all boards, see `host_keys.admitted`."""
         return host_keys.admitted(targets, self.ssh_config, accept_new=self.accept_new, ask=self.ask)
 
 
 class Fleet:
-    """Connections to boards. `problems`: for every board that fell out, why."""
+    """Connections to the boards of a batch.
+
+    Attributes:
+        problems: Why a board failed, by name. A board that failed is not used any more.
+    """
 
     def __init__(self, links: Mapping[str, Connection], access: Access) -> None:
-        """`links`: the boards by the names the user gave them."""
+        """Create the pyinfra state; nothing is connected yet.
+
+        Args:
+            links: Connections by the name that the user gave the board.
+            access: SSH settings.
+        """
         from pyinfra.api import Config, Inventory, State
 
         from .pyinfra_callbacks import Watcher
@@ -78,13 +101,13 @@ class Fleet:
             for name, link in links.items()
         ]  # fmt: skip
         self._state = State(check_for_changes=False)
-        self._state.init(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=_CONNECT_S))
+        self._state.init(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=_CONNECT_TIMEOUT_S))
         self._watcher = Watcher(self.problems)
         self._state.add_callback_handler(self._watcher)
 
     @classmethod
     def of(cls, targets: Sequence[Target], access: Access) -> Fleet:
-        """Connected to all that can be."""
+        """Check the host keys of the boards and connect to all that can be reached."""
         links, problems = access.admitted(targets)
         fleet = cls(links, access)
         fleet.problems.update(problems)
@@ -92,7 +115,7 @@ class Fleet:
         return fleet
 
     def connect(self) -> None:
-        """Connects to all at once; `problems` tells of those that did not answer."""
+        """Connect to all boards in parallel. Boards that do not answer are added to `problems`."""
         from pyinfra.api.connect import connect_all
         from pyinfra.api.exceptions import PyinfraError
 
@@ -101,87 +124,103 @@ class Fleet:
         try:
             connect_all(self._state)
         except PyinfraError:
-            # Nobody left; `problems` says why.
+            # No board is left; `problems` has the reasons.
             return
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Close all connections."""
         from pyinfra.api.connect import disconnect_all
 
         disconnect_all(self._state)
+        self._watcher.close()
 
     @property
     def names(self) -> list[str]:
-        """Boards that are still with us, in the user's order."""
+        """Names of the boards that have not failed, in the order of the user."""
         return [host.name for host in self._state.inventory if host in self._state.active_hosts]
 
     def look(self, *, deep: bool = False) -> dict[str, Facts]:
-        """Facts of all boards; one that gives none falls out.
+        """Read the facts of all boards with the probe. A board without valid facts is dropped.
 
-        The probe runs as the user who logs in, with the system's own Python and nothing of that user's on its path.
+        The probe runs as the login user, with the Python of the system and without the import path of that user.
+
+        Args:
+            deep: If True, also look for cameras, which takes seconds.
         """
-        words = f"/usr/bin/python3 -I - {BASE}{' deep' if deep else ''}"
+        command_line = f"/usr/bin/python3 -I - {BASE}{' deep' if deep else ''}"
         found: dict[str, Facts] = {}
-        for name, (done, out, err) in self.run(words, stdin=facts.script()).items():
+        for name, (done, out, err) in self.run(command_line, stdin=facts.script()).items():
             try:
                 if not done:
-                    raise InputError(f"/usr/bin/python3 does not run there: {(err or out)[-200:]}")
+                    raise InputError(f"/usr/bin/python3 does not run on the board: {(err or out)[-200:]}")
                 found[name] = facts.read(out)
-            except Exception as error:  # one bad board is no reason to leave the others alone
+            except Exception as error:  # an unexpected error of one board must not stop the others
                 self.drop(name, str(error))
         return found
 
     def look_at_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
-        """Facts with what the current release can import, tried as the service user in the service's sandbox."""
+        """Check what the current releases can import, as the service user in the sandbox of the service.
+
+        Returns:
+            The facts with `imports`; unchanged for boards without a release that belongs to root.
+        """
         scripts = plan.install_script()
-        seen = dict(found)
+        checked = dict(found)
         for name, board in found.items():
-            # Only what is root's: the Python of the old layout belongs to the service user.
+            # Only releases of root are executed: in the old layout the Python environment belongs to the service user.
             if board.current is None or not board.folders or not board.release_owned:
                 continue
             done, out, _ = self.run(plan.import_check(board), scripts, sudo=True, only=name)[name]
             try:
-                seen[name] = replace(board, imports=facts.read_imports(out if done else "{}"))
+                checked[name] = replace(board, imports=facts.read_imports(out if done else "{}"))
             except InputError as error:
-                seen[name] = replace(board, imports={"edgepose.runtime": f"the import check failed: {error}"})
-        return seen
+                checked[name] = replace(board, imports={"edgepose.runtime": f"the import check failed: {error}"})
+        return checked
 
     def read_as_root(self, name: str, path: str) -> str:
-        """The beginning of a small file of root's; empty if it is not there."""
+        """Read the first 4096 bytes of a file as root; empty if it does not exist."""
         done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=name)[name]
         return out if done else ""
 
     def run(
         self, command: str, stdin: str | None = None, *, sudo: bool = False, only: str = ""
     ) -> dict[str, tuple[bool, str, str]]:
-        """A command on all boards at once: whether it succeeded, what it printed, and on stderr.
+        """Run a command on all boards in parallel.
 
-        Without `sudo` no more than `untrusted.MAX_ANSWER_BYTES` are read of either. `only`: the one board.
+        Args:
+            command: Shell command.
+            stdin: Input of the command.
+            sudo: If True, run it as root. Otherwise at most `untrusted.MAX_ANSWER_BYTES` of stdout and of stderr are
+                read; a longer output is an error.
+            only: Name of a single board; empty runs it on all boards.
+
+        Returns:
+            Success, stdout and stderr by board name. An exception is a failure with its text as stderr.
         """
         from pyinfra.api.command import StringCommand
 
         state = self._state
         hosts = [host for host in state.inventory if host in state.active_hosts and only in ("", host.name)]
 
-        def call(host: Any) -> tuple[bool, str, str]:
+        def run_on_host(host: Any) -> tuple[bool, str, str]:
             try:
                 if not sudo:
                     return _run_limited(host.connector.client, command, stdin)
                 done, output = host.run_shell_command(
-                    StringCommand(command), _stdin=stdin, _timeout=_PROBE_S, _sudo=True
+                    StringCommand(command), _stdin=stdin, _timeout=_COMMAND_TIMEOUT_S, _sudo=True
                 )
-            except Exception as error:  # whatever a broken connection makes of itself
+            except Exception as error:  # a broken connection can raise any exception
                 return False, "", f"{type(error).__name__}: {error}"
             return bool(done), output.stdout, output.stderr
 
-        jobs = {host.name: state.pool.spawn(call, host) for host in hosts}
-        return {name: job.get() for name, job in jobs.items()}
+        greenlets = {host.name: state.pool.spawn(run_on_host, host) for host in hosts}
+        return {name: job.get() for name, job in greenlets.items()}
 
-    def drop(self, name: str, why: str) -> None:
-        """A board falls out."""
+    def drop(self, name: str, reason: str) -> None:
+        """Remove a board from the batch and store the reason in `problems`."""
         from pyinfra.api.exceptions import PyinfraError
 
-        self.problems[name] = printable(why)
+        self.problems[name] = printable(reason)
         host = self._state.inventory.get_host(name)
         try:
             self._state.fail_hosts({host})
@@ -189,27 +228,31 @@ class Fleet:
             return
 
     def do(self, work: Mapping[str, Sequence[Step]], note: Callable[[str, str], None]) -> None:
-        """The steps of every board, in order, boards side by side; one that fails ends that board's, and is a problem.
+        """Run the steps of all boards: boards in parallel, the steps of a board in order.
 
-        `note` is told a board's name and the step that begins.
+        If a step fails, the remaining steps of the board are skipped, and the failure is added to `problems`.
+
+        Args:
+            work: Steps by board name.
+            note: Function that is called with the name of the board and of the step when a step begins.
         """
         from pyinfra.api.exceptions import PyinfraError
         from pyinfra.api.operations import run_ops
 
-        done: dict[str, list[tuple[Step, Any]]] = {}
+        operations: dict[str, list[tuple[Step, Any]]] = {}
         self._watcher.note = note
         for name, steps in work.items():
             host = self._state.inventory.get_host(name)
-            done[name] = [(step, self._add(host, step)) for step in steps]
+            operations[name] = [(step, self._add_operation(host, step)) for step in steps]
         with suppress(PyinfraError):
             run_ops(self._state, no_wait=True)
-        for name, pairs in done.items():
+        for name, pairs in operations.items():
             for step, operation in pairs:
                 if not (operation.is_complete() and operation.did_succeed()):
-                    self.problems[name] = printable(f"{step.name}: {self._said(name, operation)}")
+                    self.problems[name] = printable(f"{step.name}: {self._describe_failure(name, operation)}")
                     break
 
-    def _add(self, host: Any, step: Step) -> Any:
+    def _add_operation(self, host: Any, step: Step) -> Any:
         from pyinfra.api.operation import add_op
         from pyinfra.operations import apt, server
         from pyinfra.operations import files as remote
@@ -218,7 +261,7 @@ class Fleet:
         match step:
             case Packages():
                 function = apt.packages
-                more: dict[str, Any] = {
+                arguments: dict[str, Any] = {
                     "packages": list(step.packages),
                     "update": True,
                     "no_recommends": True,
@@ -226,7 +269,7 @@ class Fleet:
                 }
             case Put():
                 function = remote.put
-                more = {
+                arguments = {
                     "src": str(step.source),
                     "dest": step.path,
                     "create_remote_dir": False,
@@ -234,15 +277,16 @@ class Fleet:
                 }
             case Run():
                 function = server.shell
-                more = {
+                arguments = {
                     "commands": [step.command],
                     "_stdin": step.stdin,
                     "_timeout": step.timeout_s,
                 }
-        return add_op(self._state, function, name=step.name, host=host, _sudo=not isinstance(step, Put), **more)[host]
+        sudo = not isinstance(step, Put)
+        return add_op(self._state, function, name=step.name, host=host, _sudo=sudo, **arguments)[host]
 
-    def _said(self, name: str, operation: Any) -> str:
-        """The last lines of a failed step."""
+    def _describe_failure(self, name: str, operation: Any) -> str:
+        """Return the last lines of the output of a failed step, or what pyinfra logged about it."""
         lines = []
         if operation.is_complete():
             lines = [line.strip() for line in (*operation.stdout_lines, *operation.stderr_lines) if line.strip()]
@@ -251,30 +295,35 @@ class Fleet:
 
 
 def _run_limited(client: Any, command: str, stdin: str | None) -> tuple[bool, str, str]:
-    """Run a command as the user who logged in; the board is not waited for forever, nor is all read that it sends."""
-    channel = client.get_transport().open_session(timeout=_CONNECT_S)
+    """Run a command as the login user, with limits for the time and for the size of the output.
+
+    Raises:
+        InputError: The output is too large, or takes too long.
+        TimeoutError: The command does not end in time.
+    """
+    channel = client.get_transport().open_session(timeout=_CONNECT_TIMEOUT_S)
     try:
-        channel.settimeout(_PROBE_S)
+        channel.settimeout(_COMMAND_TIMEOUT_S)
         channel.exec_command(command)
         if stdin:
             channel.sendall(stdin.encode())
         channel.shutdown_write()
         out = _read_limited(channel.recv)
         err = _read_limited(channel.recv_stderr)
-        if not channel.status_event.wait(_PROBE_S):
-            raise TimeoutError("no exit status")
+        if not channel.status_event.wait(_COMMAND_TIMEOUT_S):
+            raise TimeoutError(f"expected an exit status within {_COMMAND_TIMEOUT_S} s")
         return channel.recv_exit_status() == 0, out, err
     finally:
         channel.close()
 
 
 def _read_limited(receive: Callable[[int], bytes]) -> str:
-    blocks, size, end = [], 0, monotonic() + _PROBE_S
+    blocks, size, end = [], 0, monotonic() + _COMMAND_TIMEOUT_S
     while block := receive(65536):
         blocks.append(block)
         size += len(block)
         if size > untrusted.MAX_ANSWER_BYTES:
             raise InputError(f"expected an answer of at most {untrusted.MAX_ANSWER_BYTES} bytes")
         if monotonic() > end:
-            raise InputError(f"expected an answer within {_PROBE_S} s")
+            raise InputError(f"expected an answer within {_COMMAND_TIMEOUT_S} s")
     return b"".join(blocks).decode(errors="replace")

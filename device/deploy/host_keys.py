@@ -1,4 +1,4 @@
-"""Whether a board is the one it says it is: OpenSSH's own list of known hosts, and a question where it is new."""
+"""Check of SSH host keys against the known hosts of OpenSSH. For a new board the user is asked."""
 
 from __future__ import annotations
 
@@ -17,44 +17,62 @@ _TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Connection:
-    """How OpenSSH would connect to a board (`ssh -G`): the user's configuration, applied."""
+    """SSH settings of a board after applying the user's OpenSSH configuration (`ssh -G`)."""
 
     alias: str
-    """As the user named the host."""
+    """Host name as given by the user."""
     hostname: str
     port: int
     user: str
     known_hosts: Path
     checks: bool
-    """Whether OpenSSH checks this host's key at all (StrictHostKeyChecking)."""
+    """False if StrictHostKeyChecking is off for this host, so that OpenSSH does not check its key."""
 
     @property
     def listed_as(self) -> str:
-        """The board's name in the list of known hosts."""
+        """Name of the board in the known hosts file."""
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
 
 def connection(target: Target, config: Path | None = None) -> Connection:
-    """`config`: in place of ~/.ssh/config. Raises InputError where OpenSSH is missing or its configuration is wrong."""
+    """Read the SSH settings of a board with `ssh -G`.
+
+    Args:
+        target: Address of the board.
+        config: Configuration file that replaces ~/.ssh/config.
+
+    Raises:
+        InputError: OpenSSH is not installed, or its configuration is not valid.
+    """
     done = _run(["ssh", "-G", *target.options(config), target.host])
     if done.returncode:
-        raise InputError(f"{target.name}: ssh cannot use it: {done.stderr.strip()}")
-    known: dict[str, str] = {}
+        raise InputError(f"{target.name}: ssh refuses this address or its configuration: {done.stderr.strip()}")
+    options: dict[str, str] = {}
     for line in done.stdout.splitlines():
         key, _, value = line.partition(" ")
-        known.setdefault(key, value)
-    file = known.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
+        options.setdefault(key, value)
+    file = options.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
     return Connection(
-        target.host, known["hostname"], int(known["port"]), known["user"], Path(file).expanduser(),
-        known.get("stricthostkeychecking") not in ("no", "off", "false"),
+        target.host, options["hostname"], int(options["port"]), options["user"], Path(file).expanduser(),
+        options.get("stricthostkeychecking") not in ("no", "off", "false"),
     )  # fmt: skip
 
 
 def admitted(
     targets: Sequence[Target], config: Path | None, *, accept_new: bool, ask: Callable[[str], bool] | None
 ) -> tuple[dict[str, Connection], dict[str, str]]:
-    """How to reach each board whose key is known by now, and for the others why not; asked before any work begins."""
-    links, problems = {}, {}
+    """Check the host keys of all boards before any work begins.
+
+    Args:
+        targets: Addresses of the boards.
+        config: Configuration file that replaces ~/.ssh/config.
+        accept_new: If True, add the keys of new boards without a question.
+        ask: Function that asks the user a yes-or-no question; None refuses new boards.
+
+    Returns:
+        The connections of the boards whose key is known now, by target name, and the problems of the others.
+    """
+    connections, problems = {}, {}
     for target in targets:
         try:
             link = connection(target, config)
@@ -65,14 +83,15 @@ def admitted(
         if problem:
             problems[target.name] = problem
         else:
-            links[target.name] = link
-    return links, problems
+            connections[target.name] = link
+    return connections, problems
 
 
 def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[str], bool] | None) -> str:
-    """Makes sure that the board's key is known, by asking or because new ones are accepted.
+    """Check that the key of a board is known; add the key of a new board if the user agrees or `accept_new` is True.
 
-    Gives what is wrong in one line, empty where all is well: a host that cannot be reached is no error for the others.
+    Returns:
+        The problem in one line; empty if the key is known now. It is not raised, so that the other boards continue.
     """
     if not link.checks or _run(["ssh-keygen", "-F", link.listed_as, "-f", str(link.known_hosts)]).returncode == 0:
         return ""
@@ -80,10 +99,10 @@ def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[
     keys = [line for line in scanned.stdout.splitlines() if line and not line.startswith("#")]
     if not keys:
         return "cannot be reached"
-    prints = _run(["ssh-keygen", "-l", "-f", "-"], stdin="\n".join(keys) + "\n").stdout.strip()
-    question = f"{target.name} is not known yet. Its keys:\n{prints}\nIs this your board?"
+    fingerprints = _run(["ssh-keygen", "-l", "-f", "-"], stdin="\n".join(keys) + "\n").stdout.strip()
+    question = f"{target.name} is not known yet. Its keys:\n{fingerprints}\nIs this your board?"
     if not accept_new and (ask is None or not ask(question)):
-        return "its host key is not known; look at it with ssh once, or give --accept-new"
+        return "its host key is not known; connect with ssh once to check it, or use --accept-new"
     link.known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with link.known_hosts.open("a", encoding="utf-8") as file:
         file.write("\n".join(keys) + "\n")
@@ -91,7 +110,7 @@ def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[
 
 
 def ask_user(question: str) -> bool:
-    """A question on the terminal."""
+    """Ask a yes-or-no question on the terminal."""
     print(printable(question, keep="\n"), file=sys.stderr)
     return input("yes or no? ").strip().lower() in ("y", "yes")
 

@@ -1,6 +1,6 @@
-"""The boards a user names: user@host[:port], names from ~/.ssh/config, or @FILE with one of these a line.
+"""Parser of board addresses: user@host[:port], a name from ~/.ssh/config, or @FILE with one board per line.
 
-A line of a file may name the board: `pi@door.local name=Front door`.
+A line of the file can set a display name for the board: `pi@door.local name=Front door`.
 """
 
 from __future__ import annotations
@@ -15,46 +15,62 @@ from ...runtime.io.printable import printable
 from ...runtime.io.read_file import read_text
 from .units import NAME
 
-_FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
-_MOST = 1000
+_ADDRESS_PATTERN = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
+_MAX_BOARDS = 1000
 
 
 @dataclass(frozen=True)
 class Target:
-    """A board as the user names it; what is left out comes from ~/.ssh/config."""
+    """Address of a board as given by the user. Missing parts come from ~/.ssh/config."""
 
     name: str
+    """Address as the user wrote it; identifies the board in messages."""
     host: str
     user: str | None = None
     port: int | None = None
     device: str = ""
-    """What the board is called in its messages (EDGEPOSE_NAME); empty: it keeps its name, at first the host name."""
+    """Display name for the board (EDGEPOSE_NAME); empty keeps the present one, which is the host name at first."""
 
     def options(self, config: Path | None = None, identity: Path | None = None) -> list[str]:
-        """For OpenSSH's programs."""
-        given = {"-F": config, "-l": self.user, "-p": self.port, "-i": identity}
-        return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+        """Return the command-line options for OpenSSH programs.
+
+        Args:
+            config: Configuration file that replaces ~/.ssh/config.
+            identity: Private key.
+        """
+        ssh_options = {"-F": config, "-l": self.user, "-p": self.port, "-i": identity}
+        return [word for option, value in ssh_options.items() if value is not None for word in (option, str(value))]
 
 
 def parse(words: Iterable[str]) -> list[Target]:
-    """The boards, each once, in order. Raises InputError saying what was expected and what came."""
+    """Parse board addresses and read lists of boards.
+
+    Returns:
+        The boards in the given order, each once.
+
+    Raises:
+        InputError: An address is not valid, a list cannot be read, a board has two names, or there are more than 1000
+            boards.
+    """
     found: dict[str, Target] = {}
     for word in words:
-        for text in _inventory(word) if word.startswith("@") else [word]:
-            target = _target(text)
+        for text in _read_list(word) if word.startswith("@") else [word]:
+            target = _parse_address(text)
             other = found.setdefault(target.name, target)
             if target.device and not other.device:
                 found[target.name] = target
             elif target.device and target.device != other.device:
-                raise InputError(f"{target.name}: named twice: {other.device} and {target.device}")
+                raise InputError(
+                    f"{target.name}: named twice: {other.device!r} and {target.device!r}; remove one of the names"
+                )
     if not found:
-        raise InputError("expected at least one board: user@host[:port], or @FILE with one a line")
-    if len(found) > _MOST:
-        raise InputError(f"expected at most {_MOST} boards, got {len(found)}")
+        raise InputError("expected at least one board: user@host[:port], or @FILE with one board per line")
+    if len(found) > _MAX_BOARDS:
+        raise InputError(f"expected at most {_MAX_BOARDS} boards, got {len(found)}")
     return list(found.values())
 
 
-def _inventory(word: str) -> list[str]:
+def _read_list(word: str) -> list[str]:
     path = Path(word[1:])
     try:
         lines = read_text(path).splitlines()
@@ -62,18 +78,18 @@ def _inventory(word: str) -> list[str]:
         raise InputError(f"{word}: cannot read the list of boards: {error}") from None
     found = [text for line in lines if (text := line.partition("#")[0].strip())]
     if not found:
-        raise InputError(f"{word}: expected a board a line, the file names none")
+        raise InputError(f"{word}: the file contains no boards; expected one board per line")
     return found
 
 
-def _target(line: str) -> Target:
-    text, *named = re.split(r"\s+name=", line.strip(), maxsplit=1)
-    device = named[0].strip() if named else ""
-    if named and not NAME.fullmatch(device):
-        shown = printable(device, limit=80)
-        raise InputError(f"{text[:80]!r}: name={shown}: expected 1 to 64 letters, digits, spaces and .()&',-_")
-    match = _FORM.fullmatch(text)
-    # A name that begins with a dash would be taken for an option by the programs it is handed to.
+def _parse_address(line: str) -> Target:
+    text, *display_names = re.split(r"\s+name=", line.strip(), maxsplit=1)
+    device = display_names[0].strip() if display_names else ""
+    if display_names and not NAME.fullmatch(device):
+        escaped = printable(device, limit=80)
+        raise InputError(f"{text[:80]!r}: name={escaped}: expected 1 to 64 letters, digits, spaces and .()&',-_")
+    match = _ADDRESS_PATTERN.fullmatch(text)
+    # OpenSSH would read a name that begins with a dash as an option.
     if (
         match is None
         or text.startswith("-")

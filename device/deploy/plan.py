@@ -1,4 +1,4 @@
-"""What must be done on a board so that a release runs there: only what its facts do not show already."""
+"""Planner of a deployment: the steps that a board needs to run a release, according to its facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .units import BASE, GROUPS, HELPER, RECOVER, SECRETS, SECRETS_HASH, SERVICE
 
 @dataclass(frozen=True)
 class Packages:
-    """System packages from apt."""
+    """Installation of system packages with apt."""
 
     name: str
     packages: tuple[str, ...]
@@ -26,7 +26,7 @@ class Packages:
 
 @dataclass(frozen=True)
 class Put:
-    """A large file `source`, sent as the user who logs in, to that user's own folder of uploads."""
+    """Upload of a large file `source` as the login user, into the upload folder of that user."""
 
     name: str
     path: str
@@ -35,7 +35,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Run:
-    """A shell command, as root; what `stdin` holds appears on no command line."""
+    """Shell command that runs as root. Secrets are passed in `stdin`, so that they appear on no command line."""
 
     name: str
     command: str
@@ -59,39 +59,44 @@ sys.exit(module.main(sys.argv[1:]))
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release for one board, with the files to be sent."""
+    """Release for one board, with the files to send."""
 
     release: Release
     source: str
-    """Of frames."""
+    """Camera source of the configuration."""
     environment: Path
     archive: Path
     secrets: str
-    """Contents of the file of secrets; empty where it shall stay as it is."""
+    """Contents of the secrets file; empty keeps the one on the board."""
     secrets_hash: str = ""
-    """Contents of the file with their hash."""
+    """Contents of the hash file of the secrets."""
     name: str = ""
-    """What the board is called (EDGEPOSE_NAME); empty: it stays as it is, at first the host name."""
+    """Display name of the board (EDGEPOSE_NAME); empty keeps the present one, which is the host name at first."""
 
 
 def apt_packages(facts: Facts, source: str) -> tuple[str, ...]:
-    """What must come from apt and is not there: what the system's own Python was built with, and the camera."""
-    wanted = ["python3-numpy"]
+    """Return the missing apt packages: those that must match the Python of the system, and those of the camera."""
+    needed = ["python3-numpy"]
     if facts.tag.startswith("armv"):
-        wanted.append("python3-opencv")
+        needed.append("python3-opencv")
     if source.startswith("picamera2"):
-        wanted.append("python3-picamera2")
-    return tuple(name for name in wanted if name not in facts.packages)
+        needed.append("python3-picamera2")
+    return tuple(name for name in needed if name not in facts.packages)
 
 
 def own_files(facts: Facts, name: str = "") -> dict[str, str]:
-    """Return path and contents of our files outside the base folder. `name`: of the board, its present one if empty."""
+    """Return path and contents of our files outside the base folder.
+
+    Args:
+        facts: Facts about the board.
+        name: Display name of the board; empty keeps the present one.
+    """
     helper = (files(__package__ or "") / "board" / "activate.sh").read_text(encoding="utf-8")
     return {SERVICE: units.service(facts.groups, name or facts.name), RECOVER: units.recover(), HELPER: helper}
 
 
 def up_to_date(facts: Facts, release: Release, source: str, name: str = "") -> bool:
-    """Whether the board runs just this already."""
+    """Return True if the board already runs this release with this source and name, and is healthy."""
     return (
         same_release(facts, release) is not None
         and facts.folders
@@ -99,144 +104,169 @@ def up_to_date(facts: Facts, release: Release, source: str, name: str = "") -> b
         and facts.running
         and facts.service.get("UnitFileState") == "enabled"
         and not apt_packages(facts, source)
-        and not list(_own_files(facts, name))
+        and not list(_make_own_file_steps(facts, name))
     )
 
 
 def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
-    """In order; empty where nothing is to be done. Interrupted anywhere, what ran before still runs."""
+    """Plan the steps of a deployment.
+
+    If the deployment is interrupted at any step, the previous release keeps running.
+
+    Args:
+        facts: Facts about the board.
+        wanted: Release to deploy.
+        health_s: Time that the new release must run without an error, in seconds.
+        keep: Number of releases that stay on the board.
+
+    Returns:
+        The steps in order; empty if there is nothing to do.
+    """
     release = wanted.release
     if up_to_date(facts, release, wanted.source, wanted.name):
         return []
-    found: list[Step] = []
+    planned: list[Step] = []
     if packages := apt_packages(facts, wanted.source):
-        found.append(Packages(f"system packages {', '.join(packages)}", packages))
+        planned.append(Packages(f"system packages {', '.join(packages)}", packages))
     send_environment = release.environment not in facts.environments
-    ready = same_release(facts, release)
-    if not facts.folders or send_environment or ready is None:
-        # Every time: the folder of uploads is this user's, and empty.
-        found.append(_root("user edgepose and folders", "prepare", BASE, str(facts.uid), _groups(facts)))
+    present_id = same_release(facts, release)
+    if not facts.folders or send_environment or present_id is None:
+        # Needed for every upload: the upload folder must be empty and belong to the login user.
+        planned.append(
+            _make_root_step("user edgepose and folders", "prepare", BASE, str(facts.uid), _join_camera_groups(facts))
+        )
     if send_environment:
-        found += _environment(release.environment, wanted.environment, facts.uid)
-    if ready is None:
-        found += _release(release, wanted.archive, facts.uid)
-    name = release.id if ready is None else ready
-    own = list(_own_files(facts, wanted.name))
-    found += own
-    if any(step.name in (SERVICE, RECOVER) for step in own):
-        found.append(Run("systemd reads its units", "systemctl daemon-reload"))
+        planned += _make_environment_steps(release.environment, wanted.environment, facts.uid)
+    if present_id is None:
+        planned += _make_release_steps(release, wanted.archive, facts.uid)
+    name = release.id if present_id is None else present_id
+    own_file_steps = list(_make_own_file_steps(facts, wanted.name))
+    planned += own_file_steps
+    if any(step.name in (SERVICE, RECOVER) for step in own_file_steps):
+        planned.append(Run("reload the units of systemd", "systemctl daemon-reload"))
     if wanted.secrets:
-        found.append(_file("secrets", SECRETS, "600", wanted.secrets))
-        found.append(_file("hash of the secrets", SECRETS_HASH, "600", wanted.secrets_hash))
-    found.append(_self_test(facts, f"{BASE}/releases/{name}"))
-    found.append(
+        planned.append(_make_file_step("secrets", SECRETS, "600", wanted.secrets))
+        planned.append(_make_file_step("hash of the secrets", SECRETS_HASH, "600", wanted.secrets_hash))
+    planned.append(_make_self_test_step(facts, f"{BASE}/releases/{name}"))
+    planned.append(
         Run(
             f"switch to {name}, healthy for {health_s} s",
-            _detached(HELPER, "switch", name, str(health_s), str(keep)),
+            _make_detached_command(HELPER, "switch", name, str(health_s), str(keep)),
             health_s + 900,
         )
     )
-    return found
+    return planned
 
 
 def same_release(facts: Facts, release: Release) -> str | None:
-    """The id of the current release where it is this one, healthy or not."""
-    there = facts.release
+    """Return the id of the current release if it has the same contents and secrets, healthy or not; otherwise None."""
+    present = facts.release
     if (
-        there is None
+        present is None
         or not facts.release_owned
-        or (there.content_sha256, there.secrets) != (release.content_sha256, release.secrets)
+        or (present.content_sha256, present.secrets) != (release.content_sha256, release.secrets)
     ):
         return None
-    return there.id
+    return present.id
 
 
 def rollback(facts: Facts, release: str | None, health_s: int) -> list[Step]:
-    """Return the steps back to an earlier release.
+    """Plan the steps back to an earlier release.
+
+    Args:
+        facts: Facts about the board.
+        release: Id of the release; None goes back to the previous one.
+        health_s: Time that the release must run without an error, in seconds.
 
     Raises:
-        InputError: The board's own script is another version: what it does as root is not known here.
+        InputError: The script on the board has another version, so it is not known what it does as root.
     """
-    own = own_files(facts)[HELPER]
-    if not facts.folders or facts.files.get(HELPER) != hashlib.sha256(own.encode()).hexdigest():
+    helper_source = own_files(facts)[HELPER]
+    if not facts.folders or facts.files.get(HELPER) != hashlib.sha256(helper_source.encode()).hexdigest():
         raise InputError("deployed by another version of edgepose; run `edgepose deploy` once, then roll back")
-    command = _detached(HELPER, "rollback", release or "-", str(health_s))
+    command = _make_detached_command(HELPER, "rollback", release or "-", str(health_s))
     return [Run(f"back to {release or 'the release before'}", command, health_s + 900)]
 
 
 def import_check(facts: Facts) -> str:
-    """Return the command, for root, that tries the imports of the current release in the service's sandbox."""
+    """Return the root command that checks the imports of the current release in the sandbox of the service."""
     words = [f"{BASE}/current/venv/bin/python", *units.PYTHON_OPTIONS, "-c", imports_script()]
     command = units.sandboxed(units.IMPORTS_UNIT, facts.groups, words)
-    return _install_command("sandbox", "65536", *command)
+    return _make_install_command("sandbox", "65536", *command)
 
 
 def install_script() -> str:
-    """The source of the program that does what needs root: both modules of it in one."""
+    """Return the source code of the program for the root steps: `folders.py` and `install.py` in one script."""
     board = files(__package__ or "") / "board"
     sources = {name: (board / f"{name}.py").read_text(encoding="utf-8") for name in ("folders", "install")}
     return _LOADER.format(sources=sources)
 
 
-def _install_command(*words: str) -> str:
-    # -I -S: neither the folder it is started in nor any site-packages is on the path of a Python that is root.
+def _make_install_command(*words: str) -> str:
+    # -I -S: neither the working folder nor any site-packages is on the import path of a Python that runs as root.
     return " ".join(map(quote, ("/usr/bin/python3", "-I", "-S", "-B", "-", *words)))
 
 
-def _root(name: str, *words: str, timeout_s: int = 600) -> Run:
-    return Run(name, _install_command(*words), timeout_s, stdin=install_script())
+def _make_root_step(name: str, *words: str, timeout_s: int = 600) -> Run:
+    return Run(name, _make_install_command(*words), timeout_s, stdin=install_script())
 
 
-def _self_test(facts: Facts, place: str) -> Run:
-    """As the service user in the service's sandbox, with at most 64 KiB of output."""
-    words = [f"{place}/venv/bin/python", *units.PYTHON_OPTIONS, "-m", "edgepose.device.camera.self_test", place]
+def _make_self_test_step(facts: Facts, release_folder: str) -> Run:
+    """Run the self-test as the service user in the sandbox of the service, with at most 64 KiB of output."""
+    words = [
+        f"{release_folder}/venv/bin/python",
+        *units.PYTHON_OPTIONS,
+        "-m",
+        "edgepose.device.camera.self_test",
+        release_folder,
+    ]
     command = units.sandboxed(units.SELF_TEST_UNIT, facts.groups, words)
-    return _root("self-test", "sandbox", "65536", *command)
+    return _make_root_step("self-test", "sandbox", "65536", *command)
 
 
-def _detached(*words: str) -> str:
-    """A command that goes on if the connection breaks."""
+def _make_detached_command(*words: str) -> str:
+    """Return a command that continues if the connection breaks."""
     start = ("systemd-run", "--quiet", "--pipe", "--wait", "--collect", "-p", "IgnoreSIGPIPE=yes", "--")
     return " ".join(map(quote, (*start, *words)))
 
 
-def _groups(facts: Facts) -> str:
+def _join_camera_groups(facts: Facts) -> str:
     return ",".join(group for group in GROUPS if group in facts.groups)
 
 
-def _environment(name: str, archive: Path, uid: int) -> Iterator[Step]:
-    what = f"environment {name}"
-    about = f"{what}, {archive.stat().st_size / 1e6:.0f} MB", f"{what} unpacked and compiled"
-    yield from _sent(about, "environments", name, archive, uid)
+def _make_environment_steps(name: str, archive: Path, uid: int) -> Iterator[Step]:
+    label = f"environment {name}"
+    step_names = f"{label}, {archive.stat().st_size / 1e6:.0f} MB", f"{label} unpacked and compiled"
+    yield from _make_archive_steps(step_names, "environments", name, archive, uid)
 
 
-def _release(release: Release, archive: Path, uid: int) -> Iterator[Step]:
-    what = f"release {release.id}"
-    yield from _sent((what, f"{what} unpacked"), "releases", release.id, archive, uid)
+def _make_release_steps(release: Release, archive: Path, uid: int) -> Iterator[Step]:
+    label = f"release {release.id}"
+    yield from _make_archive_steps((label, f"{label} unpacked"), "releases", release.id, archive, uid)
 
 
-def _sent(names: tuple[str, str], kind: str, name: str, archive: Path, uid: int) -> Iterator[Step]:
-    """An archive sent, checked against its hash by root, unpacked beside its place and moved there whole."""
+def _make_archive_steps(names: tuple[str, str], kind: str, name: str, archive: Path, uid: int) -> Iterator[Step]:
+    """Send an archive. Root checks its hash, unpacks it in a staging folder and moves the result to its place."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     yield Put(names[0], f"{BASE}/uploads/{uid}/{name}.tar", archive)
-    yield _root(names[1], "unpack", BASE, kind, name, str(uid), digest, timeout_s=1800)
+    yield _make_root_step(names[1], "unpack", BASE, kind, name, str(uid), digest, timeout_s=1800)
 
 
-def _own_files(facts: Facts, name: str) -> Iterator[Run]:
+def _make_own_file_steps(facts: Facts, name: str) -> Iterator[Run]:
     for path, content in own_files(facts, name).items():
         if facts.files.get(path) != hashlib.sha256(content.encode()).hexdigest():
-            yield _file(path, path, "755" if path == HELPER else "644", content)
+            yield _make_file_step(path, path, "755" if path == HELPER else "644", content)
 
 
-def _file(name: str, path: str, mode: str, content: str) -> Run:
-    """A small file of root's that is whole at every moment, and readable to nobody else before it has its mode."""
-    # The folders of these files are root's: systemd's, ours in /etc and ours in /usr/local/lib.
+def _make_file_step(name: str, path: str, mode: str, content: str) -> Run:
+    """Write a small file of root. It is never incomplete, and only root can read it until its mode is set."""
+    # The folders of these files belong to root: the one of systemd, ours in /etc and ours in /usr/local/lib.
     new = quote(f"{path}.new")
     folder = quote(str(Path(path).parent))
-    mode_of_folder = "700" if path in (SECRETS, SECRETS_HASH) else "755"
+    folder_mode = "700" if path in (SECRETS, SECRETS_HASH) else "755"
     command = (
-        f"umask 077 && install -d -m {mode_of_folder} {folder} && rm -f {new} && cat > {new} && chmod {mode} {new} && "
+        f"umask 077 && install -d -m {folder_mode} {folder} && rm -f {new} && cat > {new} && chmod {mode} {new} && "
         f"sync {new} && mv -T {new} {quote(path)} && sync -f {quote(path)}"
     )
     return Run(name, command, stdin=content)

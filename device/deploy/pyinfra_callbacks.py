@@ -1,4 +1,4 @@
-"""What pyinfra tells while it works. Imports pyinfra, and is imported only where it is used."""
+"""Callbacks and log handler for pyinfra. Imports pyinfra, so import this module only where pyinfra is used."""
 
 from __future__ import annotations
 
@@ -7,39 +7,56 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 from pyinfra import logger
 from pyinfra.api.state import BaseStateCallback
+from pyinfra.context import ctx_host
 
-_COLOR = re.compile(r"\x1b\[[\d;]*m")
+_COLOR_CODE = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Watcher(BaseStateCallback):
-    """Hands on why a board could not be connected to, which step begins on which, and what pyinfra says of it."""
+    """Receiver of the events and log messages of pyinfra.
+
+    It stores why a connection failed in the `problems` of the fleet, calls `note` with board and step when a step
+    begins, and collects the warnings and errors that pyinfra logs during a step.
+    """
 
     def __init__(self, problems: dict[str, str]) -> None:
         self._problems = problems
         self.errors: dict[str, list[str]] = {}
-        """What pyinfra logged in a step, by board."""
-        self._boards: dict[int, str] = {}
-        handler = logging.Handler(logging.WARNING)
-        handler.emit = self._logged  # type: ignore[method-assign]
-        logger.addHandler(handler)
+        """Messages that pyinfra logged during the current step, by board."""
+        self._handler = _LogHandler(self._store_log_message)
+        logger.addHandler(self._handler)
         self.note: Callable[[str, str], None] = lambda board, step: None
 
+    def close(self) -> None:
+        """Stop collecting log messages."""
+        logger.removeHandler(self._handler)
+
     def host_connect_error(self, state: Any, host: Any, error: Exception) -> None:
-        """The connection failed."""
+        """Store why the connection to a board failed."""
         self._problems[host.name] = " ".join(str(error.args[0] if error.args else error).split())
 
     def operation_host_start(self, state: Any, host: Any, op_hash: str) -> None:
-        """A step begins."""
-        self._boards[id(gevent.getcurrent())] = host.name
+        """Note that a step begins on a board."""
         if op_hash in state.ops[host]:
             self.errors[host.name] = []
             self.note(host.name, ", ".join(state.get_op_meta(op_hash).names))
 
-    def _logged(self, record: logging.LogRecord) -> None:
-        """A board's steps run in a greenlet of its own."""
-        name = self._boards.get(id(gevent.getcurrent()))
-        if name is not None:
-            self.errors.setdefault(name, []).append(_COLOR.sub("", record.getMessage()).strip())
+    def _store_log_message(self, message: str) -> None:
+        # pyinfra runs the steps of each board in a separate greenlet, in which `ctx_host` is the board.
+        host = ctx_host.get()
+        if host is not None and host.name in self.errors:
+            self.errors[host.name].append(_COLOR_CODE.sub("", message).strip())
+
+
+class _LogHandler(logging.Handler):
+    """Log handler that passes warnings and errors to a function."""
+
+    def __init__(self, receive: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._receive = receive
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass the message of a log record on."""
+        self._receive(record.getMessage())

@@ -1,4 +1,4 @@
-"""One release to many boards: a canary first, then batches; no board depends on another."""
+"""Rollout of a release to many boards: one board first, then batches. A failing board does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ from .units import SECRETS_HASH
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be chosen beside what is deployed."""
+    """Settings of a rollout."""
 
     wheels: tuple[Path, ...]
-    """Folders with edgepose's own wheels."""
+    """Folders with the wheels of edgepose."""
     cache: Path
+    """Folder for downloaded wheels and environments."""
     offline: bool = False
     dry_run: bool = False
     health_s: int = 20
+    """Time that a new release must run without an error."""
     keep: int = 3
+    """Number of releases that stay on a board."""
     batch: int = 10
+    """Number of boards at the same time."""
 
 
 @dataclass
 class Outcome:
-    """What became of the boards, a line each."""
+    """Results of a rollout: a message for each board that succeeded (`done`) or failed (`problems`)."""
 
     done: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
@@ -46,53 +50,78 @@ class Outcome:
 def roll_out(
     targets: Sequence[Target], content: ReleaseBundle, access: Access, settings: Settings, note: Callable[[str], None]
 ) -> Outcome:
-    """Deploys. One that does not answer is passed over; where the first that answers fails, the others stay as is."""
-    links, problems = access.admitted(targets)
+    """Deploy a release to boards.
+
+    Boards that do not answer are skipped. The first board that answers is deployed alone. If it fails, the others are
+    not changed.
+
+    Args:
+        targets: Addresses of the boards.
+        content: Contents of the release.
+        access: SSH settings.
+        settings: Settings of the rollout.
+        note: Function that prints a progress message.
+    """
+    connections, problems = access.admitted(targets)
     names = BoardNames({target.name: target.device for target in targets}, note)
-    outcome, waiting, proven = Outcome(problems=problems), list(links), settings.dry_run
-    while waiting:
-        count = settings.batch if proven else 1
-        batch, waiting = waiting[:count], waiting[count:]
-        fleet = Fleet({name: links[name] for name in batch}, access)
+    outcome, remaining, first_succeeded = Outcome(problems=problems), list(connections), settings.dry_run
+    while remaining:
+        count = settings.batch if first_succeeded else 1
+        batch, remaining = remaining[:count], remaining[count:]
+        fleet = Fleet({name: connections[name] for name in batch}, access)
         try:
             fleet.connect()
-            reached = fleet.names
+            connected = fleet.names
             _deploy(fleet, content, settings, outcome, names, note)
         finally:
             fleet.close()
             outcome.problems.update(fleet.problems)
-        if not proven and reached:
-            proven = reached[0] in outcome.done
-            if not proven:
-                outcome.problems.update(dict.fromkeys(waiting, f"not touched: {reached[0]} failed first"))
+        if not first_succeeded and connected:
+            first_succeeded = connected[0] in outcome.done
+            if not first_succeeded:
+                outcome.problems.update(dict.fromkeys(remaining, f"not changed: {connected[0]} failed first"))
                 break
     return outcome
 
 
 class BoardNames:
-    """What boards are called; says so if two of a rollout have the same name."""
+    """Display names of the boards of a rollout. Warns if two boards have the same name."""
 
-    def __init__(self, given: Mapping[str, str], note: Callable[[str], None]) -> None:
-        """`given`: names from the list of boards, by board; empty if there is none."""
-        self._given = given
+    def __init__(self, listed_names: Mapping[str, str], note: Callable[[str], None]) -> None:
+        """Start without names in use.
+
+        Args:
+            listed_names: Names from the list of boards, by target name; empty if there is none.
+            note: Function that prints a message.
+        """
+        self._listed_names = listed_names
         self._note = note
         self._taken: dict[str, str] = {}
 
     def choose(self, board: str, facts: Facts, configured: str) -> str:
-        """Return the name to set; empty: the board keeps the one it has. `configured`: that of the configuration."""
-        given = self._given.get(board, "")
-        name = configured or given or facts.name or facts.host
+        """Choose the name that is set on a board.
+
+        Args:
+            board: Target name of the board.
+            facts: Facts about the board.
+            configured: Fixed name of the configuration; empty if there is none.
+
+        Returns:
+            The name from the list of boards; empty if the board keeps its present name.
+        """
+        listed_name = self._listed_names.get(board, "")
+        name = configured or listed_name or facts.name or facts.host
         other = self._taken.setdefault(name.casefold(), board)
         if other != board:
             self._note(
-                f"{board}: warning: {other} is called {printable(name, limit=80)} too, and both are one device for"
-                " MQTT and Home Assistant; give each board a name in the list of boards: HOST name=NAME"
+                f"{board}: warning: {other} is called {printable(name, limit=80)} too; MQTT and Home Assistant"
+                " cannot distinguish them; give each board a name in the list of boards: HOST name=NAME"
             )
-        return given
+        return listed_name
 
 
-def configured_name(content: ReleaseBundle) -> str:
-    """Return the fixed name of the configuration; empty if the board's own is used."""
+def _get_configured_name(content: ReleaseBundle) -> str:
+    """Return the fixed device name of the configuration; empty if each board uses its own name."""
     name = getattr(content.settings.output, "name", "") or ""
     return "" if name == Config().output.name or "{" in name else name
 
@@ -105,19 +134,21 @@ def _deploy(
     names: BoardNames,
     note: Callable[[str], None],
 ) -> None:
-    """One batch."""
+    """Deploy to the boards of one batch."""
     wanted: dict[str, Wanted] = {}
     work: dict[str, list[plan.Step]] = {}
     for name, facts in fleet.look().items():
         try:
             wanted[name] = _wanted(name, facts, content, settings, note)
-            called = names.choose(name, facts, configured_name(content))
-            wanted[name] = _with_secrets(fleet, name, facts, content, replace(wanted[name], name=called))
+            display_name = names.choose(name, facts, _get_configured_name(content))
+            wanted[name] = _add_secrets_and_archive(
+                fleet, name, facts, content, replace(wanted[name], name=display_name)
+            )
             work[name] = plan.steps(facts, wanted[name], settings.health_s, settings.keep)
         except EdgePoseError as error:
             fleet.drop(name, str(error))
             continue
-        except Exception as error:  # what one board made of our own code stops no other
+        except Exception as error:  # an unexpected error of one board must not stop the others
             fleet.drop(name, f"{type(error).__name__}: {error}")
             continue
         if not work[name]:
@@ -137,7 +168,7 @@ def _deploy(
 
 
 def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]) -> Wanted:
-    """The files for one board. Raises InputError where it cannot run them."""
+    """Collect the files for one board. Raises InputError if the board cannot run them."""
     checks = run_checks(facts, time(), content.release)
     for check in checks:
         if check.verdict != "ok" and not check.blocks:
@@ -145,36 +176,38 @@ def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings,
     if blocking := [check for check in checks if check.blocks]:
         raise blocking_error(blocking)
     if not can_be_linked(facts.executable):
-        raise InputError(f"expected Python at /usr/bin or /usr/local/bin, got {facts.executable!r}")
-    place = place_of(facts)
-    own = wheelhouse.own_wheel(settings.wheels, place.tag)
+        raise InputError(f"expected Python in /usr/bin or /usr/local/bin, got {facts.executable!r}")
+    wheel_target = place_of(facts)
+    own_wheel = wheelhouse.own_wheel(settings.wheels, wheel_target.tag)
     cache = settings.cache / "wheels"
-    wheels = wheelhouse.collect(place, own, cache, offline=settings.offline, note=note)
-    packed = environment.archive(wheels, place, facts.executable, settings.cache / "environments")
+    wheels = wheelhouse.collect(wheel_target, own_wheel, cache, offline=settings.offline, note=note)
+    packed = environment.archive(wheels, wheel_target, facts.executable, settings.cache / "environments")
     release = content.for_board(packed.name.partition(".")[0], facts.release)
     return Wanted(release, content.source, packed, content.folder, "")
 
 
-def _with_secrets(fleet: Fleet, name: str, facts: Facts, content: ReleaseBundle, wanted: Wanted) -> Wanted:
-    """With the secrets if they are not those that the board has, and with the archive of the release."""
-    secrets = hashed = ""
+def _add_secrets_and_archive(fleet: Fleet, name: str, facts: Facts, content: ReleaseBundle, wanted: Wanted) -> Wanted:
+    """Add the archive of the release, and the secrets if they differ from those on the board."""
+    secrets = secrets_hash = ""
     release = wanted.release
     if content.secrets:
-        known = fleet.read_as_root(name, SECRETS_HASH) if facts.release is not None else ""
-        identity, hashed = hash_secrets(content.secrets, known)
-        release = replace(release, secrets=identity)
-        if hashed != known or plan.same_release(facts, release) is None:
+        stored_hash = fleet.read_as_root(name, SECRETS_HASH) if facts.release is not None else ""
+        secrets_id, secrets_hash = hash_secrets(content.secrets, stored_hash)
+        release = replace(release, secrets=secrets_id)
+        if secrets_hash != stored_hash or plan.same_release(facts, release) is None:
             secrets = content.secrets
-    # Boards of a batch can have releases with the same id: made in the same second, of the same contents.
+    # Boards of a batch can have releases with the same id, if they have the same contents and the same second.
     folder = content.folder / hashlib.sha256(name.encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     archive = folder / f"{release.id}.tar"
     content.archive(release, archive)
-    return replace(wanted, release=release, archive=archive, secrets=secrets, secrets_hash=hashed if secrets else "")
+    return replace(
+        wanted, release=release, archive=archive, secrets=secrets, secrets_hash=secrets_hash if secrets else ""
+    )
 
 
 def place_of(facts: Facts) -> wheelhouse.Place:
-    """What wheels are to be chosen for, and what stands in for what comes from apt."""
+    """Return what the wheels are chosen for: machine, Python, system, and the packages that come from apt."""
     versions = {**facts.candidates, **facts.packages}
     names = {"python3-numpy": "numpy"}
     if facts.tag.startswith("armv"):
@@ -184,7 +217,7 @@ def place_of(facts: Facts) -> wheelhouse.Place:
 
 
 def lines(outcome: Outcome, targets: Sequence[Target]) -> Iterator[str]:
-    """What became of each board, in the user's order."""
+    """Yield a line for each board with its result, in the order of the targets."""
     for target in targets:
         if target.name in outcome.problems:
             yield f"{target.name}: FAILED: {printable(outcome.problems[target.name])}"

@@ -1,4 +1,4 @@
-"""A release as it will lie on the board: model, models for heat, settings, and what it is."""
+"""Builder of releases: model, models for a hot board, configuration, and the description `release.json`."""
 
 from __future__ import annotations
 
@@ -27,47 +27,50 @@ from ..camera.release import NAME, Release
 from .environment import plain
 
 DEFAULT_CONFIG = """\
-# No settings were given to `edgepose deploy`: poses of the camera to a file that is kept small.
+# Default of `edgepose deploy` without --config: writes the poses of the camera to a file that is rotated.
 [camera]
 source = "picamera2"
 
 [output]
 sinks = ["jsonl:/var/lib/edgepose/poses.jsonl?rotate=10MB&keep=3&fsync=second"]
 """
-_SECRET = re.compile(r"EDGEPOSE_[A-Z_]+")
+_SECRET_NAME = re.compile(r"EDGEPOSE_[A-Z_]+")
 
 
 @dataclass(frozen=True)
 class ReleaseBundle:
-    """What the user wants on every board, checked; files lie in `folder`."""
+    """Checked contents of a release for all boards. The files are in `folder`."""
 
     folder: Path
     settings: config.Config
     release: Release
-    """Without id, environment and the hash of the configuration, which differ from board to board."""
+    """Description without id, environment and hash of the configuration, which differ between boards."""
     secrets: str
-    """Lines for systemd's EnvironmentFile; empty where none were given."""
+    """Lines for the EnvironmentFile of systemd; empty if no secrets were given."""
 
     @property
     def source(self) -> str:
-        """Where frames come from."""
+        """Camera source of the configuration."""
         return self.settings.camera.source
 
-    def for_board(self, environment: str, there: Release | None = None, secrets_id: str = "") -> Release:
-        """The release with its name: when it was made and what it holds.
+    def for_board(self, environment: str, present: Release | None = None, secrets_id: str = "") -> Release:
+        """Create the description of the release for one board. Its id is the time and a hash of the contents.
 
-        `there`: the board's present one, whose secrets stay if none are given. `secrets_id`: of those that are given.
+        Args:
+            environment: Id of the environment.
+            present: Present release of the board; its secrets and its salt are kept.
+            secrets_id: Id of new secrets; empty keeps those of `present`.
         """
-        own = self.release
-        secrets = secrets_id or (there.secrets if there else "")
-        # release.json can be read by everybody on the board, the configuration with its credentials cannot.
-        salt = there.salt if there and there.salt else token_hex(16)
-        text = _slow((self.folder / own.config).read_text(encoding="utf-8"), salt.encode())
-        digest = hashlib.sha256(f"{own.content_sha256}\n{environment}\n{text}".encode()).hexdigest()
+        template = self.release
+        secrets = secrets_id or (present.secrets if present else "")
+        # All users of the board can read release.json, so it must not reveal the configuration with its credentials.
+        salt = present.salt if present and present.salt else token_hex(16)
+        text = _hash_slowly((self.folder / template.config).read_text(encoding="utf-8"), salt.encode())
+        digest = hashlib.sha256(f"{template.content_sha256}\n{environment}\n{text}".encode()).hexdigest()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         return Release(
             **{
-                **asdict(own),
+                **asdict(template),
                 "id": f"{now}-{digest[:8]}",
                 "content_sha256": digest,
                 "environment": environment,
@@ -77,38 +80,48 @@ class ReleaseBundle:
         )
 
     def archive(self, release: Release, path: Path) -> None:
-        """The release as a `.tar`, with its link to the environment."""
+        """Write the release as a `.tar` with a link to its environment."""
         with tarfile.open(path, "w") as tar:
             for name in (release.model, *release.when_hot, release.config):
                 tar.add(self.folder / name, arcname=name, filter=plain)
-            about = self.folder / NAME
-            about.write_text(json.dumps(asdict(release), indent=1) + "\n")
-            tar.add(about, arcname=NAME, filter=plain)
+            description_file = self.folder / NAME
+            description_file.write_text(json.dumps(asdict(release), indent=1) + "\n")
+            tar.add(description_file, arcname=NAME, filter=plain)
             link = tarfile.TarInfo("venv")
             link.type, link.linkname = tarfile.SYMTYPE, f"../../environments/{release.environment}"
             tar.addfile(link)
 
 
-def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], folder: Path) -> ReleaseBundle:
-    """Gathers and checks everything on the workstation: what cannot work there will not work on a board.
+def prepare(model: str | None, config_path: Path | None, secrets: Sequence[str], folder: Path) -> ReleaseBundle:
+    """Collect the files of a release, check them and run the self-test on the workstation.
 
-    `secrets`: names of environment variables that the service shall have. Raises EdgePoseError or ValueError.
+    Args:
+        model: Path or registry name of the model; None uses the one of the configuration.
+        config_path: Configuration file; None uses the default configuration.
+        secrets: Names of environment variables that the service gets.
+        folder: Folder for the files.
+
+    Raises:
+        EdgePoseError: A file cannot be read or used, a secret is missing, or the self-test fails.
+        ValueError: A setting is out of range.
     """
     try:
-        # Once: a pipe of the shell can be read only once.
-        text = DEFAULT_CONFIG if settings is None else read_text(settings)
+        # Read only once: the file can be a pipe of the shell.
+        text = DEFAULT_CONFIG if config_path is None else read_text(config_path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{settings}: cannot read the configuration: {reason}") from None
+        raise InputError(f"{config_path}: cannot read the configuration: {reason}") from None
     (folder / "camera.toml").write_text(text, encoding="utf-8")
-    wanted = config.parse(text, settings or folder / "camera.toml")
-    wanted.check()
-    if not wanted.output.sinks and not wanted.output.record:
-        raise InputError(f"{settings}: expected at least one sink, or nobody would see the poses: [output] sinks =")
-    names = [model or wanted.model.path, *wanted.model.when_hot]
+    parsed = config.parse(text, config_path or folder / "camera.toml")
+    parsed.check()
+    if not parsed.output.sinks and not parsed.output.record:
+        raise InputError(
+            f"{config_path}: the poses are not written anywhere; set at least one sink: [output] sinks = [...]"
+        )
+    names = [model or parsed.model.path, *parsed.model.when_hot]
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
-    for name, file, pin in zip(names, stored, wanted.model.pins(), strict=True):
-        _copy(find_tflite(name), folder / file, pin)
+    for name, file, pin in zip(names, stored, parsed.model.pins(), strict=True):
+        _copy_model(find_tflite(name), folder / file, pin)
     manifest = container.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
     lines = _secrets(secrets)
@@ -118,42 +131,43 @@ def prepare(model: str | None, settings: Path | None, secrets: Sequence[str], fo
         content_sha256=content, when_hot=tuple(stored[1:]),
     )  # fmt: skip
     (folder / NAME).write_text(json.dumps(asdict(release)))
-    memory_mb = _tried(folder)
-    return ReleaseBundle(folder, wanted, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
+    memory_mb = _run_self_test(folder)
+    return ReleaseBundle(folder, parsed, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
 
 
 def hash_secrets(lines: str, known: str = "") -> tuple[str, str]:
-    """Return the id of secrets and the contents of the file that root keeps on the board.
+    """Return the id of the secrets and the contents of their hash file, which only root can read on the board.
 
-    The id is random and tells nothing about the secrets; it stays as long as they do. The file has a slow hash with a
-    random salt, so that a board whose secrets have not changed can be told from others.
+    The id is random, so it does not reveal the secrets. It is kept as long as the secrets do not change. The file has a
+    slow hash with a random salt, to detect if the secrets have changed.
 
     Args:
         lines: The secrets.
-        known: Contents of the board's file; empty or damaged: the secrets count as new.
+        known: Contents of the hash file on the board. If it is empty or damaged, the secrets count as new.
     """
     try:
-        there = json.loads(known)
-        salt, name = bytes.fromhex(there["salt"]), str(there["id"])
-        if re.fullmatch("[0-9a-f]{32}", name) and 16 <= len(salt) <= 64 and _slow(lines, salt) == there["hash"]:
+        stored = json.loads(known)
+        salt, name = bytes.fromhex(stored["salt"]), str(stored["id"])
+        if re.fullmatch("[0-9a-f]{32}", name) and 16 <= len(salt) <= 64 and _hash_slowly(lines, salt) == stored["hash"]:
             return name, known
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     name, salt = token_hex(16), token_bytes(16)
-    return name, json.dumps({"id": name, "salt": salt.hex(), "hash": _slow(lines, salt)}) + "\n"
+    return name, json.dumps({"id": name, "salt": salt.hex(), "hash": _hash_slowly(lines, salt)}) + "\n"
 
 
-def _slow(lines: str, salt: bytes) -> str:
+def _hash_slowly(lines: str, salt: bytes) -> str:
     return hashlib.scrypt(lines.encode(), salt=salt, n=1 << 14, r=8, p=1).hex()
 
 
-def _copy(source: Path, target: Path, sha256: str | None) -> None:
-    """Copy a model that may be loaded here. Raises ModelError for one that may not, or that finds nobody."""
+def _copy_model(source: Path, target: Path, sha256: str | None) -> None:
+    """Check and copy a model. Raises ModelError if it may not be loaded, or if its weights are random."""
     digest = isolated_load.check_model(source, sha256)
     manifest = container.read(source, digest)
     if manifest.untrained:
         raise ModelError(
-            f"{source}: its weights are random, made with --untrained for measuring speed; it finds nobody"
+            f"{source}: the model has random weights (convert --untrained), which are only for speed measurements; "
+            "use a trained model"
         )
     shutil.copyfile(source, target)
     container.read(target, digest)
@@ -162,26 +176,31 @@ def _copy(source: Path, target: Path, sha256: str | None) -> None:
 
 
 def _secrets(names: Sequence[str]) -> str:
+    """Return environment variables as lines for an EnvironmentFile. Raises InputError if one cannot be used."""
     lines = []
     for name in names:
-        if not _SECRET.fullmatch(name):
+        if not _SECRET_NAME.fullmatch(name):
             raise InputError(
                 f"--secret {name}: expected the name of a variable such as EDGEPOSE_HTTP_TOKEN, never its value"
             )
         value = os.environ.get(name)
         if not value:
-            raise InputError(f"--secret {name}: this variable is not set here: read -rs {name}; export {name}")
+            raise InputError(
+                f"--secret {name}: this variable is not set here; set it with: read -rs {name}; export {name}"
+            )
         if re.search(r"[\n\r\0\"\\]", value):
-            raise InputError(f"--secret {name}: line ends, quotes and backslashes cannot be used in it")
+            raise InputError(f"--secret {name}: the value must not contain line ends, quotes or backslashes")
         lines.append(f'{name}="{value}"\n')
     return "".join(lines)
 
 
-def _tried(folder: Path) -> int:
-    """Runs the board's self-test here; gives the megabytes it took. Raises ModelError where it fails."""
+def _run_self_test(folder: Path) -> int:
+    """Run the self-test of the board here; return its peak memory in MB. Raises ModelError if it fails."""
     words = [sys.executable, "-P", "-m", "edgepose.device.camera.self_test", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-        raise ModelError(f"the model fails on this machine already: {said[-1] if said else done.returncode}")
+        output_lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
+        raise ModelError(
+            f"the self-test of the model fails on this machine: {output_lines[-1] if output_lines else done.returncode}"
+        )
     return int(done.stdout.split()[-2]) // 1024  # "... 90000 kB"

@@ -1,4 +1,4 @@
-"""systemd's units for a board. They name `current` only, so that they serve every release."""
+"""systemd units of a board. They refer only to the link `current`, so that they work with every release."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ BASE = "/opt/edgepose"
 HELPER = "/usr/local/lib/edgepose/activate"
 SECRETS = "/etc/edgepose/secrets.env"
 SECRETS_HASH = "/etc/edgepose/secrets.json"
-"""A slow hash of the secrets with its salt, readable by root alone: whether others are given now can be told."""
+"""Slow hash of the secrets with its salt, readable only by root; shows if the given secrets have changed."""
 SERVICE = "/etc/systemd/system/edgepose.service"
 RECOVER = "/etc/systemd/system/edgepose-recover.service"
 USER = "edgepose"
 GROUPS = ("video", "render")
-"""That may open a camera, on Raspberry Pi OS and Debian."""
+"""Groups that may open a camera on Raspberry Pi OS and Debian."""
 
 PYTHON_OPTIONS = ("-I", "-B", "-u")
-"""Of every Python that runs as the service: no PYTHON* variables, no user's site-packages, no working folder on the
-path; nothing compiled is written; output at once."""
+"""Options of every Python that runs as the service: no PYTHON* variables, no site-packages of the user, no working
+folder on the import path (-I); no bytecode files (-B); unbuffered output (-u)."""
 ENVIRONMENT = ("PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
 SELF_TEST_UNIT = "edgepose-self-test"
 IMPORTS_UNIT = "edgepose-imports"
 NAME = re.compile(r"\w[\w .()&',-]{0,62}\w|\w")
-"""A board's name: no quotes, no %, nothing else that systemd reads as more than itself."""
+"""Display name of a board, without quotes, % and other characters that are special in a unit file."""
 
 SANDBOX = (
     ("UMask", "0077"),
@@ -63,12 +63,12 @@ SANDBOX = (
     ("SystemCallFilter", "sched_setaffinity sched_getaffinity setpriority sched_setscheduler mbind"),
     ("SystemCallErrorNumber", "EPERM"),
 )
-"""What the loop may do: the camera, the network and its own folder. The self-test runs with the same properties."""
+"""Sandbox of the service: it may use the camera, the network and its own folder. The self-test has the same limits."""
 
-_SERVICE = """\
-# Written by `edgepose deploy`; changes are overwritten. Settings of your own: systemctl edit edgepose
+_SERVICE_TEMPLATE = """\
+# Written by `edgepose deploy`, which overwrites changes. For your own settings use: systemctl edit edgepose
 [Unit]
-Description=edgepose: people in front of the camera
+Description=edgepose: pose estimation on camera images
 Documentation=https://github.com/edgepose/edgepose
 After=network.target time-sync.target
 StartLimitIntervalSec=300
@@ -86,20 +86,20 @@ EnvironmentFile=-{secrets}
 Environment={environment} XDG_CACHE_HOME=/var/lib/edgepose
 {name}TimeoutStartSec=180
 TimeoutStopSec=15
-# What a loop exits with that is stopped while it is still starting: no failure, nothing to recover from.
+# Exit code of a service that is stopped while it starts: no failure, so the recovery must not start.
 SuccessExitStatus=143
 WatchdogSec=30
 Restart=always
 RestartSec=2
 
-# Nothing but the camera, the network and its own folder. /opt/edgepose is root's: the loop cannot change what it runs.
+# The service may use the camera, the network and its own folder. /opt/edgepose belongs to root and is read-only for it.
 {sandbox}
 [Install]
 WantedBy=multi-user.target
 """
 
-_RECOVER = """\
-# Written by `edgepose deploy`: back to the last release that worked, or another try a minute later.
+_RECOVER_TEMPLATE = """\
+# Written by `edgepose deploy`. Goes back to the last release that worked, or tries again after a minute.
 [Unit]
 Description=edgepose: recover from a release that does not run
 
@@ -112,20 +112,20 @@ PrivateNetwork=yes
 
 
 def service(groups: Sequence[str], name: str = "") -> str:
-    """Return the loop's unit.
+    """Return the unit file of the service.
 
     Args:
-        groups: The groups that the board has; those of a camera are used.
-        name: What the board is called in messages (EDGEPOSE_NAME); empty: the loop takes the host name.
+        groups: Groups that exist on the board. The service joins those that may open a camera.
+        name: Display name of the board (EDGEPOSE_NAME); empty uses the host name.
 
     Raises:
-        ValueError: The name holds characters that systemd would read.
+        ValueError: The name contains characters that are special in a unit file.
     """
     if name and not NAME.fullmatch(name):
         raise ValueError(f"expected a name of 1 to 64 letters, digits, spaces and .()&',-_, got {name!r}")
-    there = [group for group in GROUPS if group in groups]
-    line = f"SupplementaryGroups={' '.join(there)}\n" if there else ""
-    return _SERVICE.format(
+    camera_groups = [group for group in GROUPS if group in groups]
+    line = f"SupplementaryGroups={' '.join(camera_groups)}\n" if camera_groups else ""
+    return _SERVICE_TEMPLATE.format(
         user=USER, groups=line, base=BASE, secrets=SECRETS, options=" ".join(PYTHON_OPTIONS),
         environment=" ".join(ENVIRONMENT), name=f'Environment="EDGEPOSE_NAME={name}"\n' if name else "",
         sandbox="".join(f"{key}={value}\n" for key, value in SANDBOX),
@@ -133,14 +133,19 @@ def service(groups: Sequence[str], name: str = "") -> str:
 
 
 def sandboxed(unit: str, groups: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Return the command line that runs a program once as the service user in the service's sandbox, without network.
+    """Return the command line that runs a program once as the service user, in the sandbox of the service.
 
-    It gets neither the state folder nor the runtime folder: there is nothing that it may write to.
+    The program has no network, no state folder and no runtime folder, so there is nothing that it may write to.
+
+    Args:
+        unit: Name of the transient systemd unit.
+        groups: Groups that exist on the board.
+        words: Command line of the program.
     """
-    there = [group for group in GROUPS if group in groups]
+    camera_groups = [group for group in GROUPS if group in groups]
     properties = [("User", USER), ("WorkingDirectory", "/"), ("PrivateNetwork", "yes"), ("RuntimeMaxSec", "300")]
-    if there:
-        properties.append(("SupplementaryGroups", " ".join(there)))
+    if camera_groups:
+        properties.append(("SupplementaryGroups", " ".join(camera_groups)))
     properties += [("Environment", entry) for entry in ENVIRONMENT]
     return [
         "systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}",
@@ -149,5 +154,5 @@ def sandboxed(unit: str, groups: Sequence[str], words: Sequence[str]) -> list[st
 
 
 def recover() -> str:
-    """Return the unit that systemd starts when the loop's has failed for good."""
-    return _RECOVER.format(helper=HELPER)
+    """Return the unit file that systemd starts if the service has failed 5 times in 300 s."""
+    return _RECOVER_TEMPLATE.format(helper=HELPER)

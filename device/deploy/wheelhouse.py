@@ -1,9 +1,9 @@
-"""The wheels a board needs, collected on the workstation: the board needs neither compiler nor internet.
+"""Downloader of the wheels for a board. It runs on the workstation; the board needs no compiler and no internet.
 
-pip resolves and downloads for another machine, but reads a requirement's conditions (`; python_version < "3.13"`) as if
-it were for this one; so what has come is checked against the board's own conditions until nothing is missing. What the
-board has from apt stands in as an empty wheel of that version: pip then chooses what goes with it (NumPy 1 or 2), and
-fetches no second copy.
+pip can resolve and download for another machine, but it evaluates the markers of requirements (`; python_version <
+"3.13"`) for this machine. Therefore the downloaded wheels are checked against the markers of the board, and pip runs
+again until nothing is missing. A package that the board has from apt is represented by an empty wheel of the same
+version: pip then chooses packages that work with it (NumPy 1 or 2) and does not download it.
 """
 
 from __future__ import annotations
@@ -25,44 +25,54 @@ from ...runtime.errors import InputError
 from ...runtime.io import atomic
 
 _MANYLINUX = ("2_41", "2_39", "2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
-_GLIBC = {"bookworm": 36, "trixie": 41}
-_ROUNDS = 4
-_PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.+!]+) --hash=sha256:(?P<digest>[0-9a-f]{64})")
+"""glibc versions of the manylinux tags, newest first."""
+_GLIBC_MINOR_VERSIONS = {"bookworm": 36, "trixie": 41}
+"""Minor version of glibc 2 by Debian codename."""
+_MAX_ROUNDS = 4
+_PIN_PATTERN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.+!]+) --hash=sha256:(?P<digest>[0-9a-f]{64})")
 HASHES = "SHA256SUMS"
-"""Beside edgepose's own wheels, written by `make wheels`."""
+"""File with the hashes of edgepose's own wheels in the same folder, written by `make wheels`."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What wheels are chosen for."""
+    """Machine, Python and system that wheels are chosen for."""
 
     tag: str
-    """As `Facts.tag`."""
+    """Platform tag, see `Facts.tag`."""
     python: tuple[int, int]
     codename: str
-    """Of the system, which tells its C library."""
+    """Debian codename of the system, which determines the version of glibc."""
     from_apt: dict[str, str] = field(default_factory=dict)
-    """Distributions that the board has from apt: name as on the index, version."""
+    """Packages that the board has from apt: name on the package index, version."""
 
     @property
     def name(self) -> str:
-        """For folders."""
+        """Name for folders and files, such as aarch64-python3.11-bookworm."""
         return f"{self.tag}-python{self.python[0]}.{self.python[1]}-{self.codename or 'unknown'}"
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Of edgepose: what the camera's sinks need; on 32 bits the older interpreter."""
+        """Extras of edgepose: `camera` for the sinks, on 32 bits also `tflite` for the older interpreter."""
         return ("camera", "tflite") if self.tag.startswith("armv") else ("camera",)
 
-    def platforms(self) -> list[str]:
-        """Tags of wheels that its C library can load, newest first: pip takes each to the letter."""
-        newest = _GLIBC.get(self.codename, 36)
+    def list_platforms(self) -> list[str]:
+        """Return the platform tags that the glibc of the board supports, newest first; pip needs each of them."""
+        newest = _GLIBC_MINOR_VERSIONS.get(self.codename, 36)
         names = [f"manylinux_{name}_{self.tag}" for name in _MANYLINUX if int(name.split("_")[1]) <= newest]
         return [*names, f"manylinux2014_{self.tag}", f"linux_{self.tag}"]
 
 
 def own_wheel(folders: Iterable[Path], tag: str) -> Path:
-    """edgepose's own newest wheel for a machine. Raises InputError where there is none."""
+    """Find the newest wheel of edgepose for a machine.
+
+    Args:
+        folders: Folders to search; the first one with a wheel is used.
+        tag: Platform tag of the machine.
+
+    Raises:
+        InputError: There is no wheel, or its SHA-256 is not the recorded one.
+    """
     tried = []
     for folder in folders:
         found = sorted(folder.glob(f"edgepose-*_{tag}.whl"), key=lambda path: path.stat().st_mtime)
@@ -71,19 +81,20 @@ def own_wheel(folders: Iterable[Path], tag: str) -> Path:
             return found[-1]
         tried.append(str(folder))
     raise InputError(
-        f"no wheel of edgepose for {tag} in {' or '.join(tried)}: `make wheels` builds them, --wheels DIR tells where"
+        f"no wheel of edgepose for {tag} in {' or '.join(tried)}; build the wheels with `make wheels`, or give their "
+        "folder with --wheels DIR"
     )
 
 
 def _check_listed(wheel: Path) -> None:
-    """Refuse a wheel that is not the one `make wheels` built, if its folder has the list that `make wheels` writes."""
+    """Compare the SHA-256 of a wheel with the one that `make wheels` has written, if the folder has such a file."""
     try:
         lines = (wheel.parent / HASHES).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return
-    wanted = {name.strip(): digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if wanted.get(wheel.name) != sha256_of(wheel):
-        raise InputError(f"{wheel}: its SHA-256 is not the one in {HASHES} beside it: run `make wheels` again")
+    recorded = {name.strip(): digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if recorded.get(wheel.name) != sha256_of(wheel):
+        raise InputError(f"{wheel}: its SHA-256 is not the one in {HASHES} of the same folder; run `make wheels` again")
 
 
 def sha256_of(path: Path) -> str:
@@ -93,48 +104,61 @@ def sha256_of(path: Path) -> str:
 
 
 def requirements(wheels: Iterable[tuple[Path, str]]) -> str:
-    """Return a requirements file for pip's hash-checking mode: each wheel by its file and its SHA-256."""
-    return "".join(f"{_name(path)} @ {path.resolve().as_uri()} --hash=sha256:{digest}\n" for path, digest in wheels)
+    """Return the text of a requirements file for the hash-checking mode of pip: file and SHA-256 of each wheel."""
+    return "".join(
+        f"{_get_package_name(path)} @ {path.resolve().as_uri()} --hash=sha256:{digest}\n" for path, digest in wheels
+    )
 
 
-def _name(wheel: Path) -> str:
+def _get_package_name(wheel: Path) -> str:
     return wheel.name.partition("-")[0]
 
 
-def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
-    """All wheels for the board, `own` first. What an earlier call collected is used without a look at the index.
+def collect(target: Place, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
+    """Collect all wheels for a board. Wheels of an earlier call are used again without a request to the index.
 
-    The first time their SHA-256 are recorded in `lock.json`, as the index gave them; each later use checks them.
+    The first call records the SHA-256 of the wheels, as given by the index, in `lock.json`. Later calls check them.
 
-    Raises InputError where something is missing and `offline`, or the index has no wheel for such a board.
+    Args:
+        target: Machine, Python and system of the board.
+        own: Wheel of edgepose.
+        cache: Folder for the wheels.
+        offline: If True, download nothing.
+        note: Function that prints a progress message.
+
+    Returns:
+        Paths of the wheels, `own` first.
+
+    Raises:
+        InputError: A wheel is missing and `offline` is True, or the index has no wheel for such a board.
     """
-    folder = cache / place.name
+    folder = cache / target.name
     atomic.make_folder(folder)
-    wanted = _top(own, place)
-    key = hashlib.sha256(json.dumps([wanted, place.from_apt, read_pins(place)], sort_keys=True).encode()).hexdigest()
+    wanted = _read_own_requirements(own, target)
+    key = hashlib.sha256(json.dumps([wanted, target.from_apt, read_pins(target)], sort_keys=True).encode()).hexdigest()
     lock = folder / "lock.json"
-    known = _locked(lock, key)
-    if known is None and _is_locked(lock, key):
-        note(f"{lock}: a wheel is missing or is not the one that was recorded; collecting them again")
-    if known is not None:
-        return [own, *known]
+    locked_wheels = _read_locked_wheels(lock, key)
+    if locked_wheels is None and _has_lock(lock, key):
+        note(f"{lock}: a wheel is missing or does not have the recorded SHA-256; collecting them again")
+    if locked_wheels is not None:
+        return [own, *locked_wheels]
     if offline:
         raise InputError(
-            f"the wheels for {place.name} are not complete here; deploy once without --offline, with internet here"
+            f"the wheels for {target.name} are not complete here; deploy once without --offline, with internet here"
         )
-    note(f"collecting wheels for {place.name}")
-    stand_ins = [_stand_in(folder, name, version) for name, version in place.from_apt.items()]
+    note(f"collecting wheels for {target.name}")
+    stand_ins = [_make_stand_in_wheel(folder, name, version) for name, version in target.from_apt.items()]
     try:
         needed = list(wanted)
-        for _ in range(_ROUNDS):
-            digests = _download(place, needed, folder)
+        for _ in range(_MAX_ROUNDS):
+            digests = _download_wheels(target, needed, folder)
             chosen = list(digests)
-            missing = _missing([own, *chosen, *stand_ins], place)
+            missing = _missing([own, *chosen, *stand_ins], target)
             if not missing:
                 break
             needed += missing
         else:
-            raise InputError(f"{place.name}: no wheels for {', '.join(missing)}")
+            raise InputError(f"{target.name}: no wheels for {', '.join(missing)}")
     finally:
         for path in stand_ins:
             path.unlink(missing_ok=True)
@@ -145,9 +169,9 @@ def collect(place: Place, own: Path, cache: Path, *, offline: bool, note: Callab
     return [own, *chosen]
 
 
-def _locked(lock: Path, key: str) -> list[Path] | None:
-    """The recorded wheels if every one of them is there with the SHA-256 that was recorded."""
-    if not _is_locked(lock, key):
+def _read_locked_wheels(lock: Path, key: str) -> list[Path] | None:
+    """Return the recorded wheels if all of them exist and have the recorded SHA-256; otherwise None."""
+    if not _has_lock(lock, key):
         return None
     try:
         wheels = json.loads(lock.read_text(encoding="utf-8"))["wheels"]
@@ -157,28 +181,28 @@ def _locked(lock: Path, key: str) -> list[Path] | None:
         return None
 
 
-def _is_locked(lock: Path, key: str) -> bool:
+def _has_lock(lock: Path, key: str) -> bool:
     try:
         return bool(json.loads(lock.read_text(encoding="utf-8"))["key"] == key)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _top(own: Path, place: Place) -> list[str]:
-    """What edgepose itself asks for on such a board."""
-    return sorted(str(requirement) for requirement in _requirements(own, place, ("", *place.extras)))
+def _read_own_requirements(own: Path, target: Place) -> list[str]:
+    """Return the direct requirements of edgepose on the board."""
+    return sorted(str(requirement) for requirement in _read_requirements(own, target, ("", *target.extras)))
 
 
-def _requirements(wheel: Path, place: Place, extras: Iterable[str]) -> list[Any]:
-    """The requirements of a wheel that hold on the board, without their conditions."""
+def _read_requirements(wheel: Path, target: Place, extras: Iterable[str]) -> list[Any]:
+    """Return the requirements of a wheel that apply to the board, without their markers."""
     from packaging.requirements import Requirement
 
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
-    version = ".".join(map(str, place.python))
-    about = {
-        "platform_machine": place.tag, "python_version": version, "python_full_version": f"{version}.0",
+    version = ".".join(map(str, target.python))
+    markers = {
+        "platform_machine": target.tag, "python_version": version, "python_full_version": f"{version}.0",
         "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }  # fmt: skip
@@ -186,115 +210,117 @@ def _requirements(wheel: Path, place: Place, extras: Iterable[str]) -> list[Any]
     for line in metadata.get_all("Requires-Dist") or ():
         requirement = Requirement(line)
         marker = requirement.marker
-        if marker is None or any(marker.evaluate({**about, "extra": extra}) for extra in extras):
+        if marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in extras):
             requirement.marker = None
             found.append(requirement)
     return found
 
 
-def _missing(wheels: list[Path], place: Place) -> list[str]:
-    """Requirements of any of the wheels that none of them meets."""
+def _missing(wheels: list[Path], target: Place) -> list[str]:
+    """Return the requirements of the wheels that none of the wheels fulfills."""
     from packaging.utils import canonicalize_name
 
-    there = {canonicalize_name(parts[0]): parts[1] for parts in (path.name.split("-") for path in wheels)}
+    versions = {canonicalize_name(parts[0]): parts[1] for parts in (path.name.split("-") for path in wheels)}
     found = []
     for number, wheel in enumerate(wheels):
-        for requirement in _requirements(wheel, place, ("", *place.extras) if number == 0 else ("",)):
-            version = there.get(canonicalize_name(requirement.name))
+        for requirement in _read_requirements(wheel, target, ("", *target.extras) if number == 0 else ("",)):
+            version = versions.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
                 found.append(str(requirement))
     return sorted(set(found))
 
 
-def _download(place: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
-    """The wheels that pip chooses, with their SHA-256; those already there are not fetched again."""
+def _download_wheels(target: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
+    """Download the wheels that pip chooses, except for existing ones; return all of them with their SHA-256."""
     constraints = folder / "constraints.txt"
-    pinned_here = read_pins(place)
-    lines = [f"{name}==={version}+apt\n" for name, version in place.from_apt.items()]
-    lines += [f"{name}==={version}\n" for name, (version, _) in pinned_here.items()]
+    pins = read_pins(target)
+    lines = [f"{name}==={version}+apt\n" for name, version in target.from_apt.items()]
+    lines += [f"{name}==={version}\n" for name, (version, _) in pins.items()]
     atomic.write_text(constraints, "".join(lines))
     report = folder / "report.json"
-    words = pip("install", place) + [
+    words = pip("install", target) + [
         "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
         "--find-links", str(folder), "--constraint", str(constraints), *wanted,
     ]  # fmt: skip
-    run(words, f"no wheels for {place.name}")
+    run(words, f"no wheels for {target.name}")
     chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
     digests: dict[Path, str] = {}
     lines = []
     for entry in chosen:
-        about = entry["download_info"]
-        path = folder / Path(about["url"]).name.replace("%2B", "+")
-        digest = about.get("archive_info", {}).get("hashes", {}).get("sha256") or sha256_of(path)
-        _, wanted_digest = pinned_here.get(_canonical(entry["metadata"]["name"]), ("", digest))
+        download = entry["download_info"]
+        path = folder / Path(download["url"]).name.replace("%2B", "+")
+        digest = download.get("archive_info", {}).get("hashes", {}).get("sha256") or sha256_of(path)
+        _, wanted_digest = pins.get(_canonicalize_name(entry["metadata"]["name"]), ("", digest))
         if digest != wanted_digest:
-            raise InputError(f"{path.name}: its SHA-256 is {digest}, the pinned one is {wanted_digest}")
+            raise InputError(f"{path.name}: expected the pinned SHA-256 {wanted_digest}, got {digest}")
         digests[path] = digest
         lines.append(f"{entry['metadata']['name']}==={entry['metadata']['version']} --hash=sha256:{digest}\n")
-    pinned = folder / "requirements.txt"
-    atomic.write_text(pinned, "".join(lines))
-    run(
-        [*pip("download", place), "--no-deps", "--require-hashes", "--find-links", str(folder), "-d", str(folder),
-         "-r", str(pinned)],
-        f"no wheels for {place.name}",
-    )  # fmt: skip
+    pinned_requirements = folder / "requirements.txt"
+    atomic.write_text(pinned_requirements, "".join(lines))
+    words = pip("download", target) + [
+        "--no-deps", "--require-hashes", "--find-links", str(folder), "-d", str(folder), "-r", str(pinned_requirements),
+    ]  # fmt: skip
+    run(words, f"no wheels for {target.name}")
     return digests
 
 
-def read_pins(place: Place) -> dict[str, tuple[str, str]]:
-    """Return version and SHA-256 of the wheels that this version of edgepose was tested with on such a board, by name.
+def read_pins(target: Place) -> dict[str, tuple[str, str]]:
+    """Return the pinned wheels for a board: version and SHA-256 by name.
 
-    The files are requirements with hashes, as pip reads them; a system without one gets what pip chooses.
+    This version of edgepose was tested with them. The files in `pins/` are requirements files of pip with hashes. For a
+    system without such a file, pip chooses the versions.
     """
-    path = resources.files(__package__ or "") / "pins" / f"{place.name}.txt"
+    path = resources.files(__package__ or "") / "pins" / f"{target.name}.txt"
     if not path.is_file():
         return {}
     pins = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        if match := _PIN.fullmatch(line):
+        if match := _PIN_PATTERN.fullmatch(line):
             pins[match["name"]] = (match["version"], match["digest"])
     return pins
 
 
-def write_pins(wheels: Iterable[Path]) -> str:
-    """Return the file of pins for the wheels of a board."""
+def format_pins(wheels: Iterable[Path]) -> str:
+    """Return the text of a pin file for the wheels of a board."""
     lines = sorted(
-        f"{_canonical(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} --hash=sha256:{sha256_of(wheel)}\n"
+        f"{_canonicalize_name(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} --hash=sha256:{sha256_of(wheel)}\n"
         for wheel in wheels
     )
     return "".join(lines)
 
 
-def _canonical(name: str) -> str:
+def _canonicalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pip(verb: str, place: Place) -> list[str]:
-    """pip, choosing for the board."""
-    abi = f"cp{place.python[0]}{place.python[1]}"
+def pip(verb: str, target: Place) -> list[str]:
+    """Return the command line of pip that chooses wheels for the board."""
+    abi = f"cp{target.python[0]}{target.python[1]}"
     words = [sys.executable, "-P", "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
              "--implementation", "cp", "--python-version", abi[2:],
              "--abi", abi, "--abi", "abi3", "--abi", "none"]  # fmt: skip
-    return words + [word for platform in place.platforms() for word in ("--platform", platform)]
+    return words + [word for platform in target.list_platforms() for word in ("--platform", platform)]
 
 
 def run(words: list[str], failure: str) -> None:
-    """Runs pip. Raises InputError with the last thing it said."""
+    """Run pip. Raises InputError with the last lines of its error output."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise InputError(f"{failure}: pip: {' '.join(said[-2:])[:400] or done.returncode}")
+        error_lines = [
+            line for line in done.stderr.splitlines() if line.startswith("ERROR")
+        ] or done.stderr.splitlines()
+        raise InputError(f"{failure}: pip: {' '.join(error_lines[-2:])[:400] or done.returncode}")
 
 
-def _stand_in(folder: Path, name: str, version: str) -> Path:
-    """An empty wheel in the name of what apt has installed."""
+def _make_stand_in_wheel(folder: Path, name: str, version: str) -> Path:
+    """Write an empty wheel with the name and version of an apt package."""
     plain = name.replace("-", "_")
     path = folder / f"{plain}-{version}+apt-py3-none-any.whl"
-    about = f"{plain}-{version}+apt.dist-info"
+    dist_info = f"{plain}-{version}+apt.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+apt\n")
+        archive.writestr(f"{dist_info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+apt\n")
         archive.writestr(
-            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: edgepose\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            f"{dist_info}/WHEEL", "Wheel-Version: 1.0\nGenerator: edgepose\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        archive.writestr(f"{about}/RECORD", "")
+        archive.writestr(f"{dist_info}/RECORD", "")
     return path

@@ -1,4 +1,4 @@
-"""Where poses go: any number of sinks at once, none of which can slow the loop."""
+"""Sinks: outputs for poses. Several can run at once; each has its own thread, so none slows down the camera loop."""
 
 from .base import Message, Sink, SinkError
 

@@ -1,9 +1,9 @@
-"""What all sinks share: a thread of their own, and a queue so short that a dead sink only loses its own messages.
+"""Base class of all sinks: a thread and a short queue per sink, so that a failed sink only loses its own messages.
 
 Thread ownership: what a sink opens (file, socket, video writer, MQTT client) belongs to the sink's own thread. Only
-that thread writes to it and closes it; `open` may acquire it before the thread exists. The loop's thread touches the
-queue, the counters and the flags, and never closes anything that the sink's thread may still use. A sink whose thread
-does not end in time keeps what it has until the process ends; its thread is a daemon.
+that thread writes to it and closes it. `open` may create it before the thread exists. The thread of the camera loop
+uses the queue, the counters and the flags, and never closes anything that the sink's thread may still use. If a sink's
+thread does not end in time, it keeps its resources until the process ends; the thread is a daemon.
 """
 
 from __future__ import annotations
@@ -26,47 +26,56 @@ from ...runtime.types import EstimateResult, Frame
 LOG = logging.getLogger("edgepose")
 
 START_TIMEOUT_S = 0.5
-"""How long the start waits for the first answer of what a sink connects to."""
+"""Maximum time that `Sink.start` waits for the server that a sink connects to."""
 STOP_TIMEOUT_S = 1.0
-"""How long a sink may write what waits in its queue when the loop ends."""
+"""Maximum time for writing the queued messages when the camera loop ends, per sink."""
 STOP_ALL_TIMEOUT_S = 1.5
+"""Maximum time for stopping all sinks, which are stopped at the same time."""
 _QUEUE_LENGTH = 16
-"""Messages that wait for a slow sink; the oldest goes first."""
+"""Maximum number of messages in the queue of a slow sink; the oldest message is dropped first."""
 _FIRST_RETRY_DELAY_S = 0.5
 
 
 class SinkError(EdgePoseError):
-    """A sink that cannot do its work now; it is tried again later."""
+    """Temporary error of a sink: the message is lost, and the sink tries again with the next one."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A frame with its people, as every sink gets it; its line is made once, by the first sink that wants it.
+    """A frame with its poses, as passed to every sink.
 
-    `device`: display name of this device. `taken`: wall-clock time of the exposure, RFC 3339, computed when the message
-    is made; None if the frame does not say when it was captured.
+    `line` is computed once, by the first sink that needs it.
     """
 
     frame: Frame
     estimate: EstimateResult
     skeleton: Skeleton
     device: str = field(default_factory=device_name)
-    taken: str | None = field(init=False)
+    """Display name of this device."""
+    capture_time: str | None = field(init=False)
+    """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
+    the frame is unknown."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "taken", formats.capture_time(self.frame.captured_ns))
+        object.__setattr__(self, "capture_time", formats.capture_time(self.frame.captured_ns))
 
     @cached_property
     def line(self) -> str:
-        """JSON, as docs/output.md has it, without the end of the line."""
-        return formats.edgepose_line(self.frame, self.estimate, device=self.device, taken=self.taken)
+        """JSON as described in docs/output.md, without a line break."""
+        return formats.edgepose_line(self.frame, self.estimate, device=self.device, taken=self.capture_time)
 
 
 class Sink:
-    """A thread that hands messages to `write`, retried with growing pauses if that fails.
+    """Base class of sinks: a thread that passes queued messages to `write`.
 
-    Written to by the loop through `send`, which never waits. `sent`, `lost`: messages written, and overwritten in the
-    queue or given up.
+    If `write` fails, the message is lost, and the sink waits before the next one: 0.5 s at first, then twice as long
+    after each failure, at most `max_retry_delay_s`. The camera loop calls `send`, which never waits.
+
+    Attributes:
+        sent: Number of written messages.
+        lost: Number of messages that were dropped from a full queue or could not be written.
+        problem: What is wrong now; empty if the sink works.
+        finished: True if the reader of the sink has gone for good, so that the camera loop should end.
     """
 
     name = "sink"
@@ -74,118 +83,120 @@ class Sink:
 
     def __init__(self) -> None:
         self._queue: deque[Message] = deque()
-        self._wake = threading.Condition()
-        self._ending = False
-        self._poked = False
-        self._started = threading.Event()
+        self._condition = threading.Condition()
+        self._stop_requested = False
+        self._wake_requested = False
+        self._connect_done = threading.Event()
         self._start_error: EdgePoseError | None = None
-        self._start_over = False
-        self.thread = threading.Thread(target=self._work, name=f"edgepose-{self.name}", daemon=True)
+        self._start_returned = False
+        self.thread = threading.Thread(target=self._run_thread, name=f"edgepose-{self.name}", daemon=True)
         self.sent = self.lost = 0
         self.problem = ""
         self.finished = False
-        """Whether its reader has gone for good, and the loop with it."""
 
     @property
     def path(self) -> Path | None:
-        """The file that the sink writes, if it writes one."""
+        """File that the sink writes; None if it writes no file."""
         return None
 
     def start(self) -> None:
-        """Begin to work; waits at most START_TIMEOUT_S for whatever the sink connects to.
+        """Start the sink. Wait at most `START_TIMEOUT_S` for the server that it connects to.
 
         Raises:
-            EdgePoseError: It is clear already that the sink never can work.
+            EdgePoseError: The sink cannot work, for example because a file or an address is wrong.
         """
         self.open()
         self.thread.start()
-        self._started.wait(START_TIMEOUT_S)
-        with self._wake:
-            self._start_over = True
+        self._connect_done.wait(START_TIMEOUT_S)
+        with self._condition:
+            self._start_returned = True
             if self._start_error is not None:
                 raise self._start_error
 
     def send(self, message: Message) -> None:
-        """Take a message."""
-        with self._wake:
+        """Append a message to the queue; never waits. If the queue is full, the oldest message is dropped."""
+        with self._condition:
             if len(self._queue) >= _QUEUE_LENGTH:
                 self._queue.popleft()
                 self.lost += 1
             self._queue.append(message)
-            self._wake.notify()
+            self._condition.notify()
 
     def stop(self) -> None:
-        """Write what waits in the queue, for STOP_TIMEOUT_S at most, and end.
+        """Write the queued messages for at most `STOP_TIMEOUT_S`, then stop the sink's thread.
 
-        If the sink's thread does not end in time, the queue counts as lost and nothing is closed here: the thread may
-        be inside a call.
+        If the thread does not end in time, the queued messages count as lost. Nothing is closed then, because the
+        thread may be inside a call of the operating system or of a library.
         """
-        with self._wake:
-            self._ending = True
-            self._wake.notify()
+        with self._condition:
+            self._stop_requested = True
+            self._condition.notify()
         if self.thread.ident is None:
             self._close_safely()
         else:
             self.thread.join(STOP_TIMEOUT_S)
-        with self._wake:
+        with self._condition:
             self.lost += len(self._queue)
             self._queue.clear()
         if self.thread.is_alive():
-            LOG.warning("%s: does not end in time; what it has not written yet is lost", self.name)
+            LOG.warning("%s: does not stop in time; messages that are not written yet are lost", self.name)
 
     def open(self) -> None:
-        """Check, and acquire what cannot block; done once in the caller's thread before the sink's thread exists."""
+        """Check the settings and open what cannot block. Called once by `start`, before the sink's thread exists."""
 
     def connect(self) -> None:
-        """Acquire what may block; done once in the sink's thread before the first message.
+        """Open what may block, such as a connection. Called once in the sink's thread, before the first message.
 
-        An EdgePoseError ends the start if it comes within START_TIMEOUT_S. Later it is logged, and `write` has to try
-        again.
+        An EdgePoseError within `START_TIMEOUT_S` is raised by `start`. A later one is logged, and `write` must connect.
         """
 
     def write(self, message: Message) -> None:
-        """Write one message, in the sink's thread. Raises SinkError if that is not possible now."""
+        """Write one message. Called in the sink's thread.
+
+        Raises:
+            SinkError: The message cannot be written now.
+        """
         raise NotImplementedError
 
     def attend(self) -> None:
-        """Do what `poke` asked for, in the sink's thread."""
+        """Do the work that a caller of `poke` has requested. Called in the sink's thread."""
 
     def close(self) -> None:
-        """Release everything; done once in the sink's thread after the last message."""
+        """Release all resources. Called once in the sink's thread, after the last message."""
 
     def poke(self) -> None:
-        """Have the sink's thread call `attend` soon and end its pause; may be called from any thread."""
-        with self._wake:
-            self._poked = True
-            self._wake.notify()
+        """Wake the sink's thread: it ends its retry delay and calls `attend`. Can be called from any thread."""
+        with self._condition:
+            self._wake_requested = True
+            self._condition.notify()
 
     def counts(self) -> dict[str, int | str]:
-        """For log, page and metrics."""
+        """Return sent and lost messages and the current problem, for log, web page and metrics."""
         return {"sent": self.sent, "lost": self.lost, "problem": self.problem}
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         try:
-            if self._connected_in_time():
+            if self._connect_or_report():
                 self._write_all()
         finally:
             self._close_safely()
 
-    def _connected_in_time(self) -> bool:
-        """Connect; False if `start` reports the error and the sink is not used."""
+    def _connect_or_report(self) -> bool:
+        """Call `connect`; return False if `start` raises its error, so that the sink is not used."""
         try:
-            self._guarded_connect()
+            self._connect_with_edgepose_errors()
         except EdgePoseError as error:
-            with self._wake:
-                if not self._start_over:
+            with self._condition:
+                if not self._start_returned:
                     self._start_error = error
                     return False
             LOG.error("%s: %s", self.name, error)
             self.problem = str(error)
         finally:
-            self._started.set()
+            self._connect_done.set()
         return True
 
-    def _guarded_connect(self) -> None:
+    def _connect_with_edgepose_errors(self) -> None:
         try:
             self.connect()
         except EdgePoseError:
@@ -196,25 +207,28 @@ class Sink:
     def _write_all(self) -> None:
         delay_s = _FIRST_RETRY_DELAY_S
         while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._ending or self._poked)
-                poked, self._poked = self._poked, False
+            with self._condition:
+                self._condition.wait_for(lambda: self._queue or self._stop_requested or self._wake_requested)
+                wake_requested, self._wake_requested = self._wake_requested, False
                 message = self._queue.popleft() if self._queue else None
-            if poked:
+            if wake_requested:
                 self.attend()
             if message is None:
-                if self._ending:
+                if self._stop_requested:
                     return
                 continue
             try:
                 self.write(message)
             except Exception as error:
-                # Not only SinkError: a fault of a library must not end the thread without a word.
-                with self._wake:
+                # Not only SinkError: an error of a library must not end the thread silently.
+                with self._condition:
                     self.lost += 1
                 self._troubled(str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}")
-                with self._wake:
-                    if self._wake.wait_for(lambda: self._ending or self._poked, delay_s) and self._ending:
+                with self._condition:
+                    if (
+                        self._condition.wait_for(lambda: self._stop_requested or self._wake_requested, delay_s)
+                        and self._stop_requested
+                    ):
                         return
                 delay_s = min(2 * delay_s, self.max_retry_delay_s)
             else:
@@ -230,24 +244,25 @@ class Sink:
             LOG.warning("%s: cannot be closed: %s", self.name, reason)
 
     def _troubled(self, problem: str) -> None:
-        """Logged once when it begins and once when it is over."""
+        """Set `problem`; log it when it begins and when it is over, not for each message."""
         if problem and not self.problem:
             LOG.warning("%s: %s", self.name, problem)
         elif self.problem and not problem:
-            LOG.warning("%s: works again", self.name)
+            LOG.warning("%s: working again", self.name)
         self.problem = problem
 
 
 def stop_all(sinks: Sequence[Sink], timeout_s: float = STOP_ALL_TIMEOUT_S) -> list[Sink]:
-    """Stop all sinks at once, and return within `timeout_s` in every state.
+    """Stop all sinks at the same time. Return within `timeout_s`, whatever state the sinks are in.
 
     Args:
         sinks: Sinks, started or not.
-        timeout_s: For all of them together.
+        timeout_s: Maximum time for all sinks together.
 
     Returns:
-        The sinks whose threads still run. They are daemons and still own what they have open (a file, a video writer),
-        so nothing of it may be touched. Where one of them is inside a native library, `os._exit` is the safe end.
+        The sinks whose threads still run. The threads are daemons and still own what they have opened (a file, a video
+        writer), so it must not be used. If one of them is inside a native library, only `os._exit` ends the process
+        safely.
     """
     end_s = monotonic() + timeout_s
     stops = [threading.Thread(target=_stop_safely, args=(sink,), name="edgepose-stop", daemon=True) for sink in sinks]

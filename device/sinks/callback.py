@@ -1,4 +1,4 @@
-"""A function of the user's as a sink."""
+"""Sink that calls a Python function."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .base import LOG, Message, Sink
 
 
 class CallbackSink(Sink):
-    """Calls a function with each frame and its people, in the sink's own thread.
+    """Sink that calls a function with each frame and its poses, in the sink's own thread.
 
-    What the function raises is logged with its traceback, and the next frame is passed on.
+    An exception of the function is logged with its traceback. The next frame is passed on as usual.
     """
 
     name = "callback"
@@ -21,7 +21,7 @@ class CallbackSink(Sink):
         self._function = function
 
     def write(self, message: Message) -> None:
-        """Call the function."""
+        """Call the function with the frame and its poses; log what it raises."""
         try:
             self._function(message.frame, message.estimate.poses)
         except Exception:

@@ -1,5 +1,7 @@
-"""Sinks from what a user writes: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtts://user@host/topic`, `udp://host:port`,
-and `http://127.0.0.1:8080`."""
+"""Parser of sink addresses.
+
+Examples: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtts://user@host/topic`, `udp://host:port`, `http://127.0.0.1:8080`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from ..monitor.stats import Stats
 from .base import Sink
 from .privacy import Privacy
 
-KINDS = (
+_ADDRESS_FORMATS = (
     "-",
     "jsonl:FILE",
     "mqtt://HOST/TOPIC",
@@ -37,24 +39,23 @@ _OTHER_SCHEMES = {
     "tcp": "mqtt",
     "file": "jsonl",
 }
-"""What other programs call them."""
-_UNITS = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_FILE_OPTIONS = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
-"""What makes the end of `jsonl:FILE?...` options; anything else after a `?` belongs to the name of the file."""
-_TLS_OPTIONS = ("ca", "cert", "key")
+"""Schemes of other programs, with our scheme for the error message."""
+_BYTES_PER_UNIT = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
+"""Options at the end of `jsonl:FILE?...`. Any other text after `?` is a part of the file name."""
+_TLS_OPTION_NAMES = ("ca", "cert", "key")
 
 
 @dataclass(frozen=True)
 class _Device:
-    """What a sink has to know about this device."""
+    """Name and placeholder values of this device."""
 
     name: str
-    values: Mapping[str, str]
-    """Of the placeholders."""
+    placeholders: Mapping[str, str]
 
 
 def open_sinks(
-    wanted: Sequence[str],
+    addresses: Sequence[str],
     stats: Stats,
     privacy: Privacy | None,
     *,
@@ -62,27 +63,27 @@ def open_sinks(
     name: str = "",
     source: str = "",
 ) -> list[Sink]:
-    """Return the sinks, not started.
+    """Create sinks from their addresses. They are not started.
 
     Args:
-        wanted: One text per sink, see docs/camera.md. `{hostname}`, `{name}` and `{source}` are replaced in file names
-            and topics.
-        stats: What the page shows.
-        privacy: What an image that leaves the process may show.
-        insecure: Whether the page may be seen by others without a token.
+        addresses: One address per sink, see docs/camera.md. The placeholders `{hostname}`, `{name}` and `{source}` are
+            replaced in file names and topics.
+        stats: Statistics that the web page shows.
+        privacy: Privacy mode of the images on the web page; None is an error if there is a page.
+        insecure: If True, other computers may see the web page without a token.
         name: Display name of this device; default: `naming.device_name()`.
-        source: The camera source as the user wrote it, for `{source}`.
+        source: Camera source as given by the user, for `{source}`.
 
     Raises:
-        InputError: A text cannot be understood; says what was expected and what was given.
-        ValueError: A setting makes no sense.
+        InputError: An address is not valid. The message says what was expected and what was given.
+        ValueError: An option is out of range.
     """
     name = name or device_name()
     device = _Device(name, placeholder_values(name, source or "camera"))
-    return [_open(text, stats, privacy, insecure, device) for text in wanted]
+    return [_open_sink(text, stats, privacy, insecure, device) for text in addresses]
 
 
-def _open(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
+def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
     if text == "-":
         from .jsonl import StdoutSink
 
@@ -90,67 +91,73 @@ def _open(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, devi
     kind, colon, rest = text.partition(":")
     kind = kind.lower() if colon else ""
     if kind == "jsonl":
-        return _file(text, rest, device)
+        return _open_file_sink(text, rest, device)
     if kind not in _SCHEMES:
-        raise InputError(f"sink {mask_credentials(text)!r}: expected {', '.join(KINDS)}{_hint(text, kind)}")
-    shown = mask_credentials(text)
+        raise InputError(
+            f"sink {mask_credentials(text)!r}: expected {', '.join(_ADDRESS_FORMATS)}{_suggest_scheme(text, kind)}"
+        )
+    masked = mask_credentials(text)
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise InputError(f"sink {shown!r}: {error}") from None
-    options = _options(shown, parts.query)
+        raise InputError(f"sink {masked!r}: {error}") from None
+    options = _parse_options(masked, parts.query)
     if "#" in text:
-        raise InputError(f"sink {shown!r}: expected no '#'; write %23 for one in a user name")
+        raise InputError(f"sink {masked!r}: expected no '#'; write %23 for a '#' in the user name")
     if kind in ("mqtt", "mqtts"):
-        return _mqtt(shown, parts, options, device)
+        return _open_mqtt_sink(masked, parts, options, device)
     if kind == "udp":
         from .udp import UdpSink
 
-        _only(shown, options)
+        _check_options(masked, options)
         if parts.path.strip("/"):
-            raise InputError(f"sink {shown!r}: expected udp://HOST:PORT without a path")
-        return UdpSink(_host(shown, parts), _port(shown, parts, None))
-    return _page(shown, parts, options, stats, privacy, insecure)
+            raise InputError(f"sink {masked!r}: expected udp://HOST:PORT without a path")
+        return UdpSink(_get_host(masked, parts), _get_port(masked, parts, None))
+    return _open_page_sink(masked, parts, options, stats, privacy, insecure)
 
 
-def _page(
+def _open_page_sink(
     text: str, parts: SplitResult, options: dict[str, str], stats: Stats, privacy: Privacy | None, insecure: bool
 ) -> Sink:
     from .http import HttpSink, PageOptions
 
     tls = parts.scheme.lower() == "https"
-    _only(text, options, "host", "proxy", "path", *(("cert", "key") if tls else ()))
+    _check_options(text, options, "host", "proxy", "path", *(("cert", "key") if tls else ()))
     if privacy is None:
         raise InputError(
-            f"{text}: the page shows what the camera sees: choose with --privacy none, blur or silhouette (or "
+            f"sink {text!r}: the page shows camera images; choose with --privacy none, blur or silhouette (or with "
             "privacy = in the configuration)"
         )
     if tls and not options.get("cert"):
-        raise InputError(f"sink {text!r}: expected ?cert=FILE (and &key=FILE): HTTPS needs a certificate")
+        raise InputError(f"sink {text!r}: HTTPS needs a certificate; add ?cert=FILE&key=FILE")
     if parts.path.strip("/"):
-        raise InputError(f"sink {text!r}: expected an address without a path; for a proxy add ?path={parts.path}")
+        raise InputError(
+            f"sink {text!r}: expected an address without a path, got {parts.path!r}; for a proxy add ?path={parts.path}"
+        )
     path = options.get("path", "").strip("/")
     if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
         raise InputError(f"sink {text!r}: expected a path such as /door, got {options['path']!r}")
     page = PageOptions(
         hosts=frozenset(name.strip().lower() for name in options.get("host", "").split(",") if name.strip()),
-        proxies=tuple(_network(text, name.strip()) for name in options.get("proxy", "").split(",") if name.strip()),
+        proxies=tuple(
+            _parse_network(text, name.strip()) for name in options.get("proxy", "").split(",") if name.strip()
+        ),
         path=f"/{path}" if path else "",
         certificate=expand_home(options.get("cert", "")),
         key=expand_home(options.get("key", "")),
     )
-    port = _port(text, parts, 8443 if tls else 8080, lowest=0)
-    return HttpSink(_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
+    port = _get_port(text, parts, 8443 if tls else 8080, minimum=0)
+    return HttpSink(_get_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
 
 
-def _network(text: str, name: str) -> IPv4Network | IPv6Network:
+def _parse_network(text: str, name: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(name)
     except ValueError:
-        raise InputError(f"sink {text!r}: expected proxy=ADDRESS or NETWORK/BITS, got {name!r}") from None
+        raise InputError(f"sink {text!r}: expected proxy=ADDRESS or proxy=NETWORK/BITS, got {name!r}") from None
 
 
-def _hint(text: str, kind: str) -> str:
+def _suggest_scheme(text: str, kind: str) -> str:
     if not kind and Path(text).suffix in (".jsonl", ".json", ".txt", ".log"):
         return f"; did you mean jsonl:{text}?"
     close = difflib.get_close_matches(kind or text, _SCHEMES, n=1)
@@ -158,10 +165,10 @@ def _hint(text: str, kind: str) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
-def _options(text: str, query: str) -> dict[str, str]:
-    """Return `key=value&key=value` as a dict; an option that is given twice is an error."""
+def _parse_options(text: str, query: str) -> dict[str, str]:
+    """Parse `key=value&key=value`. Raises InputError if an option is given twice."""
     options: dict[str, str] = {}
-    # Not parse_qsl: it makes a space of every + in a file name, and drops options without a value.
+    # Not parse_qsl: it replaces + in file names with a space and drops options without a value.
     for option in query.split("&") if query else ():
         key, _, value = (unquote(part) for part in option.partition("="))
         if key in options:
@@ -170,91 +177,93 @@ def _options(text: str, query: str) -> dict[str, str]:
     return options
 
 
-def _file(text: str, rest: str, device: _Device) -> Sink:
+def _open_file_sink(text: str, rest: str, device: _Device) -> Sink:
     from .jsonl import FileSink
 
     before, _, after = rest.rpartition("?")
-    has_options = bool(before) and _FILE_OPTIONS.fullmatch(after) is not None
-    name, options = (before, _options(text, after)) if has_options else (rest, {})
-    _only(text, options, "rotate", "keep", "fsync")
-    path = _path(text, name.removeprefix("//"), device)
-    given: dict[str, object] = {}
+    has_options = bool(before) and _FILE_OPTIONS_PATTERN.fullmatch(after) is not None
+    name, options = (before, _parse_options(text, after)) if has_options else (rest, {})
+    _check_options(text, options, "rotate", "keep", "fsync")
+    path = _parse_path(text, name.removeprefix("//"), device)
+    file_options: dict[str, object] = {}
     if "rotate" in options:
-        given["rotate_bytes"] = _bytes(text, options["rotate"])
+        file_options["rotate_bytes"] = _parse_bytes(text, options["rotate"])
     if "keep" in options:
-        given["keep"] = _number(text, options["keep"], 1000)
+        file_options["keep"] = _parse_number(text, options["keep"], 1000)
     if "fsync" in options:
-        given["fsync"] = options["fsync"]
-    return FileSink(path, **given)  # type: ignore[arg-type]
+        file_options["fsync"] = options["fsync"]
+    return FileSink(path, **file_options)  # type: ignore[arg-type]
 
 
-def _path(text: str, name: str, device: _Device) -> Path:
+def _parse_path(text: str, name: str, device: _Device) -> Path:
     if not name or "\0" in name:
-        raise InputError(f"sink {text!r}: expected the name of a file")
-    return Path(expand_home(fill_placeholders(name, device.values, f"sink {text!r}")))
+        raise InputError(f"sink {text!r}: expected the name of a file after jsonl:")
+    return Path(expand_home(fill_placeholders(name, device.placeholders, f"sink {text!r}")))
 
 
-def _mqtt(text: str, parts: SplitResult, options: dict[str, str], device: _Device) -> Sink:
+def _open_mqtt_sink(text: str, parts: SplitResult, options: dict[str, str], device: _Device) -> Sink:
     from .mqtt import PASSWORD, MqttSink, Tls
 
     secure = parts.scheme == "mqtts"
-    host = _host(text, parts)
+    host = _get_host(text, parts)
     if parts.password is not None:
-        raise InputError(f"{parts.scheme}://{host}: put the password into {PASSWORD} instead of the address")
-    if not secure and (found := [key for key in _TLS_OPTIONS if key in options]):
+        raise InputError(
+            f"{parts.scheme}://{host}: passwords are not allowed in the address; put the password into {PASSWORD}"
+        )
+    if not secure and (found := [key for key in _TLS_OPTION_NAMES if key in options]):
         raise InputError(f"sink {text!r}: option {found[0]!r} needs mqtts://")
-    _only(text, options, "qos", "discovery", *(_TLS_OPTIONS if secure else ()))
-    files = {key: _path(text, options[key], device) for key in _TLS_OPTIONS if key in options}
+    _check_options(text, options, "qos", "discovery", *(_TLS_OPTION_NAMES if secure else ()))
+    files = {key: _parse_path(text, options[key], device) for key in _TLS_OPTION_NAMES if key in options}
     if "key" in files and "cert" not in files:
         raise InputError(f"sink {text!r}: option 'key' needs 'cert'")
-    topic = fill_placeholders(unquote(parts.path).lstrip("/"), device.values, f"sink {text!r}")
+    topic = fill_placeholders(unquote(parts.path).lstrip("/"), device.placeholders, f"sink {text!r}")
     return MqttSink(
         host,
-        _port(text, parts, 8883 if secure else 1883),
+        _get_port(text, parts, 8883 if secure else 1883),
         topic,
         user=unquote(parts.username or ""),
-        qos=_number(text, options.get("qos", "0"), 2),
-        discovery=fill_placeholders(options.get("discovery", "homeassistant"), device.values, f"sink {text!r}"),
+        qos=_parse_number(text, options.get("qos", "0"), 2),
+        discovery=fill_placeholders(options.get("discovery", "homeassistant"), device.placeholders, f"sink {text!r}"),
         device=device.name,
         tls=Tls(**files) if secure else None,
     )
 
 
-def _host(text: str, parts: SplitResult) -> str:
+def _get_host(text: str, parts: SplitResult) -> str:
     if not parts.hostname:
-        raise InputError(f"sink {text!r}: expected a host after //")
+        raise InputError(f"sink {text!r}: expected a host name after //")
     return parts.hostname
 
 
-def _port(text: str, parts: SplitResult, default: int | None, lowest: int = 1) -> int:
+def _get_port(text: str, parts: SplitResult, default: int | None, minimum: int = 1) -> int:
     try:
         port = parts.port
     except ValueError:
         port = -1
     if port is None and default is not None:
         return default
-    if port is None or not lowest <= port <= 65535:
-        raise InputError(f"sink {text!r}: expected a port from {lowest} to 65535")
+    if port is None or not minimum <= port <= 65535:
+        raise InputError(f"sink {text!r}: expected a port from {minimum} to 65535")
     return port
 
 
-def _only(text: str, options: dict[str, str], *known: str) -> None:
+def _check_options(text: str, options: dict[str, str], *allowed: str) -> None:
     for key in options:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            # Without the options: a misspelled one may hold a password.
+        if key not in allowed:
+            close = difflib.get_close_matches(key, allowed, n=1)
+            # The message omits the options: a misspelled one may contain a password.
             raise InputError(
                 f"sink {text.partition('?')[0]!r}: unknown option {key!r}"
                 + (f"; did you mean {close[0]}?" if close else "")
             )
 
 
-def _bytes(text: str, value: str) -> int:
-    unit = value[-2:] if value[-2:] in _UNITS else ""
-    return _number(text, value.removesuffix(unit), 10**6) * _UNITS.get(unit, 1)
+def _parse_bytes(text: str, value: str) -> int:
+    unit = value[-2:] if value[-2:] in _BYTES_PER_UNIT else ""
+    return _parse_number(text, value.removesuffix(unit), 10**6) * _BYTES_PER_UNIT.get(unit, 1)
 
 
-def _number(text: str, value: str, most: int) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) <= most):
-        raise InputError(f"sink {text!r}: expected a number up to {most}, got {value!r}")
+def _parse_number(text: str, value: str, maximum: int) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) <= maximum):
+        raise InputError(f"sink {text!r}: expected a number up to {maximum}, got {value!r}")
     return int(value)

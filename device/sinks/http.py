@@ -1,12 +1,13 @@
-"""A page that shows what the loop sees: live image, people, times, history; and the same for machines.
+"""HTTP sink: web page with live image, number of people, latency and history, and endpoints for other programs.
 
-`/` page, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` and, every second, `stats`), `/metrics`
-(Prometheus), `/healthz`. aiohttp in a thread of its own. On loopback only, unless the user says otherwise; elsewhere a
-token must be set. A token that is set is always asked for, because a reverse proxy comes from loopback, too.
+Paths: `/` (the page), `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each message, `stats`
+every second), `/metrics` (Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than
+loopback a token is required, unless the user turns this off. If a token is set, it is always checked, because requests
+that come through a reverse proxy also come from loopback.
 
-Ownership: the page's thread runs the event loop, and everything but `_latest` belongs to that loop: listening sockets,
-connections, streams. `send` replaces `_latest` and posts a wake-up to the loop, `stop` posts the end; neither touches a
-connection. http_limits.py has the limits of connections.
+Ownership: the page's thread runs the event loop. Listening sockets, connections and streams belong to the event loop.
+`send` replaces `_latest` and posts a wake-up to the event loop; `stop` posts the stop event. Neither uses a connection.
+`http_limits` limits the connections.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ if TYPE_CHECKING:
 TOKEN = "EDGEPOSE_HTTP_TOKEN"  # nosec B105
 _Handler: TypeAlias = "Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]"
 _MAX_STREAMS = 8
-_FPS = 10.0
-"""Of the image on the page."""
-_QUALITY = 75
+_MAX_FPS = 10.0
+"""Maximum frame rate of the image on the page."""
+_JPEG_QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
-_HOST = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-"""The header Host: a name or an address, and perhaps a port."""
+_HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+"""Host header: a name or an address, with an optional port."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }  # fmt: skip
-_FILES = {
+_PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
@@ -63,22 +64,26 @@ _FILES = {
 
 @dataclass(frozen=True)
 class PageOptions:
-    """How others reach the page.
-
-    `hosts`: names besides localhost, this machine's name, `NAME.local` and IP addresses that requests may name.
-    `proxies`: reverse proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed. `path`: the path under
-    which a proxy shows the page, such as `/door`. `certificate`, `key`: PEM files; the page is served over HTTPS.
-    """
+    """Options of the web page: allowed host names, reverse proxies, HTTPS."""
 
     hosts: frozenset[str] = frozenset()
+    """Allowed names in the Host header, besides localhost, the host name, `NAME.local` and all IP addresses."""
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Reverse proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` headers are used."""
     path: str = ""
+    """Path under which a reverse proxy serves the page, such as `/door`."""
     certificate: str = ""
+    """PEM file; empty serves HTTP, otherwise HTTPS."""
     key: str = ""
+    """PEM file with the key of the certificate; empty: the key is in `certificate`."""
 
 
 class HttpSink(Sink):
-    """Serves the latest message; nothing is drawn or encoded while nobody looks."""
+    """Sink that serves the latest message over HTTP. Images are drawn and encoded only while a client requests them.
+
+    Attributes:
+        port: Port that the server listens on; the actual port if 0 was requested.
+    """
 
     name = "http"
 
@@ -92,11 +97,19 @@ class HttpSink(Sink):
         insecure: bool = False,
         options: PageOptions | None = None,
     ) -> None:
-        """Prepare the page.
+        """Check the settings and load the certificate; `start` starts the server.
+
+        Args:
+            host: Address or host name to listen on.
+            port: Port to listen on; 0 chooses a free port.
+            stats: Statistics for the page, `/metrics` and `/healthz`.
+            privacy: Privacy mode of the images.
+            insecure: If True, no token is required on addresses other than loopback.
+            options: Host names, proxies and HTTPS.
 
         Raises:
-            InputError: The address can be reached by others and there is no token in EDGEPOSE_HTTP_TOKEN, the token is
-                too short, or the certificate cannot be used.
+            InputError: Other computers can reach the address and EDGEPOSE_HTTP_TOKEN holds no token, the token is
+                shorter than 12 characters, or the certificate cannot be used.
         """
         super().__init__()
         self._host, self._port, self._stats = host, port, stats
@@ -108,86 +121,95 @@ class HttpSink(Sink):
         local = host == "localhost" or _is_loopback(host)
         address = f"{self._scheme}://{host}:{port}"
         if self._token and len(self._token) < _MIN_TOKEN_LENGTH:
-            raise InputError(f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN}")
+            raise InputError(
+                f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN}, "
+                f"got {len(self._token)}"
+            )
         if not local and not insecure and not self._token:
             raise InputError(
-                f"{address} can be reached by others: put a token of {_MIN_TOKEN_LENGTH} characters or more into "
-                f"{TOKEN}, or say --insecure"
+                f"{address}: the page can be reached by others: no token is set; put a token of {_MIN_TOKEN_LENGTH} "
+                f"characters or more into {TOKEN}, or use --insecure"
             )
-        self._hosts = _allowed_hosts(host) | self._options.hosts
+        self._hosts = _list_allowed_hosts(host) | self._options.hosts
         self._latest: Message | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-        """Set and replaced with every message."""
-        self._drawing = asyncio.Lock()
-        self._ended: asyncio.Event | None = None
-        self._begun = threading.Event()
-        self._fault: Exception | None = None
+        self._new_message = asyncio.Event()
+        """Set and replaced with every message, so that each stream waits for the next one."""
+        self._render_lock = asyncio.Lock()
+        self._stop_event: asyncio.Event | None = None
+        self._start_done = threading.Event()
+        self._server_error: Exception | None = None
         self._clients = 0
         self._connections: set[Any] = set()
         self._routes: dict[str, _Handler] = {}
-        # Read once: later there may be no descriptor left for it.
+        # Read at the start: later the process may have no file descriptor left.
         page = resources.files(__package__ or "").joinpath("page")
-        self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
+        self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _PAGE_FILES.items()}
         self._image: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port
-        """Where it listens; the real one where 0 was asked for."""
 
     def start(self) -> None:
-        """Raises InputError where the port is in use."""
+        """Start the server and wait until it listens.
+
+        Raises:
+            MissingExtraError: aiohttp is not installed.
+            InputError: The server cannot listen, for example because the port is in use.
+        """
         try:
-            import aiohttp  # noqa: F401 - only whether it is there
+            import aiohttp  # noqa: F401 - checks only that it is installed
         except ModuleNotFoundError as error:
             raise MissingExtraError("http", "camera", error) from None
-        self.thread = threading.Thread(target=self._run, name="edgepose-http", daemon=True)
+        self.thread = threading.Thread(target=self._run_event_loop, name="edgepose-http", daemon=True)
         self.thread.start()
-        self._begun.wait()
-        if isinstance(self._fault, OSError):
-            raise InputError(f"{self._scheme}://{self._host}:{self._port}: {self._fault.strerror or self._fault}")
-        if self._fault is not None:
-            raise self._fault
+        self._start_done.wait()
+        if isinstance(self._server_error, OSError):
+            raise InputError(
+                f"{self._scheme}://{self._host}:{self._port}: {self._server_error.strerror or self._server_error}"
+            )
+        if self._server_error is not None:
+            raise self._server_error
 
     def send(self, message: Message) -> None:
-        """The newest is all that is kept."""
+        """Replace the latest message and wake the streams."""
         self._latest = message
         self.sent += 1
         if self._clients and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has just ended
-                self._loop.call_soon_threadsafe(self._tell)
+            with contextlib.suppress(RuntimeError):  # the event loop has just ended
+                self._loop.call_soon_threadsafe(self._wake_streams)
 
     def stop(self) -> None:
-        """Ends all streams and the server."""
-        if self._loop is not None and self._ended is not None:
+        """End all streams and the server; wait at most one second."""
+        if self._loop is not None and self._stop_event is not None:
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._ended.set)
+                self._loop.call_soon_threadsafe(self._stop_event.set)
             self.thread.join(_STOP_TIMEOUT_S)
 
-    def _run(self) -> None:
+    def _run_event_loop(self) -> None:
         try:
-            asyncio.run(self._serve())
-        except Exception as fault:
-            self._fault = fault
+            asyncio.run(self._run_server())
+        except Exception as error:
+            self._server_error = error
         finally:
-            # Whatever happened, nobody must wait for it.
-            self._begun.set()
+            # `start` must not wait forever, whatever happened.
+            self._start_done.set()
 
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _wake_streams(self) -> None:
+        new_message, self._new_message = self._new_message, asyncio.Event()
+        new_message.set()
 
-    async def _serve(self) -> None:
+    async def _run_server(self) -> None:
         from aiohttp import web
 
         from .http_limits import KEEPALIVE_TIMEOUT_S, Connection, Listener
 
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(_log_fault)
+        self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_log_error)
         routes: dict[str, _Handler] = {
-            **dict.fromkeys(_FILES, self._file),
-            "/stream.mjpg": self._stream, "/snapshot.jpg": self._snapshot, "/poses": self._poses,
-            "/metrics": self._metrics, "/healthz": self._healthz,
+            **dict.fromkeys(_PAGE_FILES, self._serve_file),
+            "/stream.mjpg": self._serve_mjpeg, "/snapshot.jpg": self._serve_snapshot, "/poses": self._serve_events,
+            "/metrics": self._serve_metrics, "/healthz": self._serve_health,
         }  # fmt: skip
-        # A proxy may or may not leave its own path in what it asks for.
+        # A proxy may remove its path prefix from the request or keep it.
         self._routes = {
             prefix + path: handler for prefix in ("", self._options.path) for path, handler in routes.items()
         }
@@ -197,8 +219,8 @@ class HttpSink(Sink):
             "access_log": None, "max_line_size": 2048, "max_field_size": 8190, "lingering_time": 1.0,
             "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
         }  # fmt: skip
-        # Not web.Application: its router answers some requests, such as those with Expect, before any check.
-        web_server = web.Server(self._answer)
+        # Not web.Application: its router answers some requests before our checks, such as those with Expect.
+        web_server = web.Server(self._handle_request)
         listener = Listener(
             self._connections,
             lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
@@ -206,25 +228,25 @@ class HttpSink(Sink):
         )
         try:
             self.port = await listener.listen(self._host, self.port)
-            self._begun.set()
-            await self._ended.wait()
-            self._tell()
+            self._start_done.set()
+            await self._stop_event.wait()
+            self._wake_streams()
         finally:
             listener.close()
             await web_server.shutdown(0.3)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request; after a refusal the connection is closed, so that it cannot be held by asking again."""
+    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request. After a refusal the connection is closed, so that a client cannot keep it open."""
         from .http_limits import Connection
 
         connection = request.protocol
         assert isinstance(connection, Connection)
         connection.begin_answer()
         try:
-            response = await self._guarded(request)
+            response = await self._check_and_route(request)
             if response.status in (400, 401, 403, 404, 405) and not response.prepared:
                 response.force_close()
-            # Here, not later in aiohttp: the client's time to read it counts.
+            # Written here and not later by aiohttp, so that the time the client needs to read it is limited.
             with contextlib.suppress(ConnectionError):
                 await response.prepare(request)
                 await response.write_eof()
@@ -232,39 +254,41 @@ class HttpSink(Sink):
         finally:
             connection.end_answer()
 
-    async def _guarded(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _check_and_route(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         forwarded = self._is_from_proxy(request)
-        host = _last(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
+        host = _get_last_value(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
         if request.version < (1, 0):
-            return web.Response(status=400, text="HTTP/1.0 or later is needed", headers=_HEADERS)
+            return web.Response(status=400, text="HTTP/0.9 is not supported; use HTTP/1.0 or later", headers=_HEADERS)
         # Not request.host, which is an address of this machine if the header is missing. Two headers are ambiguous.
-        given = request.headers.getall("Host", [])
-        name = _host_name(host or given[0]) if len(given) == 1 else ""
+        host_headers = request.headers.getall("Host", [])
+        name = _parse_host_name(host or host_headers[0]) if len(host_headers) == 1 else ""
         if name not in self._hosts and not _is_address(name):
-            # Another site's name that resolves to this machine: a page there must not read the camera.
-            return web.Response(status=403, text="unknown host; ?host=NAME adds it to the sink", headers=_HEADERS)
+            # DNS rebinding: a page of another site whose name resolves to this machine must not read the camera.
+            text = "host name not allowed; add ?host=NAME to the address of the sink"
+            return web.Response(status=403, text=text, headers=_HEADERS)
         if not _is_own_site(request):
-            return web.Response(status=403, text="request of another site", headers=_HEADERS)
-        if self._token and not self._knows_token(request):
-            return web.Response(status=401, text="token missing or wrong: /?token=...", headers=_HEADERS)
+            return web.Response(status=403, text="requests from pages of other sites are not allowed", headers=_HEADERS)
+        if self._token and not self._has_valid_token(request):
+            return web.Response(status=401, text="token missing or wrong; open /?token=TOKEN", headers=_HEADERS)
         if request.path in ("/", f"{self._options.path}/") and "token" in request.query:
-            # Out of the address bar and the history, into a cookie that scripts cannot read.
-            place = f"{self._options.path}/"
-            answer: web.StreamResponse = web.Response(status=303, headers={**_HEADERS, "Location": place})
+            # Move the token from the address bar and the history into a cookie that scripts cannot read.
+            location = f"{self._options.path}/"
+            answer: web.StreamResponse = web.Response(status=303, headers={**_HEADERS, "Location": location})
             https = self._tls is not None or (
-                forwarded and _last(request.headers.get("X-Forwarded-Proto", "")) == "https"
+                forwarded and _get_last_value(request.headers.get("X-Forwarded-Proto", "")) == "https"
             )
             answer.set_cookie(
-                "token", self._token, httponly=True, samesite="Strict", max_age=30 * 86400, secure=https, path=place
+                "token", self._token, httponly=True, samesite="Strict", max_age=30 * 86400, secure=https, path=location
             )
             return answer
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, text="only GET", headers={**_HEADERS, "Allow": "GET, HEAD"})
+            headers = {**_HEADERS, "Allow": "GET, HEAD"}
+            return web.Response(status=405, text="method not allowed; use GET or HEAD", headers=headers)
         handler = self._routes.get(request.path)
         if handler is None:
-            return web.Response(status=404, text="no such page", headers=_HEADERS)
+            return web.Response(status=404, text="page not found", headers=_HEADERS)
         return await handler(request)
 
     def _is_from_proxy(self, request: web.BaseRequest) -> bool:
@@ -274,32 +298,32 @@ class HttpSink(Sink):
             return False
         return any(peer in network for network in self._options.proxies)
 
-    def _knows_token(self, request: web.BaseRequest) -> bool:
+    def _has_valid_token(self, request: web.BaseRequest) -> bool:
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        given = (
-            # A proxy's own user and password may be in this header, and an old token in the cookie: any may be right.
+        candidates = (
+            # The header may hold the password of a proxy, and the cookie an old token, so one valid token is enough.
             credentials.strip() if scheme.lower() == "bearer" else "",
             request.cookies.get("token", ""),
             request.query.get("token", ""),
         )
-        # Headers may hold any bytes.
+        # Headers may contain any bytes.
         token = self._token.encode("utf-8", "surrogateescape")
-        known = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), token) for text in given]
-        return any(known)
+        matches = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), token) for text in candidates]
+        return any(matches)
 
     async def _add_slash(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         return web.Response(status=308, headers={**_HEADERS, "Location": f"{self._options.path}/"})
 
-    async def _file(self, request: web.BaseRequest) -> web.Response:
+    async def _serve_file(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         path = request.path
         body, kind = self._files.get(path) or self._files[path.removeprefix(self._options.path)]
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=_HEADERS)
 
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+    async def _serve_metrics(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         try:
@@ -308,57 +332,60 @@ class HttpSink(Sink):
             return web.Response(status=501, text=f"{error}\n", headers=_HEADERS)
         return web.Response(text=text, headers=_HEADERS)
 
-    async def _healthz(self, request: web.BaseRequest) -> web.Response:
+    async def _serve_health(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         snapshot = self._stats.snapshot()
-        well = snapshot.state == "running" and not snapshot.problem
-        return web.json_response(asdict(snapshot), status=200 if well else 503, headers=_HEADERS)
+        is_healthy = snapshot.state == "running" and not snapshot.problem
+        return web.json_response(asdict(snapshot), status=200 if is_healthy else 503, headers=_HEADERS)
 
-    async def _snapshot(self, request: web.BaseRequest) -> web.Response:
+    async def _serve_snapshot(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        image = await self._jpeg()
+        image = await self._render_jpeg()
         if not image:
             return web.Response(status=503, text="no frame yet", headers=_HEADERS)
         return web.Response(body=image, content_type="image/jpeg", headers=_HEADERS)
 
-    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve_mjpeg(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         from .http_limits import write
 
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
-        async with self._client(request, response) as welcome:
-            while welcome and not self._over:
-                if image := await self._jpeg():
+        async with self._open_stream(request, response) as accepted:
+            while accepted and not self._is_stopping:
+                if image := await self._render_jpeg():
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
                     await write(request, response, head.encode() + image + b"\r\n")
-                await self._next(1 / _FPS)
+                await self._wait_for_message(1 / _MAX_FPS)
         return response
 
-    async def _poses(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve_events(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         from .http_limits import write
 
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
-        last, told = None, 0.0
-        async with self._client(request, response) as welcome:
-            while welcome and not self._over:
-                if (message := self._latest) is not None and message is not last:
-                    last = message
+        last_message, stats_sent_s = None, 0.0
+        async with self._open_stream(request, response) as accepted:
+            while accepted and not self._is_stopping:
+                if (message := self._latest) is not None and message is not last_message:
+                    last_message = message
                     await write(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
-                if monotonic() - told >= 1:
-                    told = monotonic()
+                if monotonic() - stats_sent_s >= 1:
+                    stats_sent_s = monotonic()
                     stats = json.dumps(asdict(self._stats.snapshot()))
                     await write(request, response, f"event: stats\ndata: {stats}\n\n".encode())
-                await self._next(0.0)
+                await self._wait_for_message(0.0)
         return response
 
     @contextlib.asynccontextmanager
-    async def _client(self, request: web.BaseRequest, response: Any) -> AsyncIterator[bool]:
-        """One of the few that may watch; says whether there is room. A client that goes ends it quietly."""
+    async def _open_stream(self, request: web.BaseRequest, response: Any) -> AsyncIterator[bool]:
+        """Begin a stream. Yields False if the answer has no body: HEAD request, or `_MAX_STREAMS` clients already.
+
+        A client that disconnects ends the context without an exception.
+        """
         from .http_limits import Connection
 
         if request.method == "HEAD":
@@ -382,22 +409,22 @@ class HttpSink(Sink):
             self._clients -= 1
 
     @property
-    def _over(self) -> bool:
-        return self._ended is None or self._ended.is_set()
+    def _is_stopping(self) -> bool:
+        return self._stop_event is None or self._stop_event.is_set()
 
-    async def _next(self, least_s: float) -> None:
-        """Waits for a new message, at most a second, and at least `least_s`."""
-        news = self._news
-        await asyncio.sleep(least_s)
+    async def _wait_for_message(self, min_s: float) -> None:
+        """Wait at least `min_s`, then at most one second for a new message."""
+        new_message = self._new_message
+        await asyncio.sleep(min_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), 1.0)
+            await asyncio.wait_for(new_message.wait(), 1.0)
 
-    async def _jpeg(self) -> bytes:
-        """The latest frame drawn, once for all who look."""
-        async with self._drawing:
-            message, made, image = self._image
+    async def _render_jpeg(self) -> bytes:
+        """Return the latest frame with its poses as JPEG, encoded once for all clients; empty if there is none."""
+        async with self._render_lock:
+            message, rendered_s, image = self._image
             latest = self._latest
-            if latest is None or latest is message or monotonic() - made < 0.5 / _FPS:
+            if latest is None or latest is message or monotonic() - rendered_s < 0.5 / _MAX_FPS:
                 return image
             image = await asyncio.to_thread(_encoded, latest, self._privacy)
             self._image = (latest, monotonic(), image)
@@ -406,12 +433,12 @@ class HttpSink(Sink):
 
 def _encoded(message: Message, privacy: Privacy) -> bytes:
     image = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
-    ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes() if ok else b""
 
 
-def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log a fault of the event loop in one line, such as no descriptors left."""
+def _log_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error of the event loop in one line, for example that no file descriptors are left."""
     error = context.get("exception")
     LOG.error("http: %s", f"{context.get('message', '')} ({error})" if error else context.get("message", ""))
 
@@ -421,39 +448,41 @@ def _load_certificate(options: PageOptions) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # An encrypted key would ask for its password on the terminal.
+        # Without this, OpenSSL asks for the password of an encrypted key on the terminal.
         context.load_cert_chain(options.certificate, options.key or None, password=lambda: b"")
     except (OSError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{options.certificate}: cannot be used as a certificate with its key, not encrypted "
-            f"({options.key or options.certificate}): {reason}"
+            f"{options.certificate}: cannot be used as a certificate: {reason}; expected PEM files and a key that is "
+            f"not encrypted ({options.key or options.certificate})"
         ) from None
     return context
 
 
-def _allowed_hosts(host: str) -> frozenset[str]:
-    """Names of this machine; addresses are always allowed, since no other site can be called so."""
-    own = socket.gethostname().lower()
-    return frozenset({"localhost", own, own.partition(".")[0], f"{own.partition('.')[0]}.local", host.lower()})
+def _list_allowed_hosts(host: str) -> frozenset[str]:
+    """Return the names of this machine. IP addresses are always allowed: no other site can have one as its name."""
+    host_name = socket.gethostname().lower()
+    return frozenset(
+        {"localhost", host_name, host_name.partition(".")[0], f"{host_name.partition('.')[0]}.local", host.lower()}
+    )
 
 
-def _host_name(host: str) -> str:
-    """Return the name of `name:port` or `[address]:port` in small letters; empty if it is neither."""
-    found = _HOST.fullmatch(host)
+def _parse_host_name(host: str) -> str:
+    """Return the name of `name:port` or `[address]:port` in lower case; empty if the text is neither."""
+    found = _HOST_PATTERN.fullmatch(host)
     return found[1].strip("[]").removesuffix(".").lower() if found else ""
 
 
 def _is_own_site(request: web.BaseRequest) -> bool:
-    """Return False if a browser asks on behalf of a page of another site, except to show the page itself."""
+    """Return False for a browser request from a page of another site, unless the user opens the page by a link."""
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site in ("none", "same-origin"):
         return True
     return request.headers.get("Sec-Fetch-Mode") == "navigate" and request.headers.get("Sec-Fetch-Dest") == "document"
 
 
-def _last(values: str) -> str:
-    """The value that the nearest proxy has added."""
+def _get_last_value(values: str) -> str:
+    """Return the last value of a header with several values: the one added by the nearest proxy."""
     return values.rpartition(",")[2].strip()
 
 

@@ -1,4 +1,7 @@
-"""JSON Lines: to stdout, or to a file that is rotated by size and survives a full disk and a sudden end."""
+"""JSON Lines sinks: stdout, or a file that is rotated by size.
+
+Lines stay whole if the disk is full. If the process is killed, only the last line can be incomplete.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ Fsync = Literal["never", "second", "always"]
 
 
 class StdoutSink(Sink):
-    """Lines to stdout; finished once nobody reads them any more, as with `| head`.
+    """Sink that writes lines to stdout. It is finished when the reader closes the pipe, as with `| head`.
 
-    Written with `os.write`: a thread that hangs inside `sys.stdout` because the reader has stopped would hold its lock,
-    and Python would abort at exit.
+    It uses `os.write`: a thread that blocks inside `sys.stdout` because the reader does not read would hold the lock of
+    `sys.stdout`, and Python would abort at exit.
     """
 
     name = "stdout"
 
     def write(self, message: Message) -> None:
-        """One line, whole."""
+        """Write one line. Raises SinkError if stdout cannot be written to."""
         rest = memoryview(message.line.encode() + b"\n")
         try:
             handle = sys.stdout.fileno()
@@ -38,68 +41,79 @@ class StdoutSink(Sink):
 
 
 class FileSink(Sink):
-    """Lines appended to `path`; beyond `rotate_bytes` it becomes `path.1` and so on, `keep` of them.
+    """Sink that appends lines to a file and rotates it.
 
-    The file belongs to the sink's thread, once `open` has opened it.
-    Every line is written with one call, so that a process that is killed leaves at most its last line in pieces; that
-    piece is cut off on the next start. `fsync`: when lines must have reached the disk.
+    Each line is written with one call, so that at most the last line is incomplete if the process is killed. An
+    incomplete line is removed at the next start. After `open`, the file belongs to the sink's thread.
     """
 
     name = "file"
 
     def __init__(self, path: Path, *, rotate_bytes: int = 50_000_000, keep: int = 5, fsync: Fsync = "second") -> None:
+        """Check the settings; `open` opens the file.
+
+        Args:
+            path: File to append to. A pipe or a device is written to, but never rotated.
+            rotate_bytes: Maximum size of the file; 1000 or more. A larger file is renamed to `path.1`, an older one to
+                `path.2`, and so on.
+            keep: Number of renamed files, 0 to 1000; 0 deletes the full file.
+            fsync: When lines are forced to the disk: `always`, at most once per `second`, or `never`.
+
+        Raises:
+            ValueError: A setting is out of range.
+        """
         if rotate_bytes < 1000 or not 0 <= keep <= 1000 or fsync not in get_args(Fsync):
             raise ValueError(f"expected rotate of 1000 bytes or more, keep of 0 to 1000 and fsync of {get_args(Fsync)}")
         super().__init__()
-        self._path, self._rotate, self._keep, self._fsync = path, rotate_bytes, keep, fsync
+        self._path, self._rotate_bytes, self._keep, self._fsync = path, rotate_bytes, keep, fsync
         self._handle = -1
         self._size = 0
-        self._regular = True
-        """Whether it is a file that can be cut off and rotated, and no pipe or device."""
-        self._synced = 0.0
+        self._is_regular = True
+        """True for a regular file; False for a pipe or device, which cannot be truncated or rotated."""
+        self._synced_s = 0.0
 
     @property
     def path(self) -> Path:
-        """The file that is written."""
+        """File that is written."""
         return self._path
 
     def open(self) -> None:
-        """Raises OutputError where the file cannot be written."""
+        """Open the file. Raises OutputError if it cannot be opened for writing."""
         try:
-            self._opened()
+            self._open_file()
         except OSError as error:
             raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
 
     def write(self, message: Message) -> None:
-        """One line. A disk that is full is a SinkError; what was written of the line is taken back."""
+        """Write one line. If the disk is full, remove the incomplete line and raise SinkError."""
         line = message.line.encode() + b"\n"
         try:
             if self._handle < 0:
-                self._opened()  # rotating has failed in the middle
-            if self._regular and self._size + len(line) > self._rotate and self._size:
-                self._rotated()
+                self._open_file()  # an earlier rotation has failed after closing the file
+            if self._is_regular and self._size + len(line) > self._rotate_bytes and self._size:
+                self._rotate_files()
             written = os.write(self._handle, line)
-            if written < len(line) and self._regular:
+            if written < len(line) and self._is_regular:
                 os.ftruncate(self._handle, self._size)
                 raise SinkError(f"{self._path}: no space left on the disk")
             self._size += written
-            if not self._regular:
+            if not self._is_regular:
                 return
-            if self._fsync == "always" or (self._fsync == "second" and monotonic() - self._synced >= 1):
-                self._synced = monotonic()
+            if self._fsync == "always" or (self._fsync == "second" and monotonic() - self._synced_s >= 1):
+                self._synced_s = monotonic()
                 os.fdatasync(self._handle)
         except OSError as error:
             raise SinkError(f"{self._path}: {error.strerror}") from None
 
     def close(self) -> None:
-        """Everything is on the disk."""
+        """Close the file; unless `fsync` is `never`, all lines are on the disk then."""
         if self._handle >= 0:
-            if self._fsync != "never" and self._regular:
+            if self._fsync != "never" and self._is_regular:
                 os.fdatasync(self._handle)
             os.close(self._handle)
             self._handle = -1
 
-    def _rotated(self) -> None:
+    def _rotate_files(self) -> None:
         os.close(self._handle)
         self._handle = -1
         for number in range(self._keep, 0, -1):
@@ -108,18 +122,18 @@ class FileSink(Sink):
                 older.replace(self._path.with_name(f"{self._path.name}.{number}"))
         if self._keep == 0:
             self._path.unlink()
-        self._opened()
+        self._open_file()
 
-    def _opened(self) -> None:
-        """The file, up to its last whole line."""
+    def _open_file(self) -> None:
+        """Open the file and remove an incomplete last line."""
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
-        if self._regular:
-            self._size = self._whole_lines()
+        self._is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+        if self._is_regular:
+            self._size = self._measure_complete_lines()
             os.ftruncate(self._handle, self._size)
 
-    def _whole_lines(self) -> int:
-        """Bytes up to the end of the last whole line."""
+    def _measure_complete_lines(self) -> int:
+        """Return the number of bytes up to the end of the last complete line."""
         end = os.fstat(self._handle).st_size
         while end > 0:
             start = max(0, end - 65536)

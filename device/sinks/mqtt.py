@@ -1,11 +1,12 @@
-"""Poses to an MQTT broker, with a last will, and the number of people as a sensor that Home Assistant finds by itself.
+"""MQTT sink with Home Assistant discovery.
 
-Topics: `TOPIC/poses` every frame, `TOPIC/people` (retained) when the number changes, `TOPIC/status` (retained) `online`
-or `offline`. MQTT 5, or 3.1.1 if the broker does not know 5.
+Topics: `TOPIC/poses` for every frame; `TOPIC/people` (retained) when the number of people changes; `TOPIC/status`
+(retained) `online` or `offline`, also as last will. Home Assistant finds the number of people as a sensor. The sink
+uses MQTT 5, or MQTT 3.1.1 if the broker does not support MQTT 5.
 
-Thread ownership: the paho client is used by the sink's thread and by paho's own network thread, whose callbacks are the
-methods named `_on_...`. They only set fields, publish, and wake the sink's thread; a client is made, replaced and ended
-by the sink's thread alone. The loop's thread never touches it.
+Thread ownership: the paho client is used by the sink's thread and by paho's network thread, which calls the methods
+named `_on_...`. These methods only set attributes, publish, and wake the sink's thread. Only the sink's thread creates,
+replaces and ends a client. The thread of the camera loop never uses it.
 """
 
 from __future__ import annotations
@@ -28,37 +29,45 @@ from ...runtime.version import version
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 
 PASSWORD = "EDGEPOSE_MQTT_PASSWORD"  # nosec B105
-_MAX_QUEUED = 100
-"""Messages with qos 1 or 2 that paho keeps until the broker has confirmed them."""
+_MAX_QUEUED_MESSAGES = 100
+"""Maximum number of messages with QoS 1 or 2 that paho keeps until the broker confirms them."""
 _KEEPALIVE_S = 15
-_GOODBYE_TIMEOUT_S = 0.4
+_OFFLINE_MESSAGE_TIMEOUT_S = 0.4
 _END_TIMEOUT_S = 0.3
 _SHORT_CONNECTION_S = 5.0
 _MAX_SHORT_CONNECTIONS = 3
-"""So many in a row that a broker closes without a reason while it is there, and another client has probably the same
-client id. With MQTT 5 a broker can say so; mosquitto 2.0 does not."""
+"""After this number of connections in a row that a reachable broker closes without a reason, the sink assumes that
+another client uses the same client id. With MQTT 5 a broker can report this; mosquitto 2.0 does not."""
 _MAX_RECONNECT_DELAY_S = 30
 _LOG_INTERVAL_S = 60.0
 _MAX_UNANSWERED = 2
-"""Connections in a row that the broker closes without an answer, before the other protocol version is tried."""
-_TAKEN_OVER = 142
-_CLIENT_ID_NOT_VALID = 133
-_PERMANENT_REFUSALS = {134, 135, 138, 140}
-"""Bad user name or password, not authorized, banned, bad authentication method. Others may pass: server busy."""
-_CLOCK_ERRORS = {9, 10}
-"""OpenSSL: certificate not yet valid, expired. A board whose clock is not set yet sees them, and they pass."""
+"""Number of connections in a row that the broker closes without an answer, before the other MQTT version is tried."""
+_SESSION_TAKEN_OVER_CODE = 142
+_CLIENT_ID_NOT_VALID_CODE = 133
+_PERMANENT_REFUSAL_CODES = {134, 135, 138, 140}
+"""MQTT 5 reason codes: bad user name or password, not authorized, banned, bad authentication method. Other refusals,
+such as server busy, can be temporary."""
+_CLOCK_ERROR_CODES = {9, 10}
+"""OpenSSL codes: certificate not yet valid, certificate expired. Temporary on a board whose clock is not set."""
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Files for mqtts://, as PEM: the authority to trust instead of the system's, client certificate, its key."""
+    """PEM files for mqtts://."""
 
     ca: Path | None = None
+    """Certificates of the trusted authorities; None trusts those of the system."""
     cert: Path | None = None
+    """Client certificate; None sends none."""
     key: Path | None = None
+    """Key of the client certificate; None: the key is in `cert`."""
 
-    def context(self) -> ssl.SSLContext:
-        """Return a context that verifies the broker's certificate and host name. Raises InputError naming the file."""
+    def make_context(self) -> ssl.SSLContext:
+        """Create a context that verifies the certificate and the host name of the broker.
+
+        Raises:
+            InputError: A file cannot be read or used; the message names it.
+        """
         for path in (self.ca, self.cert, self.key):
             if path is not None:
                 try:
@@ -72,7 +81,7 @@ class Tls:
             raise InputError(f"{self.ca}: expected certificates as PEM: {error}") from None
         if self.cert is not None:
             try:
-                # An encrypted key would ask for its password on the terminal.
+                # Without this, OpenSSL asks for the password of an encrypted key on the terminal.
                 context.load_cert_chain(self.cert, self.key, password=lambda: b"")
             except (ssl.SSLError, OSError, ValueError) as error:
                 raise InputError(
@@ -83,7 +92,7 @@ class Tls:
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """Closed if the handshake fails; paho leaves that to the garbage collector."""
+    """TLS socket that is closed if the handshake fails; paho leaves this to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -94,7 +103,7 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 class MqttSink(Sink):
-    """Publishes through paho-mqtt, which connects and reconnects in the background."""
+    """Sink that publishes with paho-mqtt, which connects and reconnects in the background."""
 
     name = "mqtt"
     max_retry_delay_s = 1.0
@@ -103,20 +112,20 @@ class MqttSink(Sink):
         self, host: str, port: int, topic: str = "", *, user: str = "", qos: int = 0, discovery: str = "homeassistant",
         device: str = "", tls: Tls | None = None,
     ) -> None:  # fmt: skip
-        """Prepare; nothing is connected yet.
+        """Check the settings; nothing is connected yet.
 
         Args:
-            host: Of the broker.
-            port: Of the broker.
-            topic: Prefix of the topics; default: `edgepose/SLUG` with the slug of the device's name.
-            user: User name; the password comes from EDGEPOSE_MQTT_PASSWORD.
-            qos: Of the poses: 0, 1 or 2.
-            discovery: Prefix under which Home Assistant looks for devices; empty for none.
+            host: Host name of the broker.
+            port: Port of the broker.
+            topic: Prefix of the topics; default: `edgepose/SLUG` with the slug of the device name.
+            user: User name; the password is read from EDGEPOSE_MQTT_PASSWORD.
+            qos: MQTT quality of service of the poses: 0, 1 or 2.
+            discovery: Discovery prefix of Home Assistant; empty turns discovery off.
             device: Display name of this device; default: `naming.device_name()`.
             tls: Files for an encrypted connection; None connects without encryption.
 
         Raises:
-            ValueError: `qos` or `topic` makes no sense.
+            ValueError: `qos`, `topic` or `discovery` is not valid.
         """
         if qos not in (0, 1, 2):
             raise ValueError(f"mqtt: expected a qos of 0, 1 or 2, got {qos}")
@@ -126,7 +135,7 @@ class MqttSink(Sink):
         topic = topic.rstrip("/") or f"edgepose/{self._slug}"
         for text in (topic, discovery):
             if any(sign in text for sign in "+#\0") or text.startswith("/") or len(text) > 1000 or not _is_text(text):
-                raise ValueError(f"mqtt: {text!r} is no topic to publish to")
+                raise ValueError(f"mqtt: expected a topic without + and #, not starting with /, got {text!r}")
         self._host, self._port, self._topic, self._qos = host, port, topic, qos
         self._address = f"mqtt{'s' if tls else ''}://{host}:{port}"
         self._user, self._discovery, self._tls = user, discovery, tls
@@ -134,70 +143,79 @@ class MqttSink(Sink):
         self._client: Any = None
         self._mqtt5 = True
         self.client_id = self._make_client_id()
-        """Unique: 15 characters of the slug and 8 random ones; kept until another client takes the session over."""
-        self._answer = threading.Event()
+        """Up to 15 characters of the slug and 8 random ones; kept until another client takes over the session."""
+        self._answered = threading.Event()
         self._refusal = ""
-        """Why the start shall fail; empty for reasons that may pass."""
-        self._away = "does not answer"
-        """Why there is no connection."""
+        """Permanent error, which makes the start fail; empty if there is none."""
+        self._offline_reason = "does not answer"
+        """Why there is no connection, to be written after the address."""
         self._connected_s = 0.0
-        self._connected_once = False
-        self._unanswered = self._short_connections = self._unexplained = 0
-        self._log_again_s = 0.0
-        self._replace = False
-        """Whether the sink's thread shall make a new client."""
-        self._people: int | None = None
+        self._was_connected = False
+        self._unanswered_connections = self._short_connections = self._unexplained_closes = 0
+        self._next_log_s = 0.0
+        self._replace_requested = False
+        """Request to the sink's thread to create a new client."""
+        self._published_people: int | None = None
 
     def open(self) -> None:
-        """Check the installation and the TLS files; nothing is connected yet."""
+        """Check that paho-mqtt is installed and load the TLS files; nothing is connected yet.
+
+        Raises:
+            MissingExtraError: paho-mqtt is not installed.
+            InputError: A TLS file cannot be used.
+        """
         try:
-            import paho.mqtt.client  # noqa: F401 - only whether it is there
+            import paho.mqtt.client  # noqa: F401 - checks only that it is installed
         except ModuleNotFoundError as error:
             raise MissingExtraError("mqtt", "camera", error) from None
         if self._tls is not None:
-            self._context = self._tls.context()
+            self._context = self._tls.make_context()
 
     def connect(self) -> None:
-        """Begin to connect in the background. Raises InputError if the broker refuses at once."""
+        """Start connecting in the background. Raises InputError if the broker refuses within `START_TIMEOUT_S`."""
         end_s = monotonic() + START_TIMEOUT_S
         self._make_client()
-        while self._answer.wait(max(0.0, end_s - monotonic())) and self._replace:
-            self._answer.clear()
+        while self._answered.wait(max(0.0, end_s - monotonic())) and self._replace_requested:
+            self._answered.clear()
             self._make_client()
         if self._refusal:
             raise InputError(self._refusal)
         if not self._is_connected():
-            self._troubled(f"{self._address} {self._away}; trying again in the background")
+            self._troubled(f"{self._address} {self._offline_reason}; trying again in the background")
 
     def write(self, message: Message) -> None:
-        """Publish the poses, and the number of people if it has changed."""
+        """Publish the poses, and the number of people if it has changed.
+
+        Raises:
+            SinkError: There is no connection, or the broker does not confirm messages fast enough.
+        """
         if not self._is_connected():
-            raise SinkError(self._refusal or f"{self._address} {self._away}")
+            raise SinkError(self._refusal or f"{self._address} {self._offline_reason}")
         self._publish(f"{self._topic}/poses", message.line, self._qos)
         people = len(message.estimate)
-        if people != self._people:
+        if people != self._published_people:
             self._publish(f"{self._topic}/people", str(people), 1, retain=True)
-            self._people = people
+            self._published_people = people
 
     def attend(self) -> None:
-        """Replace the client if a callback has asked for it, and log a refusal once."""
-        if self._replace:
+        """Replace the client if a callback has requested it, and log a permanent refusal once."""
+        if self._replace_requested:
             self._make_client()
         if self._refusal and self.problem != self._refusal:
             LOG.error("mqtt: %s", self._refusal)
             self.problem = self._refusal
 
     def close(self) -> None:
-        """Say goodbye, so that the last will is not needed; takes less than a second whatever the broker does."""
+        """Publish `offline` and disconnect; takes less than a second, even if the broker does not answer."""
         client, self._client = self._client, None
         if client is None:
             return
         if client.is_connected():
-            # RuntimeError, ValueError: the connection was lost in this very moment.
+            # RuntimeError, ValueError: the connection was lost at this moment.
             with contextlib.suppress(RuntimeError, ValueError):
                 status = client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
-                status.wait_for_publish(_GOODBYE_TIMEOUT_S)
-        _end(client)
+                status.wait_for_publish(_OFFLINE_MESSAGE_TIMEOUT_S)
+        _end_client(client)
 
     def _is_connected(self) -> bool:
         return self._client is not None and bool(self._client.is_connected())
@@ -205,12 +223,12 @@ class MqttSink(Sink):
     def _publish(self, topic: str, payload: str, qos: int, *, retain: bool = False) -> None:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if info.rc:
-            full = self._is_connected()
-            what = "does not confirm messages as fast as they come" if full else "has closed the connection"
-            raise SinkError(f"{self._address} {what}")
+            is_connected = self._is_connected()
+            reason = "does not confirm messages as fast as they come" if is_connected else "has closed the connection"
+            raise SinkError(f"{self._address} {reason}")
 
     def _make_client_id(self) -> str:
-        """Return 23 ASCII letters and digits at most: what every broker of MQTT 3.1.1 must accept."""
+        """Return at most 23 ASCII letters and digits, which every MQTT 3.1.1 broker must accept."""
         return "".join(sign for sign in self._slug if sign.isalnum())[:15] + secrets.token_hex(4)
 
     def _make_client(self) -> None:
@@ -218,8 +236,8 @@ class MqttSink(Sink):
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         if self._client is not None:
-            _end(self._client)
-        self._replace = False
+            _end_client(self._client)
+        self._replace_requested = False
         self._client = client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
@@ -230,8 +248,8 @@ class MqttSink(Sink):
         if self._context is not None:
             client.tls_set_context(self._context)
         client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
-        client.max_queued_messages_set(_MAX_QUEUED)
-        client.reconnect_delay_set(self._reconnect_delay_s(), _MAX_RECONNECT_DELAY_S)
+        client.max_queued_messages_set(_MAX_QUEUED_MESSAGES)
+        client.reconnect_delay_set(self._compute_reconnect_delay_s(), _MAX_RECONNECT_DELAY_S)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
         client.connect_async(self._host, self._port, keepalive=_KEEPALIVE_S)
@@ -240,45 +258,45 @@ class MqttSink(Sink):
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if client is not self._client:
             return
-        self._unanswered = 0
+        self._unanswered_connections = 0
         if not reason.is_failure:
-            self._refusal, self._away = "", "is away"
+            self._refusal, self._offline_reason = "", "is disconnected"
             self._connected_s = monotonic()
-            if not self._connected_once:
-                self._connected_once = True
+            if not self._was_connected:
+                self._was_connected = True
                 LOG.info("mqtt: connected to %s as %s, topic %s", self._address, self._device, self._topic)
             client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
-            # The broker may have been restarted without its memory.
-            self._people = None
+            # The broker may have restarted and lost its retained messages.
+            self._published_people = None
             if self._discovery:
-                self._announce(client)
+                self._publish_discovery(client)
         elif self._mqtt5 and str(reason) == "Unsupported protocol version":
             self._mqtt5 = False
-            self._ask_for_new_client(client)
-        elif reason.value == _CLIENT_ID_NOT_VALID:
+            self._request_new_client(client)
+        elif reason.value == _CLIENT_ID_NOT_VALID_CODE:
             self.client_id = self._make_client_id()
-            self._ask_for_new_client(client)
+            self._request_new_client(client)
         else:
-            self._away = f"refuses: {reason}"
-            if reason.value in _PERMANENT_REFUSALS:
+            self._offline_reason = f"refuses: {reason}"
+            if reason.value in _PERMANENT_REFUSAL_CODES:
                 user = self._user or "none"
                 self._refusal = f"{self._address}: the broker refuses: {reason} (user {user}, password from {PASSWORD})"
-        self._answer.set()
+        self._answered.set()
         self.poke()
 
     def _on_connect_fail(self, client: Any, userdata: Any) -> None:
-        """Called inside paho's `except OSError`, so that the reason can be had."""
+        """Note why connecting failed. paho calls this inside its `except OSError`, so that the error is available."""
         if client is not self._client:
             return
-        self._unexplained = 0  # the broker is away, and no other client has to do with it
+        self._unexplained_closes = 0  # the broker cannot be reached, so no other client is the reason
         error = sys.exc_info()[1]
-        self._away, self._refusal = f"is away: {_reason(error)}", ""
-        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in _CLOCK_ERRORS:
+        self._offline_reason, self._refusal = f"cannot be reached: {_describe_error(error)}", ""
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in _CLOCK_ERROR_CODES:
             self._refusal = (
                 f"{self._address}: the broker's certificate is not trusted: {error.verify_message}; give the "
-                "certificate of its authority: mqtts://...?ca=FILE"
+                "certificate of its authority with mqtts://...?ca=FILE"
             )
-        self._answer.set()
+        self._answered.set()
         self.poke()
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -286,61 +304,65 @@ class MqttSink(Sink):
             return
         connected_s, self._connected_s = self._connected_s, 0.0
         if not connected_s:
-            self._closed_unanswered(client)
+            self._handle_unanswered_close(client)
             return
         from_server = flags.is_disconnect_packet_from_server
-        taken_over = from_server and reason.value == _TAKEN_OVER
+        taken_over = from_server and reason.value == _SESSION_TAKEN_OVER_CODE
         if monotonic() - connected_s > _SHORT_CONNECTION_S:
-            self._short_connections = self._unexplained = 0
+            self._short_connections = self._unexplained_closes = 0
         else:
             self._short_connections += 1
-            self._unexplained = 0 if from_server else self._unexplained + 1
-        client.reconnect_delay_set(self._reconnect_delay_s(), _MAX_RECONNECT_DELAY_S)
-        if taken_over or self._unexplained >= _MAX_SHORT_CONNECTIONS:
-            self._give_up_client_id(client, taken_over)
+            self._unexplained_closes = 0 if from_server else self._unexplained_closes + 1
+        client.reconnect_delay_set(self._compute_reconnect_delay_s(), _MAX_RECONNECT_DELAY_S)
+        if taken_over or self._unexplained_closes >= _MAX_SHORT_CONNECTIONS:
+            self._change_client_id(client, taken_over)
         else:
-            self._away = f"is away: {reason}" if from_server else "has closed the connection"
+            self._offline_reason = (
+                f"has closed the connection: {reason}" if from_server else "has closed the connection"
+            )
 
-    def _give_up_client_id(self, client: Any, taken_over: bool) -> None:
-        old, self.client_id = self.client_id, self._make_client_id()
-        self._away = "has given the session to another client"
-        what = (
+    def _change_client_id(self, client: Any, taken_over: bool) -> None:
+        old_id, self.client_id = self.client_id, self._make_client_id()
+        self._offline_reason = "has given the session to another client"
+        cause = (
             "session taken over: another client has connected with the client id"
             if taken_over
-            else f"{self._unexplained} connections were closed right after their start: probably a session "
-            "takeover by another client with the client id"
+            else f"{self._unexplained_closes} connections were closed right after their start: probably a session "
+            "takeover by another client with the same client id"
         )
-        if monotonic() >= self._log_again_s:
-            self._log_again_s = monotonic() + _LOG_INTERVAL_S
-            LOG.warning("mqtt: %s: %s %s; connecting again as %s", self._address, what, old, self.client_id)
-        self._unexplained = 0
-        self._ask_for_new_client(client)
+        if monotonic() >= self._next_log_s:
+            self._next_log_s = monotonic() + _LOG_INTERVAL_S
+            LOG.warning("mqtt: %s: %s %s; connecting again as %s", self._address, cause, old_id, self.client_id)
+        self._unexplained_closes = 0
+        self._request_new_client(client)
 
-    def _reconnect_delay_s(self) -> int:
-        failures = min(max(self._short_connections, self._unanswered, 1), 10)
+    def _compute_reconnect_delay_s(self) -> int:
+        failures = min(max(self._short_connections, self._unanswered_connections, 1), 10)
         return min(int(2 ** (failures - 1)), _MAX_RECONNECT_DELAY_S)
 
-    def _closed_unanswered(self, client: Any) -> None:
-        """The broker has closed the connection before it answered: an old one may not know MQTT 5."""
+    def _handle_unanswered_close(self, client: Any) -> None:
+        """Note that the broker closed the connection without an answer; an old broker may not support MQTT 5."""
         if self._refusal:
-            return  # it has answered, and closes after that
-        self._away = "closes the connection without an answer" + (
-            " (it may ask for a client certificate: ?cert=FILE&key=FILE)" if self._tls else " (with TLS: mqtts://)"
+            return  # it has answered with a refusal before it closed the connection
+        self._offline_reason = "closes the connection without an answer" + (
+            " (it may require a client certificate: ?cert=FILE&key=FILE)"
+            if self._tls
+            else " (it may require TLS: mqtts://)"
         )
-        self._unanswered += 1
-        if self._unanswered % _MAX_UNANSWERED == 0:
+        self._unanswered_connections += 1
+        if self._unanswered_connections % _MAX_UNANSWERED == 0:
             self._mqtt5 = not self._mqtt5
-            self._ask_for_new_client(client)
-        self._answer.set()
+            self._request_new_client(client)
+        self._answered.set()
 
-    def _ask_for_new_client(self, client: Any) -> None:
-        """Have the sink's thread replace `client`, which ends in the meantime."""
-        self._replace = True
+    def _request_new_client(self, client: Any) -> None:
+        """Request the sink's thread to replace `client`, and disconnect it."""
+        self._replace_requested = True
         client.disconnect()
         self.poke()
 
-    def _announce(self, client: Any) -> None:
-        """Tell Home Assistant about the device and its sensor."""
+    def _publish_discovery(self, client: Any) -> None:
+        """Publish device and sensor for the MQTT discovery of Home Assistant."""
         identifier = f"edgepose_{self._slug}"
         sensor = {
             "name": "People", "unique_id": f"{identifier}_people", "state_topic": f"{self._topic}/people",
@@ -352,8 +374,8 @@ class MqttSink(Sink):
         client.publish(f"{self._discovery}/sensor/{self._slug}/people/config", json.dumps(sensor), qos=1, retain=True)
 
 
-def _end(client: Any) -> None:
-    """End a client without waiting for a broker that does not answer; what is left of it is a daemon."""
+def _end_client(client: Any) -> None:
+    """End a client without waiting for a broker that does not answer; its thread is a daemon."""
     client.on_connect = client.on_disconnect = client.on_connect_fail = None
     client.disconnect()
     # loop_stop joins paho's thread without a time limit.
@@ -370,9 +392,9 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _reason(error: BaseException | None) -> str:
+def _describe_error(error: BaseException | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, TimeoutError):
         return "no answer"
-    return getattr(error, "strerror", None) or str(error) or "cannot be reached"
+    return getattr(error, "strerror", None) or str(error) or "unknown error"

@@ -1,4 +1,4 @@
-"""What of an image may leave the process: all of it, a blur, or nothing but the skeletons."""
+"""Privacy modes for images that leave the process: unchanged, blurred, or only the skeletons on black."""
 
 from __future__ import annotations
 
@@ -13,29 +13,39 @@ from ...runtime.visualize.draw import draw_poses
 
 Privacy = Literal["none", "blur", "silhouette"]
 
-_CELLS = 24
-"""Of the blur, along the longer side: a face is one or two of them, whatever the size of the image."""
+_BLUR_CELLS = 24
+"""Number of cells of the blur along the longer side. A face covers one or two cells at any image size."""
 
 
 def apply_privacy(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, privacy: Privacy) -> Image:
-    """The image (H, W, 3) BGR with the skeletons drawn on what `privacy` leaves of it."""
+    """Draw the skeletons on the image that the privacy mode allows.
+
+    Args:
+        frame: Frame with a gray, BGR, RGB or BGRA image, uint8.
+        estimate: Poses in pixels of the frame.
+        skeleton: Skeleton of the poses.
+        privacy: `none` keeps the image, `blur` blurs it, `silhouette` replaces it with black.
+
+    Returns:
+        Image (height, width, 3), uint8, BGR.
+    """
     if privacy == "silhouette":
         return draw_poses(np.zeros((*frame.image.shape[:2], 3), np.uint8), estimate, skeleton)
-    image = _colors(frame)
-    return draw_poses(_blurred(image) if privacy == "blur" else image, estimate, skeleton)
+    image = _convert_to_bgr(frame)
+    return draw_poses(_blur(image) if privacy == "blur" else image, estimate, skeleton)
 
 
-def _colors(frame: Frame) -> Image:
-    """The frame as (H, W, 3) BGR."""
+def _convert_to_bgr(frame: Frame) -> Image:
+    """Return the image of the frame as (height, width, 3) BGR."""
     image = frame.image
     if image.ndim == 2 or image.shape[2] != 3:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGRA2BGR), np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if frame.channel_order == "rgb" else image
 
 
-def _blurred(image: Image) -> Image:
+def _blur(image: Image) -> Image:
     height, width = image.shape[:2]
-    scale = _CELLS / max(height, width)
+    scale = _BLUR_CELLS / max(height, width)
     small = cv2.resize(
         image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     )

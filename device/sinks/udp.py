@@ -1,4 +1,4 @@
-"""One datagram per frame, whether somebody listens or not."""
+"""UDP sink: one datagram per frame, without confirmation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import socket
 from ...runtime.errors import InputError
 from .base import Message, Sink, SinkError
 
-_MAX_BYTES = 65_000
+_MAX_DATAGRAM_BYTES = 65_000
 
 
 class UdpSink(Sink):
-    """JSON as in the lines, to one address. The socket belongs to the sink's thread."""
+    """Sink that sends each frame as JSON (docs/output.md) to one address. The socket belongs to the sink's thread."""
 
     name = "udp"
 
@@ -21,7 +21,7 @@ class UdpSink(Sink):
         self._socket: socket.socket | None = None
 
     def connect(self) -> None:
-        """Resolve the host name. Raises InputError if it is unknown."""
+        """Resolve the host name and create the socket. Raises InputError if the host is unknown."""
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0]
             self._socket = socket.socket(family, kind, protocol)
@@ -31,7 +31,7 @@ class UdpSink(Sink):
             raise InputError(f"udp://{self._host}:{self._port}: {getattr(error, 'strerror', None) or error}") from None
 
     def write(self, message: Message) -> None:
-        """Send one datagram; resolves the host name again if that has failed so far."""
+        """Send one datagram; resolve the host name first if that has failed before. Raises SinkError."""
         if self._socket is None:
             try:
                 self.connect()
@@ -39,12 +39,12 @@ class UdpSink(Sink):
                 raise SinkError(str(error)) from None
         assert self._socket is not None
         content = message.line.encode()
-        if len(content) > _MAX_BYTES:
-            raise SinkError(f"a frame of {len(content)} bytes does not fit into a datagram")
+        if len(content) > _MAX_DATAGRAM_BYTES:
+            raise SinkError(f"a frame of {len(content)} bytes is larger than a datagram of {_MAX_DATAGRAM_BYTES} bytes")
         try:
             self._socket.send(content)
         except ConnectionRefusedError:
-            return  # nobody listens on this very machine: as good as sent
+            return  # nobody listens on this machine, which is no error for UDP
         except OSError as error:
             raise SinkError(f"udp://{self._host}:{self._port}: {error.strerror}") from None
 

@@ -9,7 +9,7 @@
 >>> for frame, poses in edgepose.stream("picamera2"):
 ...     print([pose.person for pose in poses])
 
-`setup.py` maps this file to the root of the package `edgepose`. Names are imported when they are first used, so that
+`setup.py` installs this file as the root of the package `edgepose`. Names are imported on first use, so that
 `import edgepose` is fast.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .runtime.version import __version__
     from .runtime.visualize.draw import draw_poses
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "benchmarks.api": ("profile_model",),
     "convert.api": ("convert_model", "evaluate_model"),
     "device.api": ("run_camera", "stream"),
@@ -56,7 +56,7 @@ _HOMES = {
     "runtime.version": ("__version__",),
     "runtime.visualize.draw": ("draw_poses",),
 }  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "COCO18", "EdgePoseError", "EstimateResult", "Frame", "InputError", "Keypoint", "MissingExtraError", "ModelError",
@@ -67,9 +67,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    value: object = getattr(import_module(f".{_MODULE_OF_NAME[name]}", __name__), name)
     globals()[name] = value
     return value
 

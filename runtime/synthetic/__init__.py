@@ -1,6 +1,6 @@
-"""A synthetic scene: clothed, shaded people that move before a textured background, with exact ground truth.
+"""Synthetic scene: rendered people that move in front of a textured background, with exact keypoints.
 
-Test source where no camera and no labeled image is at hand. Real networks find its people.
+A source of test images without a camera and without labeled images. Real networks detect its people.
 """
 
 from .scene import Scene, SceneFrame

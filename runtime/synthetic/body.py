@@ -1,7 +1,7 @@
-"""A figure that moves: from a moment in time to the exact places of its 18 keypoints.
+"""Motion model of a synthetic person: the positions of its 18 keypoints (COCO18) at a time.
 
-Body coordinates: the unit is the figure's height, x to the viewer's right, y up from the floor, the figure faces the
-viewer. Proportions after the usual drawing canon (seven and a half heads).
+Body coordinates: the unit is the person's height, x points to the viewer's right, y up from the floor; the person faces
+the viewer. The proportions follow the usual rule for figure drawing: the body is seven and a half heads high.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ _SHOULDER, _HIP, _PELVIS_Y, _NECK_Y = 0.112, 0.068, 0.515, 0.815
 
 @dataclass(frozen=True)
 class Motion:
-    """How a figure moves: arms that swing between `arm_low` and `arm_high` (radians from hanging), legs that step.
+    """Motion of one person: swinging arms and stepping legs.
 
-    `rate` in cycles a second, `phase` in radians, `turn` the yaw of the body in radians (0 faces the viewer).
+    Attributes:
+        arm_low: Smallest angle between the upper arm and straight down, in radians.
+        arm_high: Largest angle between the upper arm and straight down, in radians.
+        elbow: Largest bend of the elbow in radians; it varies between 20 % and 100 % of this value.
+        step: Largest angle by which a thigh swings out, in radians.
+        rate: Cycles per second.
+        phase: Phase of the cycle at time 0, in radians.
+        turn: Yaw of the body in radians; 0 faces the viewer.
     """
 
     arm_low: float
@@ -35,7 +42,7 @@ class Motion:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Motion:
-        """A motion of its own for one figure."""
+        """Draw a random motion."""
         low = rng.uniform(0.15, 0.5)
         return cls(
             arm_low=low,
@@ -49,7 +56,7 @@ class Motion:
 
 
 def keypoints(motion: Motion, time_s: float) -> Points:
-    """(18, 2) float32: the keypoints in body coordinates at a moment."""
+    """Compute the keypoints at a time, in body coordinates: (18, 2) float32."""
     swing = sin(2 * pi * motion.rate * time_s + motion.phase)
     other = sin(2 * pi * motion.rate * time_s + motion.phase + 0.9)
     bob = 0.012 * abs(swing)
@@ -71,14 +78,14 @@ def keypoints(motion: Motion, time_s: float) -> Points:
         body[side] = hip
         body[side + 1] = knee
         body[side + 2] = knee + _SHIN * np.array((sign * sin(spread * 0.3), -cos(spread * 0.3)))
-    _head(body, motion, swing)
+    _set_head_keypoints(body, motion, swing)
     return body
 
 
-def _head(body: Points, motion: Motion, swing: float) -> None:
-    """Nose, eyes and ears around the head's center; the head turns a little with the body and nods."""
+def _set_head_keypoints(body: Points, motion: Motion, swing: float) -> None:
+    """Set nose, eyes and ears. The head turns by 0.8 of the body's yaw and sways with the arms."""
     turn = 0.8 * motion.turn
     center = np.array((0.02 * sin(turn) + 0.006 * swing, body[1, 1] + 0.092))
-    for part, x, y, depth in ((0, 0, -0.006, 0.052), (14, -0.019, 0.014, 0.043), (15, 0.019, 0.014, 0.043),
+    for keypoint, x, y, depth in ((0, 0, -0.006, 0.052), (14, -0.019, 0.014, 0.043), (15, 0.019, 0.014, 0.043),
                               (16, -0.046, 0.002, 0.0), (17, 0.046, 0.002, 0.0)):  # fmt: skip
-        body[part] = center + np.array((x * cos(turn) + depth * sin(turn), y))
+        body[keypoint] = center + np.array((x * cos(turn) + depth * sin(turn), y))

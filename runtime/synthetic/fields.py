@@ -1,4 +1,4 @@
-"""Maps painted from known people: what an ideal network would say."""
+"""Ideal heatmaps and PAFs, rendered from known keypoints: the output of a perfect network."""
 
 from __future__ import annotations
 
@@ -12,19 +12,30 @@ Maps = npt.NDArray[np.float32]
 
 
 def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, sigma: float = 1.0) -> tuple[Maps, Maps]:
-    """Heatmaps (h, w, 19) and PAFs (h, w, 38) for `people` (n, 18, 2), x and y in grid cells from cell centers.
+    """Render heatmaps and PAFs from keypoints.
 
-    A Gaussian of `sigma` cells a keypoint (the highest wins), a unit vector field one cell to each side of a limb. A
-    keypoint that is NaN is not there.
+    A heatmap has a Gaussian at each keypoint; where Gaussians overlap, the maximum is taken. A PAF has unit vectors up
+    to one cell to each side of a limb and beyond its ends; where limbs overlap, the mean is taken.
+
+    Args:
+        people: (n, 18, 2): x, y in grid cells, measured from the center of the first cell. NaN if the keypoint is
+            absent.
+        height: Rows of the maps.
+        width: Columns of the maps.
+        skeleton: Keypoints and limbs.
+        sigma: Standard deviation of the Gaussians in cells.
+
+    Returns:
+        Heatmaps (height, width, 19) with the background as last channel, and PAFs (height, width, 38).
     """
     y, x = np.mgrid[:height, :width].astype(np.float32)
     heatmaps = np.zeros((height, width, skeleton.heatmap_channels), np.float32)
     sums = np.zeros((height, width, skeleton.paf_channels), np.float32)
     counts = np.zeros((height, width, len(skeleton.limbs)), np.float32)
     for person in people:
-        for part, (px, py) in enumerate(person):
-            blob = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
-            heatmaps[:, :, part] = np.fmax(heatmaps[:, :, part], blob)
+        for keypoint, (px, py) in enumerate(person):
+            gaussian = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
+            heatmaps[:, :, keypoint] = np.fmax(heatmaps[:, :, keypoint], gaussian)
         for number, limb in enumerate(skeleton.limbs):
             a, b = person[limb.a], person[limb.b]
             if np.isnan(a + b).any():
@@ -39,15 +50,19 @@ def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, s
             counts[:, :, number] += inside
     pafs = np.zeros_like(sums)
     for number, limb in enumerate(skeleton.limbs):
-        shared = np.maximum(counts[:, :, number], 1)
-        pafs[:, :, limb.paf_x] = sums[:, :, limb.paf_x] / shared
-        pafs[:, :, limb.paf_y] = sums[:, :, limb.paf_y] / shared
+        overlap = np.maximum(counts[:, :, number], 1)
+        pafs[:, :, limb.paf_x] = sums[:, :, limb.paf_x] / overlap
+        pafs[:, :, limb.paf_y] = sums[:, :, limb.paf_y] / overlap
     heatmaps[:, :, -1] = 1 - heatmaps[:, :, :-1].max(axis=2)
     return heatmaps, pafs
 
 
 def crowd(count: int, height: int, width: int, rng: np.random.Generator) -> Maps:
-    """(count, 18, 2): people in separate slots of the grid, in grid cells."""
+    """Place random people side by side, so that they do not overlap.
+
+    Returns:
+        (count, 18, 2): x, y in grid cells, measured from the center of the first cell.
+    """
     rows = max(range(1, count + 1), key=lambda n: min(height / n, width / (-(-count // n)) / 0.8))
     columns = -(-count // rows)
     people = np.zeros((count, 18, 2), np.float32)

@@ -1,4 +1,4 @@
-"""A clothed figure painted around its keypoints."""
+"""Drawing of a synthetic person with clothes, from its keypoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TROUSERS: tuple[Color, ...] = ((95, 65, 45), (50, 50, 52), (75, 95, 115), (120,
 
 @dataclass(frozen=True)
 class Look:
-    """Colors and build of one figure."""
+    """Appearance of one person: colors (BGR), sleeves and body width (`build`, 1 is average)."""
 
     skin: Color
     hair: Color
@@ -32,7 +32,7 @@ class Look:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Look:
-        """A look of its own for one figure."""
+        """Draw a random appearance."""
         skin, hair, shirt, trousers = (
             table[int(rng.integers(len(table)))] for table in (_SKINS, _HAIRS, _SHIRTS, _TROUSERS)
         )
@@ -40,15 +40,22 @@ class Look:
 
 
 def draw(canvas: Image, points: Points, height: float, look: Look) -> None:
-    """Paints the figure whose keypoints, (18, 2) in pixels, are `points`; `height` in pixels."""
+    """Draw one person on the canvas.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR; changed in place.
+        points: (18, 2): keypoints in pixels.
+        height: Height of the person in pixels.
+        look: Appearance.
+    """
     unit = height * look.build
-    _legs(canvas, points, unit, look)
-    _trunk(canvas, points, unit, look)
-    _arms(canvas, points, unit, look)
-    _head(canvas, points, height, look)
+    _draw_legs(canvas, points, unit, look)
+    _draw_trunk(canvas, points, unit, look)
+    _draw_arms(canvas, points, unit, look)
+    _draw_head(canvas, points, height, look)
 
 
-def _legs(canvas: Image, points: Points, unit: float, look: Look) -> None:
+def _draw_legs(canvas: Image, points: Points, unit: float, look: Look) -> None:
     for hip, knee, ankle, side in ((8, 9, 10, -1), (11, 12, 13, 1)):
         toe = points[ankle] + np.array((side * 0.03, 0.035)) * unit
         paint.capsule(canvas, points[ankle] + (0, 0.018 * unit), toe, 0.022 * unit, 0.019 * unit, (40, 40, 45))
@@ -56,8 +63,8 @@ def _legs(canvas: Image, points: Points, unit: float, look: Look) -> None:
         paint.capsule(canvas, points[hip], points[knee], 0.062 * unit, 0.043 * unit, look.trousers)
 
 
-def _trunk(canvas: Image, points: Points, unit: float, look: Look) -> None:
-    right, left, right_hip, left_hip = (points[part] for part in (2, 5, 8, 11))
+def _draw_trunk(canvas: Image, points: Points, unit: float, look: Look) -> None:
+    right, left, right_hip, left_hip = (points[keypoint] for keypoint in (2, 5, 8, 11))
     neck = points[1]
     paint.capsule(canvas, neck + (0, 0.01 * unit), neck - (0, 0.06 * unit), 0.036 * unit, 0.032 * unit, look.skin)
     out, down = np.array((0.036, 0)) * unit, np.array((0, 0.05)) * unit
@@ -72,7 +79,7 @@ def _trunk(canvas: Image, points: Points, unit: float, look: Look) -> None:
     paint.polygon(canvas, collar, paint.shaded(look.skin, 0.9))
 
 
-def _arms(canvas: Image, points: Points, unit: float, look: Look) -> None:
+def _draw_arms(canvas: Image, points: Points, unit: float, look: Look) -> None:
     for shoulder, elbow, wrist in ((2, 3, 4), (5, 6, 7)):
         direction = (points[wrist] - points[elbow]) / max(1e-6, float(np.hypot(*(points[wrist] - points[elbow]))))
         palm = points[wrist] + direction * 0.04 * unit
@@ -82,18 +89,18 @@ def _arms(canvas: Image, points: Points, unit: float, look: Look) -> None:
         paint.capsule(canvas, points[shoulder], points[elbow], 0.043 * unit, 0.033 * unit, look.shirt)
 
 
-def _head(canvas: Image, points: Points, height: float, look: Look) -> None:
-    nose, right_eye, left_eye, right_ear, left_ear = (points[part] for part in (0, 14, 15, 16, 17))
+def _draw_head(canvas: Image, points: Points, height: float, look: Look) -> None:
+    nose, right_eye, left_eye, right_ear, left_ear = (points[keypoint] for keypoint in (0, 14, 15, 16, 17))
     center = (right_ear + left_ear) / 2
     facing = (nose - center) * (0.45, 0.0)
     paint.ellipse(canvas, center - (0, 0.018 * height), 0.055 * height, 0.062 * height, look.hair)
     for ear in (right_ear, left_ear):
         paint.ellipse(canvas, ear, 0.011 * height, 0.018 * height, paint.shaded(look.skin, 0.92))
     paint.ellipse(canvas, center + facing * 0.5 + (0, 0.006 * height), 0.046 * height, 0.063 * height, look.skin)
-    _hairline(canvas, center + facing * 0.4, height, look)
+    _draw_hairline(canvas, center + facing * 0.4, height, look)
     for eye in (right_eye, left_eye):
-        paint.polygon(canvas, eye + _almond(0.0105 * height, 0.0062 * height), (235, 238, 240))
-        paint.polygon(canvas, eye + _almond(0.005 * height, 0.0055 * height), (30, 35, 45))
+        paint.polygon(canvas, eye + _make_eye_outline(0.0105 * height, 0.0062 * height), (235, 238, 240))
+        paint.polygon(canvas, eye + _make_eye_outline(0.005 * height, 0.0055 * height), (30, 35, 45))
         brow = eye + np.array(((-0.013, -0.011), (0, -0.0155), (0.013, -0.011))) * height
         paint.stroke(canvas, brow, paint.shaded(look.hair, 0.8), 0.0045 * height)
     bridge = np.array((nose + (-0.003 * height, -0.018 * height), nose + (-0.008 * height, 0.002 * height),
@@ -103,14 +110,13 @@ def _head(canvas: Image, points: Points, height: float, look: Look) -> None:
     paint.stroke(canvas, mouth, (70, 70, 150), 0.005 * height)
 
 
-def _hairline(canvas: Image, center: Points, height: float, look: Look) -> None:
-    """The hair over the forehead."""
+def _draw_hairline(canvas: Image, center: Points, height: float, look: Look) -> None:
     angles = np.linspace(np.pi * 1.05, np.pi * 1.95, 12)
     arc = np.stack((np.cos(angles) * 0.05, np.sin(angles) * 0.064 - 0.008), axis=1) * height
     fringe = np.array(((0.034, -0.036), (-0.034, -0.036))) * height
     paint.polygon(canvas, center + np.concatenate((arc, fringe)), look.hair)
 
 
-def _almond(radius_x: float, radius_y: float) -> Points:
+def _make_eye_outline(radius_x: float, radius_y: float) -> Points:
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     return np.stack((np.cos(angles) * radius_x, np.sin(angles) * radius_y), axis=1).astype(np.float32)

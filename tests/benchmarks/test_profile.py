@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepose.benchmarks.profile import estimate, measure, operators, results, table
+from edgepose.benchmarks.profile import estimate, measure, operators, results, runner, table
 from edgepose.benchmarks.profile.results import Accuracy, Latency, Operator, PeoplePoint, Profile, Row
 from edgepose.device.monitor import board, health
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
@@ -315,3 +315,13 @@ def test_health_reads_what_the_kernel_and_the_firmware_tell(tmp_path: Path) -> N
     before = health.ProcessorTime.now(tmp_path)
     assert before.busy == pytest.approx(1.9)
     assert health.ProcessorTime(before.busy + 3, before.own + 1).others_since(before) == pytest.approx(2.0)
+
+
+def test_a_worker_that_hangs_is_an_error_in_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 1000\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    monkeypatch.setattr(runner, "_SILENCE_TIMEOUT_S", 0.5)
+    row = runner.run_worker("x.tflite", tmp_path / "x.tflite", 1, 1.0, "synthetic:1")
+    assert "hung" in row.error

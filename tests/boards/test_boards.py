@@ -403,7 +403,7 @@ def test_one_dead_board_among_three(lab: Lab, one: Board, models: dict[str, Path
     assert "no answer" in listed.out
     failed = deploy(lab, models["a"], one, two, source="v4l2:9")
     assert failed.code == 1
-    assert f"{two.address}: FAILED: not touched: {one.address} failed first" in failed.out
+    assert f"{two.address}: FAILED: not changed: {one.address} failed first" in failed.out
 
 
 def test_a_changed_host_key_is_refused(lab: Lab, models: dict[str, Path]) -> None:

@@ -319,7 +319,7 @@ def test_a_planted_status_file_is_not_followed(activate: Callable[..., Any], tmp
     ]()
     done = activate("switch", ID, "1", "3")
     assert done.returncode == 1
-    assert "it gives no frames" in done.stdout
+    assert "delivers no frames" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,10 @@ def test_a_name_stays_until_another_is_given(tmp_path: Path) -> None:
     named = running(name="door", files=hashes)
     assert plan.steps(named, wanted(tmp_path), 20, 3) == []
     changed = dataclasses.replace(wanted(tmp_path), name="window")
-    assert [step.name for step in plan.steps(named, changed, 20, 3)][:2] == [units.SERVICE, "systemd reads its units"]
+    assert [step.name for step in plan.steps(named, changed, 20, 3)][:2] == [
+        units.SERVICE,
+        "reload the units of systemd",
+    ]
 
 
 def test_secrets_are_hashed_with_a_random_salt() -> None:

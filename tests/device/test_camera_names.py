@@ -74,7 +74,7 @@ def test_a_dead_broker_delays_neither_start_nor_end_of_the_camera(tmp_path: Path
     done = camera(tmp_path, "--sink", "jsonl:y.jsonl", "--sink", "mqtt://127.0.0.1:9/x")
     assert (without.returncode, done.returncode) == (0, 0), done.stderr
     assert time.monotonic() - middle < middle - start + 2 * slowness()
-    assert "mqtt://127.0.0.1:9 is away: Connection refused; trying again in the background" in done.stderr
+    assert "mqtt://127.0.0.1:9 cannot be reached: Connection refused; trying again in the background" in done.stderr
 
 
 def test_run_writes_the_host_name_and_no_time(tmp_path: Path) -> None:

@@ -112,14 +112,14 @@ def test_a_list_of_boards_in_a_file(tmp_path: Path) -> None:
     path.write_text("pi@one\n\n# the back room\npi@two:2222  # slow\npi@one\n")
     assert [target.name for target in hosts.parse([f"@{path}", "pi@two:2222"])] == ["pi@one", "pi@two:2222"]
     path.write_text("# none\n")
-    with pytest.raises(InputError, match="names none"):
+    with pytest.raises(InputError, match="contains no boards"):
         hosts.parse([f"@{path}"])
 
 
 def test_a_fresh_board_gets_everything_in_order(tmp_path: Path) -> None:
     found = names(plan.steps(board(packages={}, candidates={"python3-numpy": "1:1.24.2-1"}), wanted(tmp_path), 20, 3))
     kinds = ("system packages python3-numpy", "user edgepose", "environment", "environment", "release", "release",
-             "/etc", "/etc", "/usr/local", "systemd reads", "self-test", "switch to")  # fmt: skip
+             "/etc", "/etc", "/usr/local", "reload the units", "self-test", "switch to")  # fmt: skip
     assert len(found) == len(kinds)
     assert all(name.startswith(kind) for name, kind in zip(found, kinds, strict=True)), found
 
@@ -215,7 +215,7 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
         ({"clock_synchronized": False}, "clock", "warning", "set-ntp"),
         ({"packages": {}}, "NumPy from apt", "failed", "apt update"),
         ({"imports": {"numpy": "", "cv2": "ValueError: numpy.dtype size changed", "a.interpreter": ""}},
-         "Python packages", "failed", "do not go together"),
+         "Python packages", "failed", "not compatible"),
         ({"imports": {"numpy": "", "cv2": "", "a.interpreter": "x", "b.interpreter": "y"}},
          "Python packages", "failed", "interpreter"),
         ({"imports": {"numpy": "", "picamera2": "No module named 'picamera2'"}, "system_picamera2": True},
@@ -365,7 +365,7 @@ def test_a_model_that_computes_something_else_is_found_out(small_model: Path, tm
     (tmp_path / "stage").mkdir()
     settings = tmp_path / "camera.toml"
     settings.write_text(CONFIG)
-    with pytest.raises(ModelError, match="0 were found again"):
+    with pytest.raises(ModelError, match=r"0 of \d+ reference poses were found"):
         staging.prepare(str(path), settings, [], tmp_path / "stage")
 
 

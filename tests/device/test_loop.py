@@ -330,7 +330,7 @@ def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
         (("-m", "MODEL", "--sink", "mqtt://user:secret@host/x"), "put the password into EDGEPOSE_MQTT_PASSWORD"),
         (("-m", "MODEL", "--sink", "jsonl:/nowhere/x.jsonl", "--source", "synthetic:1"), "cannot be written"),
         (("-m", "MODEL", "--sink", "jsonl:x?rotat=3"), "did you mean rotate?"),
-        (("-m", "MODEL", "--record", "x.gif", "--privacy", "none"), "expected a video to write"),
+        (("-m", "MODEL", "--record", "x.gif", "--privacy", "none"), "unknown video format"),
         (("-m", "MODEL", "--record", "x.avi"), "choose with --privacy"),
         (("-m", "MODEL", "--sink", "-", "--every-nth", "0"), "every_nth: expected 1 or more"),
         (("-m", "MODEL", "--sink", "-", "--seconds", "0"), "--seconds: expected more than 0"),

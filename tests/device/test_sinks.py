@@ -855,7 +855,7 @@ def test_mqtt_without_tls_to_a_broker_with_it_says_so(tmp_path: Path, authority:
     with tls_broker(port, tmp_path, authority):
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
         sink.start()
-        wait(lambda: "with TLS: mqtts://" in sink.problem)
+        wait(lambda: "TLS: mqtts://" in sink.problem)
         sink.stop()
 
 

@@ -108,9 +108,9 @@ def test_a_network_without_manifest_says_what_to_do(small_model: Path, tmp_path:
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ('"width": 432', '"width": 440', "contradicts the network: input"),
-        ('"dtype": "uint8"', '"dtype": "float32"', "contradicts the network: input"),
-        ('"stride": 8', '"stride": 4', "contradicts the network: output"),
+        ('"width": 432', '"width": 440', "does not match the network: input"),
+        ('"dtype": "uint8"', '"dtype": "float32"', "does not match the network: input"),
+        ('"stride": 8', '"stride": 4', "does not match the network: output"),
     ],
 )
 def test_a_manifest_that_contradicts_the_network_is_refused(

@@ -193,10 +193,10 @@ def test_threads_do_not_disturb_each_other(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("heatmaps", "pafs", "message"),
     [
-        (np.zeros((5, 6, 18), np.float32), np.zeros((5, 6, 38), np.float32), "expected maps"),
-        (np.zeros((5, 6, 19), np.float32), np.zeros((5, 7, 38), np.float32), "expected maps"),
+        (np.zeros((5, 6, 18), np.float32), np.zeros((5, 6, 38), np.float32), "expected heatmaps of shape"),
+        (np.zeros((5, 6, 19), np.float32), np.zeros((5, 7, 38), np.float32), "expected PAFs of shape"),
         (np.zeros((5, 6, 19), np.float64), np.zeros((5, 6, 38), np.float64), "float32, int8"),
-        (np.zeros((19, 5, 6), np.float32).transpose(1, 2, 0), np.zeros((5, 6, 38), np.float32), "side by side"),
+        (np.zeros((19, 5, 6), np.float32).transpose(1, 2, 0), np.zeros((5, 6, 38), np.float32), "contiguous channels"),
     ],
 )
 def test_maps_of_the_wrong_kind_are_refused(heatmaps: Maps, pafs: Maps, message: str) -> None:

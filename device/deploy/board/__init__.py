@@ -1,1 +1,1 @@
-"""What is sent to a board: a look at it (`probe.py`), the switch between releases (`activate.sh`), systemd's units."""
+"""Programs that run on a board: `probe.py` (facts), `install.py` (root steps), `imports.py`, `activate.sh` (switch)."""

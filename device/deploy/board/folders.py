@@ -1,4 +1,8 @@
-"""Folders for a program that is root where others can write: opened one by one, no symbolic link followed."""
+"""Safe access to folders for a program that runs as root in places where other users can write.
+
+Folders are opened one by one, and no symbolic link is followed. This file is sent to the board together with
+`install.py` and uses only the standard library.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RefusedError(Exception):
-    """Something is not as it must be."""
+    """Error of a step that is refused, because a folder, an upload or an archive is not as expected."""
 
 
 def open_folder(name: str, parent: int | None = None) -> int:
-    """Open a folder without following a symbolic link in its last component."""
+    """Open a folder and return its file descriptor. Raises RefusedError if the last component is a link."""
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW, dir_fd=parent)
     except OSError as error:
@@ -23,19 +27,19 @@ def open_folder(name: str, parent: int | None = None) -> int:
 
 
 def check_owner(folder: int, name: str, owner: int) -> None:
-    """Refuse a folder that belongs to another user or that others may write to."""
-    about = os.fstat(folder)
-    if about.st_uid != owner or about.st_mode & 0o022:
-        raise RefusedError(f"{name}: expected a folder that only its owner {owner} may write to, not {describe(about)}")
+    """Raise RefusedError if a folder belongs to another user, or if other users may write to it."""
+    status = os.fstat(folder)
+    if status.st_uid != owner or status.st_mode & 0o022:
+        raise RefusedError(f"{name}: expected a folder that only user {owner} may write to, got {describe(status)}")
 
 
-def describe(about: os.stat_result) -> str:
-    """Return owner and mode in words."""
-    return f"owner {about.st_uid}, mode {stat.S_IMODE(about.st_mode):o}"
+def describe(status: os.stat_result) -> str:
+    """Return owner and mode as text."""
+    return f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
 
 
 def open_base(base: str, owner: int) -> int:
-    """Open the base folder, after every folder above it has been found to be root's."""
+    """Create and open the base folder. Raises RefusedError if a user other than root can change a folder above it."""
     if not os.path.isabs(base) or os.path.normpath(base) != base:
         raise RefusedError(f"{base}: expected a plain absolute path")
     parent = os.open("/", os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW)
@@ -43,10 +47,12 @@ def open_base(base: str, owner: int) -> int:
     for name in base.split("/")[1:-1]:
         path += "/" + name
         child = open_folder(name, parent)
-        about = os.fstat(child)
-        # /tmp may be written to by all, but nobody can rename what is another's there.
-        if about.st_uid not in (0, owner) or (about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX):
-            raise RefusedError(f"{path}: expected a folder of root's that nobody else may write to: {describe(about)}")
+        status = os.fstat(child)
+        # Everybody may write to a folder like /tmp, but its sticky bit prevents renaming the folders of other users.
+        if status.st_uid not in (0, owner) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+            raise RefusedError(
+                f"{path}: expected a folder of root that nobody else may write to, got {describe(status)}"
+            )
         os.close(parent)
         parent = child
     try:
@@ -58,12 +64,16 @@ def open_base(base: str, owner: int) -> int:
 
 
 def own_folder(name: str, parent: int, mode: int, owner: int, group: int, *, empty: bool = False) -> int:
-    """Make a folder ours: whatever else has its name goes; what a folder of that name holds is not looked at.
+    """Create or take over a folder and set its mode and owner. A file or link of this name is removed first.
 
-    `parent` must be ours already, so that nobody can put another thing in the place of what was opened.
+    The contents of an existing folder are not changed, unless `empty` is True: then the folder is created again.
+    `parent` must belong to us already, so that nobody can replace the folder after it was opened.
+
+    Returns:
+        File descriptor of the folder.
     """
-    about = lstat(name, parent)
-    if about is not None and (empty or not stat.S_ISDIR(about.st_mode)):
+    status = lstat(name, parent)
+    if status is not None and (empty or not stat.S_ISDIR(status.st_mode)):
         remove(name, parent)
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
@@ -74,7 +84,7 @@ def own_folder(name: str, parent: int, mode: int, owner: int, group: int, *, emp
 
 
 def lstat(name: str, parent: int) -> os.stat_result | None:
-    """What has this name, itself and not what it points to; None if nothing has."""
+    """Return the status of a file, folder or link itself; None if there is none of this name."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -82,18 +92,18 @@ def lstat(name: str, parent: int) -> os.stat_result | None:
 
 
 def remove(name: str, parent: int) -> None:
-    """Remove a file, a link or a whole folder; links in it are removed, never followed."""
-    about = lstat(name, parent)
-    if about is None:
+    """Remove a file, a link or a folder with its contents. Links in the folder are removed, not followed."""
+    status = lstat(name, parent)
+    if status is None:
         return
-    if stat.S_ISDIR(about.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         shutil.rmtree(name, dir_fd=parent)
     else:
         os.unlink(name, dir_fd=parent)
 
 
 def make_folders(path: str, target: int) -> int:
-    """Open a folder below `target`, made with those above it."""
+    """Create the folders of a relative path below `target`; return a file descriptor of the last one."""
     folder = os.dup(target)
     for part in path.split("/") if path else ():
         with contextlib.suppress(FileExistsError):

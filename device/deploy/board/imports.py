@@ -1,6 +1,8 @@
-"""Which modules the Python of the current release can import, as one JSON object of module and error on stdout.
+"""Import check: prints which modules the Python of the current release can import.
 
-`edgepose doctor` runs this file as the service user in the service's sandbox: an import executes code.
+The output is one JSON object of module and error on stdout; the error is empty if the import works. `edgepose doctor`
+runs this file as the service user in the sandbox of the service, because an import executes code. This file is sent to
+the board and uses only the standard library.
 """
 
 from __future__ import annotations
@@ -19,17 +21,17 @@ MODULES = (
 
 
 def main() -> None:
-    """Print it."""
-    found = {}
+    """Import the modules and print the errors as JSON."""
+    errors = {}
     for module in MODULES:
         try:
             importlib.import_module(module)
         except BaseException as error:
             lines = f"{type(error).__name__}: {error}".splitlines()
-            found[module] = lines[-1][:300]
+            errors[module] = lines[-1][:300]
         else:
-            found[module] = ""
-    print(json.dumps(found))
+            errors[module] = ""
+    print(json.dumps(errors))
 
 
 if __name__ == "__main__":

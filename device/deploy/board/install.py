@@ -1,16 +1,16 @@
-"""The steps of a deployment that need root, as one program without any dependency.
+"""Steps of a deployment that run as root on the board, as one program without dependencies.
 
-`plan.install_script` packs it together with `folders.py`. It is sent through ssh's standard input and run as
-`/usr/bin/python3 -I -S -B - VERB ARGUMENT...`: neither the working folder nor the user's site-packages nor a `.pth`
-file is read. It takes nothing on trust that another user can write: folders are opened one by one without following
-symbolic links, uploads are checked against the SHA-256 that the workstation sent, and archives may hold plain files,
-folders and the links that are listed here, nothing else.
+`plan.install_script` combines it with `folders.py`. It is sent over the standard input of ssh and run as
+`/usr/bin/python3 -I -S -B - VERB ARGUMENT...`, so that Python reads neither the working folder nor the site-packages of
+the user nor a `.pth` file. The program does not trust anything that another user can write: folders are opened one by
+one without following symbolic links, uploads are checked against the SHA-256 from the workstation, and archives may
+contain only regular files, folders and the links that are listed in this file.
 
-  prepare BASE UID GROUPS          user, folders; takes a board with the old layout over
-  unpack BASE KIND NAME UID SHA256  uploads/UID/NAME.tar to environments/NAME or releases/NAME
-  sandbox LIMIT WORD...            a command whose output is cut off after LIMIT bytes
+  prepare BASE UID GROUPS           create user and folders; take over a board with the old layout
+  unpack BASE KIND NAME UID SHA256  unpack uploads/UID/NAME.tar to environments/NAME or releases/NAME
+  sandbox LIMIT WORD...             run a command and print at most LIMIT bytes of its output
 
-Exit code 1 and one line on stderr if something is not as it must be.
+If a step is refused or fails, the program prints one line on stderr and exits with code 1.
 """
 
 from __future__ import annotations
@@ -54,20 +54,26 @@ LINKS = {
     },
     "releases": {"venv": re.compile(r"\.\./\.\./environments/[0-9a-f]{16}", re.ASCII)},
 }
-"""The symbolic links that an archive may hold, and their targets."""
+"""Symbolic links that an archive may contain, and their allowed targets."""
 
 
 def prepare(base: str, uid: str, groups: str) -> None:
-    """Make the service user and root's folders.
+    """Create the service user and the folders of root.
 
-    A board of the old layout belongs to the service user as a whole. Only the folders themselves are taken over; what
-    they hold is never chowned, because nobody knows what the service user put there. It goes when a new release runs.
+    In the old layout everything belongs to the service user. Only the folders themselves are taken over. Their contents
+    keep their owner, because the service user could have written anything there. They are removed when a new release
+    runs.
+
+    Args:
+        base: Base folder.
+        uid: User id of the SSH login, who gets an empty upload folder.
+        groups: Groups of the service user, separated by commas.
     """
     owner = os.geteuid()
     if owner == 0:
         make_user([group for group in groups.split(",") if group])
     folder = open_base(base, owner)
-    # From here on nobody else can rename or replace anything in the base folder.
+    # After this nobody else can rename or replace anything in the base folder.
     os.fchown(folder, owner, os.getegid())
     os.fchmod(folder, 0o755)  # nosec B103
     check_owner(folder, base, owner)
@@ -76,22 +82,22 @@ def prepare(base: str, uid: str, groups: str) -> None:
     uploads = own_folder("uploads", folder, 0o755, owner, os.getegid())
     os.close(own_folder(str(int(uid)), uploads, 0o700, int(uid), -1, empty=True))
     for name in ("current", "previous"):
-        take_link(name, folder, opened)
-    remove_strangers(folder, owner)
+        take_over_link(name, folder, opened)
+    remove_unknown_entries(folder, owner)
     os.sync()
 
 
-def remove_strangers(folder: int, owner: int) -> None:
-    """Remove from the base folder what is not ours, such as a link in the place of the lock."""
+def remove_unknown_entries(folder: int, owner: int) -> None:
+    """Remove unknown entries from the base folder, for example a link in the place of the lock file."""
     for name in os.listdir(folder):
-        about = lstat(name, folder)
-        lock = name == ".lock" and about is not None and stat.S_ISREG(about.st_mode) and about.st_uid == owner
+        status = lstat(name, folder)
+        lock = name == ".lock" and status is not None and stat.S_ISREG(status.st_mode) and status.st_uid == owner
         if not lock and name not in (*FOLDERS, "staging", "uploads", "current", "previous"):
             remove(name, folder)
 
 
 def make_user(groups: list[str]) -> None:
-    """Make the system user of the service, and put it into the groups that may open a camera."""
+    """Create the system user of the service and add it to the groups that may open a camera."""
     try:
         pwd.getpwnam(USER)
     except KeyError:
@@ -103,19 +109,19 @@ def make_user(groups: list[str]) -> None:
         subprocess.run(["usermod", "-a", "-G", ",".join(groups), USER], check=True)
 
 
-def take_link(name: str, folder: int, opened: dict[str, int]) -> None:
-    """Keep a link to a release, and its mark of health; anything else of that name goes."""
-    about = lstat(name, folder)
-    if about is None:
+def take_over_link(name: str, folder: int, opened: dict[str, int]) -> None:
+    """Take over the link to a release and its health mark. Remove anything else of this name."""
+    status = lstat(name, folder)
+    if status is None:
         return
-    target = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(about.st_mode) else ""
+    target = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else ""
     kind, _, release = target.partition("/")
     if kind != "releases" or not RELEASE_ID.fullmatch(release):
         remove(name, folder)
         return
     os.chown(name, os.geteuid(), os.getegid(), dir_fd=folder, follow_symlinks=False)
-    there = lstat(release, opened["releases"])
-    if there is None or not stat.S_ISDIR(there.st_mode):
+    release_status = lstat(release, opened["releases"])
+    if release_status is None or not stat.S_ISDIR(release_status.st_mode):
         remove(name, folder)
         return
     inside = open_folder(release, opened["releases"])
@@ -128,39 +134,47 @@ def take_link(name: str, folder: int, opened: dict[str, int]) -> None:
 
 
 def unpack(base: str, kind: str, name: str, uid: str, digest: str) -> None:
-    """Unpack an upload where it belongs, whole or not at all."""
+    """Unpack an upload to its destination, completely or not at all.
+
+    Args:
+        base: Base folder.
+        kind: `environments` or `releases`.
+        name: Id of the environment or release.
+        uid: User id of the SSH login, who has uploaded the file.
+        digest: SHA-256 of the upload.
+    """
     pattern = {"environments": ENVIRONMENT_ID, "releases": RELEASE_ID}[kind]
     if not pattern.fullmatch(name) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise RefusedError(f"{kind}: {name!r} is no name of an upload")
+        raise RefusedError(f"{kind}: expected an id and a SHA-256, got {name!r} and {digest!r}")
     owner = os.geteuid()
     folder = open_base(base, owner)
     check_owner(folder, base, owner)
-    place, staging, uploads = (open_folder(one, folder) for one in (kind, "staging", "uploads"))
-    for opened, path in ((place, kind), (staging, "staging"), (uploads, "uploads")):
+    destination, staging, uploads = (open_folder(one, folder) for one in (kind, "staging", "uploads"))
+    for opened, path in ((destination, kind), (staging, "staging"), (uploads, "uploads")):
         check_owner(opened, f"{base}/{path}", owner)
     upload = open_folder(str(int(uid)), uploads)
     copy, part = f"{name}.tar", name
     remove(copy, staging)
     remove(part, staging)
     try:
-        copy_checked(f"{name}.tar", upload, copy, staging, digest)
+        copy_and_check(f"{name}.tar", upload, copy, staging, digest)
         remove(f"{name}.tar", upload)
         os.mkdir(part, 0o755, dir_fd=staging)
         target = open_folder(part, staging)
         with open(os.open(copy, os.O_RDONLY | NO_FOLLOW, dir_fd=staging), "rb") as packed:
-            extract(packed, target, LINKS[kind], private_of(kind))
+            extract(packed, target, LINKS[kind], list_private_files(kind))
         remove(copy, staging)
         if kind == "environments":
             compile_packages(target)
         os.fsync(target)
         os.sync()
-        # What is there under this name is half or not ours: a whole one would not be sent again.
-        remove(f".{name}.old", place)
-        if lstat(name, place) is not None:
-            os.rename(name, f".{name}.old", src_dir_fd=place, dst_dir_fd=place)
-        os.rename(part, name, src_dir_fd=staging, dst_dir_fd=place)
-        os.fsync(place)
-        remove(f".{name}.old", place)
+        # An existing folder of this name is incomplete or not ours, otherwise it would not be sent again.
+        remove(f".{name}.old", destination)
+        if lstat(name, destination) is not None:
+            os.rename(name, f".{name}.old", src_dir_fd=destination, dst_dir_fd=destination)
+        os.rename(part, name, src_dir_fd=staging, dst_dir_fd=destination)
+        os.fsync(destination)
+        remove(f".{name}.old", destination)
     finally:
         remove(copy, staging)
         remove(part, staging)
@@ -168,8 +182,8 @@ def unpack(base: str, kind: str, name: str, uid: str, digest: str) -> None:
             remove(f"{name}.tar", upload)
 
 
-def private_of(kind: str) -> dict[str, int]:
-    """The files of an archive that only root and the service's group may read: settings can hold credentials."""
+def list_private_files(kind: str) -> dict[str, int]:
+    """Return the files that only root and the service may read, with their group id: they can contain credentials."""
     if kind != "releases":
         return {}
     try:
@@ -178,8 +192,8 @@ def private_of(kind: str) -> dict[str, int]:
         return {"camera.toml": os.getegid()}
 
 
-def copy_checked(name: str, source: int, copy: str, target: int, digest: str) -> None:
-    """Copy an upload to where only root can change it; refuse one that is not what the workstation sent."""
+def copy_and_check(name: str, source: int, copy: str, target: int, digest: str) -> None:
+    """Copy an upload to a folder of root and check its SHA-256. Raises RefusedError if it is not what was sent."""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NO_FOLLOW, dir_fd=source)
     except OSError as error:
@@ -188,25 +202,36 @@ def copy_checked(name: str, source: int, copy: str, target: int, digest: str) ->
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise RefusedError(f"{name}: the upload is not a regular file")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW
-        seen, size = hashlib.sha256(), 0
+        actual, size = hashlib.sha256(), 0
         with open(os.open(copy, flags, 0o600, dir_fd=target), "wb") as writer:
             while block := reader.read(1 << 20):
-                seen.update(block)
+                actual.update(block)
                 size += len(block)
                 if size > MAX_UPLOAD_BYTES:
                     raise RefusedError(f"{name}: the upload is larger than {MAX_UPLOAD_BYTES} bytes")
                 writer.write(block)
-    if seen.hexdigest() != digest:
-        raise RefusedError(f"{name}: the upload is damaged: SHA-256 {seen.hexdigest()} instead of {digest}")
+    if actual.hexdigest() != digest:
+        raise RefusedError(f"{name}: the upload is damaged: expected SHA-256 {digest}, got {actual.hexdigest()}")
 
 
 def extract(packed: Any, target: int, links: dict[str, Any], private: dict[str, int]) -> None:
-    """Unpack an archive into an empty folder; refuse names that lead out of it and everything that is no plain file."""
-    left = MAX_UNPACKED_BYTES
-    wanted_links = []
+    """Unpack an archive into an empty folder.
+
+    Args:
+        packed: Archive, open for reading.
+        target: File descriptor of the folder.
+        links: Allowed symbolic links with the pattern of their targets.
+        private: Files with restricted permissions, with their group id.
+
+    Raises:
+        RefusedError: A name leads out of the folder, a member is no regular file, folder or allowed link, or the
+            archive is too large.
+    """
+    remaining_bytes = MAX_UNPACKED_BYTES
+    pending_links = []
     with tarfile.open(fileobj=packed, mode="r:*") as tar:
         for number, member in enumerate(tar):
-            name = checked_name(member.name)
+            name = check_member_name(member.name)
             if number >= MAX_MEMBERS:
                 raise RefusedError(f"expected at most {MAX_MEMBERS} members in the archive")
             if member.isdir():
@@ -214,34 +239,34 @@ def extract(packed: Any, target: int, links: dict[str, Any], private: dict[str, 
             elif member.issym():
                 pattern = links.get(name)
                 if pattern is None or not pattern.fullmatch(member.linkname):
-                    raise RefusedError(f"{name!r}: a link to {member.linkname!r} has no place in the archive")
-                wanted_links.append((name, member.linkname))
+                    raise RefusedError(f"{name!r}: a link to {member.linkname!r} is not allowed in the archive")
+                pending_links.append((name, member.linkname))
             elif member.isreg():
-                left -= member.size
-                if left < 0:
+                remaining_bytes -= member.size
+                if remaining_bytes < 0:
                     raise RefusedError(f"expected at most {MAX_UNPACKED_BYTES} bytes in the archive")
                 write_member(tar, member, name, target, private)
             else:
-                raise RefusedError(f"{name!r}: expected a file, a folder or a listed link in the archive")
-    # Last, so that nothing can be written through one.
-    for name, to in wanted_links:
+                raise RefusedError(f"{name!r}: expected a file, a folder or an allowed link in the archive")
+    # Links are created last, so that nothing can be written through them.
+    for name, to in pending_links:
         folder = make_folders(os.path.dirname(name), target)
         os.symlink(to, os.path.basename(name), dir_fd=folder)
         os.close(folder)
 
 
-def checked_name(name: str) -> str:
-    """Return the name of a member if it stays in the folder it is unpacked to."""
+def check_member_name(name: str) -> str:
+    """Return the normalized name of a member. Raises RefusedError if it leads out of the folder."""
     plain = os.path.normpath(name)
     if os.path.isabs(name) or ".." in name.split("/") or "\0" in name or "\\" in name or plain.startswith(".."):
-        raise RefusedError(f"{name!r}: this name leads out of the archive")
+        raise RefusedError(f"{name!r}: this name leads out of the target folder")
     return "" if plain == "." else plain
 
 
 def write_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, target: int, private: dict[str, int]
 ) -> None:
-    """Write a plain file: never with setuid, and with our permissions whatever the archive says."""
+    """Write a regular file, never with setuid. The archive only decides if it is executable."""
     folder = make_folders(os.path.dirname(name), target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW
     try:
@@ -262,26 +287,26 @@ def write_member(
 
 
 def compile_packages(environment: int) -> None:
-    """Compile once, here: the service may not write. Nothing of the environment is imported (-I -S)."""
+    """Compile the packages to bytecode, which the service may not write itself. Imports nothing from them (-I -S)."""
     words = [sys.executable, "-I", "-S", "-m", "compileall", "-q", "-j", "0", "lib"]
     subprocess.run(words, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                    preexec_fn=lambda: os.fchdir(environment), pass_fds=(environment,))  # fmt: skip
 
 
 def sandbox(limit: str, *words: str) -> int:
-    """Run a command; hand on at most `limit` bytes of its output; its exit code."""
-    left = int(limit)
+    """Run a command, print at most `limit` bytes of its output and return its exit code."""
+    remaining_bytes = int(limit)
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
         assert running.stdout is not None
         while block := os.read(running.stdout.fileno(), 65536):
-            sys.stdout.buffer.write(block[: max(0, left)])
-            left -= len(block)
+            sys.stdout.buffer.write(block[: max(0, remaining_bytes)])
+            remaining_bytes -= len(block)
     sys.stdout.buffer.flush()
     return running.returncode
 
 
 def main(words: list[str]) -> int:
-    """Do one step."""
+    """Run one step and return the exit code of the program."""
     os.umask(0o022)
     try:
         if words[0] == "sandbox":

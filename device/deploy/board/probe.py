@@ -1,8 +1,8 @@
-"""What a board is and how it fares, as one JSON object on stdout.
+"""Probe of a board: prints hardware, system, packages, releases and the state of the service as one JSON object.
 
-This file is sent to the board and run by whatever Python is there before anything of ours is: it imports nothing beyond
-Python's own library and runs from Python 3.7. Arguments: the folder of the releases, then `deep` for what takes seconds
-(cameras). What cannot be found out is null.
+This file is sent to the board and run by its Python before anything of edgepose is installed. Therefore it uses only
+the standard library and runs on Python 3.7 or later. Arguments: the base folder, then `deep` to also look for cameras,
+which takes seconds. A value that is unknown is null.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ OWN_FILES = (
     "/usr/local/lib/edgepose/activate",
 )
 FOLDERS = ("", "releases", "environments", "healthy", "staging", "uploads")
-RELEASE = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
-SERVICE = "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent"
+RELEASE_LINK = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
+SERVICE_PROPERTIES = "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent"
 
 
-def text(path: str) -> str | None:
-    """The first 64 KiB of a regular file, or None. No link is followed, and no FIFO or device is waited for."""
+def read_text(path: str) -> str | None:
+    """Read the first 64 KiB of a regular file; None if there is none. Follows no link, waits for no FIFO or device."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(handle, encoding="utf-8", errors="replace") as file:
@@ -45,112 +45,112 @@ def text(path: str) -> str | None:
         return None
 
 
-def owned(path: str) -> bool:
-    """Whether this is a folder of root's, no link, that nobody else may write to."""
+def is_owned_folder(path: str) -> bool:
+    """Return True if the path is a folder, not a link, that belongs to root and that nobody else may write to."""
     try:
-        about = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(about.st_mode) and about.st_uid == 0 and not about.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and not status.st_mode & 0o022
 
 
-def command(*words: str, timeout: float = 20) -> str | None:
-    """What a program prints, or None where it is not there or fails."""
+def run_command(*words: str, timeout: float = 20) -> str | None:
+    """Run a program and return its stdout; None if it does not exist or fails."""
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout)
+        result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+    return result.stdout.decode(errors="replace").strip() if result.returncode == 0 else None
 
 
-def entries(content: str | None, separator: str) -> dict[str, str]:
-    """A dictionary of `key separator value` lines."""
+def parse_pairs(content: str | None, separator: str) -> dict[str, str]:
+    """Parse lines of key, separator and value."""
     pairs = (line.partition(separator) for line in (content or "").splitlines())
     return {key.strip(): value.strip().strip('"') for key, found, value in pairs if found}
 
 
-def document(path: str) -> Any:
-    """A JSON file, or None."""
+def read_json(path: str) -> Any:
+    """Read a JSON file; None if it does not exist or is not valid."""
     try:
-        return json.loads(text(path) or "null")
+        return json.loads(read_text(path) or "null")
     except (ValueError, RecursionError):
         return None
 
 
-def system() -> dict[str, Any]:
-    """Machine, system and Python."""
-    release = entries(text(os.path.realpath("/etc/os-release")), "=")
-    memory = entries(text("/proc/meminfo"), ":")
+def read_system() -> dict[str, Any]:
+    """Return machine, system, Python, memory and time."""
+    release = parse_pairs(read_text(os.path.realpath("/etc/os-release")), "=")
+    memory = parse_pairs(read_text("/proc/meminfo"), ":")
     return {
-        "board": text("/proc/device-tree/model") or "",
+        "board": read_text("/proc/device-tree/model") or "",
         "host": platform.node(),
         "machine": platform.machine(),
         "bits": struct.calcsize("P") * 8,
-        "architecture": command("dpkg", "--print-architecture"),
+        "architecture": run_command("dpkg", "--print-architecture"),
         "os": release.get("PRETTY_NAME", ""),
         "codename": release.get("VERSION_CODENAME", ""),
         "python": list(sys.version_info[:3]),
         "executable": os.path.realpath(sys.executable or "/usr/bin/python3"),
         "uid": os.getuid(),
-        "groups": [line.partition(":")[0] for line in (text("/etc/group") or "").splitlines()],
-        "memory_mb": kilobytes(memory, "MemTotal"),
-        "memory_free_mb": kilobytes(memory, "MemAvailable"),
-        "swap_mb": kilobytes(memory, "SwapTotal"),
+        "groups": [line.partition(":")[0] for line in (read_text("/etc/group") or "").splitlines()],
+        "memory_mb": get_megabytes(memory, "MemTotal"),
+        "memory_free_mb": get_megabytes(memory, "MemAvailable"),
+        "swap_mb": get_megabytes(memory, "SwapTotal"),
         "time": time.time(),
-        "uptime_s": float((text("/proc/uptime") or "0").split()[0]),
+        "uptime_s": float((read_text("/proc/uptime") or "0").split()[0]),
     }
 
 
-def kilobytes(table: dict[str, str], key: str) -> int:
-    """An entry of /proc/meminfo in megabytes."""
+def get_megabytes(table: dict[str, str], key: str) -> int:
+    """Return an entry of /proc/meminfo in MB."""
     return int((table.get(key) or "0").split()[0]) // 1024
 
 
-def state(folder: str) -> dict[str, Any]:
-    """Disk, clock, power, packages, releases, service."""
-    place = folder
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    disk = shutil.disk_usage(place)
-    packages = command("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "python3*") or ""
+def read_state(folder: str) -> dict[str, Any]:
+    """Return disk, clock, power, packages, releases and service."""
+    existing = folder
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    disk = shutil.disk_usage(existing)
+    packages = run_command("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "python3*") or ""
     installed = [line.split() for line in packages.splitlines()]
     current = os.path.join(folder, "current")
     target = os.readlink(current) if os.path.islink(current) else ""
-    running = os.path.basename(target) if re.match(RELEASE + r"\Z", target) else None
+    running = os.path.basename(target) if re.match(RELEASE_LINK + r"\Z", target) else None
     release = os.path.join(folder, "releases", running or "-")
     return {
         "disk_free_mb": disk.free // 1000000,
-        "clock_synchronized": yes_or_no(command("timedatectl", "show", "-p", "NTPSynchronized", "--value")),
-        "throttled": throttled(),
-        "temperature_c": temperature(),
+        "clock_synchronized": parse_yes_or_no(run_command("timedatectl", "show", "-p", "NTPSynchronized", "--value")),
+        "throttled": read_throttled(),
+        "temperature_c": read_temperature(),
         "packages": {
             row[0]: row[1] for row in installed if len(row) == 3 and row[0] in PACKAGES and row[2] == "installed"
         },
-        "candidates": candidates(
+        "candidates": find_candidates(
             [name for name in PACKAGES if name not in [row[0] for row in installed if row[-1] == "installed"]]
         ),
-        "files": {path: digest(path) for path in OWN_FILES},
+        "files": {path: hash_file(path) for path in OWN_FILES},
         "current": running,
-        "release": document(os.path.join(release, "release.json")),
-        "release_owned": owned(release),
+        "release": read_json(os.path.join(release, "release.json")),
+        "release_owned": is_owned_folder(release),
         "healthy": os.path.exists(os.path.join(folder, "healthy", running or "-")),
-        "releases": names(os.path.join(folder, "releases")),
+        "releases": list_names(os.path.join(folder, "releases")),
         "environments": [
             name
-            for name in names(os.path.join(folder, "environments"))
-            if owned(os.path.join(folder, "environments", name))
+            for name in list_names(os.path.join(folder, "environments"))
+            if is_owned_folder(os.path.join(folder, "environments", name))
         ],
-        "folders": all(owned(os.path.join(folder, name)) for name in FOLDERS),
-        "name": own_name(),
-        "service": entries(command("systemctl", "show", UNIT, "-p", SERVICE), "="),
-        "status": document("/run/edgepose/status.json"),
+        "folders": all(is_owned_folder(os.path.join(folder, name)) for name in FOLDERS),
+        "name": read_board_name(),
+        "service": parse_pairs(run_command("systemctl", "show", UNIT, "-p", SERVICE_PROPERTIES), "="),
+        "status": read_json("/run/edgepose/status.json"),
     }
 
 
-def candidates(missing: list[str]) -> dict[str, str]:
-    """What apt would install of packages that are not there."""
+def find_candidates(missing: list[str]) -> dict[str, str]:
+    """Return the versions that apt would install of missing packages."""
     found, name = {}, ""
-    for line in (command("apt-cache", "policy", *missing) or "").splitlines() if missing else ():
+    for line in (run_command("apt-cache", "policy", *missing) or "").splitlines() if missing else ():
         if not line.startswith(" "):
             name = line.rstrip(":")
         elif line.strip().startswith("Candidate:") and "(none)" not in line:
@@ -158,21 +158,21 @@ def candidates(missing: list[str]) -> dict[str, str]:
     return found
 
 
-def names(folder: str) -> list[str]:
-    """What a folder holds that is whole; at most a hundred names."""
+def list_names(folder: str) -> list[str]:
+    """Return at most 100 names in a folder, without incomplete entries, whose names begin with a dot."""
     if os.path.islink(folder) or not os.path.isdir(folder):
         return []
     return sorted(name for name in os.listdir(folder) if name[0] != ".")[:100]
 
 
-def own_name() -> str:
-    """The name that `deploy` gave this board, from our unit; empty if none."""
-    found = re.search('^Environment="EDGEPOSE_NAME=([^"]*)"$', text(OWN_FILES[0]) or "", re.MULTILINE)
+def read_board_name() -> str:
+    """Return the display name that `deploy` has set in our unit; empty if there is none."""
+    found = re.search('^Environment="EDGEPOSE_NAME=([^"]*)"$', read_text(OWN_FILES[0]) or "", re.MULTILINE)
     return found.group(1) if found else ""
 
 
-def digest(path: str) -> str | None:
-    """SHA-256 of a file; None where it is not there, empty where it may not be read."""
+def hash_file(path: str) -> str | None:
+    """Return the SHA-256 of a file; None if it does not exist, empty if it may not be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
@@ -182,34 +182,34 @@ def digest(path: str) -> str | None:
         return None
 
 
-def yes_or_no(word: str | None) -> bool | None:
-    """True or False of `yes` or `no`."""
+def parse_yes_or_no(word: str | None) -> bool | None:
+    """Return True for `yes`, False for `no`, otherwise None."""
     return {"yes": True, "no": False}.get(word or "")
 
 
-def throttled() -> int | None:
-    """The firmware's complaints, see `vcgencmd get_throttled`; None on what is no Raspberry Pi."""
-    word = text("/sys/devices/platform/soc/soc:firmware/get_throttled")
+def read_throttled() -> int | None:
+    """Return the flags of `vcgencmd get_throttled`; None if the board is not a Raspberry Pi."""
+    word = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
     if word is None:
-        word = (command("vcgencmd", "get_throttled") or "").rpartition("=")[2]
+        word = (run_command("vcgencmd", "get_throttled") or "").rpartition("=")[2]
     try:
         return int(word, 16)
     except ValueError:
         return None
 
 
-def temperature() -> float | None:
-    """Of the processor, degrees Celsius."""
-    word = text("/sys/class/thermal/thermal_zone0/temp")
+def read_temperature() -> float | None:
+    """Return the temperature of the processor in degrees Celsius; None if it is unknown."""
+    word = read_text("/sys/class/thermal/thermal_zone0/temp")
     return int(word) / 1000 if word and word.lstrip("-").isdigit() else None
 
 
-def deep() -> dict[str, Any]:
-    """What takes seconds: cameras. Nothing of a release is executed here; `imports.py` is, in the service's sandbox."""
+def find_cameras() -> dict[str, Any]:
+    """Look for cameras, which takes seconds. Executes nothing of a release; `imports.py` does, in the sandbox."""
     listing = None
     for tool in ("rpicam-hello", "libcamera-hello"):
         if shutil.which(tool):
-            listing = command(tool, "--list-cameras")
+            listing = run_command(tool, "--list-cameras")
             break
     videos = "/sys/class/video4linux"
     return {
@@ -222,11 +222,11 @@ def deep() -> dict[str, Any]:
 
 
 def main(words: list[str]) -> None:
-    """Prints it all."""
+    """Print the facts as JSON."""
     folder = words[0] if words else "/opt/edgepose"
-    found = {**system(), **state(folder)}
+    found = {**read_system(), **read_state(folder)}
     if "deep" in words[1:]:
-        found.update(deep())
+        found.update(find_cameras())
     print(json.dumps(found))
 
 
