@@ -88,19 +88,33 @@ class PoseEstimator:
             TypeError: `image` is neither an array nor a path nor a PIL image.
             ValueError: The array is not an image.
             ModelError: The network's output contains NaN or infinity.
-            RuntimeError: Another thread is using this estimator.
+            RuntimeError: Another thread or a running stream uses this estimator.
         """
         if not isinstance(image, np.ndarray):
             source, image, channel_order = _read_image(image)
         else:
             source = "array"
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("this PoseEstimator is in use by another thread; create one estimator per thread")
+        self.acquire()
         try:
             poses, timings = self._estimate(image, channel_order)
         finally:
-            self._in_use.release()
+            self.release()
         return EstimateResult(poses, timings, Frame(image, source, channel_order=channel_order))
+
+    def acquire(self) -> None:
+        """Reserve the estimator, as `estimate` does for one image and a `Pipeline` for all its frames.
+
+        Raises:
+            RuntimeError: It is reserved already.
+        """
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError(
+                "this PoseEstimator is in use by another thread or a running stream; create one estimator for each"
+            )
+
+    def release(self) -> None:
+        """End the reservation by `acquire`; may be called from another thread."""
+        self._in_use.release()
 
     def _estimate(self, image: Image, channel_order: ChannelOrder) -> tuple[tuple[Pose, ...], Timings]:
         start = perf_counter_ns()

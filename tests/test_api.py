@@ -149,8 +149,21 @@ def test_results_go_to_supervision(result: edgepose.EstimateResult) -> None:
 
 
 def test_two_threads_are_told(estimator: edgepose.PoseEstimator, image: np.ndarray) -> None:
-    with estimator._in_use, pytest.raises(RuntimeError, match="in use by another thread"):
+    estimator.acquire()
+    with pytest.raises(RuntimeError, match="in use by another thread"):
         estimator.estimate(image)
+    estimator.release()
+    assert len(estimator.estimate(image)) == 2
+
+
+def test_a_stream_reserves_its_estimator(estimator: edgepose.PoseEstimator, image: np.ndarray) -> None:
+    frames = edgepose.stream("synthetic:1", estimator)
+    next(frames)
+    for use in (lambda: estimator.estimate(image), lambda: next(edgepose.stream("synthetic:2", estimator))):
+        with pytest.raises(RuntimeError, match="or a running stream"):
+            use()
+    next(frames)
+    frames.close()
     assert len(estimator.estimate(image)) == 2
 
 

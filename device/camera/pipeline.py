@@ -87,6 +87,9 @@ class Pipeline:
         self._free_inputs: SimpleQueue[Buffer | None] = SimpleQueue()
         self._free_outputs: SimpleQueue[PoseFields | None] = SimpleQueue()
         self._error: BaseException | None = None
+        self._estimator_users = 0
+        """The reader of the results and the inference thread, until each is done with the estimator."""
+        self._users_lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._run_thread, args=(work, slot), name=name, daemon=True)
             for name, work, slot in (
@@ -104,14 +107,19 @@ class Pipeline:
 
     def __enter__(self) -> Pipeline:
         try:
-            self._allocate_buffers()
-            for thread in self._threads:
-                thread.start()
+            self._estimator.acquire()
+            self._estimator_users = 2
+            try:
+                self._allocate_buffers()
+            except BaseException:
+                self._estimator.release()
+                raise
         except BaseException:
             # The capture thread, which would close the source, does not run.
-            if not self._threads[0].is_alive():
-                self._source.close()
+            self._source.close()
             raise
+        for thread in self._threads:
+            thread.start()
         return self
 
     def _allocate_buffers(self) -> None:
@@ -133,6 +141,7 @@ class Pipeline:
         end = monotonic() + _JOIN_TIMEOUT_S
         for thread in self._threads:
             thread.join(max(0.0, end - monotonic()))
+        self._release_estimator()
         self.remaining_threads = [thread for thread in self._threads if thread.is_alive()]
         # Threads and error refer to this object. Without these references, buffers are freed now and not by the
         # garbage collector.
@@ -198,7 +207,20 @@ class Pipeline:
             finally:
                 self._source.close()
 
+    def _release_estimator(self) -> None:
+        """Release the estimator if the other user is done with it, too."""
+        with self._users_lock:
+            self._estimator_users -= 1
+            if self._estimator_users == 0:
+                self._estimator.release()
+
     def _infer(self) -> None:
+        try:
+            self._infer_frames()
+        finally:
+            self._release_estimator()
+
+    def _infer_frames(self) -> None:
         while True:
             prepared = self._prepared.take()
             if self._stopping.is_set():
