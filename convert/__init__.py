@@ -1,3 +1,3 @@
-"""Conversion on the workstation: import, repair, fold, export and verify pose networks."""
+"""Conversion of pose networks on the workstation: import, repair, fold, quantize, export, verify."""
 
-from .. import runtime  # noqa: F401 - sets OpenCV's limit on image sizes, before any module here loads OpenCV
+from .. import runtime  # noqa: F401 - sets the image size limit of OpenCV before any module here imports OpenCV

@@ -1,4 +1,4 @@
-"""Conversion and scoring from Python."""
+"""Python API of the conversion: `convert_model` and `evaluate_model`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .importers import detect
 from .ir import input_sizes
 from .validate.coco import CocoDataset, CocoScore
 
-_PATHS = ("calibration", "report", "verify", "annotations", "empty")
+_PATH_OPTIONS = ("calibration", "report", "verify", "annotations", "empty")
 
 
 def convert_model(
@@ -26,32 +26,33 @@ def convert_model(
     note: Callable[[str], object] = lambda text: None,
     **options: Any,
 ) -> Conversion:
-    """Convert a network to a TFLite file with a manifest, as `edgepose convert` does. Needs the extra `convert`.
+    """Convert a network to a TFLite file with a manifest, like `edgepose convert`. Requires the extra `convert`.
 
     >>> edgepose.convert_model("mobilenet_thin", "thin.tflite", precision="int8", calibration="images/")
 
     Args:
-        source: The name of a known model, or a file: frozen graph, SavedModel, Keras, checkpoint, arrays, OpenVINO IR,
-            TFLite.
-        output: The file to write, `.tflite`. It is written whole or not at all.
-        note: Called with each step, in plain text.
-        **options: As the options of `edgepose convert`: `precision`, `input_size` ("432x368" or a tuple),
-            `calibration`, `verify`, `annotations`, ... (`edgepose.convert.convert.Options`).
+        source: The name of a published model, or the path of a frozen graph, SavedModel, Keras model, checkpoint, NumPy
+            weights, OpenVINO IR or TFLite file.
+        output: The path of the `.tflite` file to write. The file appears complete or not at all.
+        note: Called with each step as text.
+        **options: The options of `edgepose convert`: `precision`, `input_size` ("432x368" or a tuple of width and
+            height), `calibration`, `verify`, `annotations`, ... (`edgepose.convert.convert.Options`).
 
     Returns:
-        The path, the manifest, and `shortfalls`: what lies outside the tolerance of the precision, empty if nothing.
+        The path, the manifest, and `shortfalls`: a description of each value that is outside the tolerance of the
+        precision. It is empty if the verification passed, or if the model was not verified.
 
     Raises:
         ModelError: The network cannot be converted.
         InputError: Images or annotations cannot be read.
         OutputError: The file cannot be written.
-        TypeError: There is no such option.
+        TypeError: An option is unknown.
     """
     names = [item.name for item in fields(Options)]
     for name, value in options.items():
         if name not in names:
             raise TypeError(f"convert_model: no option {name!r}; expected one of {', '.join(names)}")
-        if name in _PATHS and value is not None:
+        if name in _PATH_OPTIONS and value is not None:
             options[name] = Path(value)
         if name == "input_size" and isinstance(value, str):
             options[name] = input_sizes.parse(value)
@@ -67,20 +68,25 @@ def evaluate_model(
     *,
     limit: int | None = None,
 ) -> CocoScore:
-    """Score a model on COCO keypoint annotations. Needs the extra `eval`.
+    """Evaluate a model on COCO keypoint annotations. Requires the extra `eval`.
 
     >>> edgepose.evaluate_model("edgepose-small", "val2017", "person_keypoints_val2017.json").ap
 
     Args:
-        model: The path or name of a model, or an estimator. One that is made here keeps all poses, whatever their
-            score, because COCO's AP ranks them.
-        images: The folder of the images.
+        model: The path or name of a model, an estimator, or None for the default model. For a path or name, poses of
+            any score are evaluated, because AP ranks poses by score. An estimator is used with its own options.
+        images: The folder with the images.
         annotations: The annotation file.
-        limit: Only the first so many images.
+        limit: The maximum number of images. Default: all.
+
+    Returns:
+        AP and AR, each 0 to 1.
 
     Raises:
-        InputError: Annotations or images cannot be used, or images could not be read.
+        InputError: The annotations or the folder of images cannot be used.
+        EdgePoseError: Some images cannot be read.
         MissingExtraError: pycocotools is not installed.
+        ValueError: `limit` is less than 1.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"evaluate_model: expected a limit of 1 or more, got {limit}")
@@ -90,5 +96,5 @@ def evaluate_model(
         estimator = PoseEstimator(estimator, options=DecoderOptions(min_score=0.0))
     score = dataset.score(estimator.estimate, "scoring")
     if dataset.unreadable:
-        raise EdgePoseError(f"{len(dataset.unreadable)} images could not be read: {dataset.unreadable[0]}")
+        raise EdgePoseError(f"{len(dataset.unreadable)} images cannot be read; the first: {dataset.unreadable[0]}")
     return score

@@ -1,4 +1,4 @@
-"""The manifest of a network that was just made."""
+"""Creation of the manifest for a converted network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,19 @@ def describe(
     spec: InputSpec,
     outputs: tuple[str | None, str | None] = (None, None),
 ) -> ModelManifest:
-    """The manifest of a network, whose outputs are recognized by their channels where they are not named."""
-    tensors = probe_bytes(flatbuffer)
+    """Build the manifest of a network.
+
+    Args:
+        source: The source of the network.
+        network: The name of the network.
+        flatbuffer: The TFLite file without a manifest.
+        spec: The input. The name of the tensor is read from the network.
+        outputs: The names of the tensors with the heatmaps and the PAFs. None: identified by the number of channels.
+
+    Raises:
+        ModelError: The outputs cannot be identified, or do not match the input size.
+    """
+    tensors = _probe_flatbuffer(flatbuffer)
     digest, length = container.identity(flatbuffer)
     heatmaps, pafs = tflite.outputs(source.path, tensors, *outputs)
     return ModelManifest(
@@ -40,8 +51,8 @@ def describe(
     )
 
 
-def probe_bytes(flatbuffer: bytes) -> ProbeResult:
-    """Inputs and outputs of a network, learnt in a child process."""
+def _probe_flatbuffer(flatbuffer: bytes) -> ProbeResult:
+    """Read the inputs and outputs of a network in a child process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(flatbuffer)

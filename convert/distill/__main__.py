@@ -1,8 +1,9 @@
-"""`python -m edgepose.convert.distill prepare | train | export`: published networks and images make a better network.
+"""Train a small network with knowledge distillation: `python -m edgepose.convert.distill prepare | train | export`.
 
-`prepare` (needs TensorFlow) makes a kit: the images in one archive of some 45 MB, teacher and student as plain
-weights. `train` needs PyTorch alone, takes a GPU where there is one, may be interrupted and goes on; `export` writes
-what `edgepose convert` takes. `make train-default` does all three.
+1. `prepare` makes a training kit: images in one archive (about 45 MB), teacher and student. Needs TensorFlow.
+2. `train` trains the student. Needs PyTorch only; runs on a CPU or GPU; can be interrupted and resumed.
+3. `export` writes a Keras model for `edgepose convert`.
+`make train-default` runs all three.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from .images import pack, read_samples, unpack
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one of the three; 2 and one line where something is missing."""
-    arguments = _parser().parse_args(argv)
+    """Run a command; return 0, or 2 after an error, which is printed in one line."""
+    arguments = _make_parser().parse_args(argv)
     try:
         {"prepare": _prepare, "train": _train, "export": _export}[arguments.action](arguments)
     except EdgePoseError as error:
@@ -38,36 +39,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m edgepose.convert.distill", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True)
-    prepare = actions.add_parser("prepare", help="make a kit")
-    prepare.add_argument("--images", type=Path, required=True, help="folder of images, searched through")
-    prepare.add_argument("--labels", type=Path, required=True, help="folder of YOLO-pose rows, a text an image")
-    prepare.add_argument("--ids", type=Path, help="numbers of the images that may be used")
-    prepare.add_argument("--calibration", type=Path, required=True, help="some 50 other images")
-    prepare.add_argument("--teacher", default="human-pose-estimation-0001", help="what `edgepose convert` takes")
-    prepare.add_argument("--student", default="mobilenet_v2_small", help="what `edgepose convert` takes")
-    prepare.add_argument("--stages", type=int, default=2, help="of the student")
-    prepare.add_argument("--size", type=int, default=288, help="of a view, in pixels: a multiple of 16")
-    train = actions.add_parser("train", help="train, or go on training")
-    train.add_argument("--begin-with", type=Path, help="checkpoint of another training, for the layers both have")
-    train.add_argument("--size", type=int, default=288, help="of a view, as prepared")
-    train.add_argument("--views", type=int, default=30_000, help="to be looked at in all")
-    train.add_argument("--batch", type=int, default=8)
-    train.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
-    train.add_argument(
-        "--quantized", type=float, default=0.0, help="share of views with simulated integers, at the end"
+    prepare = actions.add_parser("prepare", help="make a training kit")
+    prepare.add_argument("--images", type=Path, required=True, help="folder of JPEG images, with subfolders")
+    prepare.add_argument(
+        "--labels", type=Path, required=True, help="folder of YOLO pose labels, one text file per image"
     )
-    train.add_argument("--seconds", type=float, help="end after so long; the next call goes on")
-    train.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU the float teacher looks at whole batches")
-    train.add_argument("--threads", type=int, help="of the student")
-    train.add_argument("--workers", type=int, default=1, help="processes that make lessons")
-    export = actions.add_parser("export", help="write student.keras")
+    prepare.add_argument("--ids", type=Path, help="file with the COCO ids of the images to use (default: all)")
+    prepare.add_argument(
+        "--calibration", type=Path, required=True, help="folder of about 50 other images, for calibration"
+    )
+    prepare.add_argument("--teacher", default="human-pose-estimation-0001",
+                         help="teacher network: a source of `edgepose convert` (default: %(default)s)")  # fmt: skip
+    prepare.add_argument("--student", default="mobilenet_v2_small",
+                         help="student network: a source of `edgepose convert` (default: %(default)s)")  # fmt: skip
+    prepare.add_argument("--stages", type=int, default=2, help="stages of the student (default: %(default)s)")
+    prepare.add_argument(
+        "--size",
+        type=int,
+        default=288,
+        help="width and height of a view in pixels, a multiple of 16 (default: %(default)s)",
+    )
+    train = actions.add_parser("train", help="train the student, or resume training")
+    train.add_argument(
+        "--begin-with",
+        type=Path,
+        help="checkpoint of another training: start with its weights in all layers that both networks have",
+    )
+    train.add_argument(
+        "--size", type=int, default=288, help="width and height of a view, as in prepare (default: %(default)s)"
+    )
+    train.add_argument("--views", type=int, default=30_000, help="number of views to train on (default: %(default)s)")
+    train.add_argument("--batch", type=int, default=8, help="batch size (default: %(default)s)")
+    train.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
+    train.add_argument(
+        "--quantized",
+        type=float,
+        default=0.0,
+        help="share of the views, at the end, that are trained with simulated int8, 0 to 1 (default: %(default)s)",
+    )
+    train.add_argument("--seconds", type=float, help="stop after this time in seconds; the next call resumes")
+    train.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu or cuda; on a GPU the float teacher processes whole batches (default: %(default)s)",
+    )
+    train.add_argument("--threads", type=int, help="CPU threads of the student (default: all cores)")
+    train.add_argument(
+        "--workers", type=int, default=1, help="processes that prepare training examples (default: %(default)s)"
+    )
+    export = actions.add_parser("export", help="write student.keras for `edgepose convert`")
     for action in (prepare, train, export):
-        action.add_argument("kit", type=Path, help="the kit's folder; results lie in it too")
+        action.add_argument("kit", type=Path, help="folder of the kit; the results are written into it")
     return parser
 
 
@@ -75,11 +102,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
     kit: Path = arguments.kit
     atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
-    show_note(f"{len(samples)} images, {sum(len(sample.people) for sample in samples)} people annotated")
+    show_note(f"{len(samples)} images with {sum(len(sample.people) for sample in samples)} annotated people")
     pack(samples, kit / "images.zip")
-    graph_file.save(_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
-    graph_file.save(_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
-    # In integers, for processors: a quarter of the time for half a point of AP.
+    graph_file.save(_load_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
+    graph_file.save(_load_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
+    # On a CPU the teacher runs in int8: it takes a quarter of the time and loses half a point of AP.
     size = (arguments.size, arguments.size)
     options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
     convert(detect.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
@@ -99,17 +126,17 @@ def _train(arguments: argparse.Namespace) -> None:
     checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():
         training.load(checkpoint)
-        show_note(f"going on at view {training.seen} of {schedule.views}")
+        show_note(f"resuming training at view {training.seen} of {schedule.views}")
     elif arguments.begin_with:
-        show_note(f"{training.begin_with(arguments.begin_with)} layers taken from {arguments.begin_with}")
+        show_note(f"weights of {training.begin_with(arguments.begin_with)} layers loaded from {arguments.begin_with}")
     train.limit_threads(arguments.threads)
     samples = unpack(kit / "images.zip", kit / "images")
-    looking = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
-    lessons = Lessons(samples, looking, arguments.size, seed=training.seen)
+    teacher_file = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
+    lessons = Lessons(samples, teacher_file, arguments.size, seed=training.seen)
     train.train(training, lessons, checkpoint, show_note, arguments.workers, arguments.seconds)
     curves.plot(training.losses, kit / "loss.png")
     graph_file.save(training.average.to_graph(), kit / "trained.npz")
-    show_note(f"{kit / 'trained.npz'}: after {training.seen} views")
+    show_note(f"wrote {kit / 'trained.npz'} after {training.seen} views")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -117,22 +144,22 @@ def _export(arguments: argparse.Namespace) -> None:
 
     kit: Path = arguments.kit
     model = to_keras(graph_file.load(kit / "trained.npz"))
-    part = kit / "part.keras"
-    model.save(part)
-    part.replace(kit / "student.keras")
-    show_note(f"{kit / 'student.keras'}: now edgepose convert")
+    temporary = kit / "part.keras"
+    model.save(temporary)
+    temporary.replace(kit / "student.keras")
+    show_note(f"wrote {kit / 'student.keras'}; convert it with edgepose convert")
 
 
-def _folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
-    """A published network, repaired and folded."""
+def _load_folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
+    """Load a published network, repair its batch normalization if needed, and fold it."""
     source = detect.find(name)
     graph = source.load(Wanted(stages=stages)).graph
     if bn_statistics.training_layers(graph):
         images = CalibrationImages(calibration, InputSpec("", *source.default_size))
         graph = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
-    if unknown := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
-        raise ModelError(f"{name}: cannot be trained here: {unknown[0]}")
+    if unsupported := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
+        raise ModelError(f"{name}: unsupported operator for training: {unsupported[0]}")
     return graph
 
 

@@ -1,4 +1,4 @@
-"""The curve of a training."""
+"""Plot of the training loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from ...runtime.io import atomic
 
 
 def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
-    """Loss against views, as PNG. Does nothing before there are two points."""
+    """Plot the loss against the number of views as PNG; do nothing if there are fewer than two points.
+
+    Args:
+        losses: Pairs of views and mean loss.
+        path: File to write.
+    """
     if len(losses) < 2:
         return
     from matplotlib.figure import Figure
@@ -17,7 +22,7 @@ def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*losses, strict=True))
-    axes.set(xlabel="views", ylabel="loss (weighted square error of the maps, times 100)", title="Distillation")
+    axes.set(xlabel="views", ylabel="loss (weighted mean squared error of the maps x 100)", title="Distillation")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     with atomic.atomic(path) as temporary:

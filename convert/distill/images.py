@@ -1,4 +1,4 @@
-"""What is trained on: images with the keypoints of some of their people, packed into one archive to travel."""
+"""Training images with annotated keypoints, and the archive for their transfer to another machine."""
 
 from __future__ import annotations
 
@@ -21,48 +21,70 @@ from ...runtime.skeleton import COCO18
 
 Points = npt.NDArray[np.float32]
 
-_PACKED_SIDE, _QUALITY = 320, 80
-_COCO = 17
+_PACKED_SIDE_PX, _JPEG_QUALITY = 320, 80
+_COCO_KEYPOINTS = 17
 _NECK, _SHOULDERS = 1, (2, 5)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its annotated people (n, 18, 2) as shares of width and height, NaN where a keypoint is not."""
+    """Training image.
+
+    Attributes:
+        path: Image file.
+        people: Annotated people, float32 (n, 18, 2): x and y as shares of width and height, NaN for missing keypoints.
+    """
 
     path: Path
     people: Points
 
 
 def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sample]:
-    """The images of a folder with the rows of `labels/NAME.txt`: class, box, then x, y and visibility of COCO's 17.
+    """Read images with YOLO pose labels.
 
-    `ids`: a file of COCO numbers, one a line; only those are taken. An image without rows has nobody annotated. Raises
-    InputError where a file is not of that form or nothing is left.
+    Args:
+        images: Folder of JPEG images (`.jpg`), searched with its subfolders.
+        labels: Folder of label files `NAME.txt`, one row per person: class, box (4 numbers), then x, y and visibility
+            of the 17 COCO keypoints. An image without a file or rows has no annotated people.
+        ids: File with the COCO ids of the images to use, separated by spaces or newlines; None for all images.
+
+    Raises:
+        InputError: A label file has another format, or there are no images to use.
     """
-    wanted = None if ids is None else {int(line) for line in ids.read_text().split()}
+    allowed_ids = None if ids is None else {int(line) for line in ids.read_text().split()}
     samples = []
     for path in sorted(images.rglob("*.jpg")):
-        if wanted is None or (path.stem.isdigit() and int(path.stem) in wanted):
-            samples.append(Sample(path, _people(labels / f"{path.stem}.txt")))
+        if allowed_ids is None or (path.stem.isdigit() and int(path.stem) in allowed_ids):
+            samples.append(Sample(path, _read_people(labels / f"{path.stem}.txt")))
     if not samples:
-        raise InputError(f"{images}: expected images (.jpg) to train on, there are none that may be used")
+        raise InputError(
+            f"{images}: no training images found; expected .jpg files, with ids of the file --ids if it is given"
+        )
     return samples
 
 
-def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> None:
-    """Images no longer than `side`, as JPEG, and their people, in one ZIP: some 20 kB each."""
+def pack(samples: Sequence[Sample], path: Path, max_side_px: int = _PACKED_SIDE_PX) -> None:
+    """Write images as JPEG and their people into one ZIP file, about 20 kB per image.
+
+    Args:
+        samples: Images and people.
+        path: File to write.
+        max_side_px: Longer images are shrunk to this width or height.
+
+    Raises:
+        InputError: An image cannot be read or encoded.
+    """
     with atomic.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number, sample in enumerate(tqdm(samples, desc="packing", unit="image", disable=None)):
             image = read_image(sample.path)
-            shrink = side / max(image.shape[:2])
+            shrink = max_side_px / max(image.shape[:2])
             if shrink < 1:
                 image = np.asarray(
                     cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
                 )
-            done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-            if not done:
-                raise InputError(f"{sample.path}: cannot be packed")
+            succeeded, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            if not succeeded:
+                raise InputError(f"{sample.path}: cannot encode the image as JPEG")
             archive.writestr(f"{number:06}.jpg", encoded.tobytes())
             people = io.BytesIO()
             np.save(people, sample.people)
@@ -70,7 +92,11 @@ def pack(samples: Sequence[Sample], path: Path, side: int = _PACKED_SIDE) -> Non
 
 
 def unpack(path: Path, folder: Path) -> list[Sample]:
-    """The samples of an archive that `pack` wrote, their images in `folder`. Raises InputError for another file."""
+    """Extract the samples of an archive that `pack` wrote; images that are already in `folder` are not written again.
+
+    Raises:
+        InputError: The file is not such an archive.
+    """
     atomic.make_folder(folder)
     samples = []
     try:
@@ -82,23 +108,23 @@ def unpack(path: Path, folder: Path) -> list[Sample]:
                 people = np.load(io.BytesIO(archive.read(name.replace(".jpg", ".npy"))), allow_pickle=False)
                 samples.append(Sample(image, np.asarray(people, np.float32).reshape(-1, 18, 2)))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected images packed for training: {error}") from None
+        raise InputError(f"{path}: not an archive of images packed for training: {error}") from None
     return samples
 
 
-def _people(path: Path) -> Points:
+def _read_people(path: Path) -> Points:
     people = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
             values = np.array(line.split(), np.float32)
         except ValueError:
             raise InputError(f"{path}: expected rows of numbers, got {line[:40]!r}") from None
-        if len(values) != 5 + 3 * _COCO:
-            raise InputError(f"{path}: expected rows of {5 + 3 * _COCO} numbers, got {len(values)}")
-        coco = values[5:].reshape(_COCO, 3)
+        if len(values) != 5 + 3 * _COCO_KEYPOINTS:
+            raise InputError(f"{path}: expected rows of {5 + 3 * _COCO_KEYPOINTS} numbers, got {len(values)}")
+        coco = values[5:].reshape(_COCO_KEYPOINTS, 3)
         person = np.full((18, 2), np.nan, np.float32)
-        there = coco[:, 2] > 0
-        person[np.array(COCO18.coco_order)[there]] = coco[there, :2]
+        visible = coco[:, 2] > 0
+        person[np.array(COCO18.coco_order)[visible]] = coco[visible, :2]
         person[_NECK] = person[list(_SHOULDERS)].mean(axis=0)
         people.append(person)
     return np.array(people, np.float32).reshape(-1, 18, 2)

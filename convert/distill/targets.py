@@ -1,4 +1,4 @@
-"""What the student shall say of a view: the teacher's maps, and where people are annotated, what is known of them."""
+"""Training targets: the maps of the teacher, corrected with the annotated people."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from .views import Views, truth
 
 Maps = npt.NDArray[np.float32]
 
-_SIGMA = 0.9
-"""Of an annotated keypoint, in cells: that of the teacher's."""
+_SIGMA_CELLS = 0.9
+"""Standard deviation of an annotated keypoint's peak, in cells of the map; the teacher's peaks have the same."""
 _STRIDE = 8
-_SURE = 0.1
-"""A teacher's limb below this may be overruled by an annotated one."""
+_MIN_TEACHER_PAF = 0.1
+"""Where the teacher's PAF is shorter than this, an annotated limb replaces it."""
 
 
 class Lesson(NamedTuple):
-    """A view (3, size, size) uint8 in BGR, and maps (19 or 38, cells, cells) float32.
+    """Training example.
 
-    The maps are the wanted ones, or, where the teacher looks at whole batches (`Oracle`), the annotated people alone.
+    Attributes:
+        view: Augmented image, uint8 BGR (3, size, size).
+        heatmaps: Target heatmaps, float32 (19, cells, cells). If the teacher runs later on whole batches (`Oracle`),
+            they only contain the annotated people.
+        pafs: Target PAFs, float32 (38, cells, cells), with the same exception.
     """
 
     view: Any
@@ -39,28 +43,45 @@ class Lesson(NamedTuple):
 
 
 class Teacher:
-    """A strong model as a `.tflite` that takes views of `size` pixels."""
+    """Teacher network in a TFLite file.
+
+    Attributes:
+        size: Width and height of its input in pixels.
+        stride: Pixels of the input per cell of the maps.
+    """
 
     def __init__(self, model: Path) -> None:
+        """Load a model file.
+
+        Raises:
+            ValueError: The input of the model is not square.
+        """
         self._estimator = PoseEstimator(model, threads=1)
         spec = self._estimator.manifest.input
         if spec.width != spec.height:
             raise ValueError(f"{model}: expected a teacher with a square input, got {spec.width}x{spec.height}")
         self.size, self.stride = spec.width, self._estimator.manifest.stride
 
-    def maps(self, view: Image) -> tuple[Maps, Maps]:
-        """Heatmaps (cells, cells, 19) and PAFs (cells, cells, 38)."""
+    def infer(self, view: Image) -> tuple[Maps, Maps]:
+        """Compute heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of a view."""
         fields = self._estimator.infer(view)
-        heatmaps = _real(fields.heatmaps, fields.heatmap_quantization)
-        pafs = _real(fields.pafs, fields.paf_quantization)
+        heatmaps = _dequantize(fields.heatmaps, fields.heatmap_quantization)
+        pafs = _dequantize(fields.pafs, fields.paf_quantization)
         return heatmaps, pafs
 
 
 class Lessons(IterableDataset[Lesson]):
-    """Endless lessons, each sample once before any comes again. Workers draw different ones."""
+    """Endless dataset of training examples: every sample is used once per epoch, and each worker uses other samples."""
 
     def __init__(self, samples: list[Sample], teacher: Path | None, size: int, seed: int) -> None:
-        """`teacher`: a `.tflite` for views of `size` pixels; None where it looks at whole batches later."""
+        """Create the dataset.
+
+        Args:
+            samples: Training images.
+            teacher: TFLite file of the teacher, for views of `size` pixels; None if it runs later on whole batches.
+            size: Width and height of a view in pixels.
+            seed: Seed of order and augmentation.
+        """
         self._samples, self._teacher, self._size, self._seed = samples, teacher, size, seed
 
     def __iter__(self) -> Any:
@@ -76,51 +97,66 @@ class Lessons(IterableDataset[Lesson]):
 
 
 def lesson(view: Image, people: Points, teacher: Teacher | None) -> Lesson:
-    """One view with its maps."""
-    known, limbs = truth(people, view.shape[0] // _STRIDE, _STRIDE, _SIGMA)
+    """Make a training example of one view.
+
+    Args:
+        view: Augmented image, uint8 BGR (size, size, 3).
+        people: Annotated people (n, 18, 2), in pixels of the view, NaN for missing keypoints.
+        teacher: Teacher network; None to use the annotated people only.
+    """
+    heatmaps, pafs = truth(people, view.shape[0] // _STRIDE, _STRIDE, _SIGMA_CELLS)
     if teacher is not None:
-        heatmaps, pafs = map(torch.from_numpy, teacher.maps(view))
-        wanted = together(heatmaps, pafs, torch.from_numpy(known), torch.from_numpy(limbs), axis=-1)
-        known, limbs = (maps.numpy() for maps in wanted)
-    return Lesson(_planes(view), _planes(known), _planes(limbs))
+        teacher_heatmaps, teacher_pafs = map(torch.from_numpy, teacher.infer(view))
+        merged = together(teacher_heatmaps, teacher_pafs, torch.from_numpy(heatmaps), torch.from_numpy(pafs), axis=-1)
+        heatmaps, pafs = (maps.numpy() for maps in merged)
+    return Lesson(_move_channels_first(view), _move_channels_first(heatmaps), _move_channels_first(pafs))
 
 
-def together(heatmaps: Tensor, pafs: Tensor, known: Tensor, limbs: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The teacher's maps with the annotated people in them; channels lie along `axis`.
+def together(
+    heatmaps: Tensor, pafs: Tensor, known_heatmaps: Tensor, known_pafs: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """Merge the maps of the teacher with those of the annotated people.
 
-    A keypoint is where either sees one, background where both do; the annotated limb counts where the teacher sees
-    none.
+    Keypoint channels are the maximum of both, the background is the minimum. The PAF of an annotated limb is used where
+    the teacher's PAF is weak.
+
+    Args:
+        heatmaps: Heatmaps of the teacher.
+        pafs: PAFs of the teacher.
+        known_heatmaps: Heatmaps of the annotated people.
+        known_pafs: PAFs of the annotated people.
+        axis: Axis of the channels.
     """
     last = heatmaps.shape[axis] - 1
-    parts = torch.maximum(heatmaps.narrow(axis, 0, last), known.narrow(axis, 0, last))
-    background = torch.minimum(heatmaps.narrow(axis, last, 1), known.narrow(axis, last, 1))
-    pairs = pafs.unflatten(axis, (-1, 2))
-    length = torch.linalg.vector_norm(pairs, dim=axis + 1 if axis >= 0 else axis)
-    weak = (length < _SURE).repeat_interleave(2, dim=axis)
-    return torch.cat((parts, background), axis), torch.where(weak & (limbs != 0), limbs, pafs)
+    keypoints = torch.maximum(heatmaps.narrow(axis, 0, last), known_heatmaps.narrow(axis, 0, last))
+    background = torch.minimum(heatmaps.narrow(axis, last, 1), known_heatmaps.narrow(axis, last, 1))
+    vectors = pafs.unflatten(axis, (-1, 2))
+    length = torch.linalg.vector_norm(vectors, dim=axis + 1 if axis >= 0 else axis)
+    weak = (length < _MIN_TEACHER_PAF).repeat_interleave(2, dim=axis)
+    return torch.cat((keypoints, background), axis), torch.where(weak & (known_pafs != 0), known_pafs, pafs)
 
 
 class Oracle:
-    """The teacher as a float graph on the device that trains: whole batches at once, for a GPU."""
+    """Teacher network as a float graph on the training device, which processes whole batches; for GPUs."""
 
     def __init__(self, graph: g.Graph, device: str) -> None:
         self._network, self._graph = GraphModule(graph).to(device).eval(), graph
 
     @torch.no_grad()
     def finish(self, batch: Lesson, view: Tensor) -> Lesson:
-        """The batch with the wanted maps. `view`: (batch, 3, rows, columns), 0..255."""
-        made = self._network(view, (self._graph.heatmaps, self._graph.pafs))
-        wanted = together(
-            made[self._graph.heatmaps].float(), made[self._graph.pafs].float(), batch.heatmaps, batch.pafs, axis=1
+        """Merge the maps of a batch with those of the teacher; `view`: (batch, 3, rows, columns), 0 to 255."""
+        maps = self._network(view, (self._graph.heatmaps, self._graph.pafs))
+        merged = together(
+            maps[self._graph.heatmaps].float(), maps[self._graph.pafs].float(), batch.heatmaps, batch.pafs, axis=1
         )
-        return Lesson(batch.view, *wanted)
+        return Lesson(batch.view, *merged)
 
 
-def _planes(maps: Any) -> Any:
+def _move_channels_first(maps: Any) -> Any:
     return np.ascontiguousarray(maps.transpose(2, 0, 1))
 
 
-def _real(maps: Any, quantization: Any) -> Maps:
+def _dequantize(maps: Any, quantization: Any) -> Maps:
     if maps.dtype == np.float32:
         return np.array(maps)
     return np.asarray((maps.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale))

@@ -1,4 +1,4 @@
-"""The training itself: lessons in, a better network out; may be interrupted at any time and goes on where it was."""
+"""Training loop of the student, which can be interrupted at any time and resumed from its checkpoint."""
 
 from __future__ import annotations
 
@@ -20,17 +20,25 @@ from ..ir import stages
 from .targets import Lesson, Lessons, Oracle
 from .torch_graph import GraphModule
 
-_EMPHASIS = 4.0
-"""What a place with a person counts beside one without."""
-_EARLIER = 1.0
-"""What a stage before the last counts: each may become the last."""
-_AVERAGE = 0.999
-"""Of the running mean of weights that is kept as the result."""
+_PERSON_WEIGHT = 4.0
+"""Additional weight of a cell with a person in the loss; a cell without a person has weight 1."""
+_EARLY_STAGE_WEIGHT = 1.0
+"""Weight of the stages before the last in the loss: the network can be cut after any stage."""
+_AVERAGE_DECAY = 0.999
+"""Decay of the moving average of the weights, which is the result of the training."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. Counted in views, so that batches may differ. `quantized`: the last share of them."""
+    """Length and learning rate of a training, counted in views, so that it does not depend on the batch size.
+
+    Attributes:
+        views: Number of views to train on.
+        batch: Batch size.
+        rate: Highest learning rate.
+        warm_up: Views during which the learning rate rises from 0.
+        quantized: Share of the views, at the end, that are trained with simulated int8, 0 to 1.
+    """
 
     views: int
     batch: int = 8
@@ -39,17 +47,32 @@ class Schedule:
     quantized: float = 0.35
 
     def rate_at(self, seen: int) -> float:
-        """Up from nothing, then down along a cosine."""
+        """Compute the learning rate after `seen` views: linear warm-up, then cosine decay."""
         if seen < self.warm_up:
             return self.rate * (seen + self.batch) / (self.warm_up + self.batch)
         return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / self.views))))
 
 
 class Training:
-    """A student that learns; `step` by `step`."""
+    """Student network with its optimizer.
+
+    Attributes:
+        student: Network in training.
+        average: Network with the moving average of the weights: the result.
+        seen: Number of views so far.
+        losses: Number of views and mean loss since the previous entry.
+    """
 
     def __init__(self, graph: g.Graph, schedule: Schedule, teacher: g.Graph | None = None, device: str = "cpu") -> None:
-        """`teacher`: where it shall look at whole batches on the `device`; else lessons come with its maps."""
+        """Create the student.
+
+        Args:
+            graph: Folded graph of the student.
+            schedule: Length and learning rate.
+            teacher: Graph of a teacher that processes whole batches on `device`; None if the training examples already
+                contain the teacher's maps.
+            device: PyTorch device, "cpu" or "cuda".
+        """
         self.device = device
         self.student = GraphModule(graph).to(device)
         self.average = GraphModule(graph).to(device)
@@ -57,19 +80,18 @@ class Training:
         self.schedule = schedule
         self.seen = 0
         self.losses: list[tuple[int, float]] = []
-        """Views seen and the mean loss since the entry before."""
         self._stages = stages.find(graph)
         self._names = {name for stage in self._stages for name in stage}
         self._optimizer = torch.optim.AdamW(self.student.parameters(), weight_decay=1e-4)
-        self._sum, self._count = 0.0, 0
+        self._loss_sum, self._loss_count = 0.0, 0
 
     @property
     def quantized(self) -> bool:
-        """Whether the last phase, with simulated integers, has begun."""
+        """True in the last phase of the training, which simulates int8."""
         return self.seen >= self.schedule.views * (1 - self.schedule.quantized)
 
     def step(self, batch: Lesson) -> float:
-        """One batch; gives its loss."""
+        """Train on one batch and return its loss."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(self.seen)
         self.student.train()
@@ -78,29 +100,29 @@ class Training:
         view = batch.view.float().contiguous(memory_format=torch.channels_last)
         if self._oracle is not None:
             batch = self._oracle.finish(batch, view)
-        # Half the time with 16 bits; but they would blur the simulated integers.
+        # bfloat16 takes half the time, but is too coarse for simulated int8.
         with torch.autocast(self.device, torch.bfloat16, enabled=not self.quantized):
-            made = self.student(view, self._names)
-        loss = self._loss({name: maps.float() for name, maps in made.items()}, batch)
+            results = self.student(view, self._names)
+        loss = self._compute_loss({name: maps.float() for name, maps in results.items()}, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self._optimizer.step()
         self.seen += len(view)
-        self._follow()
+        self._update_average()
         value = float(loss.detach())
-        self._sum, self._count = self._sum + value, self._count + 1
+        self._loss_sum, self._loss_count = self._loss_sum + value, self._loss_count + 1
         return value
 
     def mark(self) -> float:
-        """Notes the mean loss since the last mark."""
-        mean = self._sum / max(1, self._count)
+        """Append the mean loss since the previous call to `losses`, and return it."""
+        mean = self._loss_sum / max(1, self._loss_count)
         self.losses.append((self.seen, mean))
-        self._sum, self._count = 0.0, 0
+        self._loss_sum, self._loss_count = 0.0, 0
         return mean
 
     def save(self, path: Path) -> None:
-        """Everything that is needed to go on."""
+        """Write a checkpoint."""
         state = {
             "student": self.student.state_dict(), "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(), "seen": self.seen, "losses": self.losses,
@@ -109,7 +131,7 @@ class Training:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Goes on from a checkpoint."""
+        """Load a checkpoint."""
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
@@ -117,61 +139,71 @@ class Training:
         self.seen, self.losses = state["seen"], [(int(seen), float(loss)) for seen, loss in state["losses"]]
 
     def begin_with(self, path: Path) -> int:
-        """Takes the result of another training for all layers that both have; gives their number."""
-        theirs, mine = (
+        """Load the result of another training into all layers that both networks have, and return their number."""
+        other, own = (
             torch.load(path, weights_only=True, map_location=self.device)["average"],
             self.student.state_dict(),
         )
-        same = {
+        common = {
             name: value
-            for name, value in theirs.items()
-            if name.startswith("convolutions.") and name in mine and mine[name].shape == value.shape
+            for name, value in other.items()
+            if name.startswith("convolutions.") and name in own and own[name].shape == value.shape
         }
         for network in (self.student, self.average):
-            network.load_state_dict({**mine, **same})
-        return sum(name.endswith(".kernel") for name in same)
+            network.load_state_dict({**own, **common})
+        return sum(name.endswith(".kernel") for name in common)
 
-    def _loss(self, made: dict[str, Tensor], batch: Lesson) -> Tensor:
+    def _compute_loss(self, results: dict[str, Tensor], batch: Lesson) -> Tensor:
         heatmaps, pafs = batch.heatmaps, batch.pafs
-        somebody = torch.maximum(heatmaps[:, :-1].amax(1, keepdim=True), pafs.abs().amax(1, keepdim=True))
-        weight = 1 + _EMPHASIS * somebody.clamp(0, 1)
+        presence = torch.maximum(heatmaps[:, :-1].amax(1, keepdim=True), pafs.abs().amax(1, keepdim=True))
+        weight = 1 + _PERSON_WEIGHT * presence.clamp(0, 1)
         total = torch.zeros((), device=self.device)
         for number, stage in enumerate(self._stages):
-            share = 1.0 if number == len(self._stages) - 1 else _EARLIER
-            error = (weight * (made[stage.heatmaps] - heatmaps) ** 2).mean()
-            error = error + (weight * (made[stage.pafs] - pafs) ** 2).mean()
-            total = total + 100 * share * error
+            stage_weight = 1.0 if number == len(self._stages) - 1 else _EARLY_STAGE_WEIGHT
+            error = (weight * (results[stage.heatmaps] - heatmaps) ** 2).mean()
+            error = error + (weight * (results[stage.pafs] - pafs) ** 2).mean()
+            total = total + 100 * stage_weight * error
         return total
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        # Short at the beginning, or the first weights would stay for long.
-        keep = min(_AVERAGE, 1 - 1 / (1 + self.seen / (10 * self.schedule.batch)))
-        mine, theirs = self.average.state_dict(), self.student.state_dict()
-        for name, value in mine.items():
-            value.lerp_(theirs[name], 1 - keep)
+    def _update_average(self) -> None:
+        # A shorter average at the beginning, so that the initial weights do not stay in it for long.
+        decay = min(_AVERAGE_DECAY, 1 - 1 / (1 + self.seen / (10 * self.schedule.batch)))
+        average, student = self.average.state_dict(), self.student.state_dict()
+        for name, value in average.items():
+            value.lerp_(student[name], 1 - decay)
 
 
 def train(
-    training: Training, lessons: Lessons, checkpoint: Path, note: Callable[[str], None], workers: int = 1,
-    seconds: float | None = None, every: int = 2000,
+    training: Training, examples: Lessons, checkpoint: Path, note: Callable[[str], None], workers: int = 1,
+    time_limit_s: float | None = None, checkpoint_views: int = 2000,
 ) -> None:  # fmt: skip
-    """Until the schedule's end, or for so many seconds; a checkpoint every so many views."""
-    start, begun, marked = monotonic(), training.seen, training.seen
+    """Train until the end of the schedule or until the time limit.
+
+    Args:
+        training: Student to train.
+        examples: Training examples.
+        checkpoint: Checkpoint file, written at intervals and at the end.
+        note: Called with a progress message after each checkpoint.
+        workers: Processes that prepare training examples.
+        time_limit_s: Time limit in seconds; None for no limit.
+        checkpoint_views: Views between two checkpoints.
+    """
+    start_s, first_view, saved_view = monotonic(), training.seen, training.seen
     loader: Iterator[Any] = iter(
-        DataLoader(lessons, training.schedule.batch, num_workers=workers, prefetch_factor=4 if workers else None)
+        DataLoader(examples, training.schedule.batch, num_workers=workers, prefetch_factor=4 if workers else None)
     )
-    while training.seen < training.schedule.views and (seconds is None or monotonic() - start < seconds):
+    while training.seen < training.schedule.views and (time_limit_s is None or monotonic() - start_s < time_limit_s):
         training.step(Lesson(*next(loader)))
-        if training.seen - marked >= every:
-            marked, loss = training.seen, training.mark()
+        if training.seen - saved_view >= checkpoint_views:
+            saved_view, loss = training.seen, training.mark()
             training.save(checkpoint)
-            rate = (training.seen - begun) / (monotonic() - start)
-            phase = ", integers" if training.quantized else ""
-            note(f"{training.seen} of {training.schedule.views} views, loss {loss:.4f}, {rate:.1f} a second{phase}")
+            rate = (training.seen - first_view) / (monotonic() - start_s)
+            phase = ", simulated int8" if training.quantized else ""
+            note(f"{training.seen} of {training.schedule.views} views, loss {loss:.4f}, {rate:.1f} views/s{phase}")
     training.save(checkpoint)
 
 
 def limit_threads(count: int | None) -> None:
-    """How many cores the student takes; all of them by default."""
+    """Set the number of CPU threads of the student; None for one per core."""
     torch.set_num_threads(count or len(os.sched_getaffinity(0)))

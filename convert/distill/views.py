@@ -1,4 +1,4 @@
-"""Strongly changed views of images: what teacher and student both look at."""
+"""Strongly augmented views of images, the input of teacher and student."""
 
 from __future__ import annotations
 
@@ -14,49 +14,65 @@ from ...runtime.synthetic import Scene
 from ...runtime.types import Image
 from .images import Points, Sample
 
-_SYNTHETIC, _MIXED = 0.06, 0.1
-"""Shares of views that are synthetic scenes, and of those with a second image shining through."""
-_LONG_SIDE = 432
-"""Of an image as the network will mostly see it; zoomed by `_ZOOM`."""
-_ZOOM = (0.5, 2.0)
-_TURN_DEGREES = 30.0
+_SYNTHETIC_SHARE, _BLENDED_SHARE = 0.06, 0.1
+"""Shares of views that are synthetic scenes, and of views that are blended with a second image."""
+_LONG_SIDE_PX = 432
+"""Long side of an image at a zoom of 1, a typical size of the network's input."""
+_ZOOM_RANGE = (0.5, 2.0)
+_MAX_ROTATION_DEGREES = 30.0
 
 
 def mirrored_order() -> list[int]:
-    """For every keypoint the one on the other side of the body."""
+    """Return, for every keypoint, the index of the keypoint on the other side of the body."""
     names = COCO18.keypoints
-    other = {"right": "left", "left": "right"}
+    other_side = {"right": "left", "left": "right"}
     swapped = [
-        f"{other[side]}_{rest}" if side in other else name for name in names for side, _, rest in [name.partition("_")]
+        f"{other_side[side]}_{rest}" if side in other_side else name
+        for name in names
+        for side, _, rest in [name.partition("_")]
     ]
     return [names.index(name) for name in swapped]
 
 
-_MIRRORED = mirrored_order()
+_MIRROR_ORDER = mirrored_order()
 
 
 class Views:
-    """Draws views (size, size, 3) BGR uint8 with the people in them (n, 18, 2), in pixels, NaN where unknown."""
+    """Generator of random views.
+
+    Args:
+        samples: Training images.
+        size: Width and height of a view in pixels.
+        seed: Seed of the augmentation.
+    """
 
     def __init__(self, samples: list[Sample], size: int, seed: int) -> None:
         self._samples, self._size = samples, size
         self._rng = np.random.default_rng(seed)
 
     def draw(self, number: int) -> tuple[Image, Points]:
-        """A new view of sample `number`, or now and then of a synthetic scene."""
+        """Make a random view of a sample, or with a probability of 0.06 of a synthetic scene.
+
+        Args:
+            number: Index of the sample.
+
+        Returns:
+            The view, uint8 BGR (size, size, 3), and the people in it, float32 (n, 18, 2), in pixels of the view, NaN
+            for unknown keypoints.
+        """
         rng = self._rng
-        if rng.random() < _SYNTHETIC:
+        if rng.random() < _SYNTHETIC_SHARE:
             scene = Scene(int(rng.integers(1, 6)), 640, 480, seed=int(rng.integers(1 << 30)))
             frame = scene.frame(int(rng.integers(100)))
             image, people = frame.image, frame.keypoints
         else:
             image, people = self._load(number)
         view, people = self._placed(image, people)
-        if rng.random() < _MIXED:
+        if rng.random() < _BLENDED_SHARE:
             other, _ = self._placed(*self._load(int(rng.integers(len(self._samples)))))
             share = rng.uniform(0.05, 0.3)
             view = cv2.addWeighted(view, 1 - share, other, share, 0).astype(np.uint8)
-        return self._spoilt(view), people
+        return self._degrade(view), people
 
     def _load(self, number: int) -> tuple[Image, Points]:
         sample = self._samples[number]
@@ -65,44 +81,46 @@ class Views:
         return image, sample.people * np.array((width, height), np.float32)
 
     def _placed(self, image: Image, people: Points) -> tuple[Image, Points]:
-        """Zoomed, turned, moved, and every second time mirrored."""
+        """Zoom, rotate and shift an image and its people, and mirror them with a probability of 0.5."""
         rng, size = self._rng, self._size
         height, width = image.shape[:2]
-        low, high = (log(limit) for limit in _ZOOM)
-        zoom = _LONG_SIDE / max(height, width) * exp(rng.uniform(low, high))
-        angle = radians(float(np.clip(rng.normal(0, _TURN_DEGREES / 2), -_TURN_DEGREES, _TURN_DEGREES)))
-        turn = zoom * np.array(((cos(angle), -sin(angle)), (sin(angle), cos(angle))))
+        low, high = (log(limit) for limit in _ZOOM_RANGE)
+        zoom = _LONG_SIDE_PX / max(height, width) * exp(rng.uniform(low, high))
+        angle = radians(
+            float(np.clip(rng.normal(0, _MAX_ROTATION_DEGREES / 2), -_MAX_ROTATION_DEGREES, _MAX_ROTATION_DEGREES))
+        )
+        linear = zoom * np.array(((cos(angle), -sin(angle)), (sin(angle), cos(angle))))
         if mirror := rng.random() < 0.5:
-            turn = turn @ np.diag((-1.0, 1.0))
-        # Around a person where somebody is annotated: a large view of a background teaches little.
+            linear = linear @ np.diag((-1.0, 1.0))
+        # Mostly centered on an annotated person, because background alone teaches little.
         center = np.array((rng.uniform(0, width), rng.uniform(0, height)))
         if len(people) and rng.random() < 0.8:
-            someone = people[rng.integers(len(people))]
-            if not np.isnan(someone).all():
-                center = np.nanmean(someone, axis=0)
+            person = people[rng.integers(len(people))]
+            if not np.isnan(person).all():
+                center = np.nanmean(person, axis=0)
         if zoom * max(height, width) < size:
             center = np.array((width, height)) / 2
-        aim = size / 2 + rng.uniform(-0.3, 0.3, 2) * size
-        move = aim - turn @ center
-        matrix = np.concatenate((turn, move[:, None]), axis=1)
-        gray = tuple(int(v) for v in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
+        target = size / 2 + rng.uniform(-0.3, 0.3, 2) * size
+        shift = target - linear @ center
+        matrix = np.concatenate((linear, shift[:, None]), axis=1)
+        border = tuple(int(v) for v in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
         method = cv2.INTER_AREA if zoom < 0.6 else cv2.INTER_LINEAR
         if zoom < 0.6:
-            # A warp samples four pixels: shrink before, or what is small becomes noise.
-            less = zoom / 0.8
-            image = np.asarray(cv2.resize(image, None, fx=less, fy=less, interpolation=method), np.uint8)
+            # A warp only reads four pixels per output pixel, so images are shrunk before to avoid aliasing.
+            factor = zoom / 0.8
+            image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=method), np.uint8)
             matrix = matrix.copy()
-            matrix[:, :2] /= less
-        view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=gray)
-        moved = people @ turn.T.astype(np.float32) + move.astype(np.float32)
+            matrix[:, :2] /= factor
+        view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=border)
+        moved = people @ linear.T.astype(np.float32) + shift.astype(np.float32)
         if mirror:
-            moved = moved[:, _MIRRORED]
+            moved = moved[:, _MIRROR_ORDER]
         outside = ((moved < 0) | (moved >= size)).any(axis=-1)
         moved[outside] = np.nan
         return np.asarray(view, np.uint8), moved.astype(np.float32)
 
-    def _spoilt(self, view: Image) -> Image:
-        """Color, light, blur, noise, compression, things in the way."""
+    def _degrade(self, view: Image) -> Image:
+        """Change color and brightness, and add blur, noise, JPEG artifacts and occlusions, each at random."""
         rng = self._rng
         if rng.random() < 0.8:
             gain = rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)
@@ -128,7 +146,14 @@ class Views:
 
 
 def truth(people: Points, cells: int, stride: int, sigma: float) -> tuple[npt.NDArray[np.float32], ...]:
-    """Heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of the annotated people alone."""
+    """Draw heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of the annotated people.
+
+    Args:
+        people: (n, 18, 2), in pixels of the view, NaN for missing keypoints.
+        cells: Width and height of the maps.
+        stride: Pixels per cell.
+        sigma: Standard deviation of a peak, in cells.
+    """
     from ...runtime.synthetic.fields import fields
 
     return fields((people / stride - 0.5).astype(np.float32), cells, cells, sigma=sigma)

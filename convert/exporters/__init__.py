@@ -1,1 +1,1 @@
-"""From a graph to TensorFlow, TFLite and Keras."""
+"""Export of a graph to TensorFlow, TFLite and Keras."""

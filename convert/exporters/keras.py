@@ -1,6 +1,6 @@
-"""A network as a Keras model: to train it, to look at its summary, or to read a `.weights.h5`.
+"""Export of a graph to a Keras model: for training, for its summary, and to read a `.weights.h5` file.
 
-Layers carry the names of the graph's nodes with dots for slashes.
+Layers have the names of the graph's nodes, with dots instead of slashes.
 """
 
 from __future__ import annotations
@@ -21,83 +21,100 @@ Layer: Any = keras.layers.Layer
 
 @keras.utils.register_keras_serializable("edgepose")
 class ResizeLike(Layer):  # type: ignore[misc]
-    """Enlarges the first map bilinearly to the size of the second, times `factor`."""
+    """Bilinear resize of the first feature map to `factor` times the size of the second."""
 
     def __init__(self, factor: int = 1, half_pixel_centers: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.factor, self.half_pixel_centers = factor, half_pixel_centers
 
     def call(self, maps: list[Any]) -> Any:
-        """The first of two maps, enlarged."""
+        """Resize the first of two feature maps."""
         import tensorflow as tf
 
-        static = maps[1].shape[1:3]
-        size = static if None not in static else tf.shape(maps[1])[1:3]
-        size = [side * self.factor for side in size] if None not in static else size * self.factor
+        static_size = maps[1].shape[1:3]
+        size = static_size if None not in static_size else tf.shape(maps[1])[1:3]
+        size = [side * self.factor for side in size] if None not in static_size else size * self.factor
         return tf.raw_ops.ResizeBilinear(images=maps[0], size=size, half_pixel_centers=self.half_pixel_centers)
 
     def compute_output_shape(self, shapes: list[Any]) -> tuple[Any, ...]:
-        """Rows and columns of the second, channels of the first."""
+        """Return the output shape: height and width of the second input times `factor`, channels of the first."""
         sides = (side and side * self.factor for side in shapes[1][1:3])
         return (shapes[0][0], *sides, shapes[0][3])
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor takes."""
+        """Return the arguments of the constructor."""
         own = {"factor": self.factor, "half_pixel_centers": self.half_pixel_centers}
         return {**super().get_config(), **own}
 
 
 def to_keras(graph: g.Graph, width: int | None = None, height: int | None = None) -> Any:
-    """A `keras.Model` with the graph's weights: an image (batch, height, width, 3), raw 0..255, to heatmaps and PAFs.
+    """Create a `keras.Model` with the weights of a graph.
 
     A batch normalization in training mode starts with mean 0 and variance 1.
+
+    Args:
+        graph: The network.
+        width: Input width in pixels; None accepts any width.
+        height: Input height in pixels; None accepts any height.
+
+    Returns:
+        A model whose input is a batch of images (batch, height, width, 3) with values 0 to 255. Its output is a
+        dictionary with `heatmaps` and `pafs`.
+
+    Raises:
+        ModelError: There is no Keras layer for an operator.
     """
-    made: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     for node in graph.nodes.values():
         if isinstance(node, g.Input):
-            made[node.name] = keras.Input((height, width, 3), name=_layer_name(node.name))
+            tensors[node.name] = keras.Input((height, width, 3), name=_make_layer_name(node.name))
             continue
-        inputs = [made[i] for i in node.inputs]
-        made[node.name] = _layer(node)(_padded(node, inputs[0]) if len(inputs) == 1 else inputs)
-    model = keras.Model(made[graph.input.name], {"heatmaps": made[graph.heatmaps], "pafs": made[graph.pafs]})
+        inputs = [tensors[i] for i in node.inputs]
+        tensors[node.name] = _make_layer(node)(_pad(node, inputs[0]) if len(inputs) == 1 else inputs)
+    outputs = {"heatmaps": tensors[graph.heatmaps], "pafs": tensors[graph.pafs]}
+    model = keras.Model(tensors[graph.input.name], outputs)
     for node in graph.nodes.values():
         if isinstance(node, g.Conv | g.BatchNorm):
-            model.get_layer(_layer_name(node.name)).set_weights(_weights(node))
+            model.get_layer(_make_layer_name(node.name)).set_weights(_get_keras_weights(node))
     return model
 
 
 def load_weights(graph: g.Graph, path: Path) -> g.Graph:
-    """The graph with the weights of a `.weights.h5` that a model of `to_keras` wrote.
+    """Read a `.weights.h5` file that was written by a model of `to_keras`.
 
-    Raises ModelError where the file is damaged or belongs to another network.
+    Returns:
+        The graph with these weights.
+
+    Raises:
+        ModelError: The file is damaged or belongs to another network.
     """
     model = to_keras(graph)
     try:
         model.load_weights(path)
-    except Exception as error:  # h5py, Keras and the file system each have their own
+    except Exception as error:  # h5py, Keras and the file system raise different types
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: cannot read the weights: {reason}") from None
     return from_keras(graph, model)
 
 
 def from_keras(graph: g.Graph, model: Any) -> g.Graph:
-    """The graph with the present weights of a model that `to_keras` made of it."""
+    """Return the graph with the current weights of a model that `to_keras` created from it."""
     changes: dict[str, g.Node | str] = {}
     for node in graph.nodes.values():
         if isinstance(node, g.Conv):
-            kernel, *bias = model.get_layer(_layer_name(node.name)).get_weights()
+            kernel, *bias = model.get_layer(_make_layer_name(node.name)).get_weights()
             changes[node.name] = replace(node, kernel=kernel, bias=bias[0] if bias else None)
         elif isinstance(node, g.BatchNorm):
-            gamma, beta, mean, variance = model.get_layer(_layer_name(node.name)).get_weights()
+            gamma, beta, mean, variance = model.get_layer(_make_layer_name(node.name)).get_weights()
             changes[node.name] = replace(node, gamma=gamma, beta=beta, mean=mean, variance=variance)
     return graph.substitute(changes)
 
 
-def _layer_name(node: str) -> str:
+def _make_layer_name(node: str) -> str:
     return node.replace("/", ".")
 
 
-def _weights(node: g.Conv | g.BatchNorm) -> list[g.Array]:
+def _get_keras_weights(node: g.Conv | g.BatchNorm) -> list[g.Array]:
     if isinstance(node, g.Conv):
         return [node.kernel] if node.bias is None else [node.kernel, node.bias]
     mean = np.zeros_like(node.beta) if node.mean is None else node.mean
@@ -105,18 +122,18 @@ def _weights(node: g.Conv | g.BatchNorm) -> list[g.Array]:
     return [node.gamma, node.beta, mean, variance]
 
 
-def _padded(node: g.Node, x: Any) -> Any:
+def _pad(node: g.Node, x: Any) -> Any:
     padding = getattr(node, "padding", "SAME")
     return x if isinstance(padding, str) else keras.layers.ZeroPadding2D(padding)(x)
 
 
-def _layer(node: g.Node) -> Any:
-    layers, name = keras.layers, _layer_name(node.name)
+def _make_layer(node: g.Node) -> Any:
+    layers, name = keras.layers, _make_layer_name(node.name)
     match node:
         case g.Conv():
             options = {
                 "kernel_size": node.kernel.shape[:2], "strides": node.strides, "dilation_rate": node.dilations,
-                "padding": _spelt(node.padding), "use_bias": node.bias is not None, "name": name,
+                "padding": _format_padding(node.padding), "use_bias": node.bias is not None, "name": name,
             }  # fmt: skip
             if node.depthwise:
                 return layers.DepthwiseConv2D(depth_multiplier=node.kernel.shape[3], **options)
@@ -133,11 +150,11 @@ def _layer(node: g.Node) -> Any:
         case g.Concat():
             return layers.Concatenate(name=name)
         case g.MaxPool():
-            return layers.MaxPooling2D(node.window, node.strides, padding=_spelt(node.padding), name=name)
+            return layers.MaxPooling2D(node.window, node.strides, padding=_format_padding(node.padding), name=name)
         case g.ResizeLike():
             return ResizeLike(node.factor, node.half_pixel_centers, name=name)
-    raise ModelError(f"{node.name!r} is a {type(node).__name__}, which has no layer in Keras")
+    raise ModelError(f"operator {type(node).__name__} of node {node.name!r} is not supported in Keras models")
 
 
-def _spelt(padding: g.Padding) -> str:
+def _format_padding(padding: g.Padding) -> str:
     return padding.lower() if isinstance(padding, str) else "valid"

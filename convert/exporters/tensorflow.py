@@ -1,4 +1,4 @@
-"""Spells a `Graph` in TensorFlow: once to run it on images (calibration, verification), once for the exporter."""
+"""Execution of a `Graph` with TensorFlow operators, for calibration, verification and the TFLite exporter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ def build(
     observe: Callable[[g.Node, Any], None] | None = None,
     moments: dict[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The results of the nodes named in `wanted` (the two outputs when left out) for a batch of images.
+    """Compute the output of a graph for a batch of images, eagerly or inside a `tf.function`.
 
-    `image`: tensor (batch, height, width, 3), float32, raw 0..255 in the graph's channel order. Works eagerly and
-    inside a `tf.function`. `observe` sees every node with its result, which is forgotten once nothing needs it any
-    more, so that large batches fit. `moments` receives, for every batch normalization in training mode, the mean and
-    variance of the batch.
+    A node's result is released after its last use, so that large batches fit into memory.
+
+    Args:
+        graph: The network.
+        image: Tensor (batch, height, width, 3), float32, values 0 to 255, in the channel order of the graph.
+        wanted: The names of the nodes to return. Default: the two outputs.
+        observe: Called with every node and its result.
+        moments: Filled with the mean and variance of the batch for every batch normalization in training mode.
+
+    Returns:
+        The results by node name.
     """
     wanted = {graph.heatmaps, graph.pafs} if wanted is None else set(wanted)
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
@@ -41,7 +48,16 @@ def build(
 
 
 def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None = None) -> Any:
-    """The result of one operator for the results of its inputs."""
+    """Compute the result of one operator.
+
+    Args:
+        node: The operator.
+        inputs: The results of the nodes in `node.inputs`.
+        moments: As in `build`.
+
+    Raises:
+        TypeError: The node type is unknown.
+    """
     import tensorflow as tf
 
     x = inputs[0]
@@ -53,7 +69,7 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
                 x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
             )
             if moments is not None:
-                # The operator gives the unbiased variance but divides by the biased one; so shall we.
+                # The operator returns the unbiased variance but normalizes with the biased one, which is needed here.
                 count = x.shape[0] * x.shape[1] * x.shape[2]
                 moments[node.name] = (mean, variance * (count - 1) / count)
             return y
@@ -63,40 +79,39 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
-            y = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}[node.kind if node.cap is None else "relu"](
-                x
-            )
+            activations = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}
+            y = activations[node.kind if node.cap is None else "relu"](x)
             return y if node.cap is None else tf.minimum(y, node.cap)
         case g.Add():
             return inputs[0] + inputs[1]
         case g.Concat():
             return tf.concat(inputs, axis=-1)
         case g.MaxPool():
-            return tf.nn.max_pool2d(x, node.window, node.strides, _spell(node.padding))
+            return tf.nn.max_pool2d(x, node.window, node.strides, _format_padding(node.padding))
         case g.ResizeLike():
-            # The raw operator: tf.image.resize always uses half-pixel centers, these networks often do not.
+            # tf.image.resize always uses half-pixel centers; these networks often do not.
             size = [side * node.factor for side in inputs[1].shape[1:3]]
             return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
         case g.Slice():
             return x[..., node.start : node.stop]
-    raise TypeError(f"no TensorFlow spelling for {type(node).__name__}")
+    raise TypeError(f"unknown node type: {type(node).__name__}")
 
 
 def _convolve(node: g.Conv, x: Any) -> Any:
     import tensorflow as tf
 
     if node.depthwise:
-        # TensorFlow's depthwise kernel takes no explicit padding together with dilation: pad first.
+        # TensorFlow's depthwise convolution does not support explicit padding together with dilation: pad first.
         if not isinstance(node.padding, str):
             x, padding = tf.pad(x, [(0, 0), *node.padding, (0, 0)]), "VALID"
         else:
             padding = node.padding
         y = tf.nn.depthwise_conv2d(x, node.kernel, [1, *node.strides, 1], padding, dilations=node.dilations)
     else:
-        y = tf.nn.conv2d(x, node.kernel, node.strides, _spell(node.padding), dilations=node.dilations)
+        y = tf.nn.conv2d(x, node.kernel, node.strides, _format_padding(node.padding), dilations=node.dilations)
     bias: Any = node.bias
     return y if bias is None else tf.nn.bias_add(y, bias)
 
 
-def _spell(padding: g.Padding) -> Any:
+def _format_padding(padding: g.Padding) -> Any:
     return padding if isinstance(padding, str) else [(0, 0), *padding, (0, 0)]

@@ -1,4 +1,4 @@
-"""TensorFlow, imported only where it is needed and without its chatter on stderr."""
+"""Import of TensorFlow without its log messages on stderr. TensorFlow is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from ...runtime.stderr import suppress_stderr
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, or MissingExtraError naming the extra `convert`."""
+    """Import TensorFlow for the CPU only, with its log level set to errors.
+
+    Raises:
+        MissingExtraError: TensorFlow is not installed; it is in the extra `convert`.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:

@@ -1,4 +1,4 @@
-"""From a float graph to a TFLite flatbuffer."""
+"""Export of a float graph to a TFLite flatbuffer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from . import tensorflow
 from .tensorflow_quiet import import_tensorflow
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "dynamic")
-"""float16: weights of half the size; dynamic: int8 weights, activations quantized on the way by the interpreter."""
+"""float16: weights of half the size; dynamic: int8 weights, activations quantized by the interpreter at run time."""
 
 
 def to_tflite(graph: g.Graph, width: int, height: int, precision: Precision) -> bytes:
-    """The graph as a TFLite model with a float32 input (1, height, width, 3) and the outputs heatmaps and PAFs."""
+    """Convert a graph to a TFLite flatbuffer.
+
+    The model has a float32 input (1, height, width, 3) and the outputs `heatmaps` and `pafs`.
+
+    Args:
+        graph: The network.
+        width: Input width in pixels.
+        height: Input height in pixels.
+        precision: One of `PRECISIONS`.
+
+    Raises:
+        ValueError: The precision is not one of `PRECISIONS`.
+        MissingExtraError: TensorFlow is not installed.
+    """
     if precision not in PRECISIONS:
         raise ValueError(f"expected a precision among {', '.join(PRECISIONS)}, got {precision!r}")
     tf = import_tensorflow()

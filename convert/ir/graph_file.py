@@ -1,4 +1,4 @@
-"""A `Graph` as one `.npz`: weights as arrays, the rest as JSON. Needs no TensorFlow to be read."""
+"""`.npz` file format for a `Graph`: weights as arrays, everything else as JSON. TensorFlow is not needed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...runtime.errors import ModelError
 from ...runtime.io import atomic
 from . import graph as g
 
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
+_NODE_TYPES = {
+    node_type.__name__: node_type
+    for node_type in (
         g.Input,
         g.Conv,
         g.BatchNorm,
@@ -32,7 +32,11 @@ _KINDS = {
 
 
 def save(graph: g.Graph, path: Path) -> None:
-    """Writes the graph, whole or not at all."""
+    """Write a graph to a file. The file appears complete or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     arrays: dict[str, Any] = {}
     nodes = []
     for number, node in enumerate(graph.nodes.values()):
@@ -44,30 +48,34 @@ def save(graph: g.Graph, path: Path) -> None:
             else:
                 entry[item.name] = value
         nodes.append(entry)
-    about = json.dumps({"nodes": nodes, "heatmaps": graph.heatmaps, "pafs": graph.pafs})
+    header = json.dumps({"nodes": nodes, "heatmaps": graph.heatmaps, "pafs": graph.pafs})
     with atomic.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, graph=np.frombuffer(about.encode(), np.uint8), **arrays)
+        np.savez(file, graph=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
 def load(path: Path) -> g.Graph:
-    """The graph of a file. Raises ModelError where it is damaged or something else."""
+    """Read a graph from a file.
+
+    Raises:
+        ModelError: The file is damaged or is not a graph that `save` wrote.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            about = json.loads(stored["graph"].tobytes())
+            header = json.loads(stored["graph"].tobytes())
             nodes: dict[str, g.Node] = {}
-            for number, entry in enumerate(about["nodes"]):
-                kind = _KINDS[entry.pop("type")]
-                values = {name: _tuples(value) for name, value in entry.items()}
-                for item in fields(kind):
+            for number, entry in enumerate(header["nodes"]):
+                node_type = _NODE_TYPES[entry.pop("type")]
+                values = {name: _to_tuples(value) for name, value in entry.items()}
+                for item in fields(node_type):
                     if (key := f"{number}.{item.name}") in stored:
                         values[item.name] = stored[key]
-                node = kind(**values)
+                node = node_type(**values)
                 nodes[node.name] = node
-            return g.Graph(nodes, about["heatmaps"], about["pafs"])
+            return g.Graph(nodes, header["heatmaps"], header["pafs"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: expected a graph written by edgepose: {error}") from None
 
 
-def _tuples(value: Any) -> Any:
-    """JSON has no tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _to_tuples(value: Any) -> Any:
+    """Convert lists to tuples, recursively: JSON has no tuples."""
+    return tuple(map(_to_tuples, value)) if isinstance(value, list) else value

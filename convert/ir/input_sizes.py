@@ -1,6 +1,7 @@
-"""Input sizes by name: those that a camera's images fill, in multiples of 16 pixels.
+"""Named input sizes for the aspect ratios of cameras, in multiples of 16 pixels.
 
-Eight would do for most networks; those of MobileNetV2 also have features at stride 16, which do not line up otherwise.
+Multiples of 8 are enough for most networks. The MobileNetV2 networks also have features at stride 16, which are
+misaligned if the size is not a multiple of 16.
 """
 
 from __future__ import annotations
@@ -11,11 +12,21 @@ SIZES: dict[str, tuple[int, int]] = {
     "4:3-tiny": (192, 144), "4:3-small": (256, 192), "4:3-medium": (320, 240), "4:3-large": (448, 336),
     "16:9-tiny": (256, 144), "16:9-small": (400, 224), "16:9-medium": (512, 288), "16:9-large": (656, 368),
 }  # fmt: skip
-"""Width and height."""
+"""Width and height in pixels, by name."""
 
 
 def parse(text: str) -> tuple[int, int]:
-    """Width and height of `432x368` or of a size by name. Raises ValueError with the nearest names."""
+    """Parse an input size.
+
+    Args:
+        text: WIDTHxHEIGHT such as `432x368`, or a name of `SIZES`.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        ValueError: The text is neither; the message has the most similar names.
+    """
     if text in SIZES:
         return SIZES[text]
     width, _, height = text.lower().partition("x")
@@ -26,8 +37,8 @@ def parse(text: str) -> tuple[int, int]:
 
 
 def listing() -> str:
-    """The sizes by name, a line a shape of image."""
-    shapes: dict[str, list[str]] = {}
+    """Return the named sizes as text, with one line per aspect ratio."""
+    sizes_by_ratio: dict[str, list[str]] = {}
     for name, (width, height) in SIZES.items():
-        shapes.setdefault(name.partition("-")[0], []).append(f"{name} {width}x{height}")
-    return "\n".join("  " + ", ".join(names) for names in shapes.values())
+        sizes_by_ratio.setdefault(name.partition("-")[0], []).append(f"{name} {width}x{height}")
+    return "\n".join("  " + ", ".join(sizes) for sizes in sizes_by_ratio.values())

@@ -1,4 +1,4 @@
-"""Counting multiply-accumulates, the first thing that decides a network's speed."""
+"""Feature map sizes and multiply-accumulates (MACs) of a graph."""
 
 from __future__ import annotations
 
@@ -8,47 +8,54 @@ Size = tuple[int, int]
 
 
 def sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
-    """Height and width of every node's result for an input of the given size."""
-    known: dict[str, Size] = {}
+    """Compute the (height, width) of every node's output for an input of the given size, by node name."""
+    map_sizes: dict[str, Size] = {}
     for name, node in graph.nodes.items():
         match node:
             case g.Input():
-                known[name] = height, width
+                map_sizes[name] = height, width
             case g.Conv():
                 kernel = (node.kernel.shape[0], node.kernel.shape[1])
-                known[name] = _after(known[node.inputs[0]], kernel, node.strides, node.dilations, node.padding)
+                map_sizes[name] = _compute_size(
+                    map_sizes[node.inputs[0]], kernel, node.strides, node.dilations, node.padding
+                )
             case g.MaxPool():
-                known[name] = _after(known[node.inputs[0]], node.window, node.strides, (1, 1), node.padding)
+                map_sizes[name] = _compute_size(
+                    map_sizes[node.inputs[0]], node.window, node.strides, (1, 1), node.padding
+                )
             case g.ResizeLike():
-                height_like, width_like = known[node.inputs[1]]
-                known[name] = height_like * node.factor, width_like * node.factor
+                height_like, width_like = map_sizes[node.inputs[1]]
+                map_sizes[name] = height_like * node.factor, width_like * node.factor
             case _:
-                known[name] = known[node.inputs[0]]
-    return known
+                map_sizes[name] = map_sizes[node.inputs[0]]
+    return map_sizes
 
 
 def count(graph: g.Graph, height: int, width: int) -> int:
-    """Multiply-accumulates of one inference, those of the convolutions."""
-    known = sizes(graph, height, width)
+    """Count the multiply-accumulates of one inference. Only convolutions are counted."""
+    map_sizes = sizes(graph, height, width)
     total = 0
     for node in graph.nodes.values():
         if isinstance(node, g.Conv):
-            rows, columns = known[node.name]
+            rows, columns = map_sizes[node.name]
             total += rows * columns * node.kernel.size
     return total
 
 
 def misaligned(graph: g.Graph, height: int, width: int) -> bool:
-    """Whether a map is enlarged to a size that is no multiple of its own: cells then lie between cells."""
-    known = sizes(graph, height, width)
+    """Return True if a feature map is resized to a size that is not a multiple of its own.
+
+    The cells of the two maps are then not aligned.
+    """
+    map_sizes = sizes(graph, height, width)
     return any(
         large % small
         for node in graph.of_type(g.ResizeLike)
-        for large, small in zip(known[node.name], known[node.inputs[0]], strict=True)
+        for large, small in zip(map_sizes[node.name], map_sizes[node.inputs[0]], strict=True)
     )
 
 
-def _after(size: Size, kernel: Size, strides: Size, dilations: Size, padding: g.Padding) -> Size:
+def _compute_size(size: Size, kernel: Size, strides: Size, dilations: Size, padding: g.Padding) -> Size:
     result = []
     for axis in (0, 1):
         span = (kernel[axis] - 1) * dilations[axis] + 1

@@ -1,4 +1,4 @@
-"""Which results of a network are the heatmaps and which the PAFs."""
+"""Selection of the outputs that are the heatmaps and the PAFs."""
 
 from __future__ import annotations
 
@@ -12,44 +12,52 @@ HEATMAPS, PAFS = COCO18.heatmap_channels, COCO18.paf_channels
 
 
 def choose_outputs(
-    where: str, nodes: Mapping[str, g.Node], results: list[str], heatmaps: str | None, pafs: str | None
+    file_name: str, nodes: Mapping[str, g.Node], results: list[str], heatmaps: str | None, pafs: str | None
 ) -> g.Graph:
-    """The graph down to its two outputs: those named, else those of `results` with 19 and with 38 channels.
+    """Choose the two outputs and return the graph without the nodes that they do not need.
 
-    One result of 57 channels is both, heatmaps first. Raises ModelError listing what there is where the two cannot be
-    told; `where` names the file.
+    Args:
+        file_name: The name of the file, for error messages.
+        nodes: The nodes of the network, in topological order.
+        results: The names of possible outputs. The heatmaps are the one with 19 channels, the PAFs the one with 38.
+            A single result with 57 channels holds both, heatmaps first.
+        heatmaps: The node of the heatmaps. If both names are given, `results` is not used.
+        pafs: The node of the PAFs.
+
+    Raises:
+        ModelError: The outputs cannot be identified, or a named node is missing or has the wrong number of channels.
     """
     graph = g.Graph(dict(nodes), "", "")
-    known = g.channels(graph)
+    channel_counts = g.channels(graph)
     if heatmaps is not None and pafs is not None:
-        _check_named(where, known, heatmaps, pafs)
+        _check_named(file_name, channel_counts, heatmaps, pafs)
         return g.Graph(graph.nodes, heatmaps, pafs).pruned()
     by_channels: dict[int, list[str]] = {}
     for name in results:
-        by_channels.setdefault(known[name], []).append(name)
+        by_channels.setdefault(channel_counts[name], []).append(name)
     if len(by_channels.get(HEATMAPS, [])) == 1 and len(by_channels.get(PAFS, [])) == 1:
         return g.Graph(graph.nodes, by_channels[HEATMAPS][0], by_channels[PAFS][0]).pruned()
     if len(by_channels.get(HEATMAPS + PAFS, [])) == 1:
-        return _split(graph, known, by_channels[HEATMAPS + PAFS][0])
-    found = ", ".join(f"{name} ({known[name]} channels)" for name in results) or "none"
+        return _split_output(graph, channel_counts, by_channels[HEATMAPS + PAFS][0])
+    found = ", ".join(f"{name} ({channel_counts[name]} channels)" for name in results) or "none"
     raise ModelError(
-        f"{where}: expected results of {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one of "
+        f"{file_name}: expected outputs with {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one with "
         f"{HEATMAPS + PAFS}; found {found}. Name them with --heatmaps and --pafs"
     )
 
 
-def _check_named(where: str, known: Mapping[str, int], heatmaps: str, pafs: str) -> None:
+def _check_named(file_name: str, channel_counts: Mapping[str, int], heatmaps: str, pafs: str) -> None:
     for name, channels in ((heatmaps, HEATMAPS), (pafs, PAFS)):
-        if name not in known:
-            raise ModelError(f"{where}: no operator {name!r} in the network")
-        if known[name] != channels:
-            raise ModelError(f"{where}: expected {channels} channels of {name!r}, it has {known[name]}")
+        if name not in channel_counts:
+            raise ModelError(f"{file_name}: the network has no operator {name!r}")
+        if channel_counts[name] != channels:
+            raise ModelError(f"{file_name}: expected {channels} channels in {name!r}, got {channel_counts[name]}")
 
 
-def _split(graph: g.Graph, known: Mapping[str, int], name: str) -> g.Graph:
-    """Heatmaps and PAFs of one result: the inputs of the concat where it is one, else two slices."""
+def _split_output(graph: g.Graph, channel_counts: Mapping[str, int], name: str) -> g.Graph:
+    """Split one output into heatmaps and PAFs: use the inputs if it is a concat of the two, otherwise add slices."""
     node = graph.nodes[name]
-    if isinstance(node, g.Concat) and [known[i] for i in node.inputs] == [HEATMAPS, PAFS]:
+    if isinstance(node, g.Concat) and [channel_counts[i] for i in node.inputs] == [HEATMAPS, PAFS]:
         return g.Graph(graph.nodes, *node.inputs).pruned()
     nodes = {
         **graph.nodes,

@@ -1,6 +1,6 @@
-"""The stages of a network: each refines the maps of the one before, so any of them can be the last.
+"""Stages of a network. Each stage refines the heatmaps and PAFs of the stage before.
 
-Every stage's maps were supervised in training: a network cut after its k-th stage is a valid, cheaper network.
+Training supervises the output of every stage, so a network that is cut after any stage is a valid, cheaper network.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from .output_heads import HEATMAPS, PAFS
 
 
 class Stage(NamedTuple):
-    """The nodes that hold a stage's maps."""
+    """Names of the nodes that output the heatmaps and PAFs of a stage."""
 
     heatmaps: str
     pafs: str
 
 
 def find(graph: g.Graph) -> list[Stage]:
-    """The stages, first to last.
+    """Find the stages of a network, first to last.
 
-    A stage before the last is recognized by the concat that feeds the next: heatmaps, PAFs and features go into it.
+    A stage before the last is recognized by the concat of heatmaps, PAFs and features that is the input of the next.
     """
-    known = g.channels(graph)
+    channels = g.channels(graph)
     found: dict[Stage, None] = {}
     for node in graph.nodes.values():
         if not isinstance(node, g.Concat):
             continue
-        heatmaps = [i for i in node.inputs if known[i] == HEATMAPS]
-        pafs = [i for i in node.inputs if known[i] == PAFS]
+        heatmaps = [i for i in node.inputs if channels[i] == HEATMAPS]
+        pafs = [i for i in node.inputs if channels[i] == PAFS]
         if len(heatmaps) == len(pafs) == 1 and len(node.inputs) > 2:
             found[Stage(heatmaps[0], pafs[0])] = None
     found[Stage(graph.heatmaps, graph.pafs)] = None
@@ -39,12 +39,17 @@ def find(graph: g.Graph) -> list[Stage]:
 
 
 def cut(graph: g.Graph, stage: int) -> g.Graph:
-    """The graph whose results are those of the `stage`-th stage, counted from 1, without what only later ones need.
+    """Cut a network after a stage.
 
-    Raises ModelError where there is no such stage.
+    Args:
+        graph: The network.
+        stage: The number of the last stage to keep, from 1.
+
+    Raises:
+        ModelError: The network has no such stage.
     """
-    there = find(graph)
-    if not 1 <= stage <= len(there):
-        raise ModelError(f"--stages {stage}: expected 1 to {len(there)}, the stages this network has")
-    chosen = there[stage - 1]
+    found = find(graph)
+    if not 1 <= stage <= len(found):
+        raise ModelError(f"--stages {stage}: expected 1 to {len(found)}, the number of stages of this network")
+    chosen = found[stage - 1]
     return replace(graph, heatmaps=chosen.heatmaps, pafs=chosen.pafs).pruned()

@@ -1,4 +1,4 @@
-"""The networks of the family by name. See each file for papers, sizes and published accuracy."""
+"""Known network architectures by name. Each file has the papers, sizes and published accuracy of its networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ NETWORKS: dict[str, Callable[[str], Definition]] = {
 
 
 def define(name: str) -> Definition:
-    """The network of that name, without weights. Raises ModelError with the nearest names."""
+    """Return the definition of a network, without weights.
+
+    Raises:
+        ModelError: The name is unknown; the message has the most similar names.
+    """
     if name not in NETWORKS:
         close = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.3) or list(NETWORKS)
         raise ModelError(f"no network {name!r}; did you mean {' or '.join(close)}?")

@@ -1,7 +1,7 @@
-"""How the definitions are written down: layers one after another, each under the name upstream's variables have.
+"""Builder for network definitions. Layers have the names of the variables in the upstream code.
 
-The result is a `Graph` like any importer's, with zeros for weights (they take no memory), and the list of variables
-that fill it. TensorFlow is not needed for that, so a board can tell what a network costs.
+The result is a `Graph`, as from an importer, with zeros as weights (they use no memory), and the list of variables that
+fill it. TensorFlow is not needed, so the cost of a network can be computed on a board.
 """
 
 from __future__ import annotations
@@ -27,32 +27,36 @@ _NORM_VARIABLES: dict[Attribute, str] = {
 
 @dataclass(frozen=True)
 class Variable:
-    """A weight: its name in TensorFlow 1 checkpoints and graphs, and the attribute of the node it fills."""
+    """Weight array: its name in TensorFlow 1 checkpoints and graphs, and the node attribute that it fills."""
 
     name: str
     node: str
     attribute: Attribute
     shape: tuple[int, ...]
     required: bool = True
-    """False for the scale of a batch normalization that upstream fixes at one."""
+    """False for the scale of a batch normalization that is a constant 1 in the upstream code."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A network without weights."""
+    """Network without weights."""
 
     name: str
     graph: g.Graph
     variables: tuple[Variable, ...]
 
     def cut(self, stage: int) -> Definition:
-        """The network up to its `stage`-th stage. Raises ModelError where it has fewer."""
+        """Cut the network after stage number `stage`, counted from 1.
+
+        Raises:
+            ModelError: The network has no such stage.
+        """
         graph = stages.cut(self.graph, stage)
         return replace(self, graph=graph, variables=tuple(v for v in self.variables if v.node in graph.nodes))
 
 
 class Builder:
-    """Adds layers to a network; every method gives the name of the node that holds the layer's result."""
+    """Network builder. Every method that adds a layer returns the name of the layer's output node."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, g.Node] = {"image": g.Input(name="image")}
@@ -72,9 +76,11 @@ class Builder:
         norm: Norm | None = None,
         activation: g.ActivationKind | None = "relu",
     ) -> str:
-        """A convolution, with biases where no batch normalization follows."""
+        """Add a convolution. It has a bias if no batch normalization follows."""
         shape = (kernel, kernel, self._channels[source], channels)
-        return self._layer(scope, source, shape, False, stride, dilation, padding, norm, norm is None, activation)
+        return self._add_conv_layer(
+            scope, source, shape, False, stride, dilation, padding, norm, norm is None, activation
+        )
 
     def depthwise(
         self,
@@ -89,46 +95,54 @@ class Builder:
         bias: bool = False,
         activation: g.ActivationKind | None = None,
     ) -> str:
-        """A depthwise convolution."""
+        """Add a depthwise convolution."""
         shape = (kernel, kernel, self._channels[source], 1)
-        return self._layer(scope, source, shape, True, stride, dilation, padding, norm, bias, activation)
+        return self._add_conv_layer(scope, source, shape, True, stride, dilation, padding, norm, bias, activation)
 
     def affine(self, name: str, source: str, scale: float, offset: float) -> str:
-        """The map times a constant, plus another."""
+        """Add `source * scale + offset`."""
         row = np.array([scale, offset], np.float32)
-        return self._add(g.Affine(name=name, inputs=(source,), scale=row[:1], offset=row[1:]), self._channels[source])
+        return self._add_node(
+            g.Affine(name=name, inputs=(source,), scale=row[:1], offset=row[1:]), self._channels[source]
+        )
 
     def max_pool(self, name: str, source: str) -> str:
-        """The maximum of each 2x2 cells."""
-        return self._add(g.MaxPool(name=name, inputs=(source,), window=(2, 2), strides=(2, 2)), self._channels[source])
+        """Add a 2x2 max pooling with stride 2."""
+        return self._add_node(
+            g.MaxPool(name=name, inputs=(source,), window=(2, 2), strides=(2, 2)), self._channels[source]
+        )
 
     def resize_like(self, name: str, source: str, like: str) -> str:
-        """The map enlarged bilinearly to the size of another, corners on corners as TensorFlow 1 has it."""
-        return self._add(g.ResizeLike(name=name, inputs=(source, like)), self._channels[source])
+        """Add a bilinear resize of `source` to the size of `like`, without half-pixel centers, as in TensorFlow 1."""
+        return self._add_node(g.ResizeLike(name=name, inputs=(source, like)), self._channels[source])
 
     def add(self, name: str, first: str, second: str) -> str:
-        """The sum of two maps."""
-        return self._add(g.Add(name=name, inputs=(first, second)), self._channels[first])
+        """Add the element-wise sum of two feature maps."""
+        return self._add_node(g.Add(name=name, inputs=(first, second)), self._channels[first])
 
     def concat(self, name: str, *sources: str) -> str:
-        """The channels of all maps, one after the other."""
-        return self._add(g.Concat(name=name, inputs=sources), sum(self._channels[source] for source in sources))
+        """Add a concatenation along the channels."""
+        return self._add_node(g.Concat(name=name, inputs=sources), sum(self._channels[source] for source in sources))
 
     def definition(self, name: str, heatmaps: str, pafs: str) -> Definition:
-        """The finished network; layers that no output needs are an error of the definition."""
+        """Return the finished network.
+
+        Raises:
+            ValueError: No output needs some of the layers.
+        """
         graph = g.Graph(self.nodes, heatmaps, pafs)
         if len(graph.pruned().nodes) != len(graph.nodes):
             raise ValueError(f"{name} defines layers that no output needs")
         return Definition(name, graph, tuple(self.variables))
 
-    def _add(self, node: g.Node, channels: int) -> str:
+    def _add_node(self, node: g.Node, channels: int) -> str:
         if node.name in self.nodes:
-            raise ValueError(f"two nodes are called {node.name!r}")
+            raise ValueError(f"two nodes have the name {node.name!r}")
         self.nodes[node.name] = node
         self._channels[node.name] = channels
         return node.name
 
-    def _layer(
+    def _add_conv_layer(
         self,
         scope: str,
         source: str,
@@ -147,22 +161,22 @@ class Builder:
             bias=_zeros(channels) if bias else None, strides=(stride, stride), dilations=(dilation, dilation),
             padding=padding, depthwise=depthwise,
         )  # fmt: skip
-        result = self._add(conv, channels)
+        result = self._add_node(conv, channels)
         kernel = "depthwise_weights" if depthwise else "weights"
         self.variables.append(Variable(f"{scope}/{kernel}", conv.name, "kernel", shape))
         if bias:
             self.variables.append(Variable(f"{scope}/biases", conv.name, "bias", (channels,)))
         if norm is not None:
-            result = self._norm(f"{scope}/BatchNorm", result, channels, norm)
+            result = self._add_batch_norm(f"{scope}/BatchNorm", result, channels, norm)
         if activation is not None:
             node = g.Activation(name=f"{scope}/{activation.capitalize()}", inputs=(result,), kind=activation)
-            result = self._add(node, channels)
+            result = self._add_node(node, channels)
         return result
 
-    def _norm(self, scope: str, source: str, channels: int, norm: Norm) -> str:
-        empty, one = _zeros(channels), np.broadcast_to(np.float32(1), channels)
-        name = self._add(
-            g.BatchNorm(name=scope, inputs=(source,), gamma=one, beta=empty, mean=empty, variance=one), channels
+    def _add_batch_norm(self, scope: str, source: str, channels: int, norm: Norm) -> str:
+        zeros, ones = _zeros(channels), np.broadcast_to(np.float32(1), channels)
+        name = self._add_node(
+            g.BatchNorm(name=scope, inputs=(source,), gamma=ones, beta=zeros, mean=zeros, variance=ones), channels
         )
         for attribute, variable in _NORM_VARIABLES.items():
             required = attribute != "gamma" or norm == "scale and offset"

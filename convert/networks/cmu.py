@@ -1,4 +1,4 @@
-"""`cmu`: the network of OpenPose, on the first ten layers of VGG-19."""
+"""`cmu`: the network of OpenPose, with the first ten layers of VGG-19 as its backbone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _VGG = (
     ("conv3_1", 256), ("conv3_2", 256), ("conv3_3", 256), ("conv3_4", 256), ("pool3_stage1", 0),
     ("conv4_1", 512), ("conv4_2", 512), ("conv4_3_CPM", 256), ("conv4_4_CPM", 128),
 )  # fmt: skip
-"""Name and channels; no channels: the maximum of 2x2."""
+"""Name and channels; 0 channels means a 2x2 max pooling."""
 
 
 def cmu(name: str) -> Definition:
-    """Six stages of 7x7 convolutions; input scaled to x / 256 - 0.5.
+    """Define `cmu`: six stages of 7x7 convolutions; the input is scaled to x / 256 - 0.5.
 
     Paper: Cao et al., Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields, CVPR 2017.
-    Upstream: tf_pose/network_cmu.py of tf-pose-estimation. GMAC at 432x368; AP on COCO 2014 val, one scale, as
-    published by tf-pose-estimation.
+    Upstream: tf_pose/network_cmu.py of tf-pose-estimation. GMAC at 432x368; AP on COCO 2014 val at one scale, published
+    by tf-pose-estimation.
 
     ====  ======  ============  =====
     name    GMAC  M parameters     AP

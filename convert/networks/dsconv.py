@@ -10,14 +10,15 @@ _LAYERS = (
     ("conv3_1", 256, 1), ("conv3_2", 256, 1), ("conv3_3", 256, 1), ("conv3_4", 256, 2),
     ("conv4_1", 512, 1), ("conv4_2", 512, 1), ("conv4_3_CPM", 256, 1), ("conv4_4_CPM", 128, 1),
 )  # fmt: skip
-"""Name, channels, stride."""
+"""Name, channels and stride of the separable layers."""
 
 
 def dsconv(name: str) -> Definition:
-    """Strides instead of pooling, separable layers instead of all but the first and the 1x1 convolutions.
+    """Define `dsconv`: `cmu` with strides instead of pooling and separable instead of full convolutions.
 
-    Papers: as `cmu`; Howard et al., MobileNets, 2017. Upstream: tf_pose/network_dsconv.py of tf-pose-estimation,
-    which trained it and gives no AP ("not-enough speed and accuracy"). GMAC at 432x368.
+    The first convolution and the 1x1 convolutions stay as they are. Papers: as `cmu`; Howard et al., MobileNets, 2017.
+    Upstream: tf_pose/network_dsconv.py of tf-pose-estimation, which trained it but publishes no AP ("not-enough speed
+    and accuracy"). GMAC at 432x368.
 
     ======  =====  ============  ==
     name     GMAC  M parameters  AP

@@ -1,7 +1,8 @@
-"""The two ways in which upstream names and builds the stages that turn features into maps.
+"""Stages that compute heatmaps and PAFs from features, in the two variants of the upstream code.
 
-Stage 1 sees the features; every later one the maps of the one before and the features. L1 is the branch of the
-PAFs, L2 that of the heatmaps (Cao et al., Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields, 2017).
+The input of stage 1 is the features. The input of every later stage is the features and the heatmaps and PAFs of the
+stage before. Branch L1 computes the PAFs, branch L2 the heatmaps.
+Paper: Cao et al., Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields, 2017.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from .builder import Builder
 BRANCHES = {"L1": PAFS, "L2": HEATMAPS}
 
 Layer = Callable[[str, str, int, int], str]
-"""Scope, source, channels, kernel: adds a layer and gives the name of its result."""
+"""Function that adds a layer: (scope, source, channels, kernel size) -> name of the output node."""
 
 
 def cpm_stages(b: Builder, features: str, layer: Layer, stages: int = 6) -> tuple[str, str]:
-    """Stages as in `cmu`: three, then five layers and two 1x1 convolutions. Gives heatmaps and PAFs."""
+    """Add the stages of `cmu`: three layers in stage 1, five in later stages, then two 1x1 convolutions.
+
+    Returns:
+        The names of the nodes of the heatmaps and the PAFs.
+    """
     maps: dict[str, str] = {}
     for branch, channels in BRANCHES.items():
         x = features
@@ -38,9 +43,17 @@ def cpm_stages(b: Builder, features: str, layer: Layer, stages: int = 6) -> tupl
 
 
 def separable_stages(b: Builder, features: str, width: float, kernel: int, stages: int) -> tuple[str, str]:
-    """Stages as in the mobilenets: five separable layers a branch. Gives heatmaps and PAFs.
+    """Add the stages of the MobileNet networks: five separable layers per branch.
 
-    `kernel` is that of the first three layers of every stage but the first, whose is 3.
+    Args:
+        b: The builder.
+        features: The name of the feature node.
+        width: Factor for the number of channels.
+        kernel: Kernel size of the first three layers of each stage. In stage 1 it is always 3.
+        stages: The number of stages.
+
+    Returns:
+        The names of the nodes of the heatmaps and the PAFs.
     """
     maps: dict[str, str] = {}
     source = features
@@ -61,6 +74,9 @@ def separable_stages(b: Builder, features: str, width: float, kernel: int, stage
 def separable(
     b: Builder, scope: str, source: str, channels: int, kernel: int = 3, *, stride: int = 1, relu: bool = True
 ) -> str:
-    """Upstream's separable convolution: nothing but a depthwise kernel, then 1x1 with batch normalization."""
+    """Add a separable convolution as in the upstream code.
+
+    The depthwise convolution has no bias, normalization or activation; the 1x1 convolution has batch normalization.
+    """
     x = b.depthwise(f"{scope}_depthwise", source, kernel, stride=stride)
     return b.conv(f"{scope}_pointwise", x, channels, 1, norm="offset", activation="relu" if relu else None)

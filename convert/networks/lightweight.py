@@ -1,4 +1,4 @@
-"""`lightweight`: Lightweight OpenPose, the network of Open Model Zoo's `human-pose-estimation-0001`."""
+"""`lightweight`: Lightweight OpenPose, the network of `human-pose-estimation-0001` in Open Model Zoo."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _BACKBONE = (
     ("conv4_1", 256, 1, 1), ("conv4_2", 512, 1, 1), ("conv5_1", 512, 1, 2),
     ("conv5_2", 512, 1, 1), ("conv5_3", 512, 1, 1), ("conv5_4", 512, 1, 1), ("conv5_5", 512, 1, 1),
 )  # fmt: skip
-"""Name, channels, stride, dilation."""
+"""Name, channels, stride and dilation of the separable layers."""
 
-_AROUND = ((1, 1), (1, 1))
-"""Padding of the layers that halve the map, as Caffe has it; TensorFlow's SAME would pad at the end only."""
+_STRIDE_2_PADDING = ((1, 1), (1, 1))
+"""Padding of the layers with stride 2, as in Caffe. TensorFlow's SAME would pad only at the bottom and right."""
 
 
 def lightweight(name: str) -> Definition:
-    """MobileNetV1 with a dilated fifth block, an ELU block that aligns the features, an initial and a refinement stage.
+    """Define `lightweight`: MobileNetV1 with a dilated fifth block, an ELU block, an initial and a refinement stage.
 
-    Paper: Osokin, Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose, 2018. Upstream: Open Model
-    Zoo's human-pose-estimation-0001, whose names and biases it has; input scaled to (x - 128) / 255. GMAC at
-    432x368; AP on COCO 2017 val as published by Open Model Zoo.
+    Paper: Osokin, Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose, 2018. Upstream:
+    human-pose-estimation-0001 of Open Model Zoo; names and biases are the same. The input is scaled to
+    (x - 128) / 255. GMAC at 432x368; AP on COCO 2017 val, published by Open Model Zoo.
 
     ===========  =====  ============  =====
     name          GMAC  M parameters     AP
@@ -31,27 +31,30 @@ def lightweight(name: str) -> Definition:
     """
     b = Builder()
     x = b.affine("data", "image", 1 / 255, -128 / 255)
-    x = b.conv("conv1", x, 32, stride=2, padding=_AROUND, norm="scale and offset")
+    x = b.conv("conv1", x, 32, stride=2, padding=_STRIDE_2_PADDING, norm="scale and offset")
     for scope, channels, stride, dilation in _BACKBONE:
         x = b.depthwise(
-            f"{scope}/dw", x, stride=stride, dilation=dilation, padding="SAME" if stride == 1 else _AROUND,
+            f"{scope}/dw", x, stride=stride, dilation=dilation, padding="SAME" if stride == 1 else _STRIDE_2_PADDING,
             norm="scale and offset", activation="relu",
         )  # fmt: skip
         x = b.conv(f"{scope}/sep", x, channels, 1, norm="scale and offset")
-    features = _align(b, x)
+    features = _add_align_block(b, x)
     trunk = features
     for number in (1, 2, 3):
         trunk = b.conv(f"conv5_{number}_CPM_L1", trunk, 128)
-    pafs, heatmaps = _maps(b, trunk, "conv5_4_CPM", 512, "conv5_5_CPM")
+    pafs, heatmaps = _add_output_branches(b, trunk, "conv5_4_CPM", 512, "conv5_5_CPM")
     trunk = b.concat("concat_stage2", pafs, heatmaps, features)
     for number in range(1, 6):
-        trunk = _refine(b, f"Mconv{number}_stage2_L1", trunk)
-    pafs, heatmaps = _maps(b, trunk, "Mconv6_stage2", 128, "Mconv7_stage2")
+        trunk = _add_refinement_block(b, f"Mconv{number}_stage2_L1", trunk)
+    pafs, heatmaps = _add_output_branches(b, trunk, "Mconv6_stage2", 128, "Mconv7_stage2")
     return b.definition(name, heatmaps, pafs)
 
 
-def _align(b: Builder, source: str) -> str:
-    """512 to 128 channels, then a residual block of separable layers without normalization."""
+def _add_align_block(b: Builder, source: str) -> str:
+    """Add the block that reduces 512 to 128 channels: a 1x1 convolution, then separable layers with a shortcut.
+
+    It has no batch normalization.
+    """
     scope = "conv4_3_CPM"
     aligned = b.conv(f"{scope}/al", source, 128, 1, activation="elu")
     x = b.conv(f"{scope}/red", aligned, 128, 1, activation="elu")
@@ -61,17 +64,21 @@ def _align(b: Builder, source: str) -> str:
     return b.conv("conv4_4_CPM", b.add(f"{scope}/res", x, aligned), 128)
 
 
-def _maps(b: Builder, trunk: str, first: str, inside: int, last: str) -> list[str]:
-    """PAFs and heatmaps: two 1x1 convolutions a branch."""
-    found = []
+def _add_output_branches(b: Builder, trunk: str, first: str, inside: int, last: str) -> list[str]:
+    """Add two 1x1 convolutions per branch.
+
+    Returns:
+        The names of the nodes of the PAFs and the heatmaps.
+    """
+    outputs = []
     for branch, channels in BRANCHES.items():
         x = b.conv(f"{first}_{branch}", trunk, inside, 1)
-        found.append(b.conv(f"{last}_{branch}", x, channels, 1, activation=None))
-    return found
+        outputs.append(b.conv(f"{last}_{branch}", x, channels, 1, activation=None))
+    return outputs
 
 
-def _refine(b: Builder, scope: str, source: str) -> str:
-    """1x1, then two 3x3, the second dilated, beside which the result of the first goes through."""
+def _add_refinement_block(b: Builder, scope: str, source: str) -> str:
+    """Add a refinement block: a 1x1 convolution, then two 3x3 convolutions (the second dilated) with a shortcut."""
     squeezed = b.conv(f"{scope}/sq", source, 128, 1)
     x = b.conv(f"{scope}/3x3", squeezed, 128, norm="scale and offset")
     x = b.conv(f"{scope}/3x3/2", x, 128, dilation=2, norm="scale and offset")

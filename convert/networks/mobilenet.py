@@ -6,16 +6,16 @@ from .builder import Builder, Definition
 from .heads import separable, separable_stages
 
 _CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512)
-_STRIDED = (2, 4)
-"""Layers 1 to 11 of MobileNetV1, and those of them that halve the map."""
+"""Output channels of layers 1 to 11 of MobileNetV1."""
+_STRIDE_2_LAYERS = (2, 4)
 
 
 def mobilenet(name: str, width: float, refine: float) -> Definition:
-    """Features of three scales brought to **stride 4**, then five stages with 7x7 kernels.
+    """Define a network with features of three scales resized to **stride 4**, and five stages with 7x7 kernels.
 
     Papers: Howard et al., MobileNets, 2017; Cao et al., 2017. Upstream: tf_pose/network_mobilenet.py of
-    tf-pose-estimation, which trained all three and publishes no AP. Width of the backbone and of the stages;
-    GMAC at 432x368.
+    tf-pose-estimation, which trained all three but publishes no AP. `width` is the width factor of the backbone,
+    `refine` (column "stages") that of the stages. GMAC at 432x368.
 
     ==================  =====  ======  =====  ============  ==
     name                width  stages   GMAC  M parameters  AP
@@ -26,7 +26,7 @@ def mobilenet(name: str, width: float, refine: float) -> Definition:
     ==================  =====  ======  =====  ============  ==
     """
     b = Builder()
-    layers = _backbone(b, width, 7)
+    layers = _add_backbone(b, width, 7)
     pooled = b.max_pool("Conv2d_1_pool", layers[1])
     enlarged = b.resize_like("Conv2d_7_upsample", layers[7], layers[3])
     features = b.concat("feat_concat", pooled, layers[3], enlarged)
@@ -34,10 +34,10 @@ def mobilenet(name: str, width: float, refine: float) -> Definition:
 
 
 def mobilenet_thin(name: str, width: float, refine: float) -> Definition:
-    """Features of three depths at stride 8, then six stages with 3x3 kernels.
+    """Define a network with features of three depths at stride 8, and six stages with 3x3 kernels.
 
     Papers: as `mobilenet`. Upstream: tf_pose/network_mobilenet_thin.py of tf-pose-estimation. GMAC at 432x368; AP on
-    COCO 2014 val as published there.
+    COCO 2014 val, published by tf-pose-estimation.
 
     ==============  =====  ======  =====  ============  =====
     name            width  stages   GMAC  M parameters     AP
@@ -46,17 +46,17 @@ def mobilenet_thin(name: str, width: float, refine: float) -> Definition:
     ==============  =====  ======  =====  ============  =====
     """
     b = Builder()
-    layers = _backbone(b, width, 11)
+    layers = _add_backbone(b, width, 11)
     pooled = b.max_pool("Conv2d_3_pool", layers[3])
     features = b.concat("feat_concat", pooled, layers[7], layers[11])
     return b.definition(name, *separable_stages(b, features, refine, 3, 6))
 
 
-def _backbone(b: Builder, width: float, last: int) -> list[str]:
-    """The results of layers 0 to `last`."""
+def _add_backbone(b: Builder, width: float, last: int) -> list[str]:
+    """Add the layers 0 to `last` of MobileNetV1 and return the names of their output nodes."""
     layers = [b.conv("MobilenetV1/Conv2d_0", "image", max(int(32 * width), 8), stride=2, norm="offset")]
     for number, channels in enumerate(_CHANNELS[:last], 1):
-        stride = 2 if number in _STRIDED else 1
+        stride = 2 if number in _STRIDE_2_LAYERS else 1
         scope = f"MobilenetV1/Conv2d_{number}"
         layers.append(separable(b, scope, layers[-1], max(int(channels * width), 8), stride=stride))
     return layers

@@ -12,16 +12,18 @@ _BLOCKS = (
     (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2),
     (64, 1), (64, 1), (64, 1), (96, 1), (96, 1), (96, 1),
 )  # fmt: skip
-"""Channels and stride of the inverted residual blocks 0 to 12; the later ones are not used."""
+"""Channels and stride of the inverted residual blocks 0 to 12. Later blocks are not used."""
 
 
 def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
-    """Blocks 5 (stride 8) and 12 (stride 16, enlarged) are the features of six stages with 3x3 kernels.
+    """Define a network with features from blocks 5 (stride 8) and 12 (stride 16, resized), and six stages.
+
+    The stages have 3x3 kernels. `width` is the width factor of the backbone, `refine` (column "stages") that of the
+    stages. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` is w0.5_r0.5. The published `mobilenet_v2_small` has
+    a backbone with batch normalization in training mode; see `passes/bn_statistics.py`.
 
     Papers: Sandler et al., MobileNetV2, 2018; Cao et al., 2017. Upstream: tf_pose/network_mobilenet_v2.py and
-    tf_pose/mobilenet/ of tf-pose-estimation. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` w0.5_r0.5. GMAC
-    at 432x368; AP on COCO 2014 val as published there. The published `mobilenet_v2_small` runs the batch normalization
-    of its backbone in training mode; see `statistics`.
+    tf_pose/mobilenet/ of tf-pose-estimation. GMAC at 432x368; AP on COCO 2014 val, published by tf-pose-estimation.
 
     ======================== =====  ======  =====  ============  =====
     name                     width  stages   GMAC  M parameters     AP
@@ -44,31 +46,33 @@ def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
     """
     b = Builder()
     x = b.conv(
-        "MobilenetV2/Conv", "image", _divisible(32 * width), stride=2, norm="scale and offset", activation="relu6"
+        "MobilenetV2/Conv", "image", _round_channels(32 * width), stride=2, norm="scale and offset", activation="relu6"
     )
-    inside, blocks = _divisible(32 * width), []
+    in_channels, blocks = _round_channels(32 * width), []
     for number, (channels, stride) in enumerate(_BLOCKS):
-        outside = _divisible(channels * width)
-        x = _block(b, number, x, inside, outside, stride)
-        inside = outside
+        out_channels = _round_channels(channels * width)
+        x = _add_block(b, number, x, in_channels, out_channels, stride)
+        in_channels = out_channels
         blocks.append(x)
     enlarged = b.resize_like("base/layer_14/output/upsample", blocks[12], blocks[5])
     features = b.concat("feat_concat", blocks[5], enlarged)
     return b.definition(name, *separable_stages(b, features, refine, 3, 6))
 
 
-def _block(b: Builder, number: int, source: str, inside: int, outside: int, stride: int) -> str:
-    """An inverted residual block: expand six times, depthwise, project, and add where the shape stays the same."""
+def _add_block(b: Builder, number: int, source: str, in_channels: int, out_channels: int, stride: int) -> str:
+    """Add an inverted residual block: expand by six, depthwise, project, and a shortcut if the shape is unchanged."""
     scope = f"MobilenetV2/expanded_conv_{number}" if number else "MobilenetV2/expanded_conv"
     x = source
     if number:
-        x = b.conv(f"{scope}/expand", x, _divisible(inside * 6), 1, norm="scale and offset", activation="relu6")
+        x = b.conv(
+            f"{scope}/expand", x, _round_channels(in_channels * 6), 1, norm="scale and offset", activation="relu6"
+        )
     x = b.depthwise(f"{scope}/depthwise", x, stride=stride, norm="scale and offset", activation="relu6")
-    x = b.conv(f"{scope}/project", x, outside, 1, norm="scale and offset", activation=None)
-    return b.add(f"{scope}/add", x, source) if stride == 1 and inside == outside else x
+    x = b.conv(f"{scope}/project", x, out_channels, 1, norm="scale and offset", activation=None)
+    return b.add(f"{scope}/add", x, source) if stride == 1 and in_channels == out_channels else x
 
 
-def _divisible(channels: float) -> int:
-    """Rounded to a multiple of 8, but not down by more than a tenth."""
+def _round_channels(channels: float) -> int:
+    """Round a channel count to a multiple of 8, at least 8 and at least 90 % of the value."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,1 +1,1 @@
-"""Changes to a graph that keep what it computes: folding, simplifying, batch statistics."""
+"""Graph transformations: folding, simplification, batch normalization statistics, random weights."""

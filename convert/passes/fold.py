@@ -1,7 +1,6 @@
-"""Rewrites that leave the network's function as it is and take work out of it.
+"""Folding of batch normalization and constant scales and offsets into convolutions.
 
-Batch normalization and constants that are added or multiplied go into the convolution before them; the order of the
-color channels is changed in the first convolution's kernel.
+The output of the network does not change. `to_rgb` changes the channel order of the input in the first convolution.
 """
 
 from __future__ import annotations
@@ -15,15 +14,18 @@ from ..ir import graph as g
 
 
 def fold(graph: g.Graph) -> g.Graph:
-    """Every batch normalization and constant scale and offset that follows a convolution is folded into it.
+    """Fold batch normalizations and constant scales and offsets into the convolutions before them.
 
-    What stays (a normalization that reads a concat, the offset of the input, which zero padding must not see) becomes
-    one `Affine`. Raises ValueError where a batch normalization has no statistics.
+    What cannot be folded becomes one `Affine`: a normalization that reads a concat, and the offset of the input image,
+    because the zero padding of the first convolution comes after it.
+
+    Raises:
+        ValueError: A batch normalization has no statistics.
     """
     changes: dict[str, g.Node | str] = {}
     rewritten: dict[str, g.Node] = {}
 
-    def current(name: str) -> tuple[str, g.Node]:
+    def resolve(name: str) -> tuple[str, g.Node]:
         while isinstance(change := changes.get(name), str):
             name = change
         return name, rewritten.get(name, graph.nodes[name])
@@ -32,28 +34,37 @@ def fold(graph: g.Graph) -> g.Graph:
         affine = _as_affine(node)
         if affine is None:
             continue
-        source, before = current(node.inputs[0])
-        alone = len(graph.consumers(node.inputs[0])) == 1 and node.inputs[0] not in (graph.heatmaps, graph.pafs)
-        if alone and isinstance(before, g.Conv):
-            rewritten[source] = _scaled(before, affine)
+        source, before = resolve(node.inputs[0])
+        is_only_reader = len(graph.consumers(node.inputs[0])) == 1 and node.inputs[0] not in (
+            graph.heatmaps,
+            graph.pafs,
+        )
+        if is_only_reader and isinstance(before, g.Conv):
+            rewritten[source] = _fold_affine(before, affine)
             changes[name] = source
-        elif alone and isinstance(before, g.Affine):
+        elif is_only_reader and isinstance(before, g.Affine):
             offset = before.offset * affine.scale + affine.offset
             rewritten[source] = replace(before, scale=before.scale * affine.scale, offset=offset)
             changes[name] = source
         else:
             rewritten[name] = replace(affine, inputs=node.inputs)
-    return _input_scale(graph.substitute({**rewritten, **changes}))
+    return _fold_input_scale(graph.substitute({**rewritten, **changes}))
 
 
 def to_rgb(graph: g.Graph) -> g.Graph:
-    """The graph for images whose channels come in the other order: only the first kernel's rows change places."""
+    """Return the graph for RGB instead of BGR input: only the input channels of the first kernel are reordered.
+
+    Raises:
+        ModelError: The image is not read by exactly one convolution.
+    """
     name = graph.input.name
     changes: dict[str, g.Node | str] = {}
     while True:
         readers = graph.consumers(name)
         if len(readers) != 1:
-            raise ModelError(f"the image is read by {len(readers)} operators; channel order cannot be changed")
+            raise ModelError(
+                f"cannot change the channel order to RGB: {len(readers)} operators read the image; expected 1"
+            )
         match readers[0]:
             case g.Conv(depthwise=False) as conv:
                 changes[conv.name] = replace(conv, kernel=np.ascontiguousarray(conv.kernel[:, :, ::-1]))
@@ -62,7 +73,10 @@ def to_rgb(graph: g.Graph) -> g.Graph:
                 changes[affine.name] = replace(affine, scale=affine.scale[::-1], offset=affine.offset[::-1])
                 name = affine.name
             case other:
-                raise ModelError(f"the image enters {type(other).__name__} {other.name!r}; expected a convolution")
+                raise ModelError(
+                    f"cannot change the channel order to RGB: {type(other).__name__} {other.name!r} reads the image; "
+                    "expected a convolution"
+                )
 
 
 def _as_affine(node: g.Node) -> g.Affine | None:
@@ -79,8 +93,8 @@ def _as_affine(node: g.Node) -> g.Affine | None:
     )
 
 
-def _scaled(conv: g.Conv, affine: g.Affine) -> g.Conv:
-    """`conv` followed by `affine`, as one convolution."""
+def _fold_affine(conv: g.Conv, affine: g.Affine) -> g.Conv:
+    """Return `conv` followed by `affine` as one convolution."""
     scale = np.broadcast_to(affine.scale, conv.out_channels)
     shape = conv.kernel.shape[2:] if conv.depthwise else (1, conv.out_channels)
     bias = affine.offset if conv.bias is None else conv.bias * affine.scale + affine.offset
@@ -91,10 +105,10 @@ def _scaled(conv: g.Conv, affine: g.Affine) -> g.Conv:
     )
 
 
-def _input_scale(graph: g.Graph) -> g.Graph:
-    """Moves the scale of the image into the first kernel; only an offset stays in front of it, if there is one.
+def _fold_input_scale(graph: g.Graph) -> g.Graph:
+    """Fold the scale of the input image into the first kernel. An offset stays in front of the convolution.
 
-    The offset cannot go: the convolution pads with zeros after it.
+    The offset cannot be folded: the convolution pads with zeros after the offset was added.
     """
     changes: dict[str, g.Node | str] = {}
     for node in graph.nodes.values():

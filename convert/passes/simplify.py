@@ -1,4 +1,4 @@
-"""Operators taken out of a folded graph that do nothing a neighbor could not do as well."""
+"""Removal of operators from a folded graph whose work a neighboring convolution can do."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..ir import graph as g
 
 
 def simplify(graph: g.Graph) -> g.Graph:
-    """Scales and offsets become depthwise 1x1 convolutions, and those go into the 1x1 convolution after them.
+    """Replace scales and offsets with depthwise 1x1 convolutions and merge those into the 1x1 convolution after them.
 
-    The offset of the image stays: zero padding must not see it. Padding that is TensorFlow's SAME is called so, which
-    needs no operator of its own. The function stays the same.
+    The offset of the input image stays, because zero padding comes after it. Explicit padding that equals TensorFlow's
+    SAME becomes SAME, which needs no separate pad operator. The output of the network does not change.
     """
     changes: dict[str, g.Node | str] = {}
     for node in graph.nodes.values():
-        if isinstance(node, g.Conv) and _is_same(node):
+        if isinstance(node, g.Conv) and _is_same_padding(node):
             changes[node.name] = replace(node, padding="SAME")
         if isinstance(node, g.Affine) and not isinstance(graph.nodes[node.inputs[0]], g.Input):
             changes[node.name] = _as_depthwise(node, g.channels(graph)[node.name])
-    return _merged(graph.substitute(changes))
+    return _merge_scales(graph.substitute(changes))
 
 
 def _as_depthwise(node: g.Affine, channels: int) -> g.Conv:
@@ -31,7 +31,7 @@ def _as_depthwise(node: g.Affine, channels: int) -> g.Conv:
     )
 
 
-def _merged(graph: g.Graph) -> g.Graph:
+def _merge_scales(graph: g.Graph) -> g.Graph:
     changes: dict[str, g.Node | str] = {}
     for node in graph.nodes.values():
         before = graph.nodes[node.inputs[0]] if node.inputs else node
@@ -56,9 +56,9 @@ def _merged(graph: g.Graph) -> g.Graph:
     return graph.substitute(changes)
 
 
-def _is_same(conv: g.Conv) -> bool:
-    around = [(k - 1) * d for k, d in zip(conv.kernel.shape[:2], conv.dilations, strict=True)]
-    return conv.strides == (1, 1) and conv.padding == tuple((a // 2, a - a // 2) for a in around)
+def _is_same_padding(conv: g.Conv) -> bool:
+    totals = [(k - 1) * d for k, d in zip(conv.kernel.shape[:2], conv.dilations, strict=True)]
+    return conv.strides == (1, 1) and conv.padding == tuple((total // 2, total - total // 2) for total in totals)
 
 
 def _is_scale(conv: g.Conv) -> bool:

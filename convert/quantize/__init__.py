@@ -1,1 +1,1 @@
-"""Full-integer networks that keep their accuracy: equalized, calibrated, rounded layer by layer, written as TFLite."""
+"""Post-training quantization: calibration, channel equalization, layer-wise weight rounding, integer TFLite files."""

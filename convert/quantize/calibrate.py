@@ -1,4 +1,4 @@
-"""What the float network's maps look like on real images, and the integer codes that follow."""
+"""Activation statistics of the float network on calibration images, and quantization parameters chosen from them."""
 
 from __future__ import annotations
 
@@ -18,78 +18,105 @@ from .plan import Kind, QuantParams, map_code, same_code, stored
 Images = npt.NDArray[np.uint8]
 Real = npt.NDArray[np.float32]
 
-_SAMPLES = 100_000
-_SHARES = tuple(np.linspace(0.5, 1.0, 11))
-_BELOW_ELU = tuple(np.linspace(0.05, 1.0, 20))
-_USUAL = 0.75
-"""Share of the images whose largest value of a channel its range should hold."""
+_SAMPLES_PER_MAP = 100_000
+_CLIP_RATIOS = tuple(np.linspace(0.5, 1.0, 11))
+"""Candidates for the ends of a range, as ratios of the smallest and largest observed value."""
+_ELU_LOW_CLIP_RATIOS = tuple(np.linspace(0.05, 1.0, 20))
+"""Candidates for the lower end of a map that only ELUs read."""
+_TYPICAL_QUANTILE = 0.75
+"""Quantile over the images of a channel's largest value: this share of the images lies within the channel's range."""
 
 
 @dataclass
 class MapStatistics:
-    """What is known of a stored map: least and largest value, largest of every channel image by image, a sample."""
+    """Statistics of a stored map: range, largest absolute value per image and channel, random sample of values."""
 
     low: float = 0.0
     high: float = 0.0
     peaks_by_image: list[Real] = field(default_factory=list)
     sample: list[Real] = field(default_factory=list)
 
-    def peaks(self, rare: float) -> Real:
-        """A large value of every channel: the usual one, or `rare` of the largest if that is more.
+    def peaks(self, min_ratio: float) -> Real:
+        """Compute the range that each channel should be able to represent.
 
-        Few images have the largest, and all pay for it; but what is rare may be what matters.
+        It is the 0.75 quantile over the images of the channel's largest absolute value, because only few images reach
+        the overall maximum, and a larger range makes the resolution of all images coarser. But rare large values can be
+        important, so the range is at least `min_ratio` times the overall maximum.
+
+        Args:
+            min_ratio: Smallest allowed range of a channel, as a ratio of its overall maximum, 0 to 1.
+
+        Returns:
+            Largest absolute value to represent per channel, float32 (channels,).
         """
-        found = np.concatenate(self.peaks_by_image)
-        return np.asarray(np.maximum(np.quantile(found, _USUAL, axis=0), rare * found.max(axis=0)), np.float32)
+        maxima = np.concatenate(self.peaks_by_image)
+        typical = np.quantile(maxima, _TYPICAL_QUANTILE, axis=0)
+        return np.asarray(np.maximum(typical, min_ratio * maxima.max(axis=0)), np.float32)
 
     @property
-    def values(self) -> Real:
-        """The sample."""
+    def sampled_values(self) -> Real:
+        """Random sample of the map's values over all images, (n,)."""
         return np.concatenate(self.sample)
 
 
 def observe(
     graph: g.Graph, images: Images, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, MapStatistics]:
-    """Statistics of every stored map over images (n, height, width, 3)."""
+    """Collect statistics of every stored map of the float network.
+
+    Args:
+        graph: Folded float graph.
+        images: Calibration images (n, height, width, 3), uint8, in the graph's channel order.
+        progress: Called with the number of images after each batch.
+    """
     rng = np.random.default_rng(0)
-    wanted = set(stored(graph))
-    found: dict[str, MapStatistics] = {}
+    names = set(stored(graph))
+    statistics: dict[str, MapStatistics] = {}
     batches = range(0, len(images), 8)
 
-    def see(node: g.Node, value: Any) -> None:
-        if node.name not in wanted:
+    def record(node: g.Node, value: Any) -> None:
+        if node.name not in names:
             return
         array = np.asarray(value)
-        sample = array.reshape(-1)[rng.integers(0, array.size, _SAMPLES // len(batches))]
-        known = found.setdefault(node.name, MapStatistics())
-        known.peaks_by_image.append(np.abs(array).max(axis=(1, 2)))
-        known.low, known.high = min(known.low, float(array.min())), max(known.high, float(array.max()))
-        known.sample.append(sample)
+        sample = array.reshape(-1)[rng.integers(0, array.size, _SAMPLES_PER_MAP // len(batches))]
+        entry = statistics.setdefault(node.name, MapStatistics())
+        entry.peaks_by_image.append(np.abs(array).max(axis=(1, 2)))
+        entry.low, entry.high = min(entry.low, float(array.min())), max(entry.high, float(array.max()))
+        entry.sample.append(sample)
 
     for start in batches:
-        part = images[start : start + 8]
-        tensorflow.build(graph, part.astype(np.float32), observe=see)
-        progress(len(part))
-    return found
+        batch = images[start : start + 8]
+        tensorflow.build(graph, batch.astype(np.float32), observe=record)
+        progress(len(batch))
+    return statistics
 
 
-def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], kind: Kind) -> dict[str, QuantParams]:
-    """The code of every stored map: ends of the least square error, one for maps that must share it."""
-    found: dict[str, QuantParams] = {}
-    shared = {name: group for group in same_code(graph) for name in group}
+def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], dtype: Kind) -> dict[str, QuantParams]:
+    """Choose the quantization parameters of every stored map.
+
+    The ends of each range minimize the mean squared error. Maps that must share their parameters (`same_code`), such as
+    the inputs and the result of a concat, get the same ones.
+
+    Raises:
+        ModelError: The offset of the image cannot be expressed in integers, see `image_code`.
+    """
+    params: dict[str, QuantParams] = {}
+    groups = {name: group for group in same_code(graph) for name in group}
     for name in statistics:
-        if name not in found:
-            group = sorted(shared.get(name, {name}))
-            found.update(dict.fromkeys(group, _searched(graph, group, statistics, kind)))
-    found.pop(graph.input.name)
-    return {**found, **image_code(graph)}
+        if name not in params:
+            group = sorted(groups.get(name, {name}))
+            params.update(dict.fromkeys(group, _search_params(graph, group, statistics, dtype)))
+    params.pop(graph.input.name)
+    return {**params, **image_code(graph)}
 
 
 def image_code(graph: g.Graph) -> dict[str, QuantParams]:
-    """The codes of the image and of the image less a constant: bytes stand for themselves.
+    """Choose the quantization parameters of the image, or of the image after its constant offset was subtracted.
 
-    Raises ModelError where the constant is not the same whole number for all channels.
+    Scale and zero point are set so that every byte of the image is stored exactly.
+
+    Raises:
+        ModelError: The offset is not the same whole number for all channels.
     """
     readers = graph.consumers(graph.input.name)
     if not (len(readers) == 1 and isinstance(affine := readers[0], g.Affine)):
@@ -100,31 +127,33 @@ def image_code(graph: g.Graph) -> dict[str, QuantParams]:
         if abs(zero - round(zero)) < 0.02 and 0 <= round(zero) <= 255 and scales[0] > 0:
             return {affine.name: QuantParams(float(scales[0]), round(zero) - 128, "int8")}
     raise ModelError(
-        f"{affine.name!r} adds {np.round(offsets, 3).tolist()} to the image: integers can only express one whole "
+        f"{affine.name!r} adds {np.round(offsets, 3).tolist()} to the image: an integer network needs the same whole "
         "number for all channels; convert to float16 instead"
     )
 
 
-def _searched(graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], kind: Kind) -> QuantParams:
-    """Ends drawn in as far as the error of what is cut off allows, each by itself."""
+def _search_params(
+    graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], dtype: Kind
+) -> QuantParams:
+    """Search the range of a group of maps with the smallest mean squared error; each end is clipped independently."""
     low, high = min(statistics[n].low for n in group), max(statistics[n].high for n in group)
-    best, least = map_code(low, high, kind), np.inf
-    if kind != "int8":
+    best, best_error = map_code(low, high, dtype), np.inf
+    if dtype != "int8":
         return best
-    through = _elu if all(_feeds_elu(graph, name) for name in group) else _as_it_is
-    samples = [statistics[n].values for n in group]
-    wanted = [through(sample) for sample in samples]
-    powers = [float(np.mean(np.square(values))) + 1e-12 for values in wanted]
-    downs = (1.0,) if low >= 0 else _BELOW_ELU if through is _elu else _SHARES
-    for down, up in itertools.product(downs, _SHARES):
-        code = map_code(low * down, high * up, kind)
-        # Every map counts by its own power: a strong one must not drown the others.
+    transform = _apply_elu if all(_feeds_elu(graph, name) for name in group) else _identity
+    samples = [statistics[n].sampled_values for n in group]
+    targets = [transform(sample) for sample in samples]
+    powers = [float(np.mean(np.square(values))) + 1e-12 for values in targets]
+    low_ratios = (1.0,) if low >= 0 else _ELU_LOW_CLIP_RATIOS if transform is _apply_elu else _CLIP_RATIOS
+    for low_ratio, high_ratio in itertools.product(low_ratios, _CLIP_RATIOS):
+        params = map_code(low * low_ratio, high * high_ratio, dtype)
+        # Each map's error is divided by its own power: otherwise a map with large values would outweigh the others.
         error = sum(
-            float(np.mean(np.square(through(fake_quantize(sample, code)) - values))) / power
-            for sample, values, power in zip(samples, wanted, powers, strict=True)
+            float(np.mean(np.square(transform(fake_quantize(sample, params)) - values))) / power
+            for sample, values, power in zip(samples, targets, powers, strict=True)
         )
-        if error < least:
-            best, least = code, error
+        if error < best_error:
+            best, best_error = params, error
     return best
 
 
@@ -133,17 +162,17 @@ def _feeds_elu(graph: g.Graph, name: str) -> bool:
     return bool(readers) and all(isinstance(node, g.Activation) and node.kind == "elu" for node in readers)
 
 
-def _elu(values: Real) -> Real:
-    """What an ELU makes of a map: how far below zero it is hardly matters."""
+def _apply_elu(values: Real) -> Real:
+    """Apply an ELU: errors of strongly negative values hardly change its result."""
     return np.where(values > 0, values, np.expm1(np.minimum(values, 0)))
 
 
-def _as_it_is(values: Real) -> Real:
+def _identity(values: Real) -> Real:
     return values
 
 
-def fake_quantize(values: Real, code: QuantParams) -> Real:
-    """Real values as they come back from being stored."""
-    low, high = (np.float32(end) for end in code.ends)
-    scale = np.float32(code.scale)
+def fake_quantize(values: Real, params: QuantParams) -> Real:
+    """Quantize and dequantize values: round them to multiples of the scale and clip them to the range of `params`."""
+    low, high = (np.float32(end) for end in params.ends)
+    scale = np.float32(params.scale)
     return np.asarray(np.clip(np.rint(values / scale) * scale, low, high), np.float32)

@@ -1,4 +1,4 @@
-"""Images for calibration, prepared as the network will see them."""
+"""Images and video frames for calibration, prepared as input of the network."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from ...runtime.model.manifest import InputSpec
 from ...runtime.preprocess import Preprocessor
 from ...runtime.types import Image
 
-_BATCH = 16
-_ENOUGH = 16
-_LARGEST_ZOOM = 1.5
-_CROPS = 3
-
-
-_FRAMES = 64
-"""Taken from a video, evenly spaced."""
+_BATCH_SIZE = 16
+_MIN_IMAGES = 16
+"""Statistics from fewer images are not reliable."""
+_MAX_ZOOM = 1.5
+_CROPS_PER_IMAGE = 3
+_MAX_VIDEO_FRAMES = 64
 
 
 class ImageFolder:
-    """The images of a folder, (H, W, 3) BGR, read one after the other."""
+    """Images of a folder, uint8 (height, width, 3) BGR, read one at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError where the folder holds no images."""
+        """List the images of a folder.
+
+        Raises:
+            InputError: The folder contains no images.
+        """
         self._paths = list_images(folder)
 
     def __len__(self) -> int:
@@ -41,14 +43,19 @@ class ImageFolder:
 
 
 class CalibrationImages:
-    """The images of a folder, or frames of a video. Iterated anew, it gives the same batches again."""
+    """Images of a folder or frames of a video. Every iteration gives the same images and batches."""
 
-    def __init__(self, place: Path, spec: InputSpec) -> None:
-        """Raises InputError where the folder holds no images or the video cannot be read."""
-        if not place.exists():
-            raise InputError(f"{place}: expected a folder of images or a video, there is nothing")
-        self._frames = {} if place.is_dir() else _frames(place)
-        self._paths = {path.name: path for path in list_images(place)} if place.is_dir() else {}
+    def __init__(self, path: Path, spec: InputSpec) -> None:
+        """List the images of a folder, or read evenly spaced frames (64) of a video, an animation or a TIFF with pages.
+
+        Raises:
+            InputError: There is no such file or folder, the folder contains no images, the file is a single image, or
+                the video cannot be read.
+        """
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; expected a folder of images or a video")
+        self._frames = {} if path.is_dir() else _read_video_frames(path)
+        self._paths = {file.name: file for file in list_images(path)} if path.is_dir() else {}
         self.names = [*self._paths, *self._frames]
         self.spec = spec
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
@@ -58,43 +65,50 @@ class CalibrationImages:
 
     @property
     def too_few(self) -> bool:
-        """Whether statistics from so few images are to be distrusted."""
-        return len(self.names) < _ENOUGH
+        """True if there are fewer than 16 images, too few for reliable statistics."""
+        return len(self.names) < _MIN_IMAGES
 
     def __iter__(self) -> Iterator[Image]:
-        """The images as they are, one after the other."""
+        """Iterate over the images in their original size."""
         return (self.image(name) for name in self.names)
 
     def image(self, name: str) -> Image:
-        """An image as it is, (H, W, 3) BGR."""
+        """Read an image in its original size, uint8 (height, width, 3) BGR."""
         return self._frames[name] if name in self._frames else read_image(self._paths[name])
 
     def prepared(self, limit: int) -> npt.NDArray[np.uint8]:
-        """At most `limit` images, evenly chosen, as the network sees them: (n, height, width, 3) BGR."""
+        """Resize at most `limit` evenly chosen images to the network's input: (n, height, width, 3) uint8 BGR."""
         step = max(1, -(-len(self.names) // limit))
-        return np.stack([self._view(name, 0) for name in self.names[::step]])
+        return np.stack([self._prepare_view(name, 0) for name in self.names[::step]])
 
     def batches(self, description: str) -> Iterator[npt.NDArray[np.uint8]]:
-        """Batches (n, height, width, 3) uint8 BGR with five views of every image: as it is, mirrored, three crops.
+        """Iterate over shuffled batches with five views of every image: original, mirrored, and three random crops.
 
-        A crop fills the input and zooms in by up to half: the images these networks were trained on were cropped
-        and mirrored too. That is worth a point of AP over the plain images (0.308 against 0.300 for
-        `mobilenet_v2_small`). The views are shuffled, always in the same way, so that each batch is as varied as the
-        whole.
+        A crop fills the input and enlarges the image by up to 1.5 times. The networks were trained on cropped and
+        mirrored images. Statistics of these views are worth about one point of AP (0.308 for `mobilenet_v2_small`,
+        0.300 with the original images alone). The order is random but always the same, so that each batch is as varied
+        as the whole set.
+
+        Args:
+            description: Label of the progress bar.
+
+        Returns:
+            Batches (n, height, width, 3), uint8 BGR.
         """
-        views = [(name, view) for name in self.names for view in range(2 + _CROPS)]
+        views = [(name, view) for name in self.names for view in range(2 + _CROPS_PER_IMAGE)]
         views = [views[i] for i in np.random.default_rng(0).permutation(len(views))]
-        count = -(-len(views) // _BATCH)
+        count = -(-len(views) // _BATCH_SIZE)
         with tqdm(total=len(views), desc=description, unit="view", disable=None) as progress:
             for start in range(count):
-                batch = [self._view(name, view) for name, view in views[start::count]]
+                batch = [self._prepare_view(name, view) for name, view in views[start::count]]
                 yield np.stack(batch)
                 progress.update(len(batch))
 
-    def _view(self, name: str, view: int) -> Image:
+    def _prepare_view(self, name: str, view: int) -> Image:
+        """Prepare view 0 (original), 1 (mirrored), or 2 and higher (random crop) of an image."""
         image = self.image(name)
         if view >= 2:
-            # Seeded by name and number, so that one image more does not change the crops of the others.
+            # Seeded by name and view, so that an added image does not change the crops of the others.
             rng = np.random.default_rng([view, *name.encode()])
             return _crop(image, self.spec.width, self.spec.height, rng)
         prepared = np.empty((self.spec.height, self.spec.width, 3), np.uint8)
@@ -102,28 +116,28 @@ class CalibrationImages:
         return prepared
 
 
-def _frames(path: Path) -> dict[str, Image]:
-    """Evenly spaced frames of a video, an animation or a TIFF of several pages, by a name."""
+def _read_video_frames(path: Path) -> dict[str, Image]:
+    """Read evenly spaced frames of a video, an animation or a TIFF with several pages, by a name for each frame."""
     kind = inspect_file(path)
     if kind == "image":
-        raise InputError(f"{path}: expected a folder of images or a video, this is one image")
-    every = 1
+        raise InputError(f"{path}: expected a folder of images or a video, got a single image")
+    interval = 1
     if kind == "video":
         with Video(path) as video:
-            every = max(1, video.count // _FRAMES)
-    found: dict[int, Image] = {}
+            interval = max(1, video.count // _MAX_VIDEO_FRAMES)
+    frames: dict[int, Image] = {}
     for frame in read_frames(path):
-        if frame.index % every == 0:
-            found[frame.index] = frame.image
-        if len(found) == 2 * _FRAMES:  # the file did not say how many frames it has, or too few
-            every *= 2
-            found = {index: image for index, image in found.items() if index % every == 0}
-    return dict([(f"frame {index}", image) for index, image in found.items()][:_FRAMES])
+        if frame.index % interval == 0:
+            frames[frame.index] = frame.image
+        if len(frames) == 2 * _MAX_VIDEO_FRAMES:  # the file states no number of frames, or too small a number
+            interval *= 2
+            frames = {index: image for index, image in frames.items() if index % interval == 0}
+    return dict([(f"frame {index}", image) for index, image in frames.items()][:_MAX_VIDEO_FRAMES])
 
 
 def _crop(image: Image, width: int, height: int, rng: np.random.Generator) -> Image:
-    """A part of the image that fills the input, mirrored in half of the cases."""
-    scale = max(width / image.shape[1], height / image.shape[0]) * rng.uniform(1, _LARGEST_ZOOM)
+    """Cut out a random part that fills the input, enlarged 1 to 1.5 times, mirrored with a probability of 0.5."""
+    scale = max(width / image.shape[1], height / image.shape[0]) * rng.uniform(1, _MAX_ZOOM)
     size = max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale))
     enlarged = cv2.resize(image, size)
     x, y = int(rng.integers(size[0] - width + 1)), int(rng.integers(size[1] - height + 1))

@@ -1,8 +1,9 @@
-"""Which channels of which maps must be scaled together.
+"""Groups of channels that must be scaled together.
 
-A map's channel may be divided by a constant if the convolutions that read it multiply their weights by it: the
-network's function stays. Additions, concats, resizing, pooling and ReLU pass the scale on; ELU, the image and the
-network's results allow none.
+A channel of a map can be divided by a constant if the convolutions that read it multiply their weights by the same
+constant: the network computes the same function. Add, concat, resize, max pooling and ReLU pass the scale on, so the
+channels that they connect form one group. Channels of the image, of the network's outputs, and before and after an ELU
+cannot be scaled.
 """
 
 from __future__ import annotations
@@ -19,36 +20,59 @@ Ids = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class ChannelClasses:
-    """`of[node]`: for every channel of the node's map the number of its class; `fixed[class]`: it takes no scale."""
+    """Groups of channels that share a scale, numbered from 0.
+
+    Attributes:
+        of: By the name of a node, the group of each channel of its map, (channels,).
+        fixed: By group, True if its channels cannot be scaled, (groups,).
+    """
 
     of: dict[str, Ids]
     fixed: npt.NDArray[np.bool_]
 
 
-def classify(graph: g.Graph) -> ChannelClasses:
-    """The classes of channels of a folded graph."""
-    parents: list[int] = []
-    fixed: set[int] = set()
-    ids: dict[str, Ids] = {}
+class _DisjointSets:
+    """Union-find over whole numbers, with path halving."""
 
-    def fresh(count: int) -> Ids:
-        start = len(parents)
-        parents.extend(range(start, start + count))
+    def __init__(self) -> None:
+        self._parents: list[int] = []
+
+    def add(self, count: int) -> Ids:
+        """Add `count` elements, each in a set of its own, and return their numbers."""
+        start = len(self._parents)
+        self._parents.extend(range(start, start + count))
         return np.arange(start, start + count)
 
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
+    def find(self, element: int) -> int:
+        """Return the representative of the set of an element."""
+        while self._parents[element] != element:
+            self._parents[element] = self._parents[self._parents[element]]
+            element = self._parents[element]
+        return element
 
-    known = g.channels(graph)
+    def union(self, first: int, second: int) -> None:
+        """Merge two sets; the representative of `first` represents both."""
+        self._parents[self.find(second)] = self.find(first)
+
+    def number_sets(self) -> tuple[Ids, int]:
+        """Number the sets from 0: the number of the set of each element, and the number of sets."""
+        roots = np.array([self.find(i) for i in range(len(self._parents))], np.intp)
+        representatives, numbers = np.unique(roots, return_inverse=True)
+        return numbers, len(representatives)
+
+
+def classify(graph: g.Graph) -> ChannelClasses:
+    """Group the channels of all maps of a folded graph."""
+    sets = _DisjointSets()
+    fixed: set[int] = set()
+    ids: dict[str, Ids] = {}
+    channel_counts = g.channels(graph)
     for name, node in graph.nodes.items():
         match node:
             case g.Add():
                 first, second = (ids[i] for i in node.inputs)
                 for a, b in zip(first, second, strict=True):
-                    parents[root(int(b))] = root(int(a))
+                    sets.union(int(a), int(b))
                 ids[name] = first
             case g.Concat():
                 ids[name] = np.concatenate([ids[i] for i in node.inputs])
@@ -59,18 +83,17 @@ def classify(graph: g.Graph) -> ChannelClasses:
             case g.Activation() if node.kind != "elu":
                 ids[name] = ids[node.inputs[0]]
             case _:
-                ids[name] = fresh(known[name])
-        for unscaled in _unscaled(graph, node):
+                ids[name] = sets.add(channel_counts[name])
+        for unscaled in _list_unscaled_maps(graph, node):
             fixed.update(ids[unscaled].tolist())
-    roots = np.array([root(i) for i in range(len(parents))], np.intp)
-    numbers, dense = np.unique(roots, return_inverse=True)
-    immovable = np.zeros(len(numbers), np.bool_)
-    immovable[dense[list(fixed)]] = True
-    return ChannelClasses({name: dense[own] for name, own in ids.items()}, immovable)
+    groups, count = sets.number_sets()
+    is_fixed = np.zeros(count, np.bool_)
+    is_fixed[groups[list(fixed)]] = True
+    return ChannelClasses({name: groups[own] for name, own in ids.items()}, is_fixed)
 
 
-def _unscaled(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
-    """The maps at a node whose channels take no scale."""
+def _list_unscaled_maps(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
+    """List the result and inputs of a node whose channels cannot be scaled."""
     if isinstance(node, g.Activation) and node.kind == "elu":
         return (node.name, *node.inputs)
     if node.name in (graph.heatmaps, graph.pafs) or isinstance(node, g.Input | g.Affine | g.BatchNorm):
@@ -78,18 +101,24 @@ def _unscaled(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
     return ()
 
 
-def scaled(graph: g.Graph, classes: ChannelClasses, scale: npt.NDArray[np.float64]) -> g.Graph:
-    """The graph with every channel divided by the scale of its class; the same function. Fixed classes need scale 1."""
+def scaled(graph: g.Graph, groups: ChannelClasses, scale: npt.NDArray[np.float64]) -> g.Graph:
+    """Divide every channel by the scale of its group and adapt the weights: the graph computes the same function.
+
+    Args:
+        graph: Folded graph.
+        groups: Groups of its channels.
+        scale: Scale of each group, (groups,); 1 for groups that are fixed.
+    """
     changes: dict[str, g.Node | str] = {}
     for name, node in graph.nodes.items():
-        own = scale[classes.of[name]]
+        own = scale[groups.of[name]]
         if isinstance(node, g.Conv):
-            before = scale[classes.of[node.inputs[0]]]
+            source = scale[groups.of[node.inputs[0]]]
             kernel = node.kernel.astype(np.float64)
             if node.depthwise:
-                kernel = kernel * before.reshape(1, 1, -1, 1) / own.reshape(1, 1, *kernel.shape[2:])
+                kernel = kernel * source.reshape(1, 1, -1, 1) / own.reshape(1, 1, *kernel.shape[2:])
             else:
-                kernel = kernel * before.reshape(1, 1, -1, 1) / own.reshape(1, 1, 1, -1)
+                kernel = kernel * source.reshape(1, 1, -1, 1) / own.reshape(1, 1, 1, -1)
             bias = None if node.bias is None else (node.bias / own).astype(np.float32)
             changes[name] = replace(node, kernel=kernel.astype(np.float32), bias=bias)
         elif isinstance(node, g.Activation) and node.kind == "relu6":

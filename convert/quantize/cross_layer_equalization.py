@@ -1,9 +1,11 @@
-"""Scales that let the channels of a map share one integer scale.
+"""Cross-layer equalization: scale channels so that all channels of a map have the same range.
 
-Where one channel of a map is a hundred times stronger than another, eight bits for both leave the weak one with three
-values. Dividing a channel and multiplying the weights that read it costs nothing (see `channels`). All channels are
-made equal. Balancing the map against the weights that read it was tried (square roots; exponents chosen map by map by
-the noise of both): it is worse, because the weights are rounded by their effect (see `rounding`) and lose less.
+All channels of a map share one integer scale. If one channel has values a hundred times larger than another, eight bits
+leave the weak channel only three values. Dividing a channel by a constant and multiplying the weights that read it by
+the same constant costs nothing (see `channel_groups`). The method is that of Nagel et al., "Data-Free Quantization
+Through Weight Equalization and Bias Correction" (2019), but here all channels get the same range. Balancing the range
+of the map against that of the weights that read it was tried (square roots; exponents chosen per map from the noise of
+both) and is worse, because the weights are rounded by their effect on the result (see `gptq`) and lose less.
 """
 
 from __future__ import annotations
@@ -16,15 +18,21 @@ from ..ir import graph as g
 from .calibrate import MapStatistics
 from .channel_groups import classify, scaled
 
-_SILENT = 1e-2
-"""Channels weaker than this, of values that are at most in the hundreds, are not blown up."""
+_MIN_RANGE = 1e-2
+"""Channels with a smaller range are scaled as if they had this one. Values of the maps are at most in the hundreds."""
 
 
-def equalized(graph: g.Graph, statistics: Mapping[str, MapStatistics], rare: float) -> g.Graph:
-    """The same function with a large value (`MapStatistics.peaks`) of every channel that may be scaled at one."""
-    classes = classify(graph)
-    peaks = np.zeros(len(classes.fixed))
-    for name, seen in statistics.items():
-        np.maximum.at(peaks, classes.of[name], seen.peaks(rare))
-    scale = np.where(classes.fixed | (peaks == 0), 1.0, np.maximum(peaks, _SILENT))
-    return scaled(graph, classes, scale)
+def equalized(graph: g.Graph, statistics: Mapping[str, MapStatistics], min_ratio: float) -> g.Graph:
+    """Scale all channels that can be scaled to a range of 1; the graph computes the same function.
+
+    Args:
+        graph: Folded float graph.
+        statistics: Statistics of its stored maps.
+        min_ratio: Smallest allowed range of a channel as a ratio of its maximum, see `MapStatistics.peaks`.
+    """
+    groups = classify(graph)
+    ranges = np.zeros(len(groups.fixed))
+    for name, entry in statistics.items():
+        np.maximum.at(ranges, groups.of[name], entry.peaks(min_ratio))
+    scale = np.where(groups.fixed | (ranges == 0), 1.0, np.maximum(ranges, _MIN_RANGE))
+    return scaled(graph, groups, scale)

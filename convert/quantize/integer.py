@@ -1,4 +1,4 @@
-"""The integer precisions: from a folded graph and calibration images to a plan and what is to be said of it."""
+"""Integer precisions (int8, int16x8, auto): from a folded graph and calibration images to a plan and a flatbuffer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,22 @@ from .sensitivity import Mixed, search_mixed_precision
 from .write import write
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
-_LIMIT = 64
-"""Images used of a larger folder: more change nothing and take memory."""
-_RUNS = 9
+_MAX_IMAGES = 64
+"""Images that are used of a larger folder: more images do not change the result but need memory."""
+_TIMED_RUNS = 9
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A plan and the file it makes, what was done, and the images it was made with: as they are, and as seen."""
+    """A quantized network.
+
+    Attributes:
+        plan: Integers of all weights and maps.
+        flatbuffer: TFLite file of the plan, without a manifest.
+        recipe: What was done, one sentence per entry, for the manifest.
+        calibration: Calibration images in their original size.
+        seen: Calibration images as input of the network, and where the float network finds people in them.
+    """
 
     plan: Plan
     flatbuffer: bytes
@@ -40,7 +48,13 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Budget:
-    """What `--precision auto` may lose, and how the loss of a file is measured (the same unit)."""
+    """Accuracy that `--precision auto` may lose.
+
+    Attributes:
+        max_loss: Largest allowed loss, in `unit`.
+        unit: Unit of the loss for messages, such as "points of AP".
+        loss: Measures the loss of a flatbuffer, in `unit`.
+    """
 
     max_loss: float
     unit: str
@@ -55,74 +69,98 @@ def quantize_graph(
     budget: Budget | None,
     note: Callable[[str], None],
 ) -> Quantized:
-    """The integer form of a folded and simplified graph. Raises ModelError where an operator has none."""
-    images = calibration.prepared(_LIMIT)
+    """Quantize a folded and simplified graph.
+
+    Args:
+        graph: Float graph, for images in `channel_order`.
+        calibration: Calibration images; at most 64 of them are used.
+        precision: One of `INTEGER`.
+        channel_order: Channel order of the network's input.
+        budget: Accuracy that "auto" may lose; not used by other precisions.
+        note: Called with messages for the user.
+
+    Raises:
+        ModelError: An operator has no integer form, or equalization changed the float network too much.
+        ValueError: The precision is "auto" and there is no budget.
+    """
+    images = calibration.prepared(_MAX_IMAGES)
     if channel_order == "rgb":
         images = np.ascontiguousarray(images[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
-    found = fit_network(graph, images, "int16" if precision == "int16x8" else "int8")
-    seen, plan = found.seen, found.plan
-    recipe = [f"channels equalized (the float maps change by {found.change:.0e} of their range)"]
+    fitted = fit_network(graph, images, "int16" if precision == "int16x8" else "int8")
+    seen, plan = fitted.seen, fitted.plan
+    recipe = [f"channels equalized (the float maps change by {fitted.change:.0e} of their range)"]
     if not seen.people:
-        note("warning: no people in the calibration images: the ranges of the maps will be those of empty images")
+        note(
+            "warning: no people found in the calibration images: the measured ranges are those of images without "
+            "people; add images that show people"
+        )
     about = f"{len(images)} calibration images, {seen.people} of them with people"
     if precision == "auto":
         if budget is None:
             raise ValueError("--precision auto needs a budget")
-        plan, kept = _mixed(found, (width, height), budget, note)
-        recipe += kept
+        plan, steps = _fit_mixed_precision(fitted, (width, height), budget, note)
+        recipe += steps
     else:
-        recipe += [f"computed in float32, having no 16-bit form: {name}" for name in sorted(plan.floats)]
+        recipe += [f"computed in float32, no 16-bit form: {name}" for name in sorted(plan.floats)]
     flatbuffer, operators = write(plan, width, height)
     recipe.append(f"ranges and weights of {precision} fitted layer by layer to {about}")
     recipe.append("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
     return Quantized(plan, flatbuffer, tuple(recipe), calibration, seen)
 
 
-def _mixed(start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[[str], None]) -> tuple[Plan, list[str]]:
-    """The cheapest plan within the budget, and what its float layers cost."""
+def _fit_mixed_precision(
+    start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[[str], None]
+) -> tuple[Plan, list[str]]:
+    """Find the cheapest plan within the budget, and describe the cost of its float layers for the recipe."""
 
     def assess(plan: Plan) -> Mixed:
         flatbuffer, _ = write(plan, *size)
         return Mixed(plan, flatbuffer, budget.loss(flatbuffer))
 
-    whole = assess(start.plan)
-    found = search_mixed_precision(whole, start.seen, size, assess, budget.max_loss, note)
-    note(f"loses {found.loss:.4f} {budget.unit} with {len(found.blocks)} blocks in float")
-    if not found.blocks:
-        return found.plan, [f"nothing kept in float: int8 loses {found.loss:.4f} {budget.unit}"]
-    before, after = inference_ms([whole.flatbuffer, found.flatbuffer])
-    more = (len(found.flatbuffer) - len(whole.flatbuffer)) / 1e3
-    cost = f"{more:+.0f} kB, {before:.1f} -> {after:.1f} ms on one thread here"
-    kept = ", ".join(f"{block[0]} to {block[-1]}" for block in found.blocks)
-    loss = f"loses {found.loss:.4f} {budget.unit} and {whole.loss:.4f} without, of {found.measured} blocks measured"
-    return found.plan, [f"kept in float32 ({loss}; {cost}): {kept}"]
+    int8 = assess(start.plan)
+    mixed = search_mixed_precision(int8, start.seen, size, assess, budget.max_loss, note)
+    note(f"loss of {mixed.loss:.4f} {budget.unit} with {len(mixed.blocks)} blocks in float")
+    if not mixed.blocks:
+        return mixed.plan, [f"nothing kept in float: int8 loses {mixed.loss:.4f} {budget.unit}"]
+    int8_ms, mixed_ms = _measure_inference_ms([int8.flatbuffer, mixed.flatbuffer])
+    added_kb = (len(mixed.flatbuffer) - len(int8.flatbuffer)) / 1e3
+    cost = f"{added_kb:+.0f} kB, {int8_ms:.1f} -> {mixed_ms:.1f} ms on one thread of this computer"
+    kept = ", ".join(f"{block[0]} to {block[-1]}" for block in mixed.blocks)
+    loss = f"loses {mixed.loss:.4f} {budget.unit}, all in int8 {int8.loss:.4f}; {mixed.measured} blocks measured"
+    return mixed.plan, [f"kept in float32 ({loss}; {cost}): {kept}"]
 
 
-def inference_ms(flatbuffers: Sequence[bytes]) -> list[float]:
-    """Median inference on one thread of several networks, taken in turn."""
+def _measure_inference_ms(flatbuffers: Sequence[bytes]) -> list[float]:
+    """Measure the median inference time of several networks on one thread; the networks take turns."""
     with tempfile.TemporaryDirectory() as folder:
         networks = []
         for number, flatbuffer in enumerate(flatbuffers):
             path = Path(folder) / f"{number}.tflite"
             path.write_bytes(flatbuffer)
             networks.append(Network(path, threads=1))
-        times: list[list[float]] = [[] for _ in networks]
-        for _ in range(_RUNS):
-            for network, taken in zip(networks, times, strict=True):
+        times_ms: list[list[float]] = [[] for _ in networks]
+        for _ in range(_TIMED_RUNS):
+            for network, measured in zip(networks, times_ms, strict=True):
                 start = perf_counter()
                 network.invoke()
-                taken.append((perf_counter() - start) * 1e3)
+                measured.append((perf_counter() - start) * 1e3)
         del networks, network
-    return [float(np.median(taken)) for taken in times]
+    return [float(np.median(measured)) for measured in times_ms]
 
 
 def check(precision: Precision, calibration: Path | None, report: Path | None) -> None:
-    """Raises ModelError where an integer precision lacks images, or another is asked for a report."""
+    """Check that an integer precision has calibration images, and that a report is only requested for one.
+
+    Raises:
+        ModelError: The options do not fit together.
+    """
     if precision in INTEGER and calibration is None:
         raise ModelError(
-            f"--precision {precision} needs images to learn the ranges from: some 50 ordinary ones with people, "
-            "--calibration DIR or VIDEO"
+            f"--precision {precision} needs calibration images to measure value ranges; add --calibration DIR or VIDEO "
+            "with about 50 ordinary images that show people"
         )
     if report is not None and precision not in INTEGER:
-        raise ModelError(f"--report is about integer precisions ({', '.join(INTEGER)}), not {precision}")
+        raise ModelError(
+            f"--report is only available for integer precisions ({', '.join(INTEGER)}): got --precision {precision}"
+        )

@@ -1,8 +1,8 @@
-"""Layer after layer: what the quantized network has computed so far decides how the next weights are rounded."""
+"""Layer-wise reconstruction: run the float and the quantized network side by side, one operator at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,103 +13,118 @@ from . import fitting
 from .calibrate import Images, Real, fake_quantize
 from .plan import Plan, QuantizedConv, fused_activation, result_of
 
-_BATCH = 8
+_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Step:
-    """A node's result in the float network and in the quantized one, over all images."""
+class LayerComparison:
+    """Results of one node in the float and in the quantized network, float32 (n, rows, columns, channels)."""
 
     node: g.Node
-    true: Real
-    coded: Real
-    alone: Real
-    """What the quantized operator makes of the float network's own maps: its own share of the error."""
+    float_map: Real
+    quantized_map: Real
+    """With the quantization errors of all operators up to this one."""
+    isolated_map: Real
+    """Result of the quantized operator for the float network's maps: only the error of this operator."""
 
 
-def quantize(plan: Plan, images: Images, weight: Real, progress: Callable[[str], object] = lambda name: None) -> Plan:
-    """The plan with integers for its convolutions, fitted to images (n, height, width, 3).
+def fit_layers(
+    plan: Plan, images: Images, sample_weight: Real, progress: Callable[[str], object] = lambda name: None
+) -> Plan:
+    """Fit the integer weights of all convolutions, from the first to the last.
 
-    `weight` (n, rows, columns): how much each part of an image counts.
+    Each convolution is fitted to what the quantized layers before it compute, so it also corrects their errors.
+
+    Args:
+        plan: Plan with the quantization parameters of all maps. Convolutions in `Plan.floats` are not fitted.
+        images: Calibration images (n, height, width, 3), uint8.
+        sample_weight: Importance of each part of each image, (n, rows, columns).
+        progress: Called with the name of each convolution that was fitted.
     """
+    graph = plan.graph
+    unused = _find_unused_maps(graph)
+    float_maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    quantized_maps = dict(float_maps)
     convs: dict[str, QuantizedConv] = {}
-
-    def fit(conv: g.Conv, true: Real, coded: Real, wanted: Real) -> None:
-        rectified = fused_activation(plan.graph, conv) is not None
-        convs[conv.name] = fitting.layer(conv, coded, wanted, weight, rectified)
-        progress(conv.name)
-
-    for _ in _run(replace(plan, convs=convs), images, fit, False):
-        pass
+    for name, node in graph.nodes.items():
+        if isinstance(node, g.Input):
+            continue
+        float_maps[name] = _run_operator(node, float_maps)
+        if isinstance(node, g.Conv) and result_of(graph, node) not in plan.floats:
+            has_relu = fused_activation(graph, node) is not None
+            source = quantized_maps[node.inputs[0]]
+            convs[name] = fitting.layer(node, source, float_maps[name], sample_weight, has_relu)
+            progress(name)
+        quantized_maps[name] = _run_quantized_operator(plan, node, convs.get(name), quantized_maps)
+        for maps in (float_maps, quantized_maps):
+            _delete_maps(maps, unused[name])
     return replace(plan, convs=convs)
 
 
-def compare(plan: Plan, images: Images) -> Iterator[Step]:
-    """Every stored map of the quantized network beside that of the float one."""
-    yield from _run(plan, images, None, True)
+def compare_layers(plan: Plan, images: Images) -> Iterator[LayerComparison]:
+    """Run both networks and compare every stored map, in the order of the graph."""
+    graph = plan.graph
+    unused = _find_unused_maps(graph)
+    float_maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    quantized_maps, isolated_maps = dict(float_maps), dict(float_maps)
+    for name, node in graph.nodes.items():
+        if isinstance(node, g.Input):
+            continue
+        conv = plan.convs.get(name)
+        float_maps[name] = _run_operator(node, float_maps)
+        quantized_maps[name] = _run_quantized_operator(plan, node, conv, quantized_maps)
+        # A ReLU is fused with the convolution before it, so their errors are counted together.
+        is_fused = isinstance(node, g.Activation) and node.kind != "elu"
+        isolated_maps[name] = _run_quantized_operator(plan, node, conv, isolated_maps if is_fused else float_maps)
+        if name in plan.maps:
+            yield LayerComparison(node, float_maps[name], quantized_maps[name], isolated_maps[name])
+        for maps in (float_maps, quantized_maps, isolated_maps):
+            _delete_maps(maps, unused[name])
 
 
 def results(plan: Plan, images: Images) -> dict[str, Real]:
-    """Heatmaps and PAFs of the quantized network, by the names of their nodes."""
+    """Run the quantized network on images and return heatmaps and PAFs by the names of their nodes.
+
+    The network is simulated in float32. Maps without quantization parameters and convolutions without integer weights
+    are computed as in the float network.
+    """
     graph = plan.graph
-    last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
-    coded: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    unused = _find_unused_maps(graph)
+    maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
     for name, node in graph.nodes.items():
         if not isinstance(node, g.Input):
-            coded[name] = _stored(plan, name, _apply(_coded(plan, node), [coded[i] for i in node.inputs]))
-        for source in {i for i in node.inputs if last_use[i] == name}:
-            del coded[source]
-    return coded
+            maps[name] = _run_quantized_operator(plan, node, plan.convs.get(name), maps)
+        _delete_maps(maps, unused[name])
+    return maps
 
 
-def _run(
-    plan: Plan,
-    images: Images,
-    fit: Callable[[g.Conv, Real, Real, Real], None] | None,
-    alone: bool,
-) -> Iterator[Step]:
-    """Both networks, operator by operator; maps are dropped once nothing reads them any more."""
-    graph = plan.graph
-    last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
-    true: dict[str, Real] = {}
-    coded: dict[str, Real] = {}
-    own: dict[str, Real] = {}
-    for name, node in graph.nodes.items():
-        if isinstance(node, g.Input):
-            true[name] = coded[name] = own[name] = images.astype(np.float32)
-            continue
-        true[name] = _apply(node, [true[i] for i in node.inputs])
-        if isinstance(node, g.Conv) and fit is not None and result_of(graph, node) not in plan.floats:
-            fit(node, true[node.inputs[0]], coded[node.inputs[0]], true[name])
-        quantized = _coded(plan, node)
-        coded[name] = _stored(plan, name, _apply(quantized, [coded[i] for i in node.inputs]))
-        if alone:
-            # A ReLU belongs to the convolution before it: their error is one.
-            fused = isinstance(node, g.Activation) and node.kind != "elu"
-            sources = [own[i] if fused else true[i] for i in node.inputs]
-            own[name] = _stored(plan, name, _apply(quantized, sources))
-            if name in plan.maps:
-                yield Step(node, true[name], coded[name], own[name])
-        for source in {i for i in node.inputs if last_use[i] == name}:
-            for table in (true, coded, own):
-                table.pop(source, None)
+def _find_unused_maps(graph: g.Graph) -> dict[str, set[str]]:
+    """Find, for every node, the maps that no later node reads; they are deleted to save memory."""
+    last_reader = {source: name for name, node in graph.nodes.items() for source in node.inputs}
+    return {name: {i for i in node.inputs if last_reader[i] == name} for name, node in graph.nodes.items()}
 
 
-def _coded(plan: Plan, node: g.Node) -> g.Node:
-    if not isinstance(node, g.Conv) or node.name not in plan.convs:
-        return node
-    code = plan.convs[node.name]
-    return replace(node, kernel=code.real(node.depthwise), bias=code.bias.astype(np.float32))
+def _delete_maps(maps: dict[str, Real], names: Iterable[str]) -> None:
+    for name in names:
+        del maps[name]
 
 
-def _stored(plan: Plan, name: str, values: Real) -> Real:
-    if name not in plan.maps or plan.passed_on_as_float(name):
-        return values
-    return fake_quantize(values, plan.maps[name])
+def _run_quantized_operator(plan: Plan, node: g.Node, conv: QuantizedConv | None, maps: dict[str, Real]) -> Real:
+    """Run an operator on quantized maps and quantize its result if it is stored as integers.
+
+    `conv`: the integer weights of a convolution, None for a float convolution or another operator.
+    """
+    if isinstance(node, g.Conv) and conv is not None:
+        node = replace(node, kernel=conv.real(node.depthwise), bias=conv.bias.astype(np.float32))
+    result = _run_operator(node, maps)
+    if node.name not in plan.maps or plan.passed_on_as_float(node.name):
+        return result
+    return fake_quantize(result, plan.maps[node.name])
 
 
-def _apply(node: g.Node, inputs: list[Real]) -> Real:
-    """An operator on all images, a batch at a time."""
-    starts = range(0, len(inputs[0]), _BATCH)
-    parts = [tensorflow.apply(node, [x[start : start + _BATCH] for x in inputs]) for start in starts]
+def _run_operator(node: g.Node, maps: dict[str, Real]) -> Real:
+    """Run an operator on all images, in batches."""
+    inputs = [maps[i] for i in node.inputs]
+    starts = range(0, len(inputs[0]), _BATCH_SIZE)
+    parts = [tensorflow.apply(node, [x[start : start + _BATCH_SIZE] for x in inputs]) for start in starts]
     return np.concatenate([np.asarray(part) for part in parts])

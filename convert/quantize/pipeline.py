@@ -1,4 +1,4 @@
-"""From a folded float graph to a plan: equalize, observe, choose codes, round the weights layer by layer."""
+"""Quantization pipeline: equalize the float graph, choose quantization parameters, fit the weights layer by layer."""
 
 from __future__ import annotations
 
@@ -17,48 +17,66 @@ from .calibrate import Images, Real, codes, observe
 from .cross_layer_equalization import equalized
 from .plan import Plan, stored
 
-_FITTED = 24
-"""Images that the weights are fitted to, those that show most of people."""
-_HELD_OUT = 12
+_FIT_IMAGES = 24
+"""Images that the weights are fitted to: those with the largest area of people."""
+_HELD_OUT_IMAGES = 12
 """Images that decide between two plans."""
-_RARE = (1.0, 0.5)
-"""Shares of the largest value of a channel that are tried, see `MapStatistics.peaks`."""
-_EXACT = 1e-4
-"""How much the preparation may change the float network's maps, of their largest value."""
-_SOMEBODY = 0.4
-"""How strong a keypoint or limb must be for somebody to be there."""
-_BACKGROUND = 0.3
-"""What a place without a person counts, beside one with."""
+_MIN_RANGE_RATIOS = (1.0, 0.5)
+"""Values of `min_ratio` of `MapStatistics.peaks` that are tried; int16 only uses the first."""
+_MAX_EQUALIZATION_CHANGE = 1e-4
+"""Largest allowed change of the float network's maps by equalization, relative to their largest value."""
+_MIN_PRESENCE = 0.4
+"""Smallest value of a heatmap or PAF that counts as a person."""
+_BACKGROUND_WEIGHT = 0.3
+"""Weight of a position without a person; a position with a person has 1.3."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images (n, height, width, 3), and how much of a person the float network sees at every cell, 0 to 1."""
+    """Calibration images as input of the network, and where the float network finds people in them.
+
+    Attributes:
+        images: (n, height, width, 3), uint8, in the channel order of the network.
+        presence: Largest value of the keypoint heatmaps and PAFs in each cell, (n, rows, columns), 0 to 1.
+    """
 
     images: Images
     presence: Real
 
     @property
     def people(self) -> int:
-        """How many of the images show somebody."""
-        return int((self.presence.max(axis=(1, 2)) > _SOMEBODY).sum())
+        """Number of images that show people."""
+        return int((self.presence.max(axis=(1, 2)) > _MIN_PRESENCE).sum())
 
-    def others(self, count: int = _HELD_OUT) -> Images:
-        """The images that come next after the chosen ones; those themselves where there are no more."""
+    def others(self, count: int = _HELD_OUT_IMAGES) -> Images:
+        """Select images that the weights are not fitted to; if there are none, images that they are fitted to."""
         order = np.argsort(-self.presence.sum(axis=(1, 2)), kind="stable")
-        return self.images[order[_FITTED:][:count] if len(order) > _FITTED else order[:count]]
+        return self.images[order[_FIT_IMAGES:][:count] if len(order) > _FIT_IMAGES else order[:count]]
 
-    def chosen(self, count: int = _FITTED) -> tuple[Images, Real]:
-        """The images that show most of people, and how much each part of them counts (n, rows, columns)."""
+    def chosen(self, count: int = _FIT_IMAGES) -> tuple[Images, Real]:
+        """Select the images with the largest area of people.
+
+        Returns:
+            The images, and the importance of each cell, (n, rows, columns): 1.3 on people and next to them, else 0.3.
+        """
         order = np.argsort(-self.presence.sum(axis=(1, 2)), kind="stable")[:count]
-        around = np.ones((3, 3), np.uint8)
-        weight = [_BACKGROUND + cv2.dilate((self.presence[i] > 0.1).astype(np.float32), around) for i in order]
+        neighborhood = np.ones((3, 3), np.uint8)
+        weight = [
+            _BACKGROUND_WEIGHT + cv2.dilate((self.presence[i] > 0.1).astype(np.float32), neighborhood) for i in order
+        ]
         return self.images[order], np.stack(weight).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """An equalized graph, the largest change of its float maps (of their range), its calibration and its int plan."""
+    """Result of `fit_network`.
+
+    Attributes:
+        graph: Equalized float graph.
+        change: Largest change of the float maps by equalization, relative to their largest value.
+        seen: Calibration images.
+        plan: Integers of all weights and maps.
+    """
 
     graph: g.Graph
     change: float
@@ -66,65 +84,77 @@ class Fitted:
     plan: Plan
 
 
-def fit_network(graph: g.Graph, images: Images, kind: Literal["int8", "int16"]) -> Fitted:
-    """The plan of a folded graph that is best on images with people that it was not fitted to.
+def fit_network(graph: g.Graph, images: Images, dtype: Literal["int8", "int16"]) -> Fitted:
+    """Quantize a folded graph.
 
-    Whether channels should share a scale by their largest or by their usual values differs from network to network
-    (see `MapStatistics.peaks`): both are tried.
+    It depends on the network whether channels should be equalized by their largest or by their typical values (see
+    `MapStatistics.peaks`). For int8 both are tried. The plan with the smaller error on held-out images is returned.
+
+    Args:
+        graph: Folded float graph.
+        images: Calibration images (n, height, width, 3), uint8.
+        dtype: Integer type of the maps. Weights are always int8.
+
+    Raises:
+        ModelError: Equalization changed the float maps by more than 1e-4 of their largest value.
     """
     with tqdm(total=len(images), desc="measuring ranges", unit="image", disable=None) as progress:
         statistics = observe(graph, images, progress.update)
-    seen = look_for_people(graph, images)
-    others = seen.others()
-    wanted = _maps(graph, others)
-    best, least = None, np.inf
-    for rare in _RARE if kind == "int8" else _RARE[:1]:
-        prepared = equalized(graph, statistics, rare)
-        change = _change(graph, prepared, images[:2])
-        plan = plan_of(prepared, seen, kind)
-        results = layerwise.results(plan, others)
+    calibration = _measure_presence(graph, images)
+    held_out = calibration.others()
+    float_maps = _run_float(graph, held_out)
+    best, best_error = None, np.inf
+    for min_ratio in _MIN_RANGE_RATIOS if dtype == "int8" else _MIN_RANGE_RATIOS[:1]:
+        prepared = equalized(graph, statistics, min_ratio)
+        change = _check_equalization(graph, prepared, images[:2])
+        plan = _make_plan(prepared, calibration, dtype)
+        results = layerwise.results(plan, held_out)
         error = sum(
-            float(np.mean(np.square(results[name] - true)) / np.mean(np.square(true)))
-            for name, true in zip((prepared.heatmaps, prepared.pafs), wanted, strict=True)
+            float(np.mean(np.square(results[name] - target)) / np.mean(np.square(target)))
+            for name, target in zip((prepared.heatmaps, prepared.pafs), float_maps, strict=True)
         )
-        if best is None or error < least:
-            best, least = Fitted(prepared, change, seen, plan), error
+        if best is None or error < best_error:
+            best, best_error = Fitted(prepared, change, calibration, plan), error
     assert best is not None
     return best
 
 
-def _change(graph: g.Graph, prepared: g.Graph, images: Images) -> float:
-    """Raises ModelError where the two are not the same function."""
-    pairs = zip(_maps(graph, images), _maps(prepared, images), strict=True)
+def _check_equalization(graph: g.Graph, prepared: g.Graph, images: Images) -> float:
+    """Return the largest change of the outputs relative to their largest value; ModelError if it is too large."""
+    pairs = zip(_run_float(graph, images), _run_float(prepared, images), strict=True)
     change = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
-    if not change < _EXACT:
-        raise ModelError(f"equalization changed the maps by {change:.1e} of their range; {_EXACT:.0e} is allowed")
+    if not change < _MAX_EQUALIZATION_CHANGE:
+        raise ModelError(
+            f"equalization changed the maps by {change:.1e} of their range; {_MAX_EQUALIZATION_CHANGE:.0e} is allowed"
+        )
     return change
 
 
-def plan_of(graph: g.Graph, calibration: Calibration, kind: Literal["int8", "int16"]) -> Plan:
-    """The plan of a prepared graph; in 16 bits the ELUs are left in float32, having no other form."""
-    chosen, weight = calibration.chosen()
-    maps = codes(graph, observe(graph, calibration.images), kind)
+def _make_plan(graph: g.Graph, calibration: Calibration, dtype: Literal["int8", "int16"]) -> Plan:
+    """Quantize an equalized graph. With int16, ELUs stay in float32, because TFLite has no 16-bit ELU."""
+    images, sample_weight = calibration.chosen()
+    maps = codes(graph, observe(graph, calibration.images), dtype)
     elus = frozenset(name for name in stored(graph) if _is_elu(graph, name))
-    empty = Plan(graph, maps, {}, elus if kind == "int16" else frozenset())
+    plan = Plan(graph, maps, {}, elus if dtype == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
-    with tqdm(total=count, desc="rounding weights", unit="layer", disable=None) as progress:
-        return layerwise.quantize(empty, chosen, weight, lambda name: progress.update())
+    with tqdm(total=count, desc="fitting weights", unit="layer", disable=None) as progress:
+        return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
 
 
-def look_for_people(graph: g.Graph, images: Images) -> Calibration:
-    """Runs the float network over the images to see where people are."""
-    return Calibration(images, np.concatenate([_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)]))
+def _measure_presence(graph: g.Graph, images: Images) -> Calibration:
+    """Run the float network over the images to find where people are."""
+    parts = [_compute_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)]
+    return Calibration(images, np.concatenate(parts))
 
 
-def _presence(graph: g.Graph, images: Images) -> Real:
-    heatmaps, pafs = _maps(graph, images)
+def _compute_presence(graph: g.Graph, images: Images) -> Real:
+    heatmaps, pafs = _run_float(graph, images)
     presence = np.maximum(np.clip(heatmaps[..., :-1], 0, 1).max(-1), np.clip(np.abs(pafs), 0, 1).max(-1))
     return np.asarray(presence, np.float32)
 
 
-def _maps(graph: g.Graph, images: Images) -> tuple[Real, Real]:
+def _run_float(graph: g.Graph, images: Images) -> tuple[Real, Real]:
+    """Run the float network and return heatmaps and PAFs."""
     results = tensorflow.build(graph, images.astype(np.float32))
     return np.asarray(results[graph.heatmaps]), np.asarray(results[graph.pafs])
 

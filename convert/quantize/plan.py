@@ -1,4 +1,8 @@
-"""A quantized network before it is written: a float graph, and integers for its weights and maps."""
+"""Quantization plan: a float graph with the integers of its weights and the quantization parameters of its maps.
+
+A stored map is a map that the TFLite file has a tensor for. The result of a convolution is not stored if only a ReLU
+reads it, because TFLite computes both as one operator.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ LIMITS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32767, 327
 
 @dataclass(frozen=True)
 class QuantParams:
-    """How a map's real values are stored: `real = (stored - zero_point) * scale`."""
+    """Quantization parameters of a map: `real = (stored - zero_point) * scale`."""
 
     scale: float
     zero_point: int
@@ -25,32 +29,40 @@ class QuantParams:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The least and the largest real value that can be stored."""
+        """Smallest and largest real value that can be stored."""
         low, high = LIMITS[self.kind]
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True)
 class QuantizedConv:
-    """Integer weights with a scale a channel of the result, and the bias in real numbers."""
+    """Integer weights of a convolution.
+
+    Attributes:
+        kernel: int8 (height, width, in, out), or (height, width, channels, 1) if depthwise, as in `graph.Conv`.
+        scale: Scale of the weights of each output channel, (out,).
+        bias: Bias in real numbers, (out,).
+    """
 
     kernel: npt.NDArray[np.int8]
-    """As in `graph.Conv`: (height, width, in, out), or (height, width, channels, 1) where depthwise."""
     scale: npt.NDArray[np.float64]
     bias: npt.NDArray[np.float64]
 
     def real(self, depthwise: bool) -> g.Array:
-        """The weights as real numbers."""
+        """Dequantize the kernel to float32."""
         shape = (1, 1, -1, 1) if depthwise else (1, 1, 1, -1)
         return (self.kernel * self.scale.reshape(shape)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be written.
+    """Quantized network before it is written to a file.
 
-    `maps`: the code of every stored map (the result of a convolution that only a ReLU reads is not stored). `convs`:
-    the integers of the convolutions. `floats`: names of stored maps that are computed in float32.
+    Attributes:
+        graph: Folded float graph.
+        maps: Quantization parameters of every stored map, by name.
+        convs: Integer weights of the convolutions, by name.
+        floats: Names of stored maps that are computed in float32.
     """
 
     graph: g.Graph
@@ -59,27 +71,31 @@ class Plan:
     floats: frozenset[str] = frozenset()
 
     def kind(self, name: str) -> Kind:
-        """In which numbers the stored map `name` is computed."""
+        """Return the dtype in which the stored map `name` is computed."""
         return "float32" if name in self.floats else self.maps[name].kind
 
     def passed_on_as_float(self, name: str) -> bool:
-        """Whether a map never becomes integers: computed in float, and so is all that reads it."""
+        """Return True if a map is never converted to integers: it and all operators that read it are float."""
         readers = [result_of(self.graph, node) for node in self.graph.consumers(name)]
         return name in self.floats and bool(readers) and all(reader in self.floats for reader in readers)
 
 
-def map_code(low: float, high: float, kind: Kind) -> QuantParams:
-    """The code whose ends are nearest to `low` and `high`; zero is always stored exactly."""
+def map_code(low: float, high: float, dtype: Kind) -> QuantParams:
+    """Compute the quantization parameters for values from `low` to `high`; the range always contains zero, exactly.
+
+    int8 is asymmetric: zero is an integer between -128 and 127, so the range shifts slightly. int16 is symmetric with
+    zero point 0, as TFLite requires.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
-    least, most = LIMITS[kind]
-    if kind == "int16":
-        return QuantParams(max(-low, high, 1e-9) / most, 0, kind)
-    scale = max(high - low, 1e-9) / (most - least)
-    return QuantParams(scale, int(np.clip(round(least - low / scale), least, most)), kind)
+    smallest, largest = LIMITS[dtype]
+    if dtype == "int16":
+        return QuantParams(max(-low, high, 1e-9) / largest, 0, dtype)
+    scale = max(high - low, 1e-9) / (largest - smallest)
+    return QuantParams(scale, int(np.clip(round(smallest - low / scale), smallest, largest)), dtype)
 
 
 def fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
-    """The ReLU that is the only reader of a convolution: both are one operator."""
+    """Find the ReLU that is fused with a convolution: the only reader of its result. None if there is none."""
     readers = graph.consumers(conv.name)
     if len(readers) != 1 or conv.name in (graph.heatmaps, graph.pafs):
         return None
@@ -88,25 +104,29 @@ def fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
 
 
 def result_of(graph: g.Graph, node: g.Node) -> str:
-    """The stored map that holds a node's result."""
+    """Return the name of the stored map with the result of a node: that of its fused ReLU, or its own."""
     activation = fused_activation(graph, node) if isinstance(node, g.Conv) else None
     return node.name if activation is None else activation.name
 
 
 def stored(graph: g.Graph) -> list[str]:
-    """Names of the maps that are stored, in order."""
+    """List the names of the stored maps in the order of the graph."""
     return list(dict.fromkeys(result_of(graph, node) for node in graph.nodes.values()))
 
 
 def same_code(graph: g.Graph) -> list[set[str]]:
-    """Sets of stored maps that must have one code: what goes into a concat with its result, and the like."""
-    sets: list[set[str]] = []
+    """Find sets of stored maps that must share their quantization parameters.
+
+    The operators concat, resize, max pooling and slice copy integers, so their inputs and results must have the same
+    parameters.
+    """
+    groups: list[set[str]] = []
     for node in graph.nodes.values():
         if isinstance(node, g.Concat | g.ResizeLike | g.MaxPool | g.Slice):
             sources = node.inputs if isinstance(node, g.Concat) else node.inputs[:1]
-            together = {node.name, *sources}
-            for other in [known for known in sets if known & together]:
-                together |= other
-                sets.remove(other)
-            sets.append(together)
-    return sets
+            merged = {node.name, *sources}
+            for other in [group for group in groups if group & merged]:
+                merged |= other
+                groups.remove(other)
+            groups.append(merged)
+    return groups

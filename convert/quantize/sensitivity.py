@@ -1,7 +1,7 @@
-"""Which layers to leave in float so that a network loses no more than it may: found by measuring, not by a list.
+"""Search for the layers that must stay in float32 so that a quantized network keeps its accuracy.
 
-What is left in float is a block: layers in a row that nothing else reads from. A single layer in float between integers
-gains little, because what it passes on is rounded all the same.
+The unit of the search is a block: a chain of layers whose inner maps no other layer reads. A single float layer between
+integer layers gains little, because its result is rounded again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,25 @@ from .calibrate import Images, Real
 from .pipeline import Calibration
 from .plan import Plan, result_of
 
-_IMAGES = 6
-_FLOAT_COST = 1e6
-"""What a block in float costs beside its multiply-accumulates, in the same unit: the conversions around it."""
+_MEASURED_IMAGES = 6
+_CONVERSION_COST_MACS = 1e6
+"""Cost of the conversions before and after a float block, added to its multiply-accumulates."""
 
 Block = tuple[str, ...]
-"""Names of the stored maps of layers in a row."""
+"""Names of the stored maps of a chain of layers."""
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """A plan with some blocks in float, the file it makes and what that loses, and how many blocks were measured."""
+    """Mixed-precision plan and its measured loss.
+
+    Attributes:
+        plan: Plan with some blocks in float32.
+        flatbuffer: TFLite file of the plan.
+        loss: Loss of accuracy, in the unit of the budget.
+        blocks: Blocks in float32.
+        measured: Number of blocks whose gain was measured.
+    """
 
     plan: Plan
     flatbuffer: bytes
@@ -47,95 +55,107 @@ def search_mixed_precision(
     max_loss: float,
     note: Callable[[str], None],
 ) -> Mixed:
-    """The plan with the fewest blocks in float that loses at most `max_loss`; `start` has all in int8.
+    """Search the plan with the fewest float blocks whose loss is at most `max_loss`.
 
-    Blocks are taken in the order of what they gain for what they cost. Where no plan is good enough, the one that loses
-    least. `size`: width and height of the input. `assess`: writes a plan and measures its loss.
+    Blocks are added in the order of their gain per cost. The number of blocks is doubled until the loss is small enough
+    and then reduced by binary search. If no plan is good enough, the one with the smallest loss is returned.
+
+    Args:
+        start: The plan with all layers in int8.
+        calibration: Images to measure the gain of each block on.
+        size: Width and height of the network's input in pixels.
+        assess: Writes the file of a plan and measures its loss.
+        max_loss: Largest allowed loss, in the unit of `assess`.
+        note: Called with messages for the user.
     """
-    note(f"everything in int8 loses {start.loss:.4f}, at most {max_loss:.4f} is wanted")
+    note(f"everything in int8 loses {start.loss:.4f}; the limit is {max_loss:.4f}")
     if start.loss <= max_loss:
         return start
-    order = ranked(start.plan, calibration, size)
-    found: dict[int, Mixed] = {0: start}
+    order = _rank_blocks(start.plan, calibration, size)
+    assessed: dict[int, Mixed] = {0: start}
 
-    def enough(count: int) -> bool:
-        if count not in found:
-            first = tuple(order[:count])
-            found[count] = replace(assess(in_float(start.plan, names(first))), blocks=first, measured=len(order))
-            note(f"{count} of {len(order)} blocks in float: loses {found[count].loss:.4f}")
-        return found[count].loss <= max_loss
+    def is_good_enough(count: int) -> bool:
+        if count not in assessed:
+            blocks = tuple(order[:count])
+            result = assess(in_float(start.plan, _list_maps(blocks)))
+            assessed[count] = replace(result, blocks=blocks, measured=len(order))
+            note(f"{count} of {len(order)} blocks in float: loses {assessed[count].loss:.4f}")
+        return assessed[count].loss <= max_loss
 
     count = 1
-    while count < len(order) and not enough(count):
+    while count < len(order) and not is_good_enough(count):
         count *= 2
     low, high = count // 2, min(count, len(order))
-    while high - low > 1 and enough(high):
+    while high - low > 1 and is_good_enough(high):
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    good = [mix for mix in found.values() if mix.loss <= max_loss]
-    return min(good, key=lambda mix: len(mix.blocks)) if good else min(found.values(), key=lambda mix: mix.loss)
+        low, high = (low, middle) if is_good_enough(middle) else (middle, high)
+    good = [mix for mix in assessed.values() if mix.loss <= max_loss]
+    return min(good, key=lambda mix: len(mix.blocks)) if good else min(assessed.values(), key=lambda mix: mix.loss)
 
 
-def ranked(plan: Plan, calibration: Calibration, size: tuple[int, int]) -> list[Block]:
-    """All blocks, first those whose float form gains most for what it costs."""
-    some, _ = calibration.chosen(_IMAGES)
-    wanted = outputs(replace(plan, convs={}, maps={}), some)
-    whole = _error(wanted, outputs(plan, some))
-    known = macs.sizes(plan.graph, size[1], size[0])
-    work: dict[str, int] = {}
+def _rank_blocks(plan: Plan, calibration: Calibration, size: tuple[int, int]) -> list[Block]:
+    """Sort all blocks by the error that their float form removes, per cost in multiply-accumulates; best first."""
+    images, _ = calibration.chosen(_MEASURED_IMAGES)
+    float_outputs = _run_network(replace(plan, convs={}, maps={}), images)
+    int8_error = _compute_error(float_outputs, _run_network(plan, images))
+    sizes = macs.sizes(plan.graph, size[1], size[0])
+    block_macs: dict[str, int] = {}
     for conv in plan.graph.nodes.values():
         if isinstance(conv, g.Conv):
-            rows, columns = known[conv.name]
-            work[result_of(plan.graph, conv)] = rows * columns * conv.kernel.size
+            rows, columns = sizes[conv.name]
+            block_macs[result_of(plan.graph, conv)] = rows * columns * conv.kernel.size
     gains: dict[Block, float] = {}
-    for block in tqdm(blocks(plan.graph), desc="measuring blocks", unit="block", disable=None):
-        gain = whole - _error(wanted, outputs(in_float(plan, block), some))
-        gains[block] = gain / (sum(work.get(name, 0) for name in block) + _FLOAT_COST)
+    for block in tqdm(_find_blocks(plan.graph), desc="measuring blocks", unit="block", disable=None):
+        gain = int8_error - _compute_error(float_outputs, _run_network(in_float(plan, block), images))
+        gains[block] = gain / (sum(block_macs.get(name, 0) for name in block) + _CONVERSION_COST_MACS)
     if not gains:
-        raise ModelError("the network has no convolutions")
+        raise ModelError("the network has no convolutions; --precision auto needs at least one")
     return sorted(gains, key=lambda block: -gains[block])
 
 
-def blocks(graph: g.Graph) -> list[Block]:
-    """Convolutions in a row, with the activations between them; where two read a map, rows end and begin."""
-    inside: dict[str, list[str]] = {}
-    found: list[list[str]] = []
+def _find_blocks(graph: g.Graph) -> list[Block]:
+    """Find chains of convolutions and activations; a chain ends at a map that several operators read."""
+    chain_of: dict[str, list[str]] = {}
+    chains: list[list[str]] = []
     for node in graph.nodes.values():
         name = result_of(graph, node)
-        if name in inside or not isinstance(node, g.Conv | g.Activation):
+        if name in chain_of or not isinstance(node, g.Conv | g.Activation):
             continue
         source = node.inputs[0]
-        if source in inside and len(graph.consumers(source)) == 1:
-            inside[name] = inside[source]
+        if source in chain_of and len(graph.consumers(source)) == 1:
+            chain_of[name] = chain_of[source]
         elif isinstance(node, g.Conv):
-            inside[name] = []
-            found.append(inside[name])
+            chain_of[name] = []
+            chains.append(chain_of[name])
         else:
             continue
-        inside[name].append(name)
-    return [tuple(block) for block in found]
+        chain_of[name].append(name)
+    return [tuple(chain) for chain in chains]
 
 
-def names(chosen: Iterable[Block]) -> frozenset[str]:
-    """The stored maps of some blocks."""
-    return frozenset(name for block in chosen for name in block)
+def _list_maps(blocks: Iterable[Block]) -> frozenset[str]:
+    return frozenset(name for block in blocks for name in block)
 
 
 def in_float(plan: Plan, floats: Iterable[str]) -> Plan:
-    """The plan with some stored maps, and the convolutions that make them, in float32 beside those that were."""
-    every = plan.floats | frozenset(floats)
-    convs = {
-        name: code for name, code in plan.convs.items() if result_of(plan.graph, plan.graph.nodes[name]) not in every
-    }
-    return replace(plan, convs=convs, floats=every)
+    """Return the plan with more stored maps, and the convolutions that compute them, in float32.
+
+    Args:
+        plan: Plan; its float maps stay float.
+        floats: Names of the stored maps to compute in float32.
+    """
+    all_floats = plan.floats | frozenset(floats)
+    graph = plan.graph
+    convs = {name: conv for name, conv in plan.convs.items() if result_of(graph, graph.nodes[name]) not in all_floats}
+    return replace(plan, convs=convs, floats=all_floats)
 
 
-def outputs(plan: Plan, images: Images) -> list[Real]:
-    """Heatmaps and PAFs of the quantized network, as simulated; a map without a code stays real."""
-    found = layerwise.results(plan, images)
-    return [found[plan.graph.heatmaps][..., :-1], found[plan.graph.pafs]]
+def _run_network(plan: Plan, images: Images) -> list[Real]:
+    """Simulate the quantized network and return keypoint heatmaps (without background) and PAFs."""
+    maps = layerwise.results(plan, images)
+    return [maps[plan.graph.heatmaps][..., :-1], maps[plan.graph.pafs]]
 
 
-def _error(wanted: list[Real], got: list[Real]) -> float:
-    """Noise power over signal power, both outputs together."""
-    return sum(float(np.mean((a - b) ** 2) / np.mean(a**2)) for a, b in zip(wanted, got, strict=True))
+def _compute_error(targets: list[Real], outputs: list[Real]) -> float:
+    """Compute noise power divided by signal power, summed over heatmaps and PAFs."""
+    return sum(float(np.mean((a - b) ** 2) / np.mean(a**2)) for a, b in zip(targets, outputs, strict=True))

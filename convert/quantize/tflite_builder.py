@@ -1,7 +1,8 @@
-"""A TFLite flatbuffer put together tensor by tensor.
+"""Builder of TFLite flatbuffers.
 
-TensorFlow's converter chooses scales itself; here every scale, integer and operator is the one the plan names.
-Source of the format: TFLite's schema.fbs; of the rules for integers: TFLite's quantization specification.
+TensorFlow's converter chooses scales itself. This builder writes exactly those scales, integers and operators that the
+plan contains. The file format is defined by TFLite's schema.fbs, the rules for integers by TFLite's 8-bit quantization
+specification.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy.typing as npt
 from ...runtime.types import Quantization
 from ..exporters.tensorflow_quiet import import_tensorflow
 
-_IDENTIFIER = b"TFL3"
-_VERSIONS = {
+_FILE_IDENTIFIER = b"TFL3"
+_OPERATOR_VERSIONS = {
     "ADD": (2, 5), "CONCATENATION": (2, 3), "CONV_2D": (3, 4), "DEPTHWISE_CONV_2D": (3, 5), "DEQUANTIZE": (2, 3),
     "MAX_POOL_2D": (2, 3), "PAD": (2, 3), "QUANTIZE": (1, 2), "RESIZE_BILINEAR": (3, 4), "SLICE": (2, 4),
 }  # fmt: skip
-"""Of the operators: for int8 and float, and for int16. An interpreter refuses versions it does not know."""
+"""Version of each operator for int8 and float, and for int16; (1, 1) if not listed. An interpreter refuses versions
+that it does not know."""
 
 
-def schema() -> Any:
-    """The classes of the flatbuffer, as TensorFlow generates them."""
+def _load_schema() -> Any:
+    """Load the classes of the flatbuffer that TensorFlow generates from the schema."""
     import_tensorflow()
     from tensorflow.lite.python import schema_py_generated
 
@@ -32,13 +34,17 @@ def schema() -> Any:
 
 
 class TfliteBuilder:
-    """Collects tensors and operators; tensors are numbered."""
+    """Collects the tensors and operators of a network and builds the flatbuffer.
+
+    Attributes:
+        counts: How often each operator was added, by its name in the schema.
+    """
 
     def __init__(self) -> None:
-        self._s = schema()
-        self._types = {name: getattr(self._s.TensorType, name.upper()) for name in
+        self._schema = _load_schema()
+        self._types = {name: getattr(self._schema.TensorType, name.upper()) for name in
                        ("float32", "int8", "int16", "uint8", "int32", "int64")}  # fmt: skip
-        self._buffers = [self._s.BufferT()]
+        self._buffers = [self._schema.BufferT()]
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
@@ -46,63 +52,94 @@ class TfliteBuilder:
         self.counts: dict[str, int] = {}
 
     def tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization | None = None) -> int:
-        """A map that an operator will write."""
-        return self._add(name, shape, dtype, 0, *_per_tensor(quantization))
+        """Add a tensor that an operator computes, and return its index.
+
+        Args:
+            name: Name of the tensor.
+            shape: Shape with the batch dimension.
+            dtype: "float32", "int8", "int16", "uint8", "int32" or "int64".
+            quantization: Scale and zero point, None for float32.
+        """
+        return self._add_tensor(name, shape, dtype, 0, *_split_quantization(quantization))
 
     def constant(
         self, name: str, values: npt.NDArray[Any], scales: npt.NDArray[np.float64] | None = None, axis: int = 0
     ) -> int:
-        """Constants; `scales` along `axis` where they are integers that stand for real numbers."""
-        buffer = self._s.BufferT()
+        """Add a tensor with constant values, and return its index.
+
+        Args:
+            name: Name of the tensor.
+            values: Its values, of any dtype that `tensor` allows.
+            scales: Scales of quantized values along `axis` (per-channel quantization, zero point 0), or None.
+            axis: Quantized dimension.
+        """
+        buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
         self._buffers.append(buffer)
         zeros = None if scales is None else np.zeros(len(scales), np.int64)
-        return self._add(name, values.shape, str(values.dtype), len(self._buffers) - 1, scales, zeros, axis)
+        return self._add_tensor(name, values.shape, str(values.dtype), len(self._buffers) - 1, scales, zeros, axis)
 
     def operator(self, op: str, inputs: Sequence[int], output: int, options: Any = None, wide: bool = False) -> None:
-        """An operator by the schema's name; `wide`: on int16."""
-        version = _VERSIONS.get(op, (1, 1))[wide]
+        """Add an operator.
+
+        Args:
+            op: Name in the schema's `BuiltinOperator`, such as "CONV_2D".
+            inputs: Indices of the input tensors.
+            output: Index of the tensor that it computes.
+            options: Result of `options`, or None.
+            wide: True for an operator on int16: it has another version.
+        """
+        version = _OPERATOR_VERSIONS.get(op, (1, 1))[wide]
         if (op, version) not in self._codes:
-            code = self._s.OperatorCodeT()
-            code.builtinCode = getattr(self._s.BuiltinOperator, op)
+            code = self._schema.OperatorCodeT()
+            code.builtinCode = getattr(self._schema.BuiltinOperator, op)
             code.deprecatedBuiltinCode = min(code.builtinCode, 127)
             code.version = version
             self._codes[op, version] = len(self._code_list)
             self._code_list.append(code)
-        made = self._s.OperatorT()
-        made.opcodeIndex = self._codes[op, version]
-        made.inputs, made.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+        operator = self._schema.OperatorT()
+        operator.opcodeIndex = self._codes[op, version]
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
         if options is not None:
-            made.builtinOptions = options
-            made.builtinOptionsType = getattr(self._s.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        self._operators.append(made)
+            operator.builtinOptions = options
+            option_type = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, option_type)
+        self._operators.append(operator)
         self.counts[op] = self.counts.get(op, 0) + 1
 
-    def options(self, kind: str, **values: Any) -> Any:
-        """Options of an operator, such as `Conv2D`, with their values."""
-        made = getattr(self._s, f"{kind}OptionsT")()
+    def options(self, table: str, **values: Any) -> Any:
+        """Make the options of an operator.
+
+        Args:
+            table: Name of the options in the schema without the suffix, such as "Conv2D".
+            **values: Fields of the options.
+
+        Raises:
+            TypeError: The options have no such field.
+        """
+        options = getattr(self._schema, f"{table}OptionsT")()
         for name, value in values.items():
-            if not hasattr(made, name):
-                raise TypeError(f"{kind} has no option {name}")
-            setattr(made, name, value)
-        return made
+            if not hasattr(options, name):
+                raise TypeError(f"{table} has no option {name}")
+            setattr(options, name, value)
+        return options
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The flatbuffer."""
+        """Build the flatbuffer; `inputs` and `outputs` are the indices of the network's tensors."""
         import flatbuffers
 
-        graph = self._s.SubGraphT()
+        graph = self._schema.SubGraphT()
         graph.name = "main"
         graph.tensors, graph.operators = self._tensors, self._operators
         graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
-        model = self._s.ModelT()
+        model = self._schema.ModelT()
         model.version, model.description = 3, "edgepose"
         model.operatorCodes, model.subgraphs, model.buffers = self._code_list, [graph], self._buffers
         builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _add(
+    def _add_tensor(
         self,
         name: str,
         shape: Sequence[int],
@@ -112,11 +149,11 @@ class TfliteBuilder:
         zero_points: npt.NDArray[np.int64] | None,
         axis: int = 0,
     ) -> int:
-        tensor = self._s.TensorT()
+        tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, np.array(shape, np.int32), buffer
         tensor.type = self._types[dtype]
         if scales is not None:
-            tensor.quantization = self._s.QuantizationParametersT()
+            tensor.quantization = self._schema.QuantizationParametersT()
             tensor.quantization.scale = scales.astype(np.float32)
             tensor.quantization.zeroPoint = zero_points
             tensor.quantization.quantizedDimension = axis
@@ -124,7 +161,7 @@ class TfliteBuilder:
         return len(self._tensors) - 1
 
 
-def _per_tensor(
+def _split_quantization(
     quantization: Quantization | None,
 ) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.int64] | None]:
     if quantization is None:

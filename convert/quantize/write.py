@@ -1,4 +1,4 @@
-"""Spells a plan in TFLite: integer operators, and conversions only where integers of two kinds or floats meet."""
+"""Export of a quantization plan to TFLite, with conversions only between operators of different dtypes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,35 @@ from ..ir import macs
 from .plan import Kind, Plan, QuantParams, fused_activation, map_code
 from .tflite_builder import TfliteBuilder
 
-_FUSED: dict[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
-_POINTLESS = "has no integer form; convert to float16 instead"
+_FUSED_ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
+_NO_INTEGER_FORM = "has no integer form; convert to float16 instead"
 
 
 def write(plan: Plan, width: int, height: int) -> tuple[bytes, Mapping[str, int]]:
-    """The flatbuffer for images (1, height, width, 3) uint8, and how often it uses each operator.
+    """Write the TFLite file of a plan for images (1, height, width, 3), uint8.
 
-    Raises ModelError where an operator has no integer form.
+    Args:
+        plan: Plan of all weights and maps.
+        width: Width of the network's input in pixels.
+        height: Height of the network's input in pixels.
+
+    Returns:
+        The flatbuffer, and how often it uses each operator.
+
+    Raises:
+        ModelError: An operator has no integer form.
     """
-    return _Writer(plan, width, height).written()
+    return _Writer(plan, width, height).write()
 
 
 class _Writer:
-    """`tensors`: every stored map in each kind of numbers that something reads, `codes` what its integers mean."""
+    """Writer of one plan.
+
+    Attributes:
+        tensors: Tensor index of every stored map in each dtype in which it is read.
+        params: Quantization parameters of the integer ones.
+        done: Names of the nodes that are already written.
+    """
 
     def __init__(self, plan: Plan, width: int, height: int) -> None:
         self.plan, self.graph = plan, plan.graph
@@ -34,165 +49,174 @@ class _Writer:
         self.sizes = macs.sizes(plan.graph, height, width)
         self.channels = g.channels(plan.graph)
         self.tensors: dict[tuple[str, Kind], int] = {}
-        self.codes: dict[tuple[str, Kind], QuantParams] = {}
+        self.params: dict[tuple[str, Kind], QuantParams] = {}
         self.done: set[str] = set()
         self.outputs = {self.graph.heatmaps: "heatmaps", self.graph.pafs: "pafs"}
 
-    def written(self) -> tuple[bytes, Mapping[str, int]]:
-        image = self._image()
+    def write(self) -> tuple[bytes, Mapping[str, int]]:
+        image = self._write_image()
         for name, node in self.graph.nodes.items():
             if name not in self.done:
-                self._operator(node)
+                self._write_operator(node)
         results = [self.tensors[name, self.plan.kind(name)] for name in self.outputs]
         return self.builder.finish([image], results), self.builder.counts
 
-    def _image(self) -> int:
-        """The bytes of the image, and the same less 128 as int8. A constant offset is their zero point."""
+    def _write_image(self) -> int:
+        """Add the input as bytes; QUANTIZE subtracts 128 to make int8. A constant offset becomes the zero point."""
         name = self.graph.input.name
         if name not in self.plan.maps:
             name = self.graph.consumers(name)[0].name
         self.done.update({self.graph.input.name, name})
-        code = self.plan.maps[name]
-        stored = Quantization(code.scale, code.zero_point + 128)
-        image = self.builder.tensor("image", self._shape(name), "uint8", stored)
-        target = self._tensor(name, "int8", code)
+        params = self.plan.maps[name]
+        stored = Quantization(params.scale, params.zero_point + 128)
+        image = self.builder.tensor("image", self._get_shape(name), "uint8", stored)
+        target = self._add_map(name, "int8", params)
         self.builder.operator("QUANTIZE", [image], target, self.builder.options("Quantize"))
         return image
 
-    def _operator(self, node: g.Node) -> None:
+    def _write_operator(self, node: g.Node) -> None:
         name, options = node.name, self.builder.options
         match node:
             case g.Conv():
-                self._convolution(node)
+                self._write_convolution(node)
             case g.Activation():
-                self._activation(node)
+                self._write_activation(node)
             case g.Add():
-                self._emit("ADD", name, node.inputs, options("Add", potScaleInt16=False))
+                self._write_map("ADD", name, node.inputs, options("Add", potScaleInt16=False))
             case g.Concat():
-                self._emit("CONCATENATION", name, node.inputs, options("Concatenation", axis=3))
+                self._write_map("CONCATENATION", name, node.inputs, options("Concatenation", axis=3))
             case g.ResizeLike():
                 size = self.builder.constant(f"{name}/size", np.array(self.sizes[name], np.int32))
-                chosen = options("ResizeBilinear", halfPixelCenters=node.half_pixel_centers)
-                self._emit("RESIZE_BILINEAR", name, node.inputs[:1], chosen, [size])
+                operator_options = options("ResizeBilinear", halfPixelCenters=node.half_pixel_centers)
+                self._write_map("RESIZE_BILINEAR", name, node.inputs[:1], operator_options, [size])
             case g.MaxPool() if isinstance(node.padding, str):
                 window = {"filterHeight": node.window[0], "filterWidth": node.window[1]}
                 strides = {"strideH": node.strides[0], "strideW": node.strides[1]}
-                chosen = options("Pool2D", padding=int(node.padding == "VALID"), **window, **strides)
-                self._emit("MAX_POOL_2D", name, node.inputs, chosen)
+                operator_options = options("Pool2D", padding=int(node.padding == "VALID"), **window, **strides)
+                self._write_map("MAX_POOL_2D", name, node.inputs, operator_options)
             case g.Slice():
                 begin = self.builder.constant(f"{name}/begin", np.array([0, 0, 0, node.start], np.int32))
-                size = self.builder.constant(f"{name}/extent", np.array(self._shape(name), np.int32))
-                self._emit("SLICE", name, node.inputs, options("Slice"), [begin, size])
+                size = self.builder.constant(f"{name}/extent", np.array(self._get_shape(name), np.int32))
+                self._write_map("SLICE", name, node.inputs, options("Slice"), [begin, size])
             case _:
-                raise ModelError(f"{name!r} is a {type(node).__name__}, which {_POINTLESS}")
+                raise ModelError(f"{name!r}: the operator {type(node).__name__} {_NO_INTEGER_FORM}")
 
-    def _emit(
+    def _write_map(
         self, op: str, name: str, sources: tuple[str, ...], options: object, constants: list[int] | None = None
     ) -> None:
-        """An operator on stored maps whose result is the stored map `name`."""
-        kind = self.plan.kind(name)
-        inputs = [*(self._read(source, kind) for source in sources), *(constants or [])]
-        target = self._tensor(name, kind, self.plan.maps[name])
-        self.builder.operator(op, inputs, target, options, wide=kind == "int16")
+        """Write an operator that reads stored maps and computes the stored map `name`."""
+        dtype = self.plan.kind(name)
+        inputs = [*(self._get_map(source, dtype) for source in sources), *(constants or [])]
+        target = self._add_map(name, dtype, self.plan.maps[name])
+        self.builder.operator(op, inputs, target, options, wide=dtype == "int16")
 
-    def _convolution(self, conv: g.Conv) -> None:
+    def _write_convolution(self, conv: g.Conv) -> None:
         activation = fused_activation(self.graph, conv)
         name = conv.name if activation is None else activation.name
         self.done.update({conv.name, name})
-        kind = self.plan.kind(name)
-        capped = activation is not None and activation.cap is not None
-        fused = None if activation is None else "relu" if capped else activation.kind
+        dtype = self.plan.kind(name)
+        is_capped = activation is not None and activation.cap is not None
+        fused = None if activation is None else "relu" if is_capped else activation.kind
         options = {
             "padding": int(conv.padding != "SAME"), "strideH": conv.strides[0], "strideW": conv.strides[1],
             "dilationHFactor": conv.dilations[0], "dilationWFactor": conv.dilations[1],
-            "fusedActivationFunction": _FUSED[fused],
+            "fusedActivationFunction": _FUSED_ACTIVATIONS[fused],
             **({"depthMultiplier": conv.kernel.shape[3]} if conv.depthwise else {}),
         }  # fmt: skip
         op, table = ("DEPTHWISE_CONV_2D", "DepthwiseConv2D") if conv.depthwise else ("CONV_2D", "Conv2D")
-        inputs = [self._padded(conv, kind), *self._weights(conv, kind)]
-        chosen = self.builder.options(table, **options)
-        if capped and kind == "float32":
+        inputs = [self._pad_input(conv, dtype), *self._add_weights(conv, dtype)]
+        operator_options = self.builder.options(table, **options)
+        if is_capped and dtype == "float32":
             assert activation is not None
-            between = self.builder.tensor(f"{conv.name}/float", self._shape(name), kind)
-            self.builder.operator(op, inputs, between, chosen)
-            self._capped(activation, between)
+            uncapped = self.builder.tensor(f"{conv.name}/float", self._get_shape(name), dtype)
+            self.builder.operator(op, inputs, uncapped, operator_options)
+            self._write_cap(activation, uncapped)
             return
-        # The ends of the integers are the cap: the largest value of every channel that reaches it is one.
-        self.builder.operator(op, inputs, self._tensor(name, kind, self.plan.maps[name]), chosen, wide=kind == "int16")
+        # Integers need no MINIMUM for the cap: equalization scaled every channel that reaches its cap to a range of 1,
+        # and the largest integer stands for that value.
+        self.builder.operator(
+            op, inputs, self._add_map(name, dtype, self.plan.maps[name]), operator_options, wide=dtype == "int16"
+        )
 
-    def _weights(self, conv: g.Conv, kind: Kind) -> list[int]:
-        """Kernel and bias, in TFLite's order of axes."""
+    def _add_weights(self, conv: g.Conv, dtype: Kind) -> list[int]:
+        """Add kernel and bias in TFLite's axis order, and return their tensor indices."""
         rows, columns, inside, outside = conv.kernel.shape
-        coded = None if kind == "float32" else self.plan.convs[conv.name]
-        kernel = conv.kernel if coded is None else coded.kernel
+        quantized = None if dtype == "float32" else self.plan.convs[conv.name]
+        kernel = conv.kernel if quantized is None else quantized.kernel
         by_channel = (1, rows, columns, inside * outside)
         kernel = kernel.reshape(by_channel) if conv.depthwise else kernel.transpose(3, 0, 1, 2)
-        if coded is None:
+        if quantized is None:
             bias = np.zeros(conv.out_channels, np.float32) if conv.bias is None else conv.bias
             return [
                 self.builder.constant(f"{conv.name}/kernel", kernel),
                 self.builder.constant(f"{conv.name}/bias", bias),
             ]
-        # The scale as the file stores it: in float32.
-        step = coded.scale.astype(np.float32).astype(np.float64) * np.float32(self.codes[conv.inputs[0], kind].scale)
-        limits = np.iinfo(np.int32 if kind == "int8" else np.int64)
-        integers = np.clip(np.rint(coded.bias / step), -(2.0**31), 2.0**31 - 1).astype(limits.dtype)
+        # The file stores the scale of the weights in float32, so the bias must be converted with that value.
+        bias_scale = quantized.scale.astype(np.float32).astype(np.float64) * np.float32(
+            self.params[conv.inputs[0], dtype].scale
+        )
+        limits = np.iinfo(np.int32 if dtype == "int8" else np.int64)
+        integers = np.clip(np.rint(quantized.bias / bias_scale), -(2.0**31), 2.0**31 - 1).astype(limits.dtype)
         return [
-            self.builder.constant(f"{conv.name}/kernel", kernel, coded.scale, 3 if conv.depthwise else 0),
-            self.builder.constant(f"{conv.name}/bias", integers, step),
+            self.builder.constant(f"{conv.name}/kernel", kernel, quantized.scale, 3 if conv.depthwise else 0),
+            self.builder.constant(f"{conv.name}/bias", integers, bias_scale),
         ]
 
-    def _activation(self, node: g.Activation) -> None:
-        """An activation that is not part of a convolution."""
+    def _write_activation(self, node: g.Activation) -> None:
+        """Write an activation that is not fused with a convolution."""
         if node.cap is not None:
-            raise ModelError(f"{node.name!r} has a limit a channel, which {_POINTLESS}")
-        self._emit({"elu": "ELU", "relu": "RELU", "relu6": "RELU6"}[node.kind], node.name, node.inputs, None)
+            raise ModelError(f"{node.name!r}: an activation with a different limit for each channel {_NO_INTEGER_FORM}")
+        self._write_map({"elu": "ELU", "relu": "RELU", "relu6": "RELU6"}[node.kind], node.name, node.inputs, None)
 
-    def _capped(self, node: g.Activation, source: int) -> None:
+    def _write_cap(self, node: g.Activation, source: int) -> None:
         assert node.cap is not None
         cap = self.builder.constant(f"{node.name}/cap", node.cap.reshape(1, 1, 1, -1))
-        target = self._tensor(node.name, "float32", None)
+        target = self._add_map(node.name, "float32", None)
         self.builder.operator("MINIMUM", [source, cap], target, self.builder.options("MaximumMinimum"))
 
-    def _padded(self, conv: g.Conv, kind: Kind) -> int:
-        """The map that a convolution reads, with zeros around it where the padding is neither SAME nor VALID."""
+    def _pad_input(self, conv: g.Conv, dtype: Kind) -> int:
+        """Get the input of a convolution; padding other than SAME and VALID is added with a PAD operator."""
         name = conv.inputs[0]
-        source = self._read(name, kind)
+        source = self._get_map(name, dtype)
         if isinstance(conv.padding, str):
             return source
         (top, bottom), (left, right) = conv.padding
         rows, columns = self.sizes[name]
         shape = (1, rows + top + bottom, columns + left + right, self.channels[name])
-        padded = self.builder.tensor(f"{conv.name}/padded", shape, kind, _quantization(self.codes.get((name, kind))))
+        padded = self.builder.tensor(
+            f"{conv.name}/padded", shape, dtype, _to_quantization(self.params.get((name, dtype)))
+        )
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = [source, self.builder.constant(f"{conv.name}/padding", amounts)]
-        self.builder.operator("PAD", inputs, padded, self.builder.options("Pad"), wide=kind == "int16")
+        self.builder.operator("PAD", inputs, padded, self.builder.options("Pad"), wide=dtype == "int16")
         return padded
 
-    def _read(self, name: str, kind: Kind) -> int:
-        """The stored map `name` as numbers of a kind, converted once where it is stored as another."""
-        if (name, kind) not in self.tensors:
-            own = self.plan.kind(name)
-            source = self.tensors[name, own]
-            code = None if kind == "float32" else self.plan.maps[name]
-            if code is not None and code.kind != kind:
-                code = map_code(*code.ends, kind)
-            target = self._tensor(name, kind, code, converted=True)
-            op, table = ("DEQUANTIZE", "Dequantize") if kind == "float32" else ("QUANTIZE", "Quantize")
-            self.builder.operator(op, [source], target, self.builder.options(table), wide="int16" in (own, kind))
-        return self.tensors[name, kind]
+    def _get_map(self, name: str, dtype: Kind) -> int:
+        """Get the stored map `name` in a dtype; a conversion is added once if it is stored in another dtype."""
+        if (name, dtype) not in self.tensors:
+            stored_dtype = self.plan.kind(name)
+            source = self.tensors[name, stored_dtype]
+            params = None if dtype == "float32" else self.plan.maps[name]
+            if params is not None and params.kind != dtype:
+                params = map_code(*params.ends, dtype)
+            target = self._add_map(name, dtype, params, converted=True)
+            op, table = ("DEQUANTIZE", "Dequantize") if dtype == "float32" else ("QUANTIZE", "Quantize")
+            self.builder.operator(
+                op, [source], target, self.builder.options(table), wide="int16" in (stored_dtype, dtype)
+            )
+        return self.tensors[name, dtype]
 
-    def _tensor(self, name: str, kind: Kind, code: QuantParams | None, converted: bool = False) -> int:
-        label = f"{name}/{kind}" if converted else self.outputs.get(name, name)
-        code = None if kind == "float32" else code
-        if code is not None:
-            self.codes[name, kind] = code
-        self.tensors[name, kind] = self.builder.tensor(label, self._shape(name), kind, _quantization(code))
-        return self.tensors[name, kind]
+    def _add_map(self, name: str, dtype: Kind, params: QuantParams | None, converted: bool = False) -> int:
+        label = f"{name}/{dtype}" if converted else self.outputs.get(name, name)
+        params = None if dtype == "float32" else params
+        if params is not None:
+            self.params[name, dtype] = params
+        self.tensors[name, dtype] = self.builder.tensor(label, self._get_shape(name), dtype, _to_quantization(params))
+        return self.tensors[name, dtype]
 
-    def _shape(self, name: str) -> tuple[int, int, int, int]:
+    def _get_shape(self, name: str) -> tuple[int, int, int, int]:
         return (1, *self.sizes[name], self.channels[name])
 
 
-def _quantization(code: QuantParams | None) -> Quantization | None:
-    return None if code is None else Quantization(code.scale, code.zero_point)
+def _to_quantization(params: QuantParams | None) -> Quantization | None:
+    return None if params is None else Quantization(params.scale, params.zero_point)

@@ -1,1 +1,1 @@
-"""Checks of a converted model: differences of its maps, agreement of poses, COCO AP."""
+"""Verification of a converted model: errors of its maps, agreement of its poses with the source, COCO AP."""

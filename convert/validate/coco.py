@@ -1,4 +1,4 @@
-"""COCO keypoint AP through pycocotools."""
+"""COCO keypoint AP, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ from .coco_annotations import PERSON, ImageEntry
 
 @dataclass(frozen=True)
 class CocoScore:
-    """COCO's keypoint figures; -1 where no annotated person has that size."""
+    """COCO keypoint metrics, 0 to 1; -1 if no annotated person has the size that a metric is for.
+
+    Attributes:
+        images: Number of images that were scored.
+        people: Number of annotated people in them, with at least one keypoint.
+        ap: Average precision over OKS thresholds 0.5 to 0.95.
+        ap50: Average precision at OKS 0.5.
+        ap75: Average precision at OKS 0.75.
+        ap_medium: AP of people of medium size (COCO's definition).
+        ap_large: AP of large people.
+        ar: Average recall over OKS thresholds 0.5 to 0.95.
+    """
 
     images: int
     people: int
@@ -37,26 +48,40 @@ class CocoScore:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures by the names COCO gives them."""
+        """The metrics by their COCO names: AP, AP50, AP75, APm, APl, AR."""
         names = ("AP", "AP50", "AP75", "APm", "APl", "AR")
         return dict(zip(names, (self.ap, self.ap50, self.ap75, self.ap_medium, self.ap_large, self.ar), strict=True))
 
 
 class CocoDataset:
-    """A folder of images and the annotation file that belongs to it."""
+    """Folder of images with a COCO keypoint annotation file.
+
+    Attributes:
+        name: Name of the annotation file without the suffix.
+        paths: Image files by the ids of the images.
+        notes: What was derived from the annotations or assumed about the files, one sentence each.
+        unreadable: Errors of images that could not be read by the last `score`; they are left out of the score.
+    """
 
     def __init__(self, images: Path, annotations: Path, limit: int | None = None) -> None:
         """Read the annotations and find their images.
 
+        Args:
+            images: Folder of the images.
+            annotations: Annotation file (JSON).
+            limit: Use only the first `limit` images; None for all.
+
         Raises:
-            InputError: The file is no COCO keypoint annotation, or an image that it names is missing or ambiguous.
+            InputError: The file contains no COCO keypoint annotations, or an image that it names is missing or
+                ambiguous.
+            MissingExtraError: pycocotools is not installed.
         """
         try:
             from pycocotools.coco import COCO
         except ModuleNotFoundError as error:
             raise MissingExtraError("scoring with COCO annotations", "eval", error) from None
         if not images.is_dir():
-            raise InputError(f"{images}: expected a folder of images")
+            raise InputError(f"{images}: not a folder; expected a folder of images")
         found = coco_annotations.read(annotations)
         self._truth: Any = COCO()
         self._truth.dataset = found.dataset
@@ -66,15 +91,17 @@ class CocoDataset:
         self._entries = found.images[:limit]
         self.paths, by_name = _find_images(images, self._entries)
         self.notes = (*found.notes, *by_name)
-        """What was derived from the annotations, or guessed about the files; a sentence each."""
         self.unreadable: list[str] = []
-        """Images that could not be read, and why; they are left out of the score."""
 
     def score(self, estimate: Callable[[Image], Iterable[Pose]], description: str) -> CocoScore:
         """Compute the AP of an estimator over all images.
 
+        Args:
+            estimate: Returns the poses of an image, uint8 (height, width, 3) BGR.
+            description: Label of the progress bar.
+
         Raises:
-            InputError: An image is not the one that was annotated (another size), or none can be read.
+            InputError: An image has another size than its annotation says, or no image can be read.
         """
         results: list[dict[str, Any]] = []
         scored: list[int] = []
@@ -89,8 +116,8 @@ class CocoDataset:
             height, width = image.shape[:2]
             if entry.size is not None and entry.size != (width, height):
                 raise InputError(
-                    f"{path}: expected the annotated image of {entry.size[0]}x{entry.size[1]} pixels, "
-                    f"this one has {width}x{height}; check --images"
+                    f"{path}: the image has {width}x{height} pixels, but its annotation says "
+                    f"{entry.size[0]}x{entry.size[1]}; check that --images is the annotated folder"
                 )
             scored.append(entry.id)
             for pose in estimate(image):
@@ -119,45 +146,54 @@ class CocoDataset:
 
 
 def _find_images(folder: Path, entries: Sequence[ImageEntry]) -> tuple[dict[int, Path], list[str]]:
-    """Return the file of every image id, and notes on how they were found.
+    """Find the files of all images.
 
-    `file_name` is taken as it is under `folder`. If there is no such file, it is the only file anywhere in `folder`
-    that has the same name. A file that another entry names, or that two entries would share, is never taken.
+    The path in `file_name` is used if it exists in `folder`. Otherwise the only file with the same name anywhere in
+    `folder` is used. A file that belongs to another entry, or that two entries would share, is never used.
+
+    Returns:
+        File by image id, and notes about files that were found by their names.
 
     Raises:
-        InputError: An image is missing, or several files may be meant.
+        InputError: An image is missing or ambiguous.
     """
     found = {e.id: folder / e.file_name for e in entries if _is_inside(e.file_name)}
     found = {key: path for key, path in found.items() if path.is_file()}
-    lost = [entry for entry in entries if entry.id not in found]
-    if not lost:
+    missing = [entry for entry in entries if entry.id not in found]
+    if not missing:
         return found, []
-    by_name: dict[str, list[Path]] = {PurePosixPath(entry.file_name).name: [] for entry in lost}
-    taken = set(found.values())
+    by_name: dict[str, list[Path]] = {PurePosixPath(entry.file_name).name: [] for entry in missing}
+    used = set(found.values())
     for parent, _, names in os.walk(folder):
         for name in by_name.keys() & set(names):
             by_name[name].append(Path(parent) / name)
-    absent = [e for e in lost if not set(by_name[PurePosixPath(e.file_name).name]) - taken]
+    absent = [e for e in missing if not set(by_name[PurePosixPath(e.file_name).name]) - used]
     if absent:
         raise InputError(
-            f"{folder}: {len(absent)} of {len(entries)} annotated images are not here: {absent[0].file_name}"
+            f"{folder}: {len(absent)} of {len(entries)} annotated images not found: {absent[0].file_name}; "
+            "check --images"
         )
-    users = Counter(PurePosixPath(entry.file_name).name for entry in lost)
-    for entry in lost:
+    name_counts = Counter(PurePosixPath(entry.file_name).name for entry in missing)
+    for entry in missing:
         name = PurePosixPath(entry.file_name).name
-        if users[name] > 1:
-            several = " and ".join(e.file_name for e in lost if PurePosixPath(e.file_name).name == name)
-            raise InputError(f"{folder}: {name} may be {several}; --images must hold the folders of file_name")
-        if len(by_name[name]) > 1:
-            several = " and ".join(str(path.relative_to(folder)) for path in sorted(by_name[name])[:3])
+        if name_counts[name] > 1:
+            candidates = " and ".join(e.file_name for e in missing if PurePosixPath(e.file_name).name == name)
             raise InputError(
-                f"{folder}: {entry.file_name} may be {several}; --images must hold the folders of file_name"
+                f"{folder}: {name} is ambiguous: {candidates}; --images must contain the folders of file_name"
+            )
+        if len(by_name[name]) > 1:
+            candidates = " and ".join(str(path.relative_to(folder)) for path in sorted(by_name[name])[:3])
+            raise InputError(
+                f"{folder}: {entry.file_name} is ambiguous: {candidates}; "
+                "--images must contain the folders of file_name"
             )
         found[entry.id] = by_name[name][0]
-    return found, [f"{len(lost)} images were found by their names; the folders of file_name are not here"]
+    return found, [
+        f"{len(missing)} images were found by their names, because --images does not contain the folders of file_name"
+    ]
 
 
 def _is_inside(file_name: str) -> bool:
-    """Whether a path is relative and stays inside its folder; C:/ is absolute."""
+    """Return True if a path is relative and stays inside its folder; C:/ is absolute."""
     parts = PurePosixPath(file_name).parts
     return bool(parts) and ".." not in parts and not file_name.startswith("/") and not parts[0].endswith(":")

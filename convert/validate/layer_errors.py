@@ -1,4 +1,4 @@
-"""Where along a quantized network its error comes from."""
+"""Quantization error of every layer: signal-to-quantization-noise ratio (SQNR) along the network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from ..quantize.calibrate import Real
 from ..quantize.integer import Quantized
 from ..quantize.plan import QuantParams
 
-_IMAGES = 6
-_KEYPOINTS = HEATMAPS - 1
-_NAMED = 5
+_MEASURED_IMAGES = 6
+_KEYPOINT_CHANNELS = HEATMAPS - 1
+_WORST_COUNT = 5
 
 
 class MapError(NamedTuple):
-    """Signal to noise of a stored map, decibels: with all that happened before it, and by its own operator alone."""
+    """SQNR of a stored map in decibels; higher is better.
+
+    Attributes:
+        name: Name of the map.
+        sqnr_db: SQNR with the errors of all operators up to this one.
+        alone_db: SQNR with the error of this operator alone.
+        code: Quantization parameters of the map.
+    """
 
     name: str
     sqnr_db: float
@@ -28,37 +35,42 @@ class MapError(NamedTuple):
     code: QuantParams
 
 
-def measure_layer_errors(integers: Quantized) -> list[MapError]:
-    """The error of every stored map on the calibration images that show most of people.
+def measure_layer_errors(quantized: Quantized) -> list[MapError]:
+    """Measure the error of every stored map on the calibration images with the largest area of people.
 
-    The background, which would hide all keypoints, does not count in the heatmaps.
+    The background channel of the heatmaps is left out: its values are so large that they would hide the keypoints.
     """
-    images, _ = integers.seen.chosen(_IMAGES)
-    heatmaps = {stage.heatmaps for stage in stages.find(integers.plan.graph)}
-    found = []
-    for step in layerwise.compare(integers.plan, images):
-        name = step.node.name
-        seen = slice(0, _KEYPOINTS if name in heatmaps else None)
-        true, coded, alone = (maps[..., seen] for maps in (step.true, step.coded, step.alone))
-        found.append(MapError(name, sqnr_db(true, coded), sqnr_db(true, alone), integers.plan.maps[name]))
-    return found
+    images, _ = quantized.seen.chosen(_MEASURED_IMAGES)
+    heatmaps = {stage.heatmaps for stage in stages.find(quantized.plan.graph)}
+    errors = []
+    for comparison in layerwise.compare_layers(quantized.plan, images):
+        name = comparison.node.name
+        channels = slice(0, _KEYPOINT_CHANNELS if name in heatmaps else None)
+        float_map, quantized_map, isolated_map = (
+            maps[..., channels] for maps in (comparison.float_map, comparison.quantized_map, comparison.isolated_map)
+        )
+        accumulated_db = _compute_sqnr_db(float_map, quantized_map)
+        isolated_db = _compute_sqnr_db(float_map, isolated_map)
+        errors.append(MapError(name, accumulated_db, isolated_db, quantized.plan.maps[name]))
+    return errors
 
 
 def worst(errors: list[MapError]) -> str:
-    """The operators that lose most by themselves, in words."""
-    lowest = sorted(errors, key=lambda error: error.alone_db)[:_NAMED]
+    """List the five operators with the largest error of their own, as text: "conv1 (12 dB), ..."."""
+    lowest = sorted(errors, key=lambda error: error.alone_db)[:_WORST_COUNT]
     return ", ".join(f"{error.name} ({error.alone_db:.0f} dB)" for error in lowest)
 
 
 def by_stage(graph: g.Graph, errors: list[MapError]) -> str:
-    """Signal to noise of the maps of every stage, in words."""
-    found = {error.name: error.sqnr_db for error in errors}
-    there = stages.find(graph)
-    heatmaps, pafs = (" ".join(f"{found[stage[kind]]:.1f}" for stage in there) for kind in (0, 1))
-    return f"signal to noise by stage: heatmaps {heatmaps} dB, PAFs {pafs} dB"
+    """List the SQNR of the heatmaps and PAFs of every stage, as text."""
+    sqnr_by_name = {error.name: error.sqnr_db for error in errors}
+    found = stages.find(graph)
+    heatmaps, pafs = (" ".join(f"{sqnr_by_name[stage[output]]:.1f}" for stage in found) for output in (0, 1))
+    return f"signal-to-noise ratio by stage: heatmaps {heatmaps} dB, PAFs {pafs} dB"
 
 
-def sqnr_db(true: Real, coded: Real) -> float:
-    """Signal power over noise power, decibels; 100 where there is no noise."""
-    noise = float(np.mean(np.square(true - coded, dtype=np.float64)))
-    return min(100.0, 10 * float(np.log10(float(np.mean(np.square(true, dtype=np.float64))) / max(noise, 1e-30))))
+def _compute_sqnr_db(float_map: Real, quantized_map: Real) -> float:
+    """Compute signal power divided by noise power in decibels, at most 100 (no noise)."""
+    noise = float(np.mean(np.square(float_map - quantized_map, dtype=np.float64)))
+    signal = float(np.mean(np.square(float_map, dtype=np.float64)))
+    return min(100.0, 10 * float(np.log10(signal / max(noise, 1e-30))))

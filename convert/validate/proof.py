@@ -1,4 +1,4 @@
-"""A network that was made, and the proof that it does what its source does."""
+"""Verification of a converted network: comparison with its source, accuracy, loss budget of mixed precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from .coco import CocoDataset
 
 @dataclass(frozen=True)
 class Candidate:
-    """A converted network before it is verified; `published` is the source as it was, where it had to be repaired."""
+    """Converted network before verification.
+
+    Attributes:
+        flatbuffer: TFLite file without a manifest.
+        manifest: Manifest without results of the verification.
+        reference: Loads the float source, after its repair.
+        published: Loads the source as it was published, None if it needed no repair.
+        integers: Result of the quantization, None for float precisions.
+    """
 
     flatbuffer: bytes
     manifest: ModelManifest
@@ -27,15 +35,24 @@ class Candidate:
 
 
 def verify_candidate(candidate: Candidate, images: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
-    """The manifest with the figures of the comparison in it."""
+    """Compare a network with its source and add the results to its manifest.
+
+    Args:
+        candidate: Converted network.
+        images: Images for the comparison of maps and poses.
+        dataset: COCO dataset to compute the AP of the network and of its source, or None.
+
+    Returns:
+        The manifest with `verification`, and with `accuracy` if there is a dataset.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.tflite"
         container.write(path, candidate.flatbuffer, candidate.manifest)
         estimator = PoseEstimator(path)
         reference = candidate.reference()
-        figures = verify.compare(reference, estimator, images)
+        verification = verify.compare(reference, estimator, images)
         if dataset is None:
-            return replace(candidate.manifest, verification=figures)
+            return replace(candidate.manifest, verification=verification)
         accuracy = verify.score(estimator, dataset)
         source_ap = verify.score_reference(reference, candidate.manifest, dataset, "scoring the source")
         published_ap = None
@@ -44,8 +61,8 @@ def verify_candidate(candidate: Candidate, images: verify.Images, dataset: CocoD
             published_ap = verify.score_reference(
                 published, candidate.manifest, dataset, "scoring the source as published"
             )
-        figures = replace(figures, source_ap=source_ap, published_ap=published_ap)
-        return replace(candidate.manifest, verification=figures, accuracy=accuracy)
+        verification = replace(verification, source_ap=source_ap, published_ap=published_ap)
+        return replace(candidate.manifest, verification=verification, accuracy=accuracy)
 
 
 def budget(
@@ -55,7 +72,16 @@ def budget(
     dataset: CocoDataset | None,
     max_drop: float,
 ) -> Budget:
-    """What `auto` may lose: points of AP where there are annotations, else percent of the source's poses."""
+    """Make the loss budget of `--precision auto`.
+
+    Args:
+        describe: Makes the manifest of a flatbuffer.
+        reference: Float source.
+        images: Images for the comparison of poses, if there is no dataset.
+        dataset: COCO dataset; with it the loss is measured in points of AP, otherwise in percent of the source's poses
+            that are lost.
+        max_drop: Largest allowed loss, in the same unit.
+    """
     source_ap: list[float] = []
 
     def loss(flatbuffer: bytes) -> float:

@@ -1,4 +1,4 @@
-"""The pose score below which people are dropped by default: chosen on images without people."""
+"""Default minimum pose score of a model, chosen on images without people."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ from ...runtime.decode import DecoderOptions
 from ...runtime.errors import InputError
 from ..quantize.calibration_images import ImageFolder
 
-PER_HUNDRED = 2.0
-"""People that may be seen in a hundred images where nobody is."""
-_ENOUGH = 50
+MAX_FALSE_POSES_PER_100_IMAGES = 2.0
+_MIN_IMAGES = 50
 
 
 def scores(model: Path, images: ImageFolder) -> list[float]:
-    """Scores of everybody whom the model sees in the images, whatever its own threshold."""
+    """Detect poses with any score in images without people, and return their scores."""
     estimator = PoseEstimator(model, options=DecoderOptions())
-    shown = tqdm(images, total=len(images), desc="scoring background images", unit="image", disable=None)
-    return [pose.score for image in shown for pose in estimator.estimate(image)]
+    progress = tqdm(images, total=len(images), desc="scoring background images", unit="image", disable=None)
+    return [pose.score for image in progress for pose in estimator.estimate(image)]
 
 
-def choose_score_threshold(found: Sequence[float], images: int) -> float:
-    """The threshold that leaves at most `PER_HUNDRED`, in steps of a hundredth.
+def choose_score_threshold(false_scores: Sequence[float], image_count: int) -> float:
+    """Choose the minimum pose score that leaves at most 2 false poses per 100 images.
 
-    Raises InputError where there are too few images to tell.
+    Args:
+        false_scores: Scores of all poses that were found in images without people.
+        image_count: Number of these images.
+
+    Returns:
+        The threshold, a multiple of 0.01; 0.0 if no threshold is needed.
+
+    Raises:
+        InputError: There are fewer than 50 images.
     """
-    if images < _ENOUGH:
-        raise InputError(f"expected {_ENOUGH} images without people or more, got {images}")
-    allowed = int(images * PER_HUNDRED / 100)
-    ranked = sorted(found, reverse=True)
-    highest = ranked[allowed] if len(ranked) > allowed else 0.0
-    return float(np.floor(highest * 100 + 1) / 100) if highest > 0 else 0.0
+    if image_count < _MIN_IMAGES:
+        raise InputError(f"expected at least {_MIN_IMAGES} images without people, got {image_count}")
+    allowed = int(image_count * MAX_FALSE_POSES_PER_100_IMAGES / 100)
+    ranked = sorted(false_scores, reverse=True)
+    highest_rejected = ranked[allowed] if len(ranked) > allowed else 0.0
+    return float(np.floor(highest_rejected * 100 + 1) / 100) if highest_rejected > 0 else 0.0

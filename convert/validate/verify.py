@@ -1,4 +1,4 @@
-"""Proof that a converted model does what its float source does."""
+"""Comparison of a converted model with its float source: errors of the maps, agreement of the poses, AP."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from .coco import CocoDataset
 
-SAME_PERSON = 0.85
-"""OKS from which a person found twice is the same person in the same pose."""
+MIN_OKS = 0.85
+"""Poses of source and model agree if their OKS is at least this value."""
 
 MIN_KEYPOINTS = 5
+"""Poses of the source with fewer keypoints are not compared."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a conversion may lose: RMSE of the maps, share of people, AP."""
+    """Allowed loss of a conversion.
+
+    Attributes:
+        rmse: Largest allowed RMSE of heatmaps and PAFs.
+        agreement: Smallest allowed share of the source's poses that agree, 0 to 1.
+        ap: Largest allowed drop of the AP.
+    """
 
     rmse: float
     agreement: float
@@ -45,11 +52,11 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "auto": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
     "unknown": Tolerance(rmse=1e-6, agreement=1.0, ap=0.0),
 }
-"""`unknown` is a TFLite file that was taken as it is."""
+"""`unknown` is the precision of a TFLite source, which is not converted."""
 
 
 class Images(Protocol):
-    """Images (H, W, 3) BGR of a known number."""
+    """Collection of images, uint8 (height, width, 3) BGR."""
 
     def __len__(self) -> int: ...
 
@@ -57,15 +64,15 @@ class Images(Protocol):
 
 
 class Reference(Protocol):
-    """The source's own maps."""
+    """Float source of a conversion."""
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps for an image (H, W, 3) BGR."""
+        """Compute heatmaps and PAFs of an image, uint8 (height, width, 3) BGR."""
         ...
 
 
 class GraphReference:
-    """The source graph run by TensorFlow, operator by operator as it was imported."""
+    """Source graph, run in TensorFlow with the operators as they were imported."""
 
     def __init__(self, graph: g.Graph, spec: InputSpec) -> None:
         tf = import_tensorflow()
@@ -80,17 +87,24 @@ class GraphReference:
         self._run = tf.function(network, input_signature=signature, autograph=False)
 
     def fields(self, image: Image) -> PoseFields:
-        """The maps for an image (H, W, 3) BGR."""
+        """Compute heatmaps and PAFs of an image, uint8 (height, width, 3) BGR."""
         self._preprocessor.prepare(image, "bgr", self._input[0])
         heatmaps, pafs = self._run(self._input)
         return PoseFields(heatmaps.numpy()[0], pafs.numpy()[0])
 
 
 @dataclass
-class _Difference:
-    """Sum of squares and largest difference of one output over all images.
+class _ErrorStatistics:
+    """Error of one output over all images.
 
-    The background, the heatmaps' last channel, does not count as signal: it is strong everywhere.
+    Attributes:
+        channels: Channels that count for the SQNR. The background, the last channel of the heatmaps, does not count,
+            because it is large everywhere.
+        squares: Sum of the squared errors of all channels.
+        signal: Sum of the squared reference values of `channels`.
+        noise: Sum of the squared errors of `channels`.
+        count: Number of values.
+        largest: Largest absolute error.
     """
 
     channels: int
@@ -115,32 +129,38 @@ class _Difference:
 
     @property
     def sqnr_db(self) -> float | None:
-        """Signal to noise; None where one of them is nothing."""
+        """Signal-to-quantization-noise ratio; None if signal or noise is zero."""
         return 10 * float(np.log10(self.signal / self.noise)) if self.noise and self.signal else None
 
 
 def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> Verification:
-    """Maps and poses of both on the same images."""
+    """Compare maps and poses of a model with those of its source on the same images.
+
+    Args:
+        reference: Float source.
+        estimator: Converted model.
+        images: Images to compare on.
+    """
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
-    spread = sigmas(manifest.skeleton_table.keypoints)
+    keypoint_sigmas = sigmas(manifest.skeleton_table.keypoints)
     heatmaps, pafs = (
-        _Difference(len(manifest.skeleton_table.keypoints)),
-        _Difference(manifest.skeleton_table.paf_channels),
+        _ErrorStatistics(len(manifest.skeleton_table.keypoints)),
+        _ErrorStatistics(manifest.skeleton_table.paf_channels),
     )
     agreed = people = 0
     for image in tqdm(images, desc="comparing with the source", unit="image", disable=None):
         expected = reference.fields(image)
-        got = estimator.infer(image)
-        heatmaps.add(expected.heatmaps, got.heatmaps, got.heatmap_quantization)
-        pafs.add(expected.pafs, got.pafs, got.paf_quantization)
+        result = estimator.infer(image)
+        heatmaps.add(expected.heatmaps, result.heatmaps, result.heatmap_quantization)
+        pafs.add(expected.pafs, result.pafs, result.paf_quantization)
         to_frame = estimator.grid_to_frame(image)
-        found = decoder.decode(got, to_frame)
-        del got
+        found = decoder.decode(result, to_frame)
+        del result
         truth = decoder.decode(expected, to_frame)
-        hits, wanted = matched(truth, found, spread, least=SAME_PERSON, min_keypoints=MIN_KEYPOINTS)
-        agreed += hits
-        people += wanted
+        matches, compared = matched(truth, found, keypoint_sigmas, least=MIN_OKS, min_keypoints=MIN_KEYPOINTS)
+        agreed += matches
+        people += compared
     return Verification(
         images=len(images),
         heatmaps_rmse=heatmaps.rmse,
@@ -155,7 +175,7 @@ def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> V
 
 
 def score_reference(reference: Reference, manifest: ModelManifest, dataset: CocoDataset, description: str) -> float:
-    """AP of the source's own maps through the same decoder."""
+    """Compute the AP of the float source with the same decoder; `description` is the label of the progress bar."""
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
     spec = manifest.input
     geometry = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
@@ -168,23 +188,23 @@ def score_reference(reference: Reference, manifest: ModelManifest, dataset: Coco
 
 
 def score(estimator: PoseEstimator, dataset: CocoDataset) -> Accuracy:
-    """AP of the converted model."""
+    """Compute the AP of the converted model."""
     result = dataset.score(estimator.estimate, "scoring the converted model")
     return Accuracy(result.ap, result.ap50, result.images, dataset.name, estimator.interpreter_name)
 
 
 def shortfalls(precision: Precision, verification: Verification, accuracy: Accuracy | None) -> list[str]:
-    """What lies outside the tolerance of the precision, a sentence each."""
+    """List the results that are outside the tolerance of the precision, one sentence each; empty if there are none."""
     allowed = TOLERANCES[precision]
-    found = []
+    problems = []
     for name, rmse in (("heatmaps", verification.heatmaps_rmse), ("PAFs", verification.pafs_rmse)):
         if not rmse <= allowed.rmse:
-            found.append(f"RMSE of the {name} is {rmse:.2e}, {precision} may have {allowed.rmse:.0e}")
+            problems.append(f"RMSE of the {name} is {rmse:.2e}; {precision} allows {allowed.rmse:.0e}")
     if verification.pose_agreement < allowed.agreement:
         agreement = f"{verification.pose_agreement:.1%} of {verification.people} people"
-        found.append(f"poses agree for {agreement}, {precision} needs {allowed.agreement:.0%}")
+        problems.append(f"poses agree for {agreement}; {precision} needs {allowed.agreement:.0%}")
     if accuracy is not None and verification.source_ap is not None:
         lost = verification.source_ap - accuracy.ap
         if lost > allowed.ap:
-            found.append(f"AP fell by {lost:.4f}, {precision} may lose {allowed.ap}")
-    return found
+            problems.append(f"AP fell by {lost:.4f}; {precision} allows {allowed.ap}")
+    return problems

@@ -222,8 +222,8 @@ def test_bad_annotations_are_one_line_and_2(small_model: Path, dataset: Path, tm
     cases = {
         "": "an empty file",
         "[]": "expected COCO annotations",
-        json.dumps({**good, "images": []}): "name no images",
-        json.dumps({**good, "images": [{**good["images"][0], "file_name": "gone.jpg"}]}): "not here: gone.jpg",
+        json.dumps({**good, "images": []}): "annotations is empty",
+        json.dumps({**good, "images": [{**good["images"][0], "file_name": "gone.jpg"}]}): "not found: gone.jpg",
         json.dumps({**good, "images": [{"id": 1}]}): "expected a file_name",
     }
     for content, words in cases.items():

@@ -96,7 +96,7 @@ def test_the_least_score_leaves_two_in_a_hundred() -> None:
     assert sum(score >= least - 0.011 for score in found) > 2, "no higher than it must be"
     assert score_threshold.choose_score_threshold([], 100) == 0.0
     assert score_threshold.choose_score_threshold([0.9], 100) == 0.0, "two are allowed"
-    with pytest.raises(InputError, match="expected 50 images"):
+    with pytest.raises(InputError, match="expected at least 50 images"):
         score_threshold.choose_score_threshold(found, 10)
 
 

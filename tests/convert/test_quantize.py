@@ -220,10 +220,10 @@ def test_a_report_is_written_and_a_failed_gate_exits_with_1(
     result = call_edgepose(capfd, "convert", tmp_path / "net.pb", "-o", out, *options)
     assert result.returncode in (0, 1), result.stderr
     if result.returncode == 1:
-        assert "layers that lose most by themselves" in result.stderr
+        assert "layers with the largest individual error" in result.stderr
     assert container.read(out).precision == "int8"
     page = (report / "index.html").read_text()
-    assert "Signal to noise along the network" in page
+    assert "Signal-to-noise ratio along the network" in page
     for name in ("sqnr.png", "image1.png"):
         assert cv2.imread(str(report / name)) is not None
     assert not list(report.glob("*.tflite"))
@@ -275,12 +275,12 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
     (tmp_path / "no.avi").write_bytes(b"no video")
     int8 = ["--precision", "int8", "--input-size", "96x64"]
     cases: list[tuple[list[str | Path], str]] = [
-        (int8, "needs images to learn the ranges from"),
+        (int8, "needs calibration images to measure value ranges"),
         ([*int8, "--calibration", empty], "no images in this folder"),
         ([*int8, "--calibration", bad], "photo.jpg"),
         ([*int8, "--calibration", tmp_path / "nowhere"], "expected a folder of images or a video"),
         ([*int8, "--calibration", tmp_path / "no.avi"], "expected an image or a video"),
-        (["--report", tmp_path / "r"], "--report is about integer precisions"),
+        (["--report", tmp_path / "r"], "--report is only available for integer precisions"),
         ([*int8, "--calibration", folder, "--max-drop", "-1"], "--max-drop: expected 0 to 100"),
     ]
     for arguments, words in cases:

@@ -136,9 +136,9 @@ def test_what_goes_wrong_once_is_tried_again(name: str, first: Answer, server: S
 @pytest.mark.parametrize(
     ("answer", "words", "asked"),
     [
-        (truncated, "sent less than it promised", 3),
+        (truncated, "the download from 127.0.0.1 is incomplete", 3),
         (wrong, "does not have the expected hash", 3),
-        (status(404), "127.0.0.1 answers 404 for http://127.0.0.1", 1),
+        (status(404), "127.0.0.1 returned HTTP status 404 for http://127.0.0.1", 1),
     ],
     ids=["truncated", "wrong", "404"],
 )

@@ -81,8 +81,8 @@ def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, images
     assert checkpoint.network == name
     assert checkpoint.report is not None
     assert {reason: len(names) for reason, names in checkpoint.report.unused.items()} == {
-        "state of the optimizer": 4,
-        "state of the training": 1,
+        "optimizer state": 4,
+        "training state": 1,
     }
     assert_same(expected, maps(checkpoint.graph, images))
     for wanted in (Wanted(), Wanted(network=name)):
@@ -193,22 +193,22 @@ def test_what_is_missing_wrong_or_not_finite_is_named() -> None:
             r"of the \d+ variables of .* are missing: Openpose/MConv",
         ),
         ({**good, name: good[name][..., :-1]}, r"weights has the wrong shape: expected \(1, 1, \d+, 64\), got"),
-        ({**good, name: good[name].astype(int)}, "expected real numbers"),
+        ({**good, name: good[name].astype(int)}, "expected a floating-point type"),
         ({**good, name: good[name] * np.nan}, "not finite"),
     ]
     for npz, words in cases:
         with pytest.raises(ModelError, match=words):
             fill(definition, npz, "file")
-    with pytest.raises(ModelError, match=r"the nearest, mobilenet_v2_\S+, finds \d\d%"):
+    with pytest.raises(ModelError, match=r"the most similar is mobilenet_v2_\S+, with \d\d%"):
         recognize(cases[0][0], "file")
     _, report = fill(
         definition, {**good, "MobilenetV2/expanded_conv_13/expand/weights": good[name], "mine": good[name]}, "file"
     )
     assert report.unused == {
         "layers of the backbone that this network does not use": ("MobilenetV2/expanded_conv_13/expand/weights",),
-        "no place in the network": ("mine",),
+        "not part of the network": ("mine",),
     }
-    assert any("1 unused, no place in the network: mine" in line for line in report.lines())
+    assert any("1 unused, not part of the network: mine" in line for line in report.lines())
 
 
 class Harmful:
@@ -225,14 +225,14 @@ def test_files_of_arrays_that_are_damaged_or_harmful_are_one_line(tmp_path: Path
         assert "\n" not in str(error.value)
 
     np.save(tmp_path / "harm.npy", np.array({"a": Harmful()}, dtype=object), allow_pickle=True)
-    refused(tmp_path / "harm.npy", r"it asks for builtins\.eval; only arrays are accepted")
+    refused(tmp_path / "harm.npy", r"the pickle imports builtins\.eval; only arrays are accepted")
     assert not Path("harm").exists()
     np.save(tmp_path / "one.npy", np.zeros((3, 4)))
     refused(tmp_path / "one.npy", "expected a dictionary of weights by name")
     np.save(tmp_path / "words.npy", np.array({"a": "b"}, dtype=object), allow_pickle=True)
     refused(tmp_path / "words.npy", "weights a: expected arrays by name, got str")
     np.savez(tmp_path / "other.npz", a=np.zeros(3, np.float32))
-    refused(tmp_path / "other.npz", "no network has these variables")
+    refused(tmp_path / "other.npz", "no known network has these variables")
     np.savez(tmp_path / "empty.npz")
     refused(tmp_path / "empty.npz", "found none")
     np.save(tmp_path / "good.npy", np.array({"a": {"weights": np.zeros(300)}}, dtype=object), allow_pickle=True)

@@ -174,7 +174,7 @@ def test_keras_models_are_read_by_content(tmp_path: Path) -> None:
         assert saved_model.keras_file(tmp_path / wrong).parameters > 0
     model.save_weights(tmp_path / "d.weights.h5")
     (tmp_path / "d.weights.h5").rename(tmp_path / "d.h5")
-    with pytest.raises(ModelError, match=r"holds weights alone; name it \.weights\.h5"):
+    with pytest.raises(ModelError, match=r"has only weights, no network; rename it to \.weights\.h5"):
         saved_model.keras_file(tmp_path / "d.h5")
 
 
