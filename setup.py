@@ -2,7 +2,7 @@
 
 The metadata is in pyproject.toml; this file has what cannot be written there. Environment variables:
 
-- `EDGEPOSE_BOUNDSCHECK=1` builds the kernel with every array access checked (slower; the test suite runs once that way).
+- `EDGEPOSE_BOUNDSCHECK=1` builds the kernel with every array access checked: slower, for tests.
 - `EDGEPOSE_WHEEL=board` leaves out `convert` and `benchmarks`: the wheel that `edgepose deploy` installs on boards.
 """
 
