@@ -1,6 +1,6 @@
-"""Your function in the camera loop, without a screen: python camera_callback.py [SOURCE] [SECONDS]
+"""Call a function for each frame of the camera loop: python camera_callback.py [SOURCE] [SECONDS]
 
-The default source is the camera of a Raspberry Pi. A lost camera is opened again.
+The default source is the camera of a Raspberry Pi. No screen is needed. A lost camera is opened again.
 """
 
 import sys
@@ -9,7 +9,7 @@ import edgepose
 
 
 def on_poses(frame: edgepose.Frame, poses: tuple[edgepose.Pose, ...]) -> None:
-    """Called in a thread of its own, with each frame and its people."""
+    """Print the people with a raised right hand. The loop calls this in a separate thread for each frame."""
     raised = [pose.person for pose in poses if pose["right_wrist"].found and pose["right_wrist"].y < pose["nose"].y]
     print(f"frame {frame.index}: {len(poses)} people, right hand raised: {raised or 'nobody'}", flush=True)
 

@@ -1,6 +1,6 @@
 """Convert a published network to int8: python convert_and_quantize.py images/ thin-int8.tflite
 
-Needs the extra `convert`. `images/` are a few dozen photographs with people in them.
+Needs the extra `convert`. `images/` is a folder with a few dozen photographs of people, used for calibration.
 """
 
 import sys
@@ -12,4 +12,4 @@ conversion = edgepose.convert_model(
 )
 print(f"written: {conversion.path}, {conversion.path.stat().st_size / 1e6:.1f} MB")
 for shortfall in conversion.shortfalls:
-    print(f"check this before you use it: {shortfall}")
+    print(f"check before use: {shortfall}")

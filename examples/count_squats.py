@@ -1,11 +1,11 @@
-"""Count squats in a video, from the angle of the knees: python count_squats.py clip.mp4"""
+"""Count squats in a video by the knee angle: python count_squats.py clip.mp4"""
 
 import sys
 from collections import defaultdict
 
 import edgepose
 
-BENT, STRAIGHT = 110, 150  # degrees; the gap between them keeps trembling keypoints from counting
+BENT, STRAIGHT = 110, 150  # degrees; the gap (hysteresis) keeps jitter from being counted
 is_down: dict[int, bool] = defaultdict(bool)
 squats: dict[int, int] = defaultdict(int)
 

@@ -1,4 +1,4 @@
-"""Draw skeletons in an OpenCV loop of your own: python draw_in_your_loop.py clip.mp4 drawn.avi"""
+"""Draw skeletons in your own OpenCV loop: python draw_in_your_loop.py clip.mp4 drawn.avi"""
 
 import sys
 

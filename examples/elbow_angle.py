@@ -1,4 +1,4 @@
-"""Print the angles of both elbows of every person: python elbow_angle.py photo.jpg"""
+"""Print the elbow angles of every person: python elbow_angle.py photo.jpg"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Write all keypoints of a folder of images into a table: python folder_to_csv.py images/ keypoints.csv"""
+"""Write the keypoints of all images in a folder to a CSV file: python folder_to_csv.py images/ keypoints.csv"""
 
 import csv
 import sys
@@ -14,7 +14,7 @@ with Path(sys.argv[2]).open("w", newline="") as file:
         try:
             result = estimator.estimate(path)
         except edgepose.InputError as error:
-            print(error, file=sys.stderr)  # one bad image does not cost the others
+            print(error, file=sys.stderr)  # continue with the other images
             continue
         for number, pose in enumerate(result, 1):
             for name in edgepose.COCO18.keypoints:

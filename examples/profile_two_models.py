@@ -1,4 +1,4 @@
-"""Which of two models is faster on this machine: python profile_two_models.py edgepose-tiny edgepose-small"""
+"""Compare the speed of two models on this machine: python profile_two_models.py edgepose-tiny edgepose-small"""
 
 import sys
 

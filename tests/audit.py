@@ -1,7 +1,8 @@
-"""`make check`, last step: looks up installed packages and the boards' pinned packages in the vulnerability database.
+"""Vulnerability audit, the last step of `make check`.
 
-Exit code 1 if a package has a known vulnerability. Without a connection to the database nothing can be said: this is
-printed, and is no error, so that `make check` works offline.
+Checks the installed packages and the pinned packages of the boards against the vulnerability database. The exit code
+is 1 if a package has a known vulnerability. If the database cannot be reached, a message is printed and the exit code
+is 0, so that `make check` works offline.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCEPTED: dict[str, str] = {}
-"""Vulnerabilities that do not concern edgepose: id, and why."""
+"""Vulnerabilities that do not affect edgepose: id and reason."""
 
 
 def audit(*options: str) -> list[dict[str, Any]]:
@@ -29,7 +30,7 @@ def audit(*options: str) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Print what was found."""
+    """Print the vulnerabilities and return the exit code."""
     pins = sorted((ROOT / "device/deploy/pins").glob("*.txt"))
     entries = audit("--skip-editable")
     for path in pins:

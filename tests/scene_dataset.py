@@ -1,4 +1,4 @@
-"""Files of the synthetic scene: a small COCO data set with exact annotations, a video."""
+"""Test files from the synthetic scene: a small COCO data set with exact annotations, and a video."""
 
 from __future__ import annotations
 

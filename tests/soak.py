@@ -1,10 +1,11 @@
-"""`make soak`: the camera loop for minutes, with everything that goes wrong in months.
+"""Soak test of the camera loop (`make soak`, `--minutes 10`).
 
-The camera is lost 200 times, the broker restarted 50 times, 50 watchers of the page vanish in the middle. Beside it
-run two more camera loops of the same name on the same broker: one on a network camera that drops every connection after
-three frames, one on a camera that gives one image per request. Folders with bad images are processed over and over. At
-the end: no more memory, threads or descriptors than after the warm-up, every frame accounted for, every process ended
-in time with the right exit code, and no instance was thrown off the broker by another. `--minutes 10`.
+The camera is lost 200 times, the broker is restarted 50 times, and 50 clients of the page disconnect without notice.
+Two more camera loops with the same name use the same broker: one reads a network camera that closes every connection
+after three frames, one reads a camera that returns one image per request. Folders with damaged images are processed
+repeatedly. Checked at the end: memory, threads and file descriptors have not grown since the warm-up, every frame is
+counted, every process ended in time with the right exit code, and no client was disconnected by another client with the
+same id.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ from edgepose.runtime.types import Frame
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from .device.camera_server import JPEG, camera_server
+from tests.device.camera_server import JPEG, camera_server
 
 LOSSES, RESTARTS, WATCHERS = 200, 50, 50
-_WARM_UP = 0.15
-"""Share of the time after which memory is measured first."""
-_MOST_GROWTH_MB = 2.0
-_MOST_CHILD_GROWTH_MB = 8.0
-"""Of a loop whose camera is opened again all the time: FFmpeg's own caches are in it."""
+_WARM_UP_SHARE = 0.15
+"""Warm-up as a share of the total time. Memory is measured for the first time after it."""
+_MAX_GROWTH_MB = 2.0
+_MAX_CHILD_GROWTH_MB = 8.0
+"""Limit for a loop that opens its camera again and again; includes the caches of FFmpeg."""
 
 
-class Unreliable(SyntheticCamera):
-    """Is lost after `seconds`; counts what it has delivered."""
+class UnreliableSource(SyntheticCamera):
+    """Source that is lost after `seconds` and counts its frames."""
 
     delivered = 0
 
@@ -60,12 +61,12 @@ class Unreliable(SyntheticCamera):
         for frame in super().frames():
             if time.monotonic() > self._until:
                 raise InputError("the cable is out")
-            Unreliable.delivered += 1
+            UnreliableSource.delivered += 1
             yield frame
 
 
 class Disturber:
-    """Restarts the broker and lets watchers of the page vanish, until told to stop."""
+    """Thread that restarts the broker and disconnects clients of the page until it is stopped."""
 
     def __init__(self, folder: Path, mqtt_port: int, http_port: int, minutes: float) -> None:
         self.restarts = self.watchers = 0
@@ -79,7 +80,7 @@ class Disturber:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the broker for good."""
+        """Stop the thread and the broker."""
         self._stop.set()
         self._thread.join()
         self._broker.kill()
@@ -93,7 +94,7 @@ class Disturber:
     def _work(self) -> None:
         while not self._stop.wait(self._pause / 2):
             with (
-                contextlib.suppress(ConnectionError),  # the loop may have ended a moment ago
+                contextlib.suppress(ConnectionError),  # the loop may have just ended
                 socket.create_connection(("127.0.0.1", self._http_port), 5) as link,
             ):
                 path = b"/stream.mjpg" if self.watchers % 2 else b"/poses"
@@ -108,8 +109,8 @@ class Disturber:
             self.restarts += 1
 
 
-class Companion:
-    """`edgepose camera` in a process of its own, on the same broker and under the same name."""
+class CameraProcess:
+    """Another `edgepose camera` process with the same broker and the same name."""
 
     def __init__(self, folder: Path, name: str, source: str, mqtt_port: int) -> None:
         self.name, self._log = name, folder / f"{name}.log"
@@ -121,14 +122,14 @@ class Companion:
             self._process = subprocess.Popen(command, stderr=log)
         self.memory_mb: list[float] = []
 
-    def look(self) -> None:
-        """Note the resident memory."""
+    def measure(self) -> None:
+        """Record the resident memory."""
         with contextlib.suppress(OSError, IndexError):
             pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
             self.memory_mb.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
     def end(self) -> list[str]:
-        """Tell it to end; return what was wrong."""
+        """Terminate the process and return a list of errors."""
         wrong = []
         if self._process.poll() is not None:
             wrong.append(f"{self.name}: ended by itself with {self._process.returncode}")
@@ -146,17 +147,17 @@ class Companion:
         if took > 3:
             wrong.append(f"{self.name}: took {took:.1f} s to end")
         if "Traceback" in log:
-            wrong.append(f"{self.name}: a traceback in its log")
+            wrong.append(f"{self.name}: its log contains a traceback")
         tenth = max(1, len(self.memory_mb) // 10)
         growth = median(self.memory_mb[-tenth:]) - median(self.memory_mb[:tenth])
-        if growth > _MOST_CHILD_GROWTH_MB:
+        if growth > _MAX_CHILD_GROWTH_MB:
             wrong.append(f"{self.name}: memory grew by {growth:.1f} MB")
-        print(f"companion  {self.name}: {growth:+.1f} MB, {len(log.splitlines())} lines of log, ended in {took:.1f} s")
+        print(f"camera     {self.name}: {growth:+.1f} MB, {len(log.splitlines())} lines of log, ended in {took:.1f} s")
         return wrong
 
 
-class Folders(threading.Thread):
-    """Processes a folder with bad images over and over."""
+class FolderThread(threading.Thread):
+    """Thread that repeatedly processes a folder with damaged images."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -166,7 +167,7 @@ class Folders(threading.Thread):
         self.wrong: list[str] = []
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Process the folder until `stop` is called."""
         for name in ("a.jpg", "c.jpg", "e.jpg"):
             (self._images / name).write_bytes(JPEG)
         (self._images / "b.jpg").write_bytes(JPEG[:100])
@@ -182,15 +183,15 @@ class Folders(threading.Thread):
             self.runs += 1
 
     def stop(self) -> list[str]:
-        """End; return what was wrong."""
+        """Stop the thread and return a list of errors."""
         self._stop_requested.set()
         self.join()
         print(f"folders    {self.runs} runs over three good and two bad images")
         return self.wrong
 
 
-def _state() -> tuple[float, int, int]:
-    """Resident memory in MB, threads, open descriptors."""
+def _read_process_state() -> tuple[float, int, int]:
+    """Return resident memory in MB, number of threads, number of open file descriptors."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return (
         pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
@@ -199,20 +200,20 @@ def _state() -> tuple[float, int, int]:
     )
 
 
-def _port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as link:
         link.bind(("127.0.0.1", 0))
         return int(link.getsockname()[1])
 
 
 def main() -> int:
-    """0 where everything held."""
+    """Run the soak test and return 0 if all checks passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, nargs="?", help="default: edgepose-tiny")
     parser.add_argument("--minutes", type=float, default=10.0)
     arguments = parser.parse_args()
     logging.getLogger("edgepose").setLevel(logging.ERROR)
-    # The camera is lost far more often than in life: with growing delays there would be few losses.
+    # Use short delays: with the normal, growing delays the camera would be lost only a few times.
     loop_module._RECONNECT_DELAYS_S = (0.1,)
     limit_arenas()  # as `edgepose camera` does
     seconds = arguments.minutes * 60
@@ -220,7 +221,7 @@ def main() -> int:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name, camera_server() as cameras:
         folder = Path(name)
-        mqtt_port, http_port = _port(), _port()
+        mqtt_port, http_port = _find_free_port(), _find_free_port()
         stats = Stats("soak")
         wanted = [
             f"jsonl:{folder}/poses.jsonl?rotate=1MB&keep=2", f"mqtt://127.0.0.1:{mqtt_port}/soak",
@@ -230,26 +231,26 @@ def main() -> int:
         sinks += open_sinks([f"mqtt://127.0.0.1:{mqtt_port}"], stats, None, name="second board")
         stats.sinks = list(sinks)
         estimator = PoseEstimator(arguments.model, threads=1)
-        # Reopening takes the loop half a second where the camera is there again at once.
+        # The loop needs half a second to reopen a camera that is available again at once.
         life = max(0.05, seconds / LOSSES - 0.1)
-        loop = Loop(lambda: Unreliable(life), [lambda: estimator], sinks, LoopConfig(), stats)
+        loop = Loop(lambda: UnreliableSource(life), [lambda: estimator], sinks, LoopConfig(), stats)
         disturber = Disturber(folder, mqtt_port, http_port, arguments.minutes)
         companions = [
-            Companion(folder, kind, cameras.url(path), mqtt_port)
+            CameraProcess(folder, kind, cameras.url(path), mqtt_port)
             for kind, path in (("flapping", "flapping/3"), ("snapshot", "snapshot"))
         ]
-        folders = Folders(folder)
+        folders = FolderThread(folder)
         folders.start()
 
-        def look() -> None:
-            time.sleep(seconds * _WARM_UP)
+        def measure() -> None:
+            time.sleep(seconds * _WARM_UP_SHARE)
             while stats.state != "stopping":
-                states.append(_state())
+                states.append(_read_process_state())
                 for companion in companions:
-                    companion.look()
+                    companion.measure()
                 time.sleep(seconds / 100)
 
-        watcher = threading.Thread(target=look, daemon=True)
+        watcher = threading.Thread(target=measure, daemon=True)
         watcher.start()
         loop.run(seconds)
         watcher.join()
@@ -257,35 +258,35 @@ def main() -> int:
         wrong += folders.stop()
         disturber.stop()
         if thrown := disturber.broker_log.read_text().count("closing old connection"):
-            wrong.append(f"broker: an instance was thrown off by another {thrown} times")
-    return _verdict(states, stats, disturber, wrong)
+            wrong.append(f"broker: a client was disconnected by another one with the same id {thrown} times")
+    return _check_results(states, stats, disturber, wrong)
 
 
-def _verdict(states: list[tuple[float, int, int]], stats: Stats, disturber: Disturber, wrong: list[str]) -> int:
+def _check_results(states: list[tuple[float, int, int]], stats: Stats, disturber: Disturber, wrong: list[str]) -> int:
     tenth = max(1, len(states) // 10)
     first, last = states[:tenth], states[-tenth:]
     growth = median(state[0] for state in last) - median(state[0] for state in first)
-    in_work = Unreliable.delivered - stats.processed - stats.dropped - stats.skipped
-    print(f"frames     {Unreliable.delivered} delivered, {stats.processed} processed, {stats.dropped} dropped")
-    print(f"           {in_work} in work when a camera was lost, of {stats.camera_losses} losses")
-    print(f"broker     {disturber.restarts} restarts; page: {disturber.watchers} watchers vanished")
-    print(f"memory     {first[0][0]:.1f} MB after warming up, {last[-1][0]:.1f} MB at the end: {growth:+.2f} MB")
+    in_pipeline = UnreliableSource.delivered - stats.processed - stats.dropped - stats.skipped
+    print(f"frames     {UnreliableSource.delivered} delivered, {stats.processed} processed, {stats.dropped} dropped")
+    print(f"           {in_pipeline} in the pipeline when a camera was lost, in {stats.camera_losses} losses")
+    print(f"broker     {disturber.restarts} restarts; page: {disturber.watchers} clients disconnected without notice")
+    print(f"memory     {first[0][0]:.1f} MB after the warm-up, {last[-1][0]:.1f} MB at the end: {growth:+.2f} MB")
     print("           over time: " + " ".join(f"{state[0]:.1f}" for state in states[::tenth]))
     threads, handles = (max(s[i] for s in last) - max(s[i] for s in first) for i in (1, 2))
     print(f"threads    {threads:+d}; descriptors {handles:+d}")
     for sink in stats.sinks:
         print(f"sink       {sink.name}: {sink.counts()}")
-    well = {
-        "memory": growth < _MOST_GROWTH_MB, "threads": threads <= 0, "descriptors": handles <= 2,
+    checks = {
+        "memory": growth < _MAX_GROWTH_MB, "threads": threads <= 0, "descriptors": handles <= 2,
         # The pipeline holds at most four frames when its camera is lost.
-        "frames": 0 <= in_work <= 4 * (stats.camera_losses + 1),
+        "frames": 0 <= in_pipeline <= 4 * (stats.camera_losses + 1),
     }  # fmt: skip
-    for what, held in well.items():
-        if not held:
-            print(f"failed: {what}", file=sys.stderr)
+    for name, passed in checks.items():
+        if not passed:
+            print(f"failed: {name}", file=sys.stderr)
     for fault in wrong:
         print(f"failed: {fault}", file=sys.stderr)
-    return 0 if all(well.values()) and not wrong else 1
+    return 0 if all(checks.values()) and not wrong else 1
 
 
 if __name__ == "__main__":

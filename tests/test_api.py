@@ -37,7 +37,7 @@ def result(estimator: edgepose.PoseEstimator, image: np.ndarray) -> edgepose.Est
     return estimator.estimate(image)
 
 
-def test_every_name_is_there_and_nothing_heavy_is_imported() -> None:
+def test_every_name_can_be_imported_without_heavy_packages() -> None:
     code = (
         "import sys, edgepose\n"
         "heavy = {'numpy', 'cv2', 'tensorflow', 'edgepose.runtime', 'importlib.metadata'} & set(sys.modules)\n"
@@ -52,7 +52,7 @@ def test_every_name_is_there_and_nothing_heavy_is_imported() -> None:
         _ = edgepose.nothing  # type: ignore[attr-defined]
 
 
-def test_paths_pil_images_and_arrays_give_the_same(
+def test_paths_pil_images_and_arrays_give_the_same_poses(
     estimator: edgepose.PoseEstimator, image: np.ndarray, result: edgepose.EstimateResult, tmp_path: Path
 ) -> None:
     pil = pytest.importorskip("PIL.Image")
@@ -90,7 +90,7 @@ def test_keypoints_have_names(result: edgepose.EstimateResult) -> None:
         pose["nothing"]
 
 
-def test_angles_are_those_of_the_image() -> None:
+def test_angles_match_the_image() -> None:
     keypoints = np.zeros((18, 3), np.float32)
     places = {"right_shoulder": (0, 0), "right_elbow": (10, 0), "right_wrist": (10, 10), "left_hip": (0, 0),
               "left_knee": (0, 10), "left_ankle": (0, 20), "nose": (5, 5)}  # fmt: skip
@@ -126,7 +126,7 @@ def test_results_are_drawn_and_written(
     assert gray.plot().shape == image.shape
 
 
-def test_results_become_documents(result: edgepose.EstimateResult) -> None:
+def test_results_convert_to_documents(result: edgepose.EstimateResult) -> None:
     document = result.to_dict()
     assert document == json.loads(result.to_json())
     assert len(document["poses"]) == 2
@@ -138,7 +138,7 @@ def test_results_become_documents(result: edgepose.EstimateResult) -> None:
         edgepose.EstimateResult(result.poses, result.timings_ms).plot()
 
 
-def test_results_go_to_supervision(result: edgepose.EstimateResult) -> None:
+def test_results_convert_to_supervision(result: edgepose.EstimateResult) -> None:
     supervision = pytest.importorskip("supervision")
     keypoints = result.to_supervision()
     assert keypoints.xy.shape == (2, 17, 2)
@@ -148,7 +148,7 @@ def test_results_go_to_supervision(result: edgepose.EstimateResult) -> None:
     assert scene.any()
 
 
-def test_two_threads_are_told(estimator: edgepose.PoseEstimator, image: np.ndarray) -> None:
+def test_a_second_thread_gets_an_error(estimator: edgepose.PoseEstimator, image: np.ndarray) -> None:
     estimator.acquire()
     with pytest.raises(RuntimeError, match="in use by another thread"):
         estimator.estimate(image)
@@ -167,7 +167,7 @@ def test_a_stream_reserves_its_estimator(estimator: edgepose.PoseEstimator, imag
     assert len(estimator.estimate(image)) == 2
 
 
-def test_a_video_is_a_stream_of_numbered_people(tmp_path: Path) -> None:
+def test_stream_of_a_video_tracks_people(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", 8)
     threads = threading.active_count()
     seen = [(frame.index, [pose.person for pose in poses]) for frame, poses in edgepose.stream(path, threads=1)]

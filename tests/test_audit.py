@@ -1,4 +1,4 @@
-"""The audit of dependencies in `make check`: findings fail it, a missing connection does not."""
+"""Vulnerability audit of `make check`: a finding is an error, a missing connection is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKIPPED = {"name": "c", "skip_reason": "Dependency not found"}
         ([SKIPPED], 0, ["0 packages looked up"]),
     ],
 )
-def test_findings_fail(
+def test_a_vulnerability_is_an_error(
     entries: list[dict[str, Any]],
     code: int,
     words: list[str],
@@ -35,7 +35,7 @@ def test_findings_fail(
     assert all(word in said for word in words)
 
 
-def test_no_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = subprocess.CompletedProcess[str]([], 1, "", "Traceback\nConnectionError: no network\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     assert audit.audit("-r", "x.txt") == [{"name": "-r x.txt", "skip_reason": "ConnectionError: no network"}]

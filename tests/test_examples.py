@@ -1,4 +1,4 @@
-"""Every script of `examples/`, run as its first line says."""
+"""All scripts of `examples/`, run with the command in their first line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 EXAMPLES = ROOT / "examples"
 
 
-def run(name: str, *arguments: str | Path) -> str:
+def run_example(name: str, *arguments: str | Path) -> str:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
@@ -48,35 +48,35 @@ def test_all_examples_are_tested() -> None:
     tested = Path(__file__).read_text()
     names = sorted(path.stem for path in EXAMPLES.glob("*.py"))
     assert len(names) == 10
-    assert not [name for name in names if f'run("{name}"' not in tested]
+    assert not [name for name in names if f'run_example("{name}"' not in tested]
     listed = (EXAMPLES / "README.md").read_text()
     assert not [name for name in names if f"`{name}.py`" not in listed]
 
 
 def test_images(photo: Path, tmp_path: Path) -> None:
-    assert run("count_people", photo) == f"{photo} 2\n"
-    assert run("elbow_angle", photo).count("degrees") >= 3
+    assert run_example("count_people", photo) == f"{photo} 2\n"
+    assert run_example("elbow_angle", photo).count("degrees") >= 3
     (photo.parent / "text.png").write_text("no image")
-    run("folder_to_csv", photo.parent, tmp_path / "keypoints.csv")
+    run_example("folder_to_csv", photo.parent, tmp_path / "keypoints.csv")
     rows = list(csv.DictReader((tmp_path / "keypoints.csv").read_text().splitlines()))
     assert {row["person"] for row in rows} == {"1", "2"}
     assert len(rows) > 30
 
 
 def test_videos(clip: Path, tmp_path: Path) -> None:
-    run("draw_in_your_loop", clip, tmp_path / "drawn.avi")
+    run_example("draw_in_your_loop", clip, tmp_path / "drawn.avi")
     drawn = cv2.VideoCapture(str(tmp_path / "drawn.avi"))
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 6
-    assert run("count_squats", clip) == "{}\n"
+    assert run_example("count_squats", clip) == "{}\n"
 
 
 def test_squats_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The counting of the script, on poses whose knees bend three times."""
+    """Run the script on poses whose knees bend three times."""
     import runpy
 
     import edgepose
 
-    def knees(degrees: float) -> edgepose.Pose:
+    def make_pose(degrees: float) -> edgepose.Pose:
         keypoints = np.zeros((18, 3), np.float32)
         angle = np.radians(degrees)
         for part, place in (("hip", (0, -1)), ("knee", (0, 0)), ("ankle", (np.sin(angle), -np.cos(angle)))):
@@ -84,36 +84,36 @@ def test_squats_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return edgepose.Pose(keypoints, 1.0, person=1)
 
     degrees = [*[170, 140, 100, 112, 100, 140, 160] * 3, 120]
-    monkeypatch.setattr(edgepose, "stream", lambda source: [(None, (knees(value),)) for value in degrees])
+    monkeypatch.setattr(edgepose, "stream", lambda source: [(None, (make_pose(value),)) for value in degrees])
     monkeypatch.setattr(sys, "argv", ["count_squats.py", "clip"])
     runpy.run_path(str(EXAMPLES / "count_squats.py"))
     assert capsys.readouterr().out == "{1: 3}\n"
-    assert 'run("count_squats"' in Path(__file__).read_text()
+    assert 'run_example("count_squats"' in Path(__file__).read_text()
 
 
 def test_the_camera_loop(photo: Path) -> None:
-    assert run("camera_callback", photo.parent).startswith("frame 0: 2 people")
+    assert run_example("camera_callback", photo.parent).startswith("frame 0: 2 people")
 
 
 @needs_broker
 def test_mqtt(photo: Path, tmp_path: Path) -> None:
     port = free_port()
     with broker(port, tmp_path), listening(port) as heard:
-        # Several frames: what comes before the connection stands may be lost.
+        # Several frames, because messages before the connection is established may be lost.
         for index in range(1, 40):
             (photo.parent / f"{index}.png").symlink_to(photo)
-        run("publish_mqtt", f"mqtt://127.0.0.1:{port}/poses", photo.parent)
+        run_example("publish_mqtt", f"mqtt://127.0.0.1:{port}/poses", photo.parent)
         wait(lambda: "poses/status" in heard or "poses/poses" in heard)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("supervision") is None, reason="supervision is not installed (extra)")
 def test_supervision(photo: Path, tmp_path: Path) -> None:
-    run("use_supervision", photo, tmp_path / "drawn.png")
+    run_example("use_supervision", photo, tmp_path / "drawn.png")
     assert (cv2.imread(str(tmp_path / "drawn.png")) != cv2.imread(str(photo))).any()
 
 
 def test_profile() -> None:
-    lines = run("profile_two_models", "edgepose-tiny", "edgepose-small").splitlines()
+    lines = run_example("profile_two_models", "edgepose-tiny", "edgepose-small").splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["edgepose-tiny", "edgepose-small"]
     assert " is faster, by a factor of " in lines[2]
 
@@ -124,7 +124,7 @@ def test_conversion(photo: Path, tmp_path: Path) -> None:
     weights("mobilenet_thin")
     for index in range(1, 4):
         cv2.imwrite(str(photo.parent / f"{index}.png"), Scene(index, 640, 480).frame(10 * index).image)
-    out = run("convert_and_quantize", photo.parent, tmp_path / "thin.tflite")
+    out = run_example("convert_and_quantize", photo.parent, tmp_path / "thin.tflite")
     assert f"written: {tmp_path}/thin.tflite, 0." in out or f"written: {tmp_path}/thin.tflite, 1." in out
 
 

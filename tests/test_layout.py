@@ -1,4 +1,4 @@
-"""The shape of the repository: layers, and that everything is imported under one name."""
+"""Structure of the repository: import layers, and one import name per module."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ALLOWED = {
 HEAVY = {"tensorflow", "pycocotools", "pooch", "matplotlib"}
 
 
-def sources() -> list[Path]:
+def list_sources() -> list[Path]:
     return [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
 
 
-def imported(tree: ast.AST, path: Path) -> set[str]:
-    """Absolute names of what a module imports, relative ones resolved."""
+def find_imports(tree: ast.AST, path: Path) -> set[str]:
+    """Return the absolute names of all imports of a module; relative imports are resolved."""
     package = ["edgepose", *path.relative_to(ROOT).parts[:-1]]
     names = set()
     for node in ast.walk(tree):
@@ -38,21 +38,21 @@ def imported(tree: ast.AST, path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_layers(path: Path) -> None:
+@pytest.mark.parametrize("path", list_sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_layers(path: Path) -> None:
     tree = ast.parse(path.read_text())
     part = path.relative_to(ROOT).parts[0]
-    for name in imported(tree, path):
+    for name in find_imports(tree, path):
         if name.startswith("edgepose."):
             assert name.split(".")[1] in ALLOWED[part], f"{part} imports {name}"
         assert name.split(".")[0] not in PARTS, f"{name} must be imported as edgepose.{name}"
-    top_level = {name.split(".")[0] for node in tree.body for name in imported(ast.Module([node], []), path)}
+    top_level = {name.split(".")[0] for node in tree.body for name in find_imports(ast.Module([node], []), path)}
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    inside = {name.split(".")[0] for node in functions for name in imported(node, path)}
+    inside = {name.split(".")[0] for node in functions for name in find_imports(node, path)}
     assert not HEAVY & (top_level - inside), "heavy imports belong inside the function that needs them"
 
 
-def test_nothing_is_imported_under_two_names() -> None:
+def test_no_module_is_imported_under_two_names() -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "import edgepose.runtime.cli.main as cli, edgepose.benchmarks.micro.decoder, edgepose.device.monitor.board\n"
@@ -63,13 +63,13 @@ def test_nothing_is_imported_under_two_names() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_runtime_needs_nothing_of_the_extras() -> None:
+def test_the_runtime_needs_no_extras() -> None:
     blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in sorted(HEAVY | {"hypothesis", "pytest"}))
     code = f"import sys; {blocked}\nfrom edgepose.runtime import PoseEstimator\nimport edgepose.runtime.cli.run\n"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_all_names_of_the_runtime_are_there() -> None:
+def test_all_names_of_the_runtime_can_be_imported() -> None:
     import edgepose.runtime as runtime
 
     for name in runtime.__all__:
@@ -79,7 +79,7 @@ def test_all_names_of_the_runtime_are_there() -> None:
 
 
 def test_a_wheel_has_the_api_at_its_root(tmp_path: Path) -> None:
-    """As it is installed by users: no checkout, no editable finder."""
+    """Use the wheel as users install it, without the checkout and without an editable install."""
     build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "build")]
     subprocess.run([*build, "bdist_wheel", "-d", str(tmp_path)], check=True, cwd=ROOT, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")

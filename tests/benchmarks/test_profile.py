@@ -1,4 +1,4 @@
-"""`edgepose profile`: operators taken apart, rows to JSON and back, tables, plots, estimates, and its bad input."""
+"""`edgepose profile`: single operators, JSON, tables, plots, estimates, invalid input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..conftest import call_edgepose, run_edgepose
 STAGES = {"capture": 0.1, "preprocess": 0.4, "inference": 8.0, "decode": 0.2, "draw": 2.0, "encode": 1.0}
 
 
-def a_row(model: str = "net.tflite", fps: float = 100.0, ap: float | None = 0.3) -> Row:
+def make_row(model: str = "net.tflite", fps: float = 100.0, ap: float | None = 0.3) -> Row:
     return Row(
         model, 2, "ab" * 32, "small", "int8", (432, 368), "ai-edge-litert", 0.8, 1_000_000_000, 12.0, 9.0, 500, fps,
         Latency(8.7, 9.5, 20.0), STAGES, 100.0, 110.0, 4.5, Accuracy(ap, 153) if ap else None,
@@ -35,18 +35,18 @@ def a_row(model: str = "net.tflite", fps: float = 100.0, ap: float | None = 0.3)
     )  # fmt: skip
 
 
-def a_profile(*found: Row) -> Profile:
-    return Profile(board.describe(), "synthetic:5", "2026-01-01T00:00:00+00:00", found or (a_row(),))
+def make_profile(*found: Row) -> Profile:
+    return Profile(board.describe(), "synthetic:5", "2026-01-01T00:00:00+00:00", found or (make_row(),))
 
 
 def test_a_profile_survives_json(tmp_path: Path) -> None:
-    profile = a_profile(a_row(), Row("broken.tflite", 1, error="expected a TFLite model"))
+    profile = make_profile(make_row(), Row("broken.tflite", 1, error="expected a TFLite model"))
     (tmp_path / "p.json").write_text(profile.to_json())
     assert results.read(tmp_path / "p.json") == profile
 
 
-def test_the_json_has_what_the_command_line_promises() -> None:
-    document = json.loads(a_profile().to_json())
+def test_the_json_has_all_documented_entries() -> None:
+    document = json.loads(make_profile().to_json())
     row = document["rows"][0]
     assert {
         "model",
@@ -73,14 +73,14 @@ JSON = st.recursive(
 
 @given(st.sampled_from(["rows", "machine", "version", "input"]), JSON)
 def test_a_profile_with_anything_in_it_is_read_or_refused(key: str, value: object) -> None:
-    document = json.loads(a_profile().to_json())
+    document = json.loads(make_profile().to_json())
     document[key] = value
     check_refusal(document)
 
 
-@given(st.sampled_from(sorted(json.loads(a_profile().to_json())["rows"][0])), JSON)
+@given(st.sampled_from(sorted(json.loads(make_profile().to_json())["rows"][0])), JSON)
 def test_a_row_with_anything_in_it_is_read_or_refused(key: str, value: object) -> None:
-    document = json.loads(a_profile().to_json())
+    document = json.loads(make_profile().to_json())
     document["rows"][0][key] = value
     check_refusal(document)
 
@@ -100,21 +100,21 @@ def check_refusal(document: object) -> None:
             assert table.as_csv([profile])
 
 
-def test_a_table_names_what_could_not_be_measured_and_what_was_computed() -> None:
+def test_a_table_shows_failed_rows_and_estimates() -> None:
     guessed = Row("net.tflite", 4, fps=17.6, latency_ms=Latency(56.9, 56.9, 56.9), estimate="Raspberry Pi 4")
-    text = table.text([a_row(), guessed, Row("broken.tflite", 1, error="expected a TFLite model")])
+    text = table.text([make_row(), guessed, Row("broken.tflite", 1, error="expected a TFLite model")])
     lines = text.splitlines()
     assert lines[0].split()[:2] == ["model", "precision"]
     assert "100.0" in lines[1]
     assert "0.300" in lines[1]
     assert "~17.6" in lines[2], "an estimate is marked"
     assert lines[3] == "broken x1: expected a TFLite model"
-    assert "XNNPACK" in table.operators(a_row())
-    assert "-2.4%" in table.operators(a_row()), "how nearly the operators add up"
+    assert "XNNPACK" in table.operators(make_row())
+    assert "-2.4%" in table.operators(make_row()), "how nearly the operators add up"
 
 
-def test_csv_has_a_line_a_row() -> None:
-    found = list(csv.DictReader(io.StringIO(table.as_csv([a_profile(), a_profile(a_row("b.tflite"))]))))
+def test_csv_has_one_line_per_row() -> None:
+    found = list(csv.DictReader(io.StringIO(table.as_csv([make_profile(), make_profile(make_row("b.tflite"))]))))
     assert [row["model"] for row in found] == ["net.tflite", "b.tflite"]
     assert float(found[0]["inference_ms"]) == 8.0
 
@@ -123,17 +123,17 @@ def test_a_plot_shows_every_panel(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from edgepose.benchmarks.profile import plots
 
-    plots.write(tmp_path / "all.png", [a_profile(a_row(), a_row("b.tflite", 30.0, 0.47))])
+    plots.write(tmp_path / "all.png", [make_profile(make_row(), make_row("b.tflite", 30.0, 0.47))])
     plots.write(
-        tmp_path / "few.png", [a_profile(Row("b.tflite", 1, fps=3.0, latency_ms=Latency(1, 2, 3), stages_ms=STAGES))]
+        tmp_path / "few.png", [make_profile(Row("b.tflite", 1, fps=3.0, latency_ms=Latency(1, 2, 3), stages_ms=STAGES))]
     )
     wide, narrow = (cv2.imread(str(tmp_path / name)) for name in ("all.png", "few.png"))
     assert wide.shape[0] > 1.8 * narrow.shape[0]
     assert wide.shape[1] > 1.8 * narrow.shape[1]
 
 
-def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Path, tmp_path: Path) -> None:
-    """Fed through the single operators one after the other, an image gives what the whole network gives."""
+def test_single_operators_compute_the_same_as_the_network(small_model: Path, tmp_path: Path) -> None:
+    """An image gives the same result if it passes through the single operators as in the whole network."""
     flatbuffer = container.flatbuffer(small_model)
     extractor = operators.OperatorExtractor(flatbuffer)
     whole = Network(small_model, 1)
@@ -153,7 +153,7 @@ def test_every_operator_by_itself_is_the_operator_in_the_network(small_model: Pa
         np.testing.assert_allclose(whole.tensor(info), known[info.name], atol=1e-4)
 
 
-def test_a_damaged_flatbuffer_is_refused_or_cut(small_model: Path) -> None:
+def test_a_damaged_flatbuffer_is_refused_or_cut_into_operators(small_model: Path) -> None:
     whole = container.flatbuffer(small_model)
     refused = 0
     for seed in range(300):
@@ -225,7 +225,7 @@ def test_every_operator_is_measured(small_model: Path) -> None:
 
 def test_merging_shows_profiles_of_many_machines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"{name}.json").write_text(a_profile().to_json())
+        (tmp_path / f"{name}.json").write_text(make_profile().to_json())
     csv_file = tmp_path / "both.csv"
     result = call_edgepose(capfd, "profile", "--merge", tmp_path / "a.json", tmp_path / "b.json", "--csv", csv_file)
     assert result.returncode == 0
@@ -264,11 +264,11 @@ def test_more_threads_than_cores_is_a_warning() -> None:
     assert "64 threads on" in result.stderr
 
 
-def test_estimates_are_near_the_published_runs_left_out() -> None:
+def test_estimates_are_near_published_results() -> None:
     for run in estimate.PINTO:
         others = [other for other in estimate.PINTO if other is not run]
         assert run.macs / estimate.rate(others) == pytest.approx(run.ms, rel=0.15)
-    # TensorFlow Lite on one program's two boards (A. Allan, 2023), not used for the estimate: 112.6 and 23.5 ms.
+    # TensorFlow Lite with one program on two boards (A. Allan, 2023), not used for the estimate: 112.6 and 23.5 ms.
     gain = estimate.macs_per_ms("pi5", "int8", 4) / estimate.macs_per_ms("pi4", "int8", 4)
     assert gain == pytest.approx(112.6 / 23.5, rel=0.15)
     for name in estimate.BOARDS:
@@ -277,7 +277,7 @@ def test_estimates_are_near_the_published_runs_left_out() -> None:
         assert estimate.macs_per_ms(name, "float", 4) < speeds[-1]
 
 
-def test_an_estimate_says_so(small_model: Path) -> None:
+def test_an_estimate_is_marked(small_model: Path) -> None:
     row = estimate.row("small", small_model, 4, "Raspberry Pi 4")
     assert row.estimate == "Raspberry Pi 4"
     assert "estimate" in row.warnings[0]
@@ -285,7 +285,7 @@ def test_an_estimate_says_so(small_model: Path) -> None:
     assert estimate.row("x", Path("nowhere.tflite"), 4, "Raspberry Pi 4").error
 
 
-def test_frames_go_on_for_ever(tmp_path: Path) -> None:
+def test_frames_never_end(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((20, 30, 3), np.uint8))
     supply = measure.Frames(str(tmp_path))
@@ -295,7 +295,7 @@ def test_frames_go_on_for_ever(tmp_path: Path) -> None:
         measure.Frames("nowhere.png")
 
 
-def test_health_reads_what_the_kernel_and_the_firmware_tell(tmp_path: Path) -> None:
+def test_health_is_read_from_kernel_and_firmware(tmp_path: Path) -> None:
     files = {
         "sys/class/thermal/thermal_zone0/temp": "61234\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",

@@ -1,4 +1,4 @@
-# For the scripts beside this one: the Debian mirror of this machine's apt, and a Debian trixie tree without its scripts run.
+# Functions for the scripts in this folder: find the Debian mirror of this machine, build a Debian trixie tree without maintainer scripts.
 mirror() {
     local found
     found=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
@@ -7,14 +7,14 @@ mirror() {
     echo "$found"
 }
 
-# tree FOLDER PACKAGES
+# tree FOLDER PACKAGES: build the tree
 tree() {
     mmdebstrap --quiet --variant=extract "--include=$2" trixie "$1" "$(mirror)"
     for link in bin sbin lib lib64; do [ -e "$1/$link" ] || ln -s "usr/$link" "$1/$link"; done
     mkdir -p "$1/tmp" "$1/root" "$1/proc" "$1/sys" "$1/dev"
 }
 
-# ours FOLDER: the parts of edgepose that a board has
+# ours FOLDER: copy the parts of edgepose that run on a board
 ours() {
     rm -rf "$1/check" && mkdir -p "$1/check/edgepose"
     cp -r runtime device "$1/check/edgepose/"

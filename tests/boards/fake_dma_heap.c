@@ -1,5 +1,6 @@
-/* A kernel without dma-buf heaps lets libcamera's virtual camera start nevertheless: preloaded, opening a heap gives a
-   memory file, allocating from it gives another of the wanted size, and synchronizing does nothing. For tests only. */
+/* Preloaded library that emulates dma-buf heaps, so that libcamera's virtual camera starts on a kernel without them.
+   Opening a heap returns a memory file, an allocation returns another memory file of the requested size, and
+   synchronization does nothing. For tests only. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""The laboratory: roots, boards and wheels that the tests of `edgepose deploy` need, made once under build/pi."""
+"""Emulated boards for the tests of `edgepose deploy`: root file systems, boards and wheels, built once in build/pi."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sinks = ["jsonl:/var/lib/edgepose/poses.jsonl?rotate=1MB&keep=2"]
 
 @dataclass(frozen=True)
 class Done:
-    """What a command of ours said and how long it took."""
+    """Output and duration of an edgepose command."""
 
     code: int
     out: str
@@ -42,7 +42,7 @@ class Done:
 
 
 class Lab:
-    """Everything that outlives a board."""
+    """Resources that all boards share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class Lab:
         self.boards: list[Board] = []
 
     def board(self, name: str, number: int, suite: str = "bookworm") -> Board:
-        """A fresh board, booted."""
+        """Create and boot a new board."""
         root = self.folder / suite
         lab_root.make(root, suite, self.key.with_suffix(".pub"))
         folder = self.folder / "boards" / name
@@ -73,12 +73,12 @@ class Lab:
         return made
 
     def end(self) -> None:
-        """All boards off and away."""
+        """Turn off and remove all boards."""
         for board in self.boards:
             board.remove()
 
     def edgepose(self, command: str, *boards: str, more: Sequence[str] = (), timeout_s: float = 400) -> Done:
-        """One of our commands that talk to boards."""
+        """Run an edgepose command for these boards."""
         start = time.monotonic()
         done = subprocess.run(self.words(command, *boards, more=more), capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, env=self.environment(), timeout=timeout_s)  # fmt: skip
@@ -86,21 +86,21 @@ class Lab:
         return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 
     def words(self, command: str, *boards: str, more: Sequence[str] = ()) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         return [sys.executable, "-m", "edgepose.runtime.cli", command, *boards, "-F", str(self.ssh_config), *more]
 
     def environment(self) -> dict[str, str]:
-        """With a cache of our own that lasts from run to run."""
+        """Return the environment variables, with a separate cache that is kept between test runs."""
         return {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}
 
     def config(self, source: str = "synthetic:1") -> Path:
-        """Settings of the loop: a frame a second, since an emulated board takes one for a frame."""
+        """Write a configuration with 1 FPS, because an emulated board needs one second per frame."""
         path = self.folder / "session" / f"{source.replace(':', '-')}.toml"
         path.write_text(CONFIG.format(source=source))
         return path
 
     def wheels(self, name: str, change: dict[str, str]) -> Path:
-        """A folder with the aarch64 wheel, some of its files with other contents."""
+        """Create a folder with the aarch64 wheel in which some files are changed."""
         folder = self.folder / "session" / f"wheels-{name}"
         folder.mkdir()
         original = next((ROOT / "dist").glob("edgepose-*aarch64.whl"))
@@ -112,13 +112,13 @@ class Lab:
                 if not entry.filename.endswith("RECORD"):
                     new.writestr(entry, change.get(entry.filename, "").encode() or old.read(entry))
                 else:
-                    # pip looks at the names, not at the hashes, of what it unpacks.
+                    # pip checks the names, but not the hashes, of the files that it unpacks.
                     new.writestr(entry, old.read(entry))
         return folder
 
 
 def state(board: Board) -> dict[str, Any]:
-    """What systemd says of the service, and what is current."""
+    """Return the state of the service according to systemd, and the current release."""
     words = (
         f"systemctl show edgepose -p ActiveState -p MainPID -p NRestarts; readlink {BASE}/current; ls {BASE}/releases"
     )
@@ -130,7 +130,7 @@ def state(board: Board) -> dict[str, Any]:
 
 
 def wait_for(board: Board, wanted: str = "active", timeout_s: float = 90) -> dict[str, Any]:
-    """Until the service is in a state."""
+    """Wait until the service is in this state."""
     end = time.monotonic() + timeout_s
     while True:
         seen = state(board)
@@ -141,5 +141,5 @@ def wait_for(board: Board, wanted: str = "active", timeout_s: float = 90) -> dic
 
 
 def rows(done: Done) -> dict[str, dict[str, Any]]:
-    """`status --json` by board."""
+    """Return the output of `status --json` by board."""
     return {row["board"]: row for row in json.loads(done.out)}

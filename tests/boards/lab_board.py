@@ -1,4 +1,4 @@
-"""A board that is not there: a copy-on-write tree over a root of `root.py`, booted by systemd-nspawn with qemu-user."""
+"""Emulated board: a copy-on-write tree over a root of `lab_root.py`, booted by systemd-nspawn with qemu-user."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import uuid
 from pathlib import Path
 
 PORT = 2222
-# An ELF file for 64-bit Arm, whatever its last byte of e_type says (Debian's qemu-aarch64.conf).
+# An ELF file for 64-bit Arm; the last byte of e_type is ignored (as in Debian's qemu-aarch64.conf).
 _MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 def missing() -> str:
-    """Why boards cannot be had on this machine; empty where they can."""
+    """Return the reason why this machine cannot emulate boards, or an empty string."""
     if os.geteuid() != 0:
         return "boards need root"
     for name, package in (
@@ -37,7 +37,10 @@ def missing() -> str:
 
 
 def emulate(emulator: Path) -> None:
-    """Lets the kernel run arm64 programs; C: sudo works inside, F: no tree needs the emulator."""
+    """Register the emulator for arm64 programs in the kernel.
+
+    Flag C makes sudo work inside. With flag F, no tree needs a copy of the emulator.
+    """
     if not (_BINFMT / "register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], check=True)
     known = _BINFMT / "qemu-aarch64"
@@ -50,7 +53,7 @@ def emulate(emulator: Path) -> None:
 
 
 class Board:
-    """`number` gives it its own loopback address."""
+    """Emulated board. `number` selects its loopback address."""
 
     def __init__(self, name: str, number: int, base: Path, folder: Path, key: Path) -> None:
         self.name, self.address = name, f"127.0.0.{number}"
@@ -61,7 +64,7 @@ class Board:
 
     @property
     def target(self) -> str:
-        """As `edgepose deploy` takes it."""
+        """Address of the board for `edgepose deploy`."""
         return f"pi@{self.address}:{PORT}"
 
     def _make(self) -> None:
@@ -81,7 +84,7 @@ class Board:
         (etc / "hosts").write_text(f"127.0.0.1 localhost {self.name}\n")
 
     def boot(self, timeout_s: float = 90) -> None:
-        """Until ssh answers."""
+        """Boot the board and wait until ssh answers."""
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=off",
                    "--link-journal=no", "-D", self.root, "-b"]  # fmt: skip
         with (self.folder / "console.log").open("ab") as log:
@@ -100,29 +103,29 @@ class Board:
         raise TimeoutError(f"{self.name}: no ssh after {timeout_s:.0f} s; see {self.folder / 'console.log'}")
 
     def cut_power(self) -> None:
-        """Every process of the board ends at once."""
+        """End all processes of the board at once."""
         if self._process is None:
             return
-        leader = self._leader()
+        leader = self._find_init_pid()
         if leader is not None:
-            # The first process of a namespace takes all others with it.
+            # If the first process of a PID namespace ends, the kernel ends all others.
             os.kill(leader, signal.SIGKILL)
         self._process.wait(30)
         self._process = None
 
     def reboot(self) -> None:
-        """Off as by the switch, and on."""
+        """Cut the power and boot again."""
         self.cut_power()
         self.boot()
 
     def remove(self) -> None:
-        """The board and all that was written on it."""
+        """Remove the board with all its data."""
         self.cut_power()
         subprocess.run(["umount", "-l", self.root], check=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ssh(self, command: str, check: bool = True) -> str:
-        """Runs a shell command as `pi`; what it prints."""
+        """Run a shell command as `pi` and return its output."""
         done = subprocess.run(
             ["ssh", "-p", str(PORT), "-i", self.key, "-o", "StrictHostKeyChecking=no",
              "-o", "UserKnownHostsFile=/dev/null",
@@ -133,10 +136,10 @@ class Board:
             raise AssertionError(f"{command}: {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
 
-    def _leader(self) -> int | None:
+    def _find_init_pid(self) -> int | None:
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        # Of nspawn's children the one that is first in its own namespace.
+        # The child of nspawn that is the first process of its own PID namespace.
         for child in children:
             status = Path(f"/proc/{child}/status").read_text()
             line = next((line for line in status.splitlines() if line.startswith("NSpid")), "")

@@ -1,5 +1,7 @@
-"""Debian for arm64 without a Raspberry Pi: a tree that systemd boots under qemu-user. No maintainer script ever runs,
-so nothing is emulated while it is made (half a minute); what of them matters here is done below.
+"""Root file system with Debian for arm64 that systemd boots under qemu-user.
+
+No maintainer script runs, so nothing is emulated while the tree is built (half a minute). The necessary steps of these
+scripts are done below.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ _MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer",
 )  # fmt: skip
-# Units that ask for credentials: the mount calls behind them are unknown to qemu 7.2.
+# Units that use credentials. qemu 7.2 does not implement the mount calls that they need.
 _NO_CREDENTIALS = (
     "systemd-sysusers", "systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev", "systemd-tmpfiles-clean",
     "systemd-tmpfiles-setup-dev-early", "systemd-journald", "systemd-sysctl", "systemd-vconsole-setup",
@@ -52,7 +54,16 @@ _NO_CREDENTIALS = (
 
 
 def make(root: Path, suite: str, key: Path) -> None:
-    """The tree, once; `key`: the public key that may log in as `pi`. Raises CalledProcessError."""
+    """Build the tree if it does not exist.
+
+    Args:
+        root: Folder of the tree.
+        suite: Debian release.
+        key: Public key for the login as `pi`.
+
+    Raises:
+        CalledProcessError: If a command fails.
+    """
     done = root / "var/edgepose-lab"
     if done.exists():
         return
@@ -83,10 +94,10 @@ def make(root: Path, suite: str, key: Path) -> None:
     ):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
-    _installed(root)
-    _users(root, key)
-    _services(root)
-    _without_namespaces(root, mounts=suite == "bookworm")
+    _write_package_list(root)
+    _create_users(root, key)
+    _configure_services(root)
+    _turn_off_namespaces(root, mounts=suite == "bookworm")
     libraries = root / "usr/lib/aarch64-linux-gnu"
     for name in ("blas", "lapack"):
         (libraries / f"lib{name}.so.3").unlink(missing_ok=True)
@@ -95,7 +106,7 @@ def make(root: Path, suite: str, key: Path) -> None:
 
 
 def emulator(folder: Path) -> Path:
-    """QEMU of Debian trixie: that of bookworm cannot start the processes of trixie's systemd (clone with a pidfd)."""
+    """Install QEMU of Debian trixie. That of bookworm cannot start trixie's systemd (clone with a pidfd)."""
     program = folder / "usr/bin/qemu-aarch64"
     if not program.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -105,7 +116,7 @@ def emulator(folder: Path) -> Path:
 
 
 def mirror() -> str:
-    """That of this machine's apt."""
+    """Return the Debian mirror in the apt sources of this machine."""
     places = [*Path("/etc/apt/sources.list.d").glob("*.sources"), *Path("/etc/apt").glob("sources.list")]
     text = "\n".join(path.read_text() for path in places)
     found = re.search(r"^URIs:\s*(\S+)|^deb\s+(?:\[.*?\]\s+)?(http\S+)", text, re.MULTILINE)
@@ -114,8 +125,8 @@ def mirror() -> str:
     return found[1] or found[2]
 
 
-def _without_namespaces(root: Path, *, mounts: bool) -> None:
-    """Without what the emulator lacks: namespaces of users and networks, and those of mounts of newer systemds."""
+def _turn_off_namespaces(root: Path, *, mounts: bool) -> None:
+    """Turn off what the emulator lacks: user and network namespaces, and mount namespaces for newer systemd."""
     lines = ["PrivateUsers=no", "PrivateNetwork=no"]
     if not mounts:
         lines += [
@@ -128,8 +139,8 @@ def _without_namespaces(root: Path, *, mounts: bool) -> None:
         (folder / "lab.conf").write_text("[Service]\n" + "\n".join(lines) + "\n")
 
 
-def _installed(root: Path) -> None:
-    """dpkg's list of what is installed, and no archives."""
+def _write_package_list(root: Path) -> None:
+    """Write dpkg's list of installed packages and remove the archives."""
     archives = root / "var/cache/apt/archives"
     entries = []
     for archive in sorted(archives.glob("*.deb")):
@@ -145,8 +156,8 @@ def _installed(root: Path) -> None:
         lists.unlink()
 
 
-def _users(root: Path, key: Path) -> None:
-    """The users the scripts would have made, and `pi` as on a Raspberry Pi: in group video, sudo without a password."""
+def _create_users(root: Path, key: Path) -> None:
+    """Create the users of the maintainer scripts, and `pi` (group video, sudo without a password)."""
     for name, more in (("passwd", _USERS), ("group", _GROUPS)):
         master = (root / f"usr/share/base-passwd/{name}.master").read_text()
         (root / "etc" / name).write_text(master.replace("video:*:44:", "video:*:44:pi") + more)
@@ -164,8 +175,8 @@ def _users(root: Path, key: Path) -> None:
         (root / f"etc/pam.d/common-{service}").write_text(line + "\n")
 
 
-def _services(root: Path) -> None:
-    """systemd boots to the ssh server; address and port come with each board."""
+def _configure_services(root: Path) -> None:
+    """Configure systemd to boot to the ssh server. Address and port are set for each board."""
     units = root / "etc/systemd/system"
     wanted = units / "multi-user.target.wants"
     wanted.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The real Picamera2 without a camera: a Debian trixie root with libcamera's virtual pipeline, our package in it.
-# Needs root, mmdebstrap and a Debian mirror (that of this machine's apt). Usage: picamera.sh FOLDER MODEL.tflite
+# Test Picamera2 without a camera: a Debian trixie root with libcamera's virtual pipeline and the edgepose package.
+# Needs root, mmdebstrap and a Debian mirror (read from the apt sources). Usage: picamera.sh FOLDER MODEL.tflite
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=$1 model=$2
@@ -9,7 +9,7 @@ mkdir -p "$folder"
 . tests/boards/common.sh
 if [ ! -e "$root/usr/bin/python3" ]; then
     tree "$root" python3,python3-libcamera,libcamera-ipa,python3-numpy,python3-pil,python3-av,python3-jsonschema,python3-venv,python3-dev,python3-prctl,python3-opencv,libcap-dev,gcc,libgl1
-    # Maintainer scripts have not run: what they would have linked.
+    # Create the links that the maintainer scripts would have created.
     for name in blas lapack; do
         ln -sf "$name/lib$name.so.3" "$root/usr/lib/x86_64-linux-gnu/lib$name.so.3"
     done
@@ -23,7 +23,7 @@ if [ -f /etc/pip.conf ]; then cp /etc/pip.conf "$root/etc/pip.conf"; fi
 mounted=()
 end() { for place in "${mounted[@]}"; do umount -l "$place"; done; }
 trap end EXIT
-# Where pip finds its packages may be a folder of this machine.
+# The package source of pip may be a folder on this machine.
 for place in /proc /sys /dev /opt; do
     mkdir -p "$root$place"
     mount --rbind "$place" "$root$place"

@@ -1,4 +1,4 @@
-"""Runs inside the root that picamera.sh makes: the real Picamera2, libcamera's virtual camera, a real network."""
+"""Test of the real Picamera2 with libcamera's virtual camera and a real network. Runs in the root of picamera.sh."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 
-class _Anything:
+class _Stub:
     def __getattr__(self, name: str) -> str:
         return name
 
 
 # Picamera2 imports the display library even without a display.
 sys.modules["pykms"] = types.ModuleType("pykms")
-sys.modules["pykms"].PixelFormat = _Anything()  # type: ignore[attr-defined]
+sys.modules["pykms"].PixelFormat = _Stub()  # type: ignore[attr-defined]
 
 import libcamera  # noqa: E402
 from picamera2 import Picamera2  # noqa: E402
@@ -29,17 +29,17 @@ from edgepose.runtime import PoseEstimator  # noqa: E402
 from edgepose.runtime.errors import InputError  # noqa: E402
 
 
-def _modes(self: Any) -> list[dict[str, Any]]:
-    """The virtual camera has no raw streams, which Picamera2 asks for."""
+def _list_video_modes(self: Any) -> list[dict[str, Any]]:
+    """Return the video formats instead of the raw formats, because the virtual camera has no raw streams."""
     formats = self.camera.generate_configuration([libcamera.StreamRole.VideoRecording]).at(0).formats
     return [{"format": str(f), "size": (s.width, s.height)} for f in formats.pixel_formats for s in formats.sizes(f)]
 
 
-Picamera2._get_raw_modes = _modes
+Picamera2._get_raw_modes = _list_video_modes
 
 
 def open_camera(kind: str) -> PiCamera:
-    """The camera whose id holds `kind`; numbers do not say which is which."""
+    """Open the camera whose id contains `kind`. The camera numbers do not identify the camera."""
 
     def prepare(camera: Any) -> None:
         camera.allocator = LibcameraAllocator(camera.camera)
@@ -56,7 +56,7 @@ def open_camera(kind: str) -> PiCamera:
 
 
 def main() -> None:
-    """Raises where something is not as it should be."""
+    """Run all checks; raises an exception if a check fails."""
     camera = open_camera("Bars")
     frame = next(camera.frames())
     camera.close()

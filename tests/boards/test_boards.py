@@ -1,6 +1,6 @@
-"""`edgepose deploy` and its companions against real systems: Debian for arm64 with systemd and sshd, see lab_board.py.
+"""`edgepose deploy` and related commands with real systems: Debian for arm64 with systemd and sshd, see lab_board.py.
 
-The tests build on one another, in order, as the life of a board does. `make test-boards` runs them.
+The tests depend on each other and run in this order. `make test-boards` runs them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def one(lab: Lab) -> Board:
 
 @pytest.fixture(scope="module")
 def models(lab: Lab) -> dict[str, Path]:
-    """Two small networks: an emulated board takes half a second for a frame."""
+    """Convert two small networks. An emulated board needs half a second per frame."""
     made = {}
     for name, size in (("a", "192x160"), ("b", "176x144")):
         made[name] = lab.folder / f"{name}.tflite"
@@ -52,7 +52,7 @@ def models(lab: Lab) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def other(lab: Lab) -> list[str]:
-    """Options for another build of edgepose: what makes a new environment necessary."""
+    """Return options for another build of edgepose, which requires a new environment."""
     return ["--wheels", str(lab.wheels("other", {"edgepose/device/__init__.py": '"""Another build."""\n'}))]
 
 
@@ -93,20 +93,20 @@ def test_fresh_install(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     assert megabytes < 250
 
 
-def test_files_belong_to_root_and_nothing_is_open_to_all(one: Board) -> None:
-    # The service's user reads what it runs; the folder of uploads is the login user's.
+def test_root_owns_the_files_and_no_port_is_open(one: Board) -> None:
+    # The service user can read its program. The login user owns the folder of uploads.
     assert one.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1000"
     assert one.ssh(f"sudo stat -c '%a %G' {BASE}/current/camera.toml") == "640 edgepose"
     assert one.ssh(f"sudo find {BASE} /usr/local/lib/edgepose -perm /o+w ! -type l") == ""
     assert one.ssh("sudo find /usr/local/lib/edgepose /etc/systemd/system/edgepose* ! -user root") == ""
     assert one.ssh("ps -o user= -p $(systemctl show edgepose -p MainPID --value)").strip() == "edgepose"
-    # The board shares this machine's network: only what the service itself has opened counts.
+    # The board shares the network of this machine, so only sockets of the service are checked.
     process = one.ssh("systemctl show edgepose -p MainPID --value")
     assert "sshd" in one.ssh("sudo ss -Hltnp"), "sockets of the board are seen with their processes"
     assert one.ssh(f"sudo ss -Hlnp | grep pid={process},", check=False) == ""
 
 
-def test_the_unit_is_locked_up(tmp_path: Path) -> None:
+def test_the_unit_runs_in_a_sandbox(tmp_path: Path) -> None:
     unit = tmp_path / "edgepose.service"
     unit.write_text(units.service(units.GROUPS))
     words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(unit)]
@@ -115,7 +115,7 @@ def test_the_unit_is_locked_up(tmp_path: Path) -> None:
     assert float(done.stdout.rpartition("edgepose.service: ")[2].split()[0]) <= 1.5
 
 
-def test_a_second_time_nothing_changes(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+def test_a_repeated_deployment_changes_nothing(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     before = state(one)
     one.ssh("touch /tmp/mark")
     done = deploy(lab, models["a"], one)
@@ -137,7 +137,7 @@ def test_upgrade_of_the_model(lab: Lab, one: Board, models: dict[str, Path]) -> 
     assert before in state(one)["releases"]
 
 
-def test_back_and_forth(lab: Lab, one: Board) -> None:
+def test_rollback_twice(lab: Lab, one: Board) -> None:
     new = state(one)["current"]
     assert lab.edgepose("rollback", one.address, more=HEALTH).code == 0
     old = state(one)["current"]
@@ -173,7 +173,7 @@ def test_a_loop_that_hangs_is_restarted(one: Board) -> None:
     assert int(after["NRestarts"]) > int(before["NRestarts"])
 
 
-def test_it_is_back_after_a_reboot(lab: Lab, one: Board) -> None:
+def test_the_service_starts_after_a_reboot(lab: Lab, one: Board) -> None:
     before = state(one)["current"]
     one.reboot()
     assert wait_for(one)["current"] == before
@@ -207,7 +207,7 @@ def test_a_broken_wheel_fails_its_self_test(lab: Lab, one: Board, models: dict[s
     assert (after["current"], after["MainPID"]) == (before["current"], before["MainPID"]), "the old one was not touched"
 
 
-def test_an_unhealthy_release_gives_way_by_itself(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+def test_an_unhealthy_release_is_rolled_back(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     before = state(one)["current"]
     done = deploy(lab, models["a"], one, source="v4l2:9")
     assert done.code == 1
@@ -234,7 +234,7 @@ STEPS = ("MB", "unpacked and compiled", "activate", "self-test", "switch to +1",
 
 @pytest.mark.parametrize("step", STEPS)
 def test_power_cut(lab: Lab, one: Board, models: dict[str, Path], other: list[str], step: str) -> None:
-    """The machine ends at a step; what runs after the next boot is the old release or the new one."""
+    """Cut the power at a step. After the next boot, the old or the new release must run."""
     if one._process is None:
         one.boot()
     old = wait_for(one)["current"]
@@ -263,7 +263,7 @@ def test_power_cut(lab: Lab, one: Board, models: dict[str, Path], other: list[st
     assert one.ssh(f"test -e {BASE}/current/release.json && echo whole") == "whole"
 
 
-def test_after_all_that_it_still_deploys(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+def test_deployment_works_after_the_power_cuts(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     done = deploy(lab, models["b"], one)
     assert done.code == 0, done.out
     wait_for(one)
@@ -272,7 +272,7 @@ def test_after_all_that_it_still_deploys(lab: Lab, one: Board, models: dict[str,
     assert len(state(one)["releases"]) <= 3, "old ones are pruned"
 
 
-def test_a_deployment_goes_on_without_the_one_who_began_it(lab: Lab, one: Board, models: dict[str, Path]) -> None:
+def test_a_deployment_continues_after_the_connection_is_lost(lab: Lab, one: Board, models: dict[str, Path]) -> None:
     old = state(one)["current"]
     options = ["-m", str(models["a"]), "--config", str(lab.config()), *HEALTH]
     words = lab.words("deploy", one.address, more=options)
@@ -334,7 +334,7 @@ plant("/tmp/edgepose-activate", "/etc/passwd")
 
 
 def fingerprint(board: Board) -> str:
-    """Everything outside the service's own folders and what changes by itself."""
+    """Return a hash of all files except the folders of the service and files that change by themselves."""
     return board.ssh(
         "sudo sh -c 'cd / && find etc root opt usr/local home var/spool lib/systemd -xdev "
         '! -path "home/pi/.ansible*" -printf "%p %u %g %m %s %l\\n" | sort | sha256sum\''
@@ -342,7 +342,7 @@ def fingerprint(board: Board) -> str:
 
 
 def test_the_service_user_attacks(lab: Lab, one: Board, models: dict[str, Path]) -> None:
-    """What it plants is neither executed by anybody else nor followed by root, whatever is done next."""
+    """No other user executes files of the service user, and root follows none of its links, in any later step."""
     wait_for(one)
     before = fingerprint(one)
     one.ssh(f"sudo -u edgepose python3 -I - <<'PY'\n{ATTACK}\nPY")
@@ -362,7 +362,7 @@ def test_the_service_user_attacks(lab: Lab, one: Board, models: dict[str, Path])
 
 
 def test_a_board_of_the_old_layout_is_taken_over(lab: Lab, one: Board, models: dict[str, Path]) -> None:
-    """Everything belonged to the service user, who has prepared it for root's next visit."""
+    """The service user owned everything and has placed files to attack root in the next deployment."""
     one.ssh("sudo sh -c 'mkdir -p /root/victim /etc/victim && echo 1 > /root/victim/file && echo 1 > /etc/victim/file'")
     one.ssh(f"sudo rm -rf {BASE}/healthy {BASE}/staging {BASE}/uploads {BASE}/.lock")
     one.ssh(f"sudo chown -R -h edgepose:edgepose {BASE}")
@@ -419,7 +419,7 @@ def test_a_changed_host_key_is_refused(lab: Lab, models: dict[str, Path]) -> Non
 
 
 def test_trixie(lab: Lab, models: dict[str, Path]) -> None:
-    """Python 3.13, NumPy 2, another systemd."""
+    """Deploy to Debian trixie with Python 3.13, NumPy 2 and a newer systemd."""
     three = lab.board("three", 13, "trixie")
     done = deploy(lab, models["a"], three, more=["--accept-new"])
     assert done.code == 0, done.out

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A USB camera without one: a virtual machine with Debian's kernel, whose module `vivid` is a camera. The whole system is
-# the initial ramdisk. Needs mmdebstrap, cpio and qemu-system-x86. Usage: v4l2.sh FOLDER
+# Test a USB camera without hardware: a virtual machine with Debian's kernel and its virtual camera (module `vivid`). The
+# whole system is in the initial ramdisk. Needs mmdebstrap, cpio and qemu-system-x86. Usage: v4l2.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/boards/common.sh
@@ -8,7 +8,7 @@ root=$1/vm
 mkdir -p "$1"
 if [ ! -e "$root/done" ]; then
     tree "$root" python3,kmod,linux-image-amd64,libgl1,bash,coreutils,mount
-    # Wheels for the Python in there.
+    # Download wheels for the Python version of the virtual machine.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --python-version 313 \
         --implementation cp --abi cp313 --abi abi3 --abi none --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \

@@ -1,4 +1,4 @@
-"""Runs inside the virtual machine that v4l2.sh starts: OpenCV against the kernel's virtual USB camera (vivid)."""
+"""Test of OpenCV with the kernel's virtual USB camera (vivid). Runs in the virtual machine of v4l2.sh."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgepose.runtime.errors import InputError
 
 
 def refused(number: int, width: int, height: int, expected: str) -> None:
-    """Raises where the camera is opened, or refused for another reason."""
+    """Raise an exception if the camera can be opened, or if the error is a different one."""
     try:
         V4l2Camera(number, width, height, None)
     except InputError as error:
@@ -23,7 +23,7 @@ def refused(number: int, width: int, height: int, expected: str) -> None:
 
 
 def main() -> None:
-    """Raises where something is not as it should be."""
+    """Run all checks; raises an exception if a check fails."""
     camera = open_source(CameraConfig("v4l2:0", 640, 480))
     frames = camera.frames()
     first = next(frames)

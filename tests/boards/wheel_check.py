@@ -1,6 +1,7 @@
-"""Runs on an emulated processor, with our wheel unpacked and the system's NumPy: does the kernel find painted people?
+"""Test of an unpacked edgepose wheel on an emulated processor, with the NumPy of the system.
 
-Arguments: an `.npz` with maps and the people that were painted (made by wheels.sh, on the workstation).
+Argument: an `.npz` file with heatmaps, PAFs and the true people (written by wheels.sh on the workstation). The decoder
+kernel must find these people.
 """
 
 import sys
@@ -12,7 +13,7 @@ from edgepose.runtime.types import GridToFrame, PoseFields, Quantization
 
 
 def main() -> None:
-    """Raises where somebody is not found."""
+    """Run the check; raises an exception if a person is not found."""
     painted = np.load(sys.argv[1])
     people = painted["people"]
     height, width = painted["heatmaps"].shape[:2]

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Our wheels for aarch64 and armv7l on emulated processors: Debian's Python and NumPy of that architecture, our kernel, painted
-# people to be found. Needs root and mmdebstrap. Usage: wheels.sh FOLDER (with the wheels in dist/)
+# Test the edgepose wheels for aarch64 and armv7l on emulated processors, with Debian's Python and NumPy of that
+# architecture: the decoder kernel must find the people of synthetic heatmaps and PAFs. Needs root and mmdebstrap. Usage: wheels.sh FOLDER (with the wheels in dist/)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/boards/common.sh
 folder=$1
 if [ "$(id -u)" != 0 ] || ! command -v mmdebstrap > /dev/null; then
-    echo "wheels not tried on emulated processors: that needs root and mmdebstrap"
+    echo "wheels were not tested on emulated processors: this needs root and mmdebstrap"
     exit 0
 fi
 mkdir -p "$folder"
@@ -24,7 +24,7 @@ people = crowd(5, 46, 54, np.random.default_rng(1))
 heatmaps, pafs = fields(people, 46, 54)
 np.savez(sys.argv[1], people=people, heatmaps=heatmaps, pafs=pafs)
 PYTHON
-check() { # DEBIAN'S NAME, OURS, QEMU'S, LIBRARIES
+check() { # DEBIAN ARCHITECTURE, WHEEL ARCHITECTURE, QEMU PROGRAM, LIBRARY FOLDER
     local root=$folder/$1
     if [ ! -e "$root/usr/bin/python3.11" ]; then
         rm -rf "$root"
@@ -41,5 +41,5 @@ check() { # DEBIAN'S NAME, OURS, QEMU'S, LIBRARIES
 }
 check arm64 aarch64 qemu-aarch64 aarch64-linux-gnu
 check armhf armv7l qemu-arm arm-linux-gnueabihf
-echo "armv6l: the same kernel for an older processor; run here on a newer one:"
+echo "armv6l: the kernel for an older processor, run on a newer one:"
 check armhf armv6l qemu-arm arm-linux-gnueabihf

@@ -1,4 +1,4 @@
-"""Small networks of the family's shape with random weights, as graphs and as the files importers read."""
+"""Small networks with the structure of the network families and random weights, as graphs and as files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def relu(name: str, source: str, kind: g.ActivationKind = "relu") -> g.Activatio
 
 
 def small_graph(*, training: bool = False) -> g.Graph:
-    """Every operator of the family once: strides, dilation, depthwise, resize, concat, pool, both normalizations."""
+    """Return a graph with every operator: strides, dilation, depthwise, resize, concat, pool, both normalizations."""
     one = np.ones(1, np.float32)
     nodes: list[g.Node] = [
         g.Input(name="image"),
@@ -58,7 +58,13 @@ def small_graph(*, training: bool = False) -> g.Graph:
 
 
 def write_frozen_graph(graph: g.Graph, path: Path, *, joined: bool = True) -> None:
-    """The graph as TensorFlow 1 would freeze it; `joined`: one result, heatmaps first, as upstream has it."""
+    """Write the graph as a frozen graph of TensorFlow 1.
+
+    Args:
+        graph: Graph to write.
+        path: Path of the `.pb` file.
+        joined: Concatenate heatmaps and PAFs (in this order) to one output, as upstream does.
+    """
     import tensorflow as tf
 
     v1 = tf.compat.v1

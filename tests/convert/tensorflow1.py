@@ -1,4 +1,4 @@
-"""Networks written as tf-pose-estimation's training writes them: TensorFlow 1's variables, graphs and checkpoints."""
+"""Networks in the format of tf-pose-estimation's training: TensorFlow 1 variables, graphs and checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .networks import RNG, operator
 
 
 def random_weights(definition: Definition) -> dict[str, np.ndarray]:
-    """An array a required variable; activations keep their size."""
+    """Return random arrays for all required variables, scaled so that activations keep their magnitude."""
     found = {}
     for variable in definition.variables:
         if not variable.required:
@@ -33,8 +33,8 @@ def random_weights(definition: Definition) -> dict[str, np.ndarray]:
 
 
 @dataclass
-class Written:
-    """What TensorFlow 1 itself computed, and where the files are."""
+class WrittenNetwork:
+    """Outputs that TensorFlow 1 computed, and the paths of the files."""
 
     heatmaps: np.ndarray
     pafs: np.ndarray
@@ -42,8 +42,8 @@ class Written:
     frozen: Path
 
 
-def write(definition: Definition, weights: dict[str, np.ndarray], images: np.ndarray, folder: Path) -> Written:
-    """Checkpoint (with an optimizer's state) and frozen graph of a network with these weights."""
+def write(definition: Definition, weights: dict[str, np.ndarray], images: np.ndarray, folder: Path) -> WrittenNetwork:
+    """Write a checkpoint (with the state of an optimizer) and a frozen graph of a network with these weights."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -61,7 +61,7 @@ def write(definition: Definition, weights: dict[str, np.ndarray], images: np.nda
         checkpoint = v1.train.Saver().save(session, str(folder / "model-7"), write_meta_graph=False)
         frozen = v1.graph_util.convert_variables_to_constants(session, scope.as_graph_def(), ["Openpose/concat_stage7"])
     (folder / "graph.pb").write_bytes(frozen.SerializeToString())
-    return Written(joined[..., :19], joined[..., 19:], Path(checkpoint), folder / "graph.pb")
+    return WrittenNetwork(joined[..., :19], joined[..., 19:], Path(checkpoint), folder / "graph.pb")
 
 
 def _operator(v1: Any, node: g.Node, inputs: list[Any], variables: dict[str, Any]) -> Any:
@@ -81,7 +81,7 @@ def _operator(v1: Any, node: g.Node, inputs: list[Any], variables: dict[str, Any
                 name=f"{node.name}/FusedBatchNorm",
             )[0]  # fmt: skip
         case g.ResizeLike():
-            # Upstream enlarges either to another map's size or by a factor: both are here.
+            # Upstream upsamples either to the size of another tensor or by a factor. Both cases are tested.
             size = v1.shape(inputs[1])[1:3] if node.name.startswith("base") else v1.shape(inputs[0])[1:3] * 2
             return v1.image.resize_bilinear(inputs[0], size, name=node.name)
     return operator(v1, node, inputs)

@@ -1,4 +1,4 @@
-"""COCO annotations as other people write them give the same score, or one line that says what is wrong."""
+"""Variants of COCO annotations give the same score, or a one-line error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four painted images of three people, and their exact annotations."""
+    """Four synthetic images with three people each, and their exact annotations."""
     return write_dataset(tmp_path_factory.mktemp("coco") / "set")
 
 
@@ -168,7 +168,7 @@ def no_categories(document: dict[str, Any]) -> None:
         (prefixed("./"), ""),
     ],
 )  # fmt: skip
-def test_the_score_does_not_depend_on_the_dialect(
+def test_variants_of_annotations_give_the_same_score(
     change: Change, note: str, folder: Path, estimator: PoseEstimator, base_ap: float
 ) -> None:
     dataset = CocoDataset(folder / "images", changed(folder, change))
@@ -179,7 +179,7 @@ def test_the_score_does_not_depend_on_the_dialect(
 
 
 def test_folders_in_file_names_are_respected(folder: Path, estimator: PoseEstimator, base_ap: float) -> None:
-    """A file of the same name elsewhere gave a wrong score."""
+    """Regression test: a file with the same name in another folder gave a wrong score."""
     root = folder / "root"
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
@@ -199,8 +199,8 @@ def test_folders_in_file_names_are_respected(folder: Path, estimator: PoseEstima
         CocoDataset(root, changed(folder, two_of_one_name))
 
 
-def test_an_image_is_found_by_its_name_only_if_that_is_certain(folder: Path) -> None:
-    """The path of an annotation never leads out of --images, and no image stands for another."""
+def test_an_image_is_found_by_its_name_only_if_unique(folder: Path) -> None:
+    """Files outside of --images are never read, and no image is used in place of another."""
     root = folder / "certain"
     for number in range(1, 5):
         (root / "sub").mkdir(parents=True, exist_ok=True)

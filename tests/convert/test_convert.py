@@ -1,4 +1,4 @@
-"""`edgepose convert` and `edgepose eval` from file to file."""
+"""`edgepose convert` and `edgepose eval` with complete files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frozen(tmp_path: Path) -> Path:
 def test_every_precision_converts_and_is_verified(
     frozen: Path, images: Path, tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Random weights amplify errors a trained network damps, so the verdict may be negative; the figures are there."""
+    """The verification may fail, because random weights amplify errors, but its results must be in the manifest."""
     out = tmp_path / "net.tflite"
     options = ["--precision", precision, "--input-size", "96x64", "--verify", images, "--network", "mine"]
     result = call_edgepose(capfd, "convert", frozen, "-o", out, *options)
@@ -55,7 +55,7 @@ def test_every_precision_converts_and_is_verified(
 
 
 @pytest.mark.convert
-def test_a_verification_that_fails_is_1_and_the_file_is_there(
+def test_a_failed_verification_exits_with_1_and_writes_the_file(
     frozen: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edgepose.convert.validate import verify
@@ -87,7 +87,7 @@ def test_rgb_models_give_the_same_maps(frozen: Path, tmp_path: Path, capfd: pyte
 
 
 @pytest.mark.convert
-def test_training_mode_is_refused_without_calibration_and_repaired_with_it(
+def test_training_mode_needs_calibration_images(
     tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_frozen_graph(small_graph(training=True), tmp_path / "net.pb")
@@ -116,8 +116,8 @@ def test_the_published_graph_is_refused_without_calibration(tmp_path: Path, capf
     assert not out.exists()
 
 
-def test_a_tflite_gains_a_manifest(strong_model: Path, tmp_path: Path) -> None:
-    """Needs no TensorFlow: the network stays as it is."""
+def test_a_manifest_is_added_to_a_tflite(strong_model: Path, tmp_path: Path) -> None:
+    """The network is unchanged, so TensorFlow is not needed."""
     original = container.read(strong_model)
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(container.flatbuffer(strong_model))

@@ -1,4 +1,4 @@
-"""The model that comes with the package: there without a download, small, and it finds people."""
+"""The models in the package: size, accuracy, minimum pose score."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ..conftest import call_edgepose, data
 PACKAGED = {path.stem: path for path in registry.packaged()}
 
 
-def truth(scene: Scene, index: int) -> list[Pose]:
+def make_true_poses(scene: Scene, index: int) -> list[Pose]:
     shown = scene.frame(index).keypoints
     return [Pose(np.concatenate((points, np.ones((18, 1), np.float32)), axis=1), 1.0) for points in shown]
 
 
-def test_it_is_there_and_small() -> None:
+def test_packaged_models_are_small() -> None:
     path = registry.find_tflite(None)
     assert path == PACKAGED["edgepose-tiny"]
     assert path.stat().st_size <= 1_500_000
@@ -44,27 +44,27 @@ def test_it_is_there_and_small() -> None:
 
 @pytest.mark.parametrize("name", sorted(PACKAGED))
 @pytest.mark.parametrize("people", [1, 2, 3])
-def test_it_finds_everybody_in_synthetic_scenes(name: str, people: int) -> None:
+def test_finds_all_people_in_synthetic_scenes(name: str, people: int) -> None:
     estimator = PoseEstimator(PACKAGED[name])
     spread = sigmas(COCO18.keypoints)
     hits = wanted = found = 0
     for seed in range(6):
         scene = Scene(people, 640, 480, seed=seed)
         poses = estimator.estimate(scene.frame(20).image).poses
-        there, count = matched(truth(scene, 20), poses, spread, least=0.5, min_keypoints=5)
+        there, count = matched(make_true_poses(scene, 20), poses, spread, least=0.5, min_keypoints=5)
         hits, wanted, found = hits + there, wanted + count, found + len(poses)
     assert hits >= 0.9 * wanted
     assert found <= 1.1 * wanted
 
 
-def test_an_image_without_anybody_shows_nobody() -> None:
+def test_an_image_without_people_has_no_poses() -> None:
     estimator = PoseEstimator()
     for seed in range(10):
         assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
 
 
 @pytest.mark.once
-def test_no_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_no_model_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
     done = call_edgepose(capfd, "run", tmp_path / "photo.png")
     assert done.returncode == 0
@@ -73,7 +73,7 @@ def test_no_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 @pytest.mark.once
-def test_it_scores_what_the_issue_of_its_making_asked(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ap_is_at_least_the_required_value(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools")
     images = data("coco-dev")
     done = call_edgepose(
@@ -89,7 +89,7 @@ def test_it_scores_what_the_issue_of_its_making_asked(capfd: pytest.CaptureFixtu
     assert json.loads(done.stdout)["AP"] >= 0.25
 
 
-def test_the_least_score_leaves_two_in_a_hundred() -> None:
+def test_the_minimum_score_leaves_two_false_poses_per_100_images() -> None:
     found = [i / 1000 for i in range(500)]
     least = score_threshold.choose_score_threshold(found, 100)
     assert sum(score >= least for score in found) <= 2
@@ -113,7 +113,7 @@ def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-def test_who_is_shown_can_be_chosen(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_minimum_score_is_an_option(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
     none = call_edgepose(capfd, "run", tmp_path / "photo.png", "--min-score", "0.99")
     assert json.loads(none.stdout)["poses"] == []

@@ -1,4 +1,4 @@
-"""Training: views whose keypoints go with the image, lessons, and the network in PyTorch (where it is installed)."""
+"""Training of the default models: augmented views, training targets, the network in PyTorch (if it is installed)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_rows_of_labels_become_people(tmp_path: Path) -> None:
         read_samples(tmp_path, tmp_path)
 
 
-def test_mirroring_changes_sides() -> None:
+def test_mirroring_swaps_left_and_right() -> None:
     order = mirrored_order()
     assert [order[i] for i in order] == list(range(18)), "twice is nothing"
     names = COCO18.keypoints
@@ -41,8 +41,8 @@ def test_mirroring_changes_sides() -> None:
     assert order[names.index("nose")] == names.index("nose")
 
 
-def test_keypoints_go_with_the_image(tmp_path: Path) -> None:
-    """An image with one bright dot: wherever the view puts it, the keypoint is there."""
+def test_keypoints_are_transformed_with_the_image(tmp_path: Path) -> None:
+    """In every augmented view of an image with one bright dot, the keypoint is at the dot."""
     image = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(image, (200, 90), 6, (255, 255, 255), -1, cv2.LINE_AA)
     cv2.imwrite(str(tmp_path / "dot.png"), image)
@@ -66,7 +66,7 @@ def test_keypoints_go_with_the_image(tmp_path: Path) -> None:
     assert seen > 20
 
 
-def test_absent_keypoints_leave_no_trace(rng: np.random.Generator) -> None:
+def test_missing_keypoints_add_no_targets(rng: np.random.Generator) -> None:
     people = crowd(2, 30, 40, rng)
     partial = people.copy()
     partial[0, 4] = np.nan
@@ -79,7 +79,7 @@ def test_absent_keypoints_leave_no_trace(rng: np.random.Generator) -> None:
     assert np.array_equal(heatmaps[:, :, 3], whole[:, :, 3])
 
 
-def test_truth_is_on_the_grid_of_the_maps() -> None:
+def test_targets_use_the_grid_of_the_heatmaps() -> None:
     people = np.full((1, 18, 2), np.nan, np.float32)
     people[0, 0] = (8 * 10 + 4, 8 * 5 + 4)
     heatmaps, _ = truth(people, 20, 8, 0.9)
@@ -89,7 +89,7 @@ def test_truth_is_on_the_grid_of_the_maps() -> None:
 
 @pytest.mark.convert
 @pytest.mark.parametrize("network", ["mobilenet_v2_small", "lightweight"])
-def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
+def test_pytorch_and_tensorflow_give_the_same_results(network: str) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
     from edgepose.convert.distill.torch_graph import GraphModule
     from edgepose.convert.exporters import tensorflow
@@ -112,7 +112,7 @@ def test_pytorch_computes_what_tensorflow_does(network: str) -> None:
         assert np.abs(np.asarray(back[name]) - reference).max() < 1e-4 * scale
 
 
-def test_images_travel_in_one_archive(tmp_path: Path) -> None:
+def test_images_are_stored_in_one_archive(tmp_path: Path) -> None:
     for number in (7, 8):
         cv2.imwrite(str(tmp_path / f"{number:012}.jpg"), np.full((480, 640, 3), 20 * number, np.uint8))
     (tmp_path / "000000000007.txt").write_text(f"{ROW}\n")
@@ -128,7 +128,7 @@ def test_images_travel_in_one_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["mobilenet_v2_small", "lightweight"])
-def test_a_graph_is_read_back_as_it_was(network: str, tmp_path: Path) -> None:
+def test_a_graph_is_read_back_unchanged(network: str, tmp_path: Path) -> None:
     from edgepose.convert.ir import graph_file
     from edgepose.convert.networks import define
     from edgepose.convert.passes.random_weights import fill
@@ -149,8 +149,8 @@ def test_a_graph_is_read_back_as_it_was(network: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.convert
-def test_a_teacher_in_the_loop_says_what_one_beside_it_says(tmp_path: Path) -> None:
-    """On a GPU the float teacher sees whole batches; the lesson is the same as with maps that came along."""
+def test_a_teacher_during_training_gives_the_same_targets(tmp_path: Path) -> None:
+    """Targets computed by the teacher during training (on a GPU) equal the targets that were computed before."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
     from edgepose.convert.distill.targets import Lesson, Oracle, lesson, together
     from edgepose.convert.networks import define
@@ -177,7 +177,7 @@ def test_a_teacher_in_the_loop_says_what_one_beside_it_says(tmp_path: Path) -> N
 
 
 @pytest.mark.convert
-def test_training_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_training_continues_from_its_checkpoint(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
     from edgepose.convert.distill.targets import Lesson
     from edgepose.convert.distill.train import Schedule, Training

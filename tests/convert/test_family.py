@@ -1,4 +1,4 @@
-"""Every network by name, down to the file: stages, sizes, random weights."""
+"""Conversion of every network by name: stages, input sizes, random weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRECISIONS = ("float32", "float16", "dynamic")
 def test_every_network_converts_and_runs(
     name: str, precision: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The files are kept for the environment with the other interpreter where FAMILY_FOLDER is set."""
+    """If FAMILY_FOLDER is set, the files are kept there for the environment with the other interpreter."""
     folder = Path(os.environ.get("FAMILY_FOLDER", tmp_path))
     out = folder / f"{name}-{precision}.tflite"
     options = ["--untrained", "--precision", precision, "--input-size", "4:3-tiny"]
@@ -90,8 +90,8 @@ def test_random_weights_are_marked_and_refused(tmp_path: Path, capfd: pytest.Cap
 
 
 @pytest.mark.convert
-def test_a_foreign_graph_is_cut_where_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """human-pose-estimation-0001 after its first stage: less work, the maps the whole network has there."""
+def test_an_imported_graph_is_cut_after_a_stage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """human-pose-estimation-0001 cut after its first stage costs less and has the outputs of that stage."""
     source = weights("human-pose-estimation-0001")
     out = tmp_path / "one.tflite"
     result = call_edgepose(capfd, "convert", source, "-o", out, "--stages", "1", "--input-size", "4:3-small")
@@ -149,7 +149,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, capfd: pytest.CaptureFixtur
         assert not out.exists()
 
 
-def test_sizes_by_name_have_their_shape() -> None:
+def test_named_sizes_have_their_aspect_ratio() -> None:
     for name, (width, height) in input_sizes.SIZES.items():
         assert (width % 16, height % 16) == (0, 0)
         across, down = map(int, name.partition("-")[0].split(":"))
@@ -159,7 +159,7 @@ def test_sizes_by_name_have_their_shape() -> None:
         input_sizes.parse("4:3-smal")
 
 
-def test_features_that_do_not_line_up_are_noticed() -> None:
+def test_sizes_with_misaligned_features_are_reported() -> None:
     graph = define("mobilenet_v2_small").graph
     assert macs.misaligned(graph, 360, 480)
     assert not macs.misaligned(graph, 336, 448)

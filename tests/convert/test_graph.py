@@ -1,4 +1,4 @@
-"""The float graph: what importers make of files, and the rewrites that must not change the function."""
+"""The float graph: importers, and passes that must not change the function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def images(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (4, 64, 96, 3), np.uint8)
 
 
-def run(graph: g.Graph, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run_graph(graph: g.Graph, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
     results = tensorflow.build(graph, images.astype(np.float32))
@@ -33,7 +33,7 @@ def run(graph: g.Graph, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray, tolerance: float = 1e-4) -> None:
-    for a, b in zip(run(first, images), run(second, images), strict=True):
+    for a, b in zip(run_graph(first, images), run_graph(second, images), strict=True):
         assert np.abs(a).max() > 0.1
         np.testing.assert_allclose(a, b, atol=tolerance * max(1.0, float(np.abs(a).max())))
 
@@ -45,12 +45,12 @@ def test_folding_changes_nothing_but_the_number_of_operators(images: np.ndarray)
     folded = fold(graph)
     assert_same(graph, folded, images)
     assert list(folded.of_type(g.BatchNorm)) == []
-    # Left: the input's offset, which zero padding must not see, and the normalization of the concat.
+    # Not folded: the offset of the input (because of the zero padding) and the normalization after the concat.
     assert [node.name for node in folded.of_type(g.Affine)] == ["scaled", "bn3"]
     assert folded.nodes["scaled"].scale.tolist() == [1.0]  # type: ignore[attr-defined]
 
 
-def test_a_scale_of_the_input_alone_disappears(images: np.ndarray) -> None:
+def test_a_scale_of_the_input_is_folded(images: np.ndarray) -> None:
     from edgepose.convert.passes.fold import fold
 
     graph = small_graph()
@@ -62,8 +62,8 @@ def test_a_scale_of_the_input_alone_disappears(images: np.ndarray) -> None:
     assert_same(graph, folded, images)
 
 
-def test_what_is_read_twice_is_not_folded_away(images: np.ndarray) -> None:
-    """A convolution whose raw result is also needed keeps it."""
+def test_a_result_that_is_read_twice_is_not_folded(images: np.ndarray) -> None:
+    """A convolution whose result is also read without normalization keeps this result."""
     from edgepose.convert.passes.fold import fold
 
     graph = small_graph()
@@ -75,18 +75,18 @@ def test_what_is_read_twice_is_not_folded_away(images: np.ndarray) -> None:
     assert_same(graph, fold(graph), images)
 
 
-def test_rgb_takes_the_mirrored_channels_at_no_cost(images: np.ndarray) -> None:
+def test_rgb_reorders_the_weights_of_the_first_layer(images: np.ndarray) -> None:
     from edgepose.convert.passes.fold import fold, to_rgb
 
     folded = fold(small_graph())
     swapped = to_rgb(folded)
     assert len(swapped.nodes) == len(folded.nodes)
-    for a, b in zip(run(folded, images), run(swapped, images[..., ::-1]), strict=True):
+    for a, b in zip(run_graph(folded, images), run_graph(swapped, images[..., ::-1]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_statistics_are_those_of_all_images_together(images: np.ndarray) -> None:
-    """In one batch or in parts, first layer: mean and variance over every pixel of every image."""
+    """First layer: mean and variance over all pixels of all images, in one batch or in several."""
     from edgepose.convert.exporters import tensorflow
     from edgepose.convert.passes import bn_statistics
 
@@ -103,7 +103,7 @@ def test_statistics_are_those_of_all_images_together(images: np.ndarray) -> None
         np.testing.assert_allclose(norm.mean, first.mean(axis=(0, 1, 2)), atol=1e-4)
         np.testing.assert_allclose(norm.variance, first.var(axis=(0, 1, 2)), rtol=1e-3)
     mean_of_variances = first.var(axis=(1, 2)).mean(axis=0)
-    assert (norm.variance > 1.05 * mean_of_variances).any()  # the spread between images counts
+    assert (norm.variance > 1.05 * mean_of_variances).any()  # the variance between images is included
     assert_same(graph, bn_statistics.fix(graph, [spread]), spread, 1e-3)
 
 
@@ -139,7 +139,7 @@ def nodes_with(*channels: int) -> tuple[dict[str, g.Node], list[str]]:
     return nodes, [f"out{number}" for number in range(len(channels))]
 
 
-def test_outputs_are_told_by_their_channels() -> None:
+def test_outputs_are_found_by_their_channels() -> None:
     assert choose_outputs("f", *nodes_with(38, 19, 5), None, None).heatmaps == "out1"
     split = choose_outputs("f", *nodes_with(57), None, None)
     assert [type(split.nodes[name]) for name in (split.heatmaps, split.pafs)] == [g.Slice, g.Slice]
@@ -149,12 +149,12 @@ def test_outputs_are_told_by_their_channels() -> None:
             choose_outputs("f", *nodes_with(*channels), None, None)
 
 
-def test_unused_branches_are_gone() -> None:
+def test_unused_branches_are_removed() -> None:
     nodes, results = nodes_with(38, 19, 500)
     assert list(choose_outputs("f", nodes, results, None, None).nodes) == ["image", "out0", "out1"]
 
 
-def test_macs_and_sizes_are_counted_as_tensorflow_has_them(images: np.ndarray) -> None:
+def test_macs_and_sizes_match_tensorflow(images: np.ndarray) -> None:
 
     from edgepose.convert.exporters import tensorflow
 
@@ -251,12 +251,12 @@ def test_damaged_openvino_networks_are_one_line(tmp_path: Path, rng: np.random.G
 
 @pytest.mark.parametrize("name", ["human-pose-estimation-0001", "mobilenet_v2_small"])
 def test_real_networks_reproduce_their_own_outputs(name: str) -> None:
-    """The golden maps were made by running the published files themselves; stored as float16."""
+    """The expected heatmaps and PAFs are outputs of the published files, stored as float16."""
     from edgepose.convert.importers import detect
 
     graph = detect.find(str(weights(name))).load(detect.Wanted()).graph
     for path in sorted((data("golden") / name).glob("*.npz"))[:2]:
         golden: Any = np.load(path)
-        heatmaps, pafs = run(graph, golden["input_bgr"][None])
+        heatmaps, pafs = run_graph(graph, golden["input_bgr"][None])
         np.testing.assert_allclose(heatmaps[0], golden["heatmaps"], atol=1e-3)
         np.testing.assert_allclose(pafs[0], golden["pafs"], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Small files that ask for much memory are refused before anything is allocated."""
+"""Small files that would need much memory are refused before memory is allocated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def constant(graph: Any, name: str, shape: list[int]) -> None:
 @pytest.mark.convert
 @pytest.mark.parametrize("shape", [[1 << 32], [4_000_000_000, 1], [1 << 62, 1 << 62], [-1], [65536, 65536]])
 def test_a_constant_of_one_repeated_value(shape: list[int], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """47 bytes asked for 15 GiB."""
+    """Regression test: 47 bytes requested 15 GiB."""
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef()
@@ -84,7 +84,7 @@ MULTIPLY = (
 
 
 def test_constants_of_an_ir_that_are_multiplied(tmp_path: Path) -> None:
-    """They grew to 37 GiB."""
+    """Regression test: the product needed 37 GiB."""
     count = 100_000
     layers = LAYER.format(id=0, name="a", shape=f"{count},1", size=4 * count)
     layers += LAYER.format(id=1, name="b", shape=f"1,{count}", size=4 * count)
@@ -96,7 +96,7 @@ def test_constants_of_an_ir_that_are_multiplied(tmp_path: Path) -> None:
 
 @pytest.fixture
 def endless() -> Iterator[str]:
-    """A server that never stops sending."""
+    """Run a server that sends data without end."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -120,7 +120,7 @@ def endless() -> Iterator[str]:
 
 
 @pytest.mark.once
-def test_a_download_that_does_not_end_is_given_up(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_without_end_is_aborted(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pooch")
     monkeypatch.setattr("edgepose.convert.download.MAX_DOWNLOAD_BYTES", 5_000_000)
     file = registry_file.WeightFile("a.npz", (registry_file.UrlSource(endless),), git_blob="0" * 40)

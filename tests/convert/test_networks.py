@@ -1,4 +1,4 @@
-"""The definitions: their sizes against real weights, what upstream publishes, and their own docstrings."""
+"""Network definitions, compared with real weights, published figures and their own docstrings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..conftest import weights
 HEIGHT, WIDTH = 368, 432
 
 
-def documented() -> dict[str, list[str]]:
+def read_documented_costs() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted((Path(__file__).parent.parent.parent / "convert/networks").glob("*.py")):
         for line in path.read_text().splitlines():
@@ -31,7 +31,7 @@ def documented() -> dict[str, list[str]]:
 
 
 def test_every_networks_docstring_gives_its_true_cost() -> None:
-    tables = documented()
+    tables = read_documented_costs()
     assert tables.keys() == NETWORKS.keys()
     for name, (*widths, gmac, parameters, _) in tables.items():
         graph = define(name).graph
@@ -66,8 +66,10 @@ def test_every_weight_has_one_name(name: str) -> None:
 
 
 def test_mobilenet_thin_has_exactly_the_variables_of_upstreams_training_graph() -> None:
-    """models/graph/mobilenet_thin/graph.pb of tf-pose-estimation at 9aaf347 holds 359 variables; the digest is that of
-    their sorted names and shapes."""
+    """models/graph/mobilenet_thin/graph.pb of tf-pose-estimation at 9aaf347 has 359 variables.
+
+    The digest is computed from their sorted names and shapes.
+    """
     variables = sorted((v.name, v.shape) for v in define("mobilenet_thin").variables if v.required)
     assert len(variables) == 359
     text = "\n".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in variables)
@@ -77,19 +79,19 @@ def test_mobilenet_thin_has_exactly_the_variables_of_upstreams_training_graph() 
 
 
 def test_lightweight_has_the_published_number_of_parameters() -> None:
-    """4.099 million, by Open Model Zoo's page on human-pose-estimation-0001."""
+    """4.099 million parameters, from the Open Model Zoo page of human-pose-estimation-0001."""
     assert round(define("lightweight").graph.parameters / 1e6, 3) == 4.099
 
 
-def test_the_stages_of_mobilenet_v2_small_cost_what_was_measured() -> None:
-    """GMAC after each stage, from the reference figures."""
+def test_macs_of_the_stages_of_mobilenet_v2_small() -> None:
+    """Compare GMAC after each stage with the reference figures."""
     graph = define("mobilenet_v2_small").graph
     costs = [macs.count(stages.cut(graph, k), HEIGHT, WIDTH) / 1e9 for k in range(1, 7)]
     assert [round(cost, 3) for cost in costs] == [0.404, 0.525, 0.645, 0.766, 0.886, 1.006]
 
 
 def test_mobilenet_v2_large_has_the_kernels_of_real_weights() -> None:
-    """A TFLite file of that network with int8 kernels: the same shapes, as often."""
+    """Kernel shapes and their counts equal those of a TFLite file of this network with int8 kernels."""
     from edgepose.runtime.model.interpreter import choose
 
     path = weights("pinto_mobilenet_v2_1.4")
@@ -107,12 +109,12 @@ def test_mobilenet_v2_large_has_the_kernels_of_real_weights() -> None:
         left.remove(tuple(int(side) for side in shape))
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(ModelError, match="did you mean mobilenet_thin"):
         define("mobilnet_thin")
 
 
-def test_a_definition_cannot_hold_a_name_twice_or_a_layer_for_nothing() -> None:
+def test_duplicate_names_and_unused_layers_are_refused() -> None:
     b = Builder()
     b.conv("a", "image", 19)
     with pytest.raises(ValueError, match="two nodes"):

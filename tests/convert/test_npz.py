@@ -1,4 +1,4 @@
-"""Arrays from hostile files: no code of the file runs, no memory is corrupted, no memory is exhausted."""
+"""Arrays from malicious files: no code of the file runs, memory is not corrupted and not exhausted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..conftest import run_edgepose
 
 
 class Call:
-    """Pickles as a call of a function, followed by a state."""
+    """Object whose pickle calls a function and then sets a state."""
 
     def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any = None) -> None:
         self.parts = (function, arguments, state)
@@ -34,8 +34,8 @@ def write_npy(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def flagless_objects() -> bytes:
-    """An object array whose dtype says that it holds no objects: its raw bytes become pointers."""
+def pickle_objects_without_flag() -> bytes:
+    """Return an object array whose dtype claims to contain no objects, so its raw bytes would be used as pointers."""
     dtype = Call(np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0))
     reconstruct = np.empty(0).__reduce__()[0]
     array = Call(reconstruct, (np.ndarray, (0,), b"b"), (1, (), dtype, False, b"\x41" * 8))
@@ -44,7 +44,7 @@ def flagless_objects() -> bytes:
 
 @pytest.mark.convert
 def test_an_object_array_made_of_raw_bytes_is_refused(tmp_path: Path) -> None:
-    write_npy(tmp_path / "harm.npy", flagless_objects())
+    write_npy(tmp_path / "harm.npy", pickle_objects_without_flag())
     result = run_edgepose("convert", tmp_path / "harm.npy", "-o", tmp_path / "out.tflite")
     assert (result.returncode, result.stdout) == (2, ""), result
     progress, error = result.stderr.splitlines()
@@ -111,31 +111,31 @@ def test_good_dictionaries_are_read(tmp_path: Path, protocol: int, dtype: str) -
     assert found["two"].dtype == np.dtype(dtype).newbyteorder("=")
 
 
-def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+def make_npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
 def bomb(archive: zipfile.ZipFile) -> None:
-    archive.writestr("a.npy", npy_header((1 << 25,), "<f4"))
+    archive.writestr("a.npy", make_npy_header((1 << 25,), "<f4"))
 
 
 def too_large(archive: zipfile.ZipFile) -> None:
-    archive.writestr("a.npy", npy_header((1 << 40,), "<f4") + bytes(100))
+    archive.writestr("a.npy", make_npy_header((1 << 40,), "<f4") + bytes(100))
 
 
 def repeated(archive: zipfile.ZipFile) -> None:
     for _ in range(2):
-        archive.writestr("a.npy", npy_header((1,), "<f4") + bytes(4))
+        archive.writestr("a.npy", make_npy_header((1,), "<f4") + bytes(4))
 
 
 def objects(archive: zipfile.ZipFile) -> None:
-    archive.writestr("a.npy", npy_header((), "|O") + pickle.dumps(1))
+    archive.writestr("a.npy", make_npy_header((), "|O") + pickle.dumps(1))
 
 
 def structured(archive: zipfile.ZipFile) -> None:
-    archive.writestr("a.npy", npy_header((1,), "<M8[s]") + bytes(8))
+    archive.writestr("a.npy", make_npy_header((1,), "<M8[s]") + bytes(8))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

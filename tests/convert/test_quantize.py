@@ -1,4 +1,4 @@
-"""Integer networks: exact preparation, rounding that makes up for itself, files that compute what was planned."""
+"""Quantized networks: exact preparation, error-compensating rounding, results of the written files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray) -> None:
 @pytest.mark.convert
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_channels_can_be_scaled_without_a_change(number: int, images: np.ndarray, rng: np.random.Generator) -> None:
-    """Random scales for every class of channels, three orders of magnitude apart: the same function."""
+    """Random scales over three orders of magnitude for every group of channels do not change the function."""
     graph = simplify(fold(networks()[number]))
     classes = classify(graph)
     scale = np.where(classes.fixed, 1.0, 10 ** rng.uniform(-1.5, 1.5, len(classes.fixed)))
@@ -97,7 +97,7 @@ def test_simplifying_changes_nothing_but_the_number_of_operators(images: np.ndar
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.sampled_from(["int8", "int16"]))
-def test_zero_is_stored_exactly_and_the_ends_nearly(a: float, b: float, kind: str) -> None:
+def test_zero_is_exact_and_the_range_ends_are_close(a: float, b: float, kind: str) -> None:
     low, high = sorted((a, b))
     code = map_code(low, high, kind)  # type: ignore[arg-type]
     assert -128 <= code.zero_point <= 127
@@ -108,8 +108,8 @@ def test_zero_is_stored_exactly_and_the_ends_nearly(a: float, b: float, kind: st
 
 
 @pytest.mark.parametrize("inputs", [9, 32, 100])
-def test_rounding_that_hands_on_its_errors_beats_rounding_to_the_nearest(inputs: int, rng: np.random.Generator) -> None:
-    """On inputs that go together, as maps do: the error of the result, over many outputs, few levels."""
+def test_gptq_is_better_than_rounding_to_nearest(inputs: int, rng: np.random.Generator) -> None:
+    """Compare the output error for correlated inputs (as in activations), many outputs and few levels."""
     x = rng.normal(size=(2000, inputs)) @ (rng.normal(size=(inputs, inputs)) * 0.3 + np.ones((inputs, inputs)))
     weights = rng.normal(size=(inputs, 64))
     hessian = x.T @ x / len(x)
@@ -125,8 +125,8 @@ def test_rounding_that_hands_on_its_errors_beats_rounding_to_the_nearest(inputs:
 
 @pytest.mark.convert
 @pytest.mark.parametrize("kind", ["int8", "int16"])
-def test_the_file_computes_what_was_planned(kind: str, images: np.ndarray, tmp_path: Path) -> None:
-    """Integers in TFLite against the simulation; the float network is not far either."""
+def test_the_file_gives_the_simulated_results(kind: str, images: np.ndarray, tmp_path: Path) -> None:
+    """Compare the integers of TFLite with the simulation, and roughly with the float network."""
     from edgepose.convert.quantize import layerwise, pipeline, sensitivity
     from edgepose.convert.quantize.write import write
     from edgepose.runtime.model.interpreter import Network
@@ -162,7 +162,7 @@ def test_the_file_computes_what_was_planned(kind: str, images: np.ndarray, tmp_p
 
 @pytest.fixture(scope="session")
 def scenes() -> Path:
-    """Images for calibration: the scene with one to five people. Their place is part of a converted model's name."""
+    """Calibration images: the scene with one to five people. Their path is part of the name of a converted model."""
     folder = ROOT / "build/test-models/scenes"
     folder.mkdir(parents=True, exist_ok=True)
     for people in range(1, 6):
@@ -175,12 +175,12 @@ def scenes() -> Path:
 
 @pytest.fixture(scope="session")
 def int8_model(converted: Callable[..., Path], scenes: Path) -> Path:
-    """mobilenet_thin in int8, of three stages and small, so that it is quickly made."""
+    """mobilenet_thin in int8 with three stages and a small input, so that the conversion is fast."""
     some = ["--calibration", scenes, "--input-size", "4:3-small", "--stages", "3"]
     return converted("mobilenet_thin", "--precision", "int8", *some, verdicts=(0, 1))
 
 
-def test_an_integer_network_finds_people(int8_model: Path) -> None:
+def test_an_int8_network_finds_people(int8_model: Path) -> None:
     manifest = container.read(int8_model)
     assert (manifest.precision, manifest.input.dtype) == ("int8", "uint8")
     [operators] = [step for step in manifest.recipe if step.startswith("operators")]
@@ -193,8 +193,8 @@ def test_an_integer_network_finds_people(int8_model: Path) -> None:
     assert sum(pose.score > 0.3 for pose in PoseEstimator(int8_model).estimate(image)) == 2
 
 
-def test_integers_are_decoded_as_they_are(int8_model: Path) -> None:
-    """The same people from the stored integers and from real numbers."""
+def test_int8_outputs_are_decoded_directly(int8_model: Path) -> None:
+    """Decoding int8 outputs finds the same people as decoding their dequantized values."""
     estimator = PoseEstimator(int8_model)
     image = Scene(3, 640, 480).frame(7).image
     fields = estimator.infer(image)
@@ -210,10 +210,10 @@ def test_integers_are_decoded_as_they_are(int8_model: Path) -> None:
 
 
 @pytest.mark.convert
-def test_a_report_is_written_and_a_failed_gate_exits_with_1(
+def test_a_report_is_written_and_a_failed_check_exits_with_1(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Random weights cannot keep their poses: the gate says so, names layers and still writes the file."""
+    """With random weights the poses change: the check fails, names layers and still writes the file."""
     write_frozen_graph(small_graph(), tmp_path / "net.pb")
     out, report = tmp_path / "net.tflite", tmp_path / "report"
     options = ["--precision", "int8", "--calibration", folder, "--input-size", "96x64", "--report", report]
@@ -230,7 +230,7 @@ def test_a_report_is_written_and_a_failed_gate_exits_with_1(
 
 
 @pytest.mark.convert
-def test_auto_keeps_in_float_what_it_must(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_auto_keeps_blocks_in_float(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_frozen_graph(small_graph(), tmp_path / "net.pb")
     options = ["--precision", "auto", "--calibration", folder, "--input-size", "96x64"]
     out = tmp_path / "net.tflite"
@@ -292,7 +292,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
 
 
 @pytest.mark.convert
-def test_an_offset_that_integers_cannot_express_is_named(images: np.ndarray) -> None:
+def test_an_offset_that_cannot_be_quantized_is_reported(images: np.ndarray) -> None:
     from edgepose.convert.quantize.calibrate import image_code
 
     graph = small_graph()

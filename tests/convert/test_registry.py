@@ -1,4 +1,4 @@
-"""The list of known models, and downloads from a real server that misbehaves in every way we could think of."""
+"""The list of known models, and downloads from a local server with many kinds of faults."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def status(code: int) -> Answer:
 
 @dataclass
 class Server:
-    """Gives its answers one after the other, the last one for good."""
+    """HTTP server that sends its answers in order and then repeats the last one."""
 
     url: str
     answers: list[Answer] = field(default_factory=list)
@@ -92,7 +92,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def listed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Models `local` (by SHA-256) and `local_git`, in a list of the user's own; an empty cache, whose path is given."""
+    """Set up models `local` (by SHA-256) and `local_git` in a user's list, and an empty cache. Return its path."""
     pytest.importorskip("pooch")
     entries = {"local": f'sha256 = "{SHA256}"', "local_git": f'git_blob = "{GIT_BLOB}"'}
     (tmp_path / "models.toml").write_text(
@@ -124,7 +124,7 @@ def test_weights_are_fetched_once(name: str, server: Server, listed: Path) -> No
 
 @pytest.mark.parametrize("name", ["local", "local_git"])
 @pytest.mark.parametrize("first", [truncated, wrong, status(503)], ids=["truncated", "wrong", "503"])
-def test_what_goes_wrong_once_is_tried_again(name: str, first: Answer, server: Server, listed: Path) -> None:
+def test_a_temporary_fault_is_retried(name: str, first: Answer, server: Server, listed: Path) -> None:
     server.answers = [first, good]
     result = run_edgepose("models", "fetch", name)
     assert result.returncode == 0, result
@@ -142,7 +142,7 @@ def test_what_goes_wrong_once_is_tried_again(name: str, first: Answer, server: S
     ],
     ids=["truncated", "wrong", "404"],
 )
-def test_what_stays_wrong_is_one_line_and_leaves_nothing(
+def test_a_permanent_fault_is_one_line_and_leaves_nothing(
     name: str, answer: Answer, words: str, asked: int, server: Server, listed: Path, tmp_path: Path
 ) -> None:
     server.answers = [answer]
@@ -154,7 +154,7 @@ def test_what_stays_wrong_is_one_line_and_leaves_nothing(
     assert stored(listed) == []
 
 
-def test_a_server_that_stalls_is_given_up(server: Server, listed: Path) -> None:
+def test_a_stalled_server_times_out(server: Server, listed: Path) -> None:
     from edgepose.convert.download import fetch
 
     server.answers = [stalled]
@@ -178,7 +178,7 @@ def test_a_server_that_is_not_there_is_one_line(listed: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["local", "local_git"])
-def test_a_poisoned_cache_is_mended(name: str, server: Server, listed: Path) -> None:
+def test_a_damaged_cache_is_repaired(name: str, server: Server, listed: Path) -> None:
     place = listed / name / "net.pb"
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT[:-1] + b"x")
@@ -189,7 +189,7 @@ def test_a_poisoned_cache_is_mended(name: str, server: Server, listed: Path) -> 
 
 
 def test_no_space_is_one_line_and_leaves_nothing(server: Server, listed: Path) -> None:
-    """The limit on a file's size stands in for the disk's end: the same write fails in the same place."""
+    """A limit on the file size simulates a full disk: the same write fails."""
     server.answers = [good]
     command = [sys.executable, "-m", "edgepose.runtime.cli", "models", "fetch", "local"]
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731

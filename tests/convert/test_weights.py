@@ -1,4 +1,4 @@
-"""Weights by name: real networks, every family as TensorFlow 1 writes it, and all that can be wrong with a file."""
+"""Loading weights by name: real networks, files of TensorFlow 1 for every family, invalid files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_same(expected: list[np.ndarray], got: list[np.ndarray], tolerance: fl
 @pytest.mark.convert
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(published: str) -> None:
-    """Every stage, on a real image; batch normalization as it was published."""
+    """Compare the outputs of every stage on a real image, with batch normalization as published."""
     from edgepose.convert.importers.detect import Wanted, find
 
     network, variables, tolerance = PUBLISHED[published]
@@ -70,8 +70,8 @@ def test_real_weights_in_our_definition_give_the_published_networks_own_outputs(
 @pytest.mark.parametrize(
     "name", ["dsconv", "mobilenet_fast", "mobilenet_thin", "mobilenet_v2_w0.75_r0.5", "lightweight"]
 )
-def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, images: np.ndarray) -> None:
-    """Checkpoint by name, frozen graph by name and as a graph: the outputs TensorFlow 1 computed itself."""
+def test_files_of_tensorflow_1_are_read(name: str, tmp_path: Path, images: np.ndarray) -> None:
+    """Checkpoint by name, frozen graph by name and as a graph give the outputs of TensorFlow 1."""
     from edgepose.convert.importers.detect import Wanted, find
 
     definition = define(name)
@@ -97,7 +97,7 @@ def test_what_tensorflow_1_writes_is_read_back(name: str, tmp_path: Path, images
 
 @pytest.mark.convert
 def test_cmu_is_read_from_its_dictionary_of_dictionaries(tmp_path: Path) -> None:
-    """The layout of openpose_coco.npy, pickled the way Python 2 did; frozen graphs have these names too."""
+    """The layout of openpose_coco.npy, pickled as in Python 2. Frozen graphs use the same names."""
     from edgepose.convert.importers.detect import Wanted, find
 
     definition = define("cmu")
@@ -116,8 +116,8 @@ def test_cmu_is_read_from_its_dictionary_of_dictionaries(tmp_path: Path) -> None
 
 
 @pytest.mark.convert
-def test_folded_weights_are_told_from_unfolded_ones(tmp_path: Path, images: np.ndarray) -> None:
-    """As an optimized graph has them: no batch normalization, biases on the convolutions."""
+def test_folded_weights_are_recognized(tmp_path: Path, images: np.ndarray) -> None:
+    """Weights of an optimized graph: no batch normalization, convolutions with biases."""
     from edgepose.convert.passes.fold import fold
 
     definition = define("mobilenet_fast")
@@ -182,11 +182,11 @@ def test_a_saved_model_is_read_back(tmp_path: Path, images: np.ndarray) -> None:
         find(str(tmp_path / "sm")).load(Wanted())
 
 
-def test_what_is_missing_wrong_or_not_finite_is_named() -> None:
+def test_missing_wrong_and_non_finite_weights_are_named() -> None:
     definition = define("mobilenet_v2_w0.5_r0.5")
     good = random_weights(definition)
     name = "Openpose/MConv_Stage1_L1_1_pointwise/weights"
-    assert recognize(good, "file") == "mobilenet_v2_small"  # the first of the names of this network
+    assert recognize(good, "file") == "mobilenet_v2_small"  # the first variable name of this network
     cases = [
         (
             {k: v for k, v in good.items() if "Stage6" not in k},
@@ -248,8 +248,8 @@ def test_files_of_arrays_that_are_damaged_or_harmful_are_one_line(tmp_path: Path
             assert "\n" not in str(error.value)
 
 
-def test_pythons_2_pickles_are_read(tmp_path: Path) -> None:
-    """Byte strings for names, arrays by `_reconstruct`: what NumPy of 2017 wrote."""
+def test_python_2_pickles_are_read(tmp_path: Path) -> None:
+    """Byte strings as names and arrays made by `_reconstruct`, as in NumPy of 2017."""
     from edgepose.convert.importers import npz
 
     content = np.array({b"conv1_1": {b"weights": np.arange(6, dtype=np.float32).reshape(2, 3)}}, dtype=object)

@@ -1,4 +1,4 @@
-"""HTTP cameras for tests: streams, snapshots, and all the ways in which cheap cameras fail."""
+"""HTTP cameras for tests: streams, snapshots, and typical faults of cheap cameras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AUTHORIZATION = "Basic " + b64encode(b"me:secret").decode()
 
 
 class Camera(http.server.ThreadingHTTPServer):
-    """Counts its connections; what it does depends on the path that is asked for."""
+    """HTTP camera that counts its connections. The requested path selects its behavior."""
 
     daemon_threads = True
     block_on_close = False
@@ -29,11 +29,11 @@ class Camera(http.server.ThreadingHTTPServer):
         self.ending = threading.Event()
 
     def url(self, path: str) -> str:
-        """Return the address of one behavior: `stream/200` (FPS), `flapping/3` (frames), `snapshot`, `silent`, ..."""
+        """Return the URL for a behavior: `stream/200` (FPS), `flapping/3` (frames), `snapshot`, `silent`, ..."""
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that vanishes is what the tests are about."""
+        """Ignore errors of clients that disconnect, because the tests provoke them."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(JPEG)
 
     def give_slow(self, _: str) -> None:
-        """A snapshot that comes a byte at a time after the first two."""
+        """Send the snapshot at once to the first three connections, and one byte at a time to all later ones."""
         self.send_response(200)
         self.send_header("Content-Type", "image/jpeg")
         self.send_header("Content-Length", str(len(JPEG)))
@@ -107,7 +107,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def camera_server() -> Iterator[Camera]:
-    """A running camera."""
+    """Run a camera server."""
     with Camera() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

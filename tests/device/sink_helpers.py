@@ -1,4 +1,4 @@
-"""What the tests of sinks share."""
+"""Helper functions for the tests of sinks."""
 
 from __future__ import annotations
 

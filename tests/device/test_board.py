@@ -1,4 +1,4 @@
-"""Facts about the machine, read from files a test can write."""
+"""Board information, read from files that the test writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = {
 }
 
 
-def test_a_raspberry_pi_is_known_by_its_device_tree(tmp_path: Path) -> None:
+def test_a_raspberry_pi_is_recognized_by_its_device_tree(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -26,7 +26,7 @@ def test_a_raspberry_pi_is_known_by_its_device_tree(tmp_path: Path) -> None:
     assert "48 C" in str(board)
 
 
-def test_what_is_not_told_is_left_out(tmp_path: Path) -> None:
+def test_missing_information_is_omitted(tmp_path: Path) -> None:
     board = describe(tmp_path)
     assert (board.name, board.governor, board.temperature_c, board.memory_mb) == ("", "", None, 0)
 

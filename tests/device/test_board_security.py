@@ -1,4 +1,4 @@
-"""What an attacker can plant on a board, send from one, or change in the cache is neither followed nor executed."""
+"""Attacks with files on a board, answers of a board, and changed files in the cache have no effect."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.io.printable import printable
 
 from ..conftest import HANG_S
-from .test_deploy import FRESH, RELEASE, board, running, wanted, wheel
+from .test_deploy import FRESH, RELEASE, make_board, running, wanted, wheel
 
 pytestmark = pytest.mark.once
 ID, OTHER, ENVIRONMENT = "20261124T140000-1a2b3c4d", "20261125T140000-1a2b3c4d", "e" * 16
@@ -42,7 +42,7 @@ case "$*" in *MainPID*) echo 42 ;; esac
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A folder that nothing may change."""
+    """Folder that must not be changed."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "file").write_text("unharmed")
@@ -70,8 +70,8 @@ def prepare(base: Path) -> int:
     return install.main(["prepare", str(base), str(os.geteuid()), "video"])
 
 
-def packed(*members: tuple[str, str | bytes], kind: bytes = tarfile.REGTYPE, mode: int = 0o644) -> bytes:
-    """A tar of names and contents, or link targets."""
+def make_tar(*members: tuple[str, str | bytes], kind: bytes = tarfile.REGTYPE, mode: int = 0o644) -> bytes:
+    """Return a tar archive with these names and contents or link targets."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in members:
@@ -99,14 +99,14 @@ def unpack(base: Path, archive: bytes, kind: str = "releases", name: str = ID, d
 
 def test_folders_are_made_and_a_release_is_unpacked(base: Path) -> None:
     assert prepare(base) == 0
-    assert unpack(base, packed(*RELEASE_FILES)) == 0
+    assert unpack(base, make_tar(*RELEASE_FILES)) == 0
     release = base / "releases" / ID
     assert (release / "release.json").read_bytes() == b"{}"
     assert (release / "camera.toml").stat().st_mode & 0o777 == 0o640, "credentials are not for everybody"
     assert (release / "venv").readlink() == Path(f"../../environments/{ENVIRONMENT}")
     assert list((base / "staging").iterdir()) == list((base / f"uploads/{os.geteuid()}").iterdir()) == []
     assert (base / "staging").stat().st_mode & 0o777 == 0o700
-    assert unpack(base, packed(*RELEASE_FILES)) == 0, "one that was left half is replaced"
+    assert unpack(base, make_tar(*RELEASE_FILES)) == 0, "one that was left half is replaced"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_folder_above_that_others_may_write_to_is_refused(base: Path) -> None:
 
 
 def test_an_old_layout_is_taken_over_without_its_contents(base: Path, victim: Path) -> None:
-    """Only the folders themselves become root's: what the service user left in them is not touched."""
+    """Root becomes the owner of the folders only. Their content is not changed."""
     release = base / "releases" / ID
     release.mkdir(parents=True)
     (release / "healthy").symlink_to(victim / "file")
@@ -163,21 +163,21 @@ def test_the_contents_of_an_old_layout_keep_their_owner(base: Path) -> None:
 @pytest.mark.parametrize(
     "archive",
     [
-        packed(("../outside", b"x")),
-        packed(("/tmp/outside", b"x")),
-        packed(("a/../../outside", b"x")),
-        packed(("venv", "/etc")),
-        packed(("venv", "../../environments/../../etc")),
-        packed(("venv", f"../../environments/{ENVIRONMENT}"), ("venv/x", b"x")),
-        packed(("elsewhere", "/etc")),
-        packed(("release.json", "/etc/passwd"), kind=tarfile.LNKTYPE),
-        packed(("device", ""), kind=tarfile.CHRTYPE),
-        packed(("fifo", ""), kind=tarfile.FIFOTYPE),
-        packed(("a", b"x"), ("a", b"y")),
+        make_tar(("../outside", b"x")),
+        make_tar(("/tmp/outside", b"x")),
+        make_tar(("a/../../outside", b"x")),
+        make_tar(("venv", "/etc")),
+        make_tar(("venv", "../../environments/../../etc")),
+        make_tar(("venv", f"../../environments/{ENVIRONMENT}"), ("venv/x", b"x")),
+        make_tar(("elsewhere", "/etc")),
+        make_tar(("release.json", "/etc/passwd"), kind=tarfile.LNKTYPE),
+        make_tar(("device", ""), kind=tarfile.CHRTYPE),
+        make_tar(("fifo", ""), kind=tarfile.FIFOTYPE),
+        make_tar(("a", b"x"), ("a", b"y")),
         b"no archive",
     ],
 )
-def test_what_has_no_place_in_an_archive_is_refused(base: Path, archive: bytes) -> None:
+def test_invalid_archive_members_are_refused(base: Path, archive: bytes) -> None:
     assert prepare(base) == 0
     before = {path for path in base.parent.parent.rglob("*") if path.suffix != ".tar"}
     assert unpack(base, archive) == 1
@@ -186,14 +186,14 @@ def test_what_has_no_place_in_an_archive_is_refused(base: Path, archive: bytes) 
 
 def test_no_file_is_setuid_or_writable_for_others(base: Path) -> None:
     assert prepare(base) == 0
-    assert unpack(base, packed(("program", b"x"), mode=0o6777)) == 0
+    assert unpack(base, make_tar(("program", b"x"), mode=0o6777)) == 0
     assert (base / "releases" / ID / "program").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.parametrize("kind", ["damaged", "link", "fifo", "folder"])
-def test_an_upload_that_is_not_what_was_sent_is_refused(base: Path, victim: Path, kind: str) -> None:
+def test_a_changed_upload_is_refused(base: Path, victim: Path, kind: str) -> None:
     assert prepare(base) == 0
-    archive = packed(*RELEASE_FILES)
+    archive = make_tar(*RELEASE_FILES)
     upload = base / f"uploads/{os.geteuid()}/{ID}.tar"
     match kind:
         case "damaged":
@@ -225,7 +225,7 @@ def test_the_output_of_the_service_user_is_cut_off() -> None:
 
 @pytest.fixture
 def activate(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Root's script against stand-ins, with two releases."""
+    """Set up activate.sh with fake commands and two releases; return a function that runs it."""
     stubs = tmp_path / "stubs"
     stubs.mkdir()
     for name, text in (("systemctl", SYSTEMCTL), ("journalctl", "#!/bin/sh\n"), ("sleep", "#!/bin/sh\n"),
@@ -254,7 +254,7 @@ def activate(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-def test_the_mark_of_health_is_roots(activate: Callable[..., Any], tmp_path: Path, victim: Path) -> None:
+def test_root_owns_the_health_mark(activate: Callable[..., Any], tmp_path: Path, victim: Path) -> None:
     base = tmp_path / "base"
     (base / "releases" / ID / "healthy").symlink_to(victim / "new")
     done = activate("switch", ID, "1", "3")
@@ -269,7 +269,7 @@ def test_the_mark_of_health_is_roots(activate: Callable[..., Any], tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["x$(touch pwned)", "../..", "$(touch pwned)", "`touch pwned`", "", "-", "20261124T1"])
 @pytest.mark.parametrize("verb", ["switch", "rollback"])
-def test_what_is_no_id_is_refused_by_roots_script(
+def test_invalid_ids_are_refused_by_activate(
     activate: Callable[..., Any], tmp_path: Path, name: str, verb: str
 ) -> None:
     done = activate(verb, name, "1", "3")
@@ -278,7 +278,9 @@ def test_what_is_no_id_is_refused_by_roots_script(
     assert not (tmp_path / "base/current").is_symlink()
 
 
-def test_old_releases_go_and_links_are_not_followed(activate: Callable[..., Any], tmp_path: Path, victim: Path) -> None:
+def test_old_releases_are_removed_and_links_are_not_followed(
+    activate: Callable[..., Any], tmp_path: Path, victim: Path
+) -> None:
     base = tmp_path / "base"
     for name in ("x$(touch pwned)", "a b ..", "*", ".half"):
         (base / "releases" / name).mkdir()
@@ -351,9 +353,11 @@ def test_deep_and_large_answers_are_refused(text: str) -> None:
         facts.read(text)
 
 
-def test_what_is_no_id_never_reaches_a_command() -> None:
+def test_invalid_ids_are_not_used_in_commands() -> None:
     evil = "x$(touch pwned)"
-    seen = board(releases=[evil, ID], environments=[evil, ENVIRONMENT], groups=["video", evil], name='a"\nUser=root')
+    seen = make_board(
+        releases=[evil, ID], environments=[evil, ENVIRONMENT], groups=["video", evil], name='a"\nUser=root'
+    )
     assert (seen.releases, seen.environments, seen.groups, seen.name) == ((ID,), (ENVIRONMENT,), ("video",), "")
     other = dataclasses.replace(RELEASE, id=OTHER)
     assert running(RELEASE, current=OTHER).release is None
@@ -363,7 +367,7 @@ def test_what_is_no_id_never_reaches_a_command() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"release_owned": False}, {"folders": False}])
-def test_a_release_that_is_not_roots_is_deployed_anew(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_release_that_root_does_not_own_is_deployed_again(tmp_path: Path, changes: dict[str, Any]) -> None:
     found = [step.name for step in plan.steps(running(**changes), wanted(tmp_path), 20, 3)]
     assert found[0] == "user edgepose and folders"
     if "release_owned" in changes:
@@ -379,7 +383,7 @@ def test_a_rollback_by_another_version_of_the_script_is_refused() -> None:
 
 
 @given(st.text())
-def test_what_is_printed_cannot_control_the_terminal(text: str) -> None:
+def test_output_cannot_control_the_terminal(text: str) -> None:
     shown = printable(text)
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in shown)
 
@@ -404,7 +408,7 @@ def test_logs_show_no_escape_sequences(
 
 
 class FakeFleet:
-    """Boards that answer at once."""
+    """Fleet whose boards answer at once."""
 
     def __init__(self, found: dict[str, facts.Facts]) -> None:
         self.found, self.problems, self.done = found, dict[str, str](), list[str]()
@@ -440,13 +444,13 @@ def roll_out(
 
 
 def test_one_bad_board_never_stops_a_rollout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet, _ = roll_out(monkeypatch, tmp_path, {"bad": board(), "good": board(host="b")}, {})
+    fleet, _ = roll_out(monkeypatch, tmp_path, {"bad": make_board(), "good": make_board(host="b")}, {})
     assert fleet.done == ["good"]
     assert "RuntimeError" in fleet.problems["bad"]
 
 
 def test_boards_with_the_same_name_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"one": board(), "two": board(), "three": board()}
+    found = {"one": make_board(), "two": make_board(), "three": make_board()}
     _, said = roll_out(monkeypatch, tmp_path, found, {"three": "Back door"})
     assert len(said) == 1
     assert "two: warning: one is called pi too" in said[0]
@@ -475,7 +479,7 @@ def test_names_that_systemd_would_read_are_refused(name: str) -> None:
             units.service([], name)
 
 
-def test_a_name_stays_until_another_is_given(tmp_path: Path) -> None:
+def test_a_name_is_kept_until_another_is_given(tmp_path: Path) -> None:
     text = units.service(units.GROUPS, "door")
     files = {**plan.own_files(running()), units.SERVICE: text}
     hashes = {path: hashlib.sha256(content.encode()).hexdigest() for path, content in files.items()}
@@ -498,14 +502,14 @@ def test_secrets_are_hashed_with_a_random_salt() -> None:
         assert staging.hash_secrets("A=b\n", damaged)[0] != name
 
 
-def test_the_hash_of_the_secrets_is_roots_alone(tmp_path: Path) -> None:
+def test_only_root_can_read_the_hash_of_the_secrets(tmp_path: Path) -> None:
     asked = dataclasses.replace(wanted(tmp_path, secrets="A=b\n"), secrets_hash="{}")
-    step = next(step for step in plan.steps(board(), asked, 20, 3) if step.name == "hash of the secrets")
+    step = next(step for step in plan.steps(make_board(), asked, 20, 3) if step.name == "hash of the secrets")
     assert isinstance(step, plan.Run)
     assert f"chmod 600 {units.SECRETS_HASH}.new" in step.command
 
 
-def test_a_wheel_that_was_changed_is_found_out(tmp_path: Path) -> None:
+def test_a_changed_wheel_is_detected(tmp_path: Path) -> None:
     own = wheel(tmp_path, "edgepose", "0.1", "tool")
     place = wheelhouse.Place("aarch64", (3, 11), "bookworm")
     folder = tmp_path / "cache" / place.name

@@ -1,4 +1,4 @@
-"""`edgepose camera` and `edgepose run` with the packaged model: names, placeholders, home folders, dead brokers."""
+"""`edgepose camera` and `edgepose run` with the packaged model: names, placeholders, `~`, unreachable brokers."""
 
 from __future__ import annotations
 

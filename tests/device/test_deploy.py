@@ -1,4 +1,4 @@
-"""Deployment without a board: names of boards, plans from facts, what is said of a board, wheels, releases."""
+"""Deployment without a board: addresses, plans, doctor, status, wheels, releases."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FRESH: dict[str, Any] = {
 RELEASE = Release("20261124T140000-1a2b3c4d", "0.1.0", "net", "int8", "a" * 64, "b" * 64, environment="e" * 16)
 
 
-def board(**changes: Any) -> Facts:
+def make_board(**changes: Any) -> Facts:
     return facts.read(json.dumps({**FRESH, **changes}))
 
 
@@ -58,13 +58,13 @@ def wanted(tmp_path: Path, release: Release = RELEASE, secrets: str = "") -> pla
 
 
 def running(release: Release = RELEASE, **changes: Any) -> Facts:
-    """A board that runs a release, with everything in place."""
+    """Return the facts of a board on which a release is completely installed and running."""
     from dataclasses import asdict
     from hashlib import sha256
 
-    seen = board()
+    seen = make_board()
     files = {path: sha256(text.encode()).hexdigest() for path, text in plan.own_files(seen).items()}
-    return board(**{
+    return make_board(**{
         "current": release.id, "release": asdict(release), "healthy": True, "releases": [release.id], "folders": True,
         "environments": [release.environment], "files": files,
         "service": {"ActiveState": "active", "UnitFileState": "enabled"}, **changes,
@@ -117,14 +117,16 @@ def test_a_list_of_boards_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_fresh_board_gets_everything_in_order(tmp_path: Path) -> None:
-    found = names(plan.steps(board(packages={}, candidates={"python3-numpy": "1:1.24.2-1"}), wanted(tmp_path), 20, 3))
+    found = names(
+        plan.steps(make_board(packages={}, candidates={"python3-numpy": "1:1.24.2-1"}), wanted(tmp_path), 20, 3)
+    )
     kinds = ("system packages python3-numpy", "user edgepose", "environment", "environment", "release", "release",
              "/etc", "/etc", "/usr/local", "reload the units", "self-test", "switch to")  # fmt: skip
     assert len(found) == len(kinds)
     assert all(name.startswith(kind) for name, kind in zip(found, kinds, strict=True)), found
 
 
-def test_what_runs_already_is_left_alone(tmp_path: Path) -> None:
+def test_a_running_release_is_not_deployed_again(tmp_path: Path) -> None:
     assert plan.steps(running(), wanted(tmp_path), 20, 3) == []
 
 
@@ -138,7 +140,7 @@ def test_what_runs_already_is_left_alone(tmp_path: Path) -> None:
         ({"environments": []}, None),
     ],
 )
-def test_what_has_drifted_is_put_right(tmp_path: Path, changes: dict[str, Any], first: str | None) -> None:
+def test_changes_on_the_board_are_corrected(tmp_path: Path, changes: dict[str, Any], first: str | None) -> None:
     found = names(plan.steps(running(**changes), wanted(tmp_path), 20, 3))
     assert (found[:1] or [None]) == [first]
     if found:
@@ -151,7 +153,7 @@ def test_an_upgrade_of_the_model_sends_the_release_alone(tmp_path: Path) -> None
     assert [name.split()[0] for name in found] == ["user", "release", "release", "self-test", "switch"]
 
 
-def test_secrets_stay_where_none_are_given(tmp_path: Path) -> None:
+def test_secrets_are_kept_if_none_are_given(tmp_path: Path) -> None:
     kept = replace(RELEASE, secrets="0" * 32)
     assert plan.steps(running(kept), wanted(tmp_path, kept), 20, 3) == []
     changed = replace(RELEASE, id="20261125T140000-00000000", secrets="1" * 32)
@@ -164,7 +166,7 @@ def test_secrets_stay_where_none_are_given(tmp_path: Path) -> None:
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
-    steps = plan.steps(board(), wanted(tmp_path, secrets='EDGEPOSE_HTTP_TOKEN="correct-horse"\n'), 20, 3)
+    steps = plan.steps(make_board(), wanted(tmp_path, secrets='EDGEPOSE_HTTP_TOKEN="correct-horse"\n'), 20, 3)
     commands = [step.command for step in steps if isinstance(step, plan.Run)]
     assert not any("correct-horse" in command for command in commands)
     step = next(step for step in steps if step.name == "secrets")
@@ -174,9 +176,9 @@ def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
     assert "chmod 600" in step.command
 
 
-def test_what_executes_a_release_runs_in_the_services_sandbox(tmp_path: Path) -> None:
-    """As the service user, with every property of the unit, without the user's site-packages."""
-    step = next(step for step in plan.steps(board(), wanted(tmp_path), 20, 3) if step.name == "self-test")
+def test_code_of_a_release_runs_in_the_sandbox(tmp_path: Path) -> None:
+    """It runs as the service user, with every property of the unit, and without the user's site-packages."""
+    step = next(step for step in plan.steps(make_board(), wanted(tmp_path), 20, 3) if step.name == "self-test")
     assert isinstance(step, plan.Run)
     words = shlex.split(step.command)
     given = [after for word, after in itertools.pairwise(words) if word == "-p"]
@@ -192,7 +194,7 @@ def test_what_executes_a_release_runs_in_the_services_sandbox(tmp_path: Path) ->
 
 @pytest.mark.parametrize("step", range(12))
 def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -> None:
-    steps = plan.steps(board(packages={}), wanted(tmp_path, secrets="A=b\n"), 20, 3)
+    steps = plan.steps(make_board(packages={}), wanted(tmp_path, secrets="A=b\n"), 20, 3)
     if step < len(steps) and isinstance(run := steps[step], plan.Run):
         assert subprocess.run(["sh", "-n", "-c", run.command], check=False).returncode == 0
 
@@ -225,8 +227,8 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
         ({"cameras": [], "system_picamera2": True}, "camera", "warning", "ribbon"),
     ],
 )  # fmt: skip
-def test_doctor_says_what_is_wrong_and_what_to_do(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
-    checks = {check.name: check for check in run_checks(board(**changes), here_s=1e9)}
+def test_doctor_reports_faults_and_solutions(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
+    checks = {check.name: check for check in run_checks(make_board(**changes), here_s=1e9)}
     assert checks[name].verdict == verdict
     assert word in checks[name].fix
 
@@ -244,14 +246,14 @@ def test_versions_of_debian_are_read(debian: str, expected: str) -> None:
 
 
 @given(st.one_of(st.text(max_size=100), st.dictionaries(st.sampled_from(sorted(FRESH)), st.integers()).map(json.dumps)))
-def test_an_answer_that_is_no_answer_is_an_error(text: str) -> None:
+def test_an_invalid_answer_is_an_error(text: str) -> None:
     try:
         facts.read(text)
     except InputError as error:
         assert "probe" in str(error)
 
 
-def test_this_machine_can_be_looked_at() -> None:
+def test_facts_of_this_machine() -> None:
     done = subprocess.run(
         [sys.executable, "-", "/nowhere", "deep"], input=facts.script(), capture_output=True, text=True
     )
@@ -276,7 +278,7 @@ def wheel(folder: Path, name: str, version: str, *requires: str, tag: str = "py3
     return path
 
 
-def test_requirements_are_the_boards_and_not_this_machines(tmp_path: Path) -> None:
+def test_requirements_are_those_of_the_board(tmp_path: Path) -> None:
     own = wheel(
         tmp_path,
         "edgepose",
@@ -305,7 +307,7 @@ def test_wheels_that_are_not_here_are_not_fetched_offline(tmp_path: Path) -> Non
 
 
 def test_a_32_bit_board_gets_opencv_from_apt() -> None:
-    seen = board(bits=32, architecture="armhf", candidates={"python3-opencv": "4.6.0+dfsg-12"})
+    seen = make_board(bits=32, architecture="armhf", candidates={"python3-opencv": "4.6.0+dfsg-12"})
     assert plan.apt_packages(seen, "picamera2") == ("python3-opencv", "python3-picamera2")
     place = rollout.place_of(seen)
     assert place.tag == "armv7l"
@@ -314,7 +316,7 @@ def test_a_32_bit_board_gets_opencv_from_apt() -> None:
 
 
 def test_an_environment_is_a_virtual_environment(tmp_path: Path) -> None:
-    """Laid out by hand, but Python takes it for one, and sees the system's packages."""
+    """Python accepts the manually created folder as a virtual environment and finds the system packages."""
     packed = wheel(tmp_path, "tiny", "1.0")
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("tiny.py", "answer = 42\n")
@@ -335,7 +337,7 @@ def test_an_environment_is_a_virtual_environment(tmp_path: Path) -> None:
 CONFIG = '[camera]\nsource = "synthetic:1"\n[output]\nsinks = ["-"]\n'
 
 
-def test_a_release_is_tried_here_before_it_leaves(small_model: Path, tmp_path: Path) -> None:
+def test_a_release_is_tested_before_it_is_sent(small_model: Path, tmp_path: Path) -> None:
     settings = tmp_path / "camera.toml"
     settings.write_text(CONFIG)
     (tmp_path / "stage").mkdir()
@@ -354,7 +356,7 @@ def test_a_release_is_tried_here_before_it_leaves(small_model: Path, tmp_path: P
     assert "reference poses reproduced" in self_test.check(tmp_path / "release")
 
 
-def test_a_model_that_computes_something_else_is_found_out(small_model: Path, tmp_path: Path) -> None:
+def test_a_model_with_different_results_is_detected(small_model: Path, tmp_path: Path) -> None:
     manifest = container.read(small_model)
     assert manifest.golden is not None
     moved = tuple(tuple(value + 60 for value in pose) for pose in manifest.golden.poses)
@@ -369,7 +371,7 @@ def test_a_model_that_computes_something_else_is_found_out(small_model: Path, tm
         staging.prepare(str(path), settings, [], tmp_path / "stage")
 
 
-def test_golden_images_are_recorded_where_they_are_missing(small_model: Path, tmp_path: Path) -> None:
+def test_missing_reference_poses_are_recorded(small_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.tflite"
     manifest = container.read(small_model)
     container.write(path, container.flatbuffer(small_model), replace(manifest, golden=None))
@@ -397,7 +399,7 @@ def test_secrets_that_cannot_be_kept(
         staging._secrets([name])
 
 
-def test_units_are_what_systemd_understands(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     for name, text in (
         ("edgepose.service", units.service(units.GROUPS)),
         ("edgepose-recover.service", units.recover()),
@@ -408,7 +410,7 @@ def test_units_are_what_systemd_understands(tmp_path: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / "edgepose.service"], capture_output=True, text=True
     )
-    # It exits with 0 on a misspelled key; that the programs are not on this machine is no fault of the unit.
+    # systemd-analyze exits with 0 for an unknown key. Missing programs on this machine are not errors of the unit.
     said = [line for line in done.stderr.splitlines() if "is not executable" not in line]
     assert said == []
 
@@ -449,7 +451,7 @@ def test_help_has_examples(command: str, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_loop_that_is_stopped_while_it_starts_is_no_failure() -> None:
-    """Otherwise `systemctl restart` would start the recovery, which goes back to the last release."""
+    """Otherwise `systemctl restart` would start the recovery, which returns to the previous release."""
     from edgepose.device.deploy import units
     from edgepose.runtime.cli.signals import Terminated, exit_code
 

@@ -1,4 +1,4 @@
-"""Who owns a camera, and how everything ends: with drivers that hang, and folders with a bad image."""
+"""Ownership of the camera and end of the process, with drivers that hang and folders with damaged images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ..conftest import HANG_S, call_edgepose, run_edgepose
 
 
 class Hanging(SyntheticCamera):
-    """A driver that does not return after some frames, until `release` is set; keeps who did what to it."""
+    """Source whose driver hangs after some frames until `release` is set. It records the threads that use it."""
 
     def __init__(self, frames: int = 2, fps: float = 100.0) -> None:
         super().__init__(1, 320, 240, fps, painted=2)
@@ -71,7 +71,7 @@ def test_only_the_capture_thread_closes_a_camera(estimator: PoseEstimator) -> No
     assert camera.closed_by == ["edgepose-capture"]
 
 
-def test_a_driver_that_hangs_is_left_alone_and_closed_when_it_returns(estimator: PoseEstimator) -> None:
+def test_a_driver_that_hangs_is_closed_when_it_returns(estimator: PoseEstimator) -> None:
     camera = Hanging()
     pipeline = Pipeline(camera, estimator)
     with pipeline as results:
@@ -115,7 +115,7 @@ def test_a_driver_that_never_returns_ends_the_loop_for_the_service_manager(
     cameras[0].release.set()
 
 
-def test_an_opening_that_hangs_is_given_up_and_closes_what_it_opens() -> None:
+def test_an_opening_that_hangs_is_abandoned_and_closed_later() -> None:
     gate, camera = threading.Event(), Hanging()
 
     def open_slowly() -> FrameSource:
@@ -138,7 +138,7 @@ def test_an_opening_that_hangs_is_given_up_and_closes_what_it_opens() -> None:
 
 
 def test_two_pipelines_never_run_one_network_at_once(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that takes longer than the pipeline waits for: the next pipeline begins when it has ended."""
+    """If inference takes longer than the pipeline waits, the next pipeline starts only after it has ended."""
     monkeypatch.setattr(loop_module, "_RECONNECT_DELAYS_S", (0.01,))
     monkeypatch.setattr("edgepose.device.camera.pipeline._JOIN_TIMEOUT_S", 0.01)
     inside, most, original = [0], [0], estimator.infer_prepared
@@ -198,8 +198,8 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_bad_images_of_a_folder_are_named_counted_and_left_out(folder: Path) -> None:
-    """The first one counted as a lost camera: the folder began anew, for ever."""
+def test_damaged_images_of_a_folder_are_named_and_skipped(folder: Path) -> None:
+    """Regression test: a damaged image counted as a lost camera, so the folder was restarted without end."""
     done = run_edgepose("camera", "--source", folder, "--sink", "-", timeout_s=HANG_S)
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [str(folder / name) for name in ("a.png", "c.png", "e.png")]
@@ -223,7 +223,7 @@ def make_video(path: Path, frames: int, fps: float) -> None:
 
 
 @pytest.mark.parametrize("real_time", [True, False])
-def test_frames_of_a_video_carry_the_time_in_the_video(tmp_path: Path, real_time: bool) -> None:
+def test_frames_of_a_video_have_the_time_in_the_video(tmp_path: Path, real_time: bool) -> None:
     make_video(tmp_path / "v.avi", 6, 25.0)
     source = open_source(CameraConfig(str(tmp_path / "v.avi"), real_time=real_time, loop=True))
     frames = source.frames()
@@ -266,7 +266,7 @@ def test_an_option_that_is_given_twice_is_refused(capfd: pytest.CaptureFixture[s
     assert "given twice" in done.stderr
 
 
-def test_stderr_comes_back_where_two_threads_silence_it() -> None:
+def test_stderr_is_restored_if_two_threads_suppress_it() -> None:
     code = """
     import os, threading
     from edgepose.runtime.stderr import suppress_stderr
@@ -290,7 +290,7 @@ def test_stderr_comes_back_where_two_threads_silence_it() -> None:
     assert done.stderr == b"shown"
 
 
-def test_what_was_silenced_is_shown_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_suppressed_output_is_shown_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError), suppress_stderr(show_on_error=True):
         os.write(2, b"the reason")
         raise KeyError

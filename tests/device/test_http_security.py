@@ -1,4 +1,4 @@
-"""The page under attack: half requests, bad bytes, slow readers, other sites, proxies; and HTTPS."""
+"""Attacks on the web page: incomplete requests, invalid bytes, slow readers, other sites, proxies; and HTTPS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from edgepose.runtime.errors import InputError, MissingExtraError
 
 from ..conftest import call_edgepose, slowness
 from .sink_helpers import message, wait
-from .test_page import get, page, watch
+from .test_page import get, open_stream, page
 
 pytestmark = pytest.mark.once
 TOKEN = "correct-horse-battery"
@@ -45,7 +45,7 @@ def connect(sink: Any) -> socket.socket:
 
 
 def answer_to(sink: Any, request: bytes) -> bytes:
-    """What the server answers until it closes the connection."""
+    """Send a request and return everything that the server sends until it closes the connection."""
     with connect(sink) as link:
         link.sendall(request)
         received, end = b"", time.monotonic() + 120
@@ -61,19 +61,19 @@ def answer_to(sink: Any, request: bytes) -> bytes:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
     from edgepose.device.sinks import http_limits
 
-    # Long enough for a busy machine to make 32 connections before the first one is closed.
+    # A busy machine needs this time to open 32 connections before the first one is closed.
     monkeypatch.setattr(http_limits, "REQUEST_TIMEOUT_S", 2.5)
     monkeypatch.setattr(http_limits, "WRITE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(http_limits, "ANSWER_TIMEOUT_S", 2.5)
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n\r\n"])
-def test_half_a_request_is_closed_after_its_time(quick: None, start: bytes) -> None:
-    """Two hundred of them ended the process."""
+def test_an_incomplete_request_is_closed_after_the_timeout(short_timeouts: None, start: bytes) -> None:
+    """Regression test: two hundred incomplete requests ended the process."""
     with page() as sink, ExitStack() as stack:
         links = [stack.enter_context(connect(sink)) for _ in range(20)]
         for link in links:
@@ -83,7 +83,7 @@ def test_half_a_request_is_closed_after_its_time(quick: None, start: bytes) -> N
         wait(lambda: not sink._connections)
 
 
-def test_half_a_second_request_is_closed_too(quick: None) -> None:
+def test_an_incomplete_second_request_is_closed_too(short_timeouts: None) -> None:
     with page() as sink, connect(sink) as link:
         link.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert link.recv(65536).startswith(b"HTTP/1.1 200")
@@ -91,7 +91,7 @@ def test_half_a_second_request_is_closed_too(quick: None) -> None:
         wait(lambda: not sink._connections)
 
 
-def test_a_trickle_does_not_extend_the_time(quick: None) -> None:
+def test_single_bytes_do_not_extend_the_timeout(short_timeouts: None) -> None:
     with page() as sink, connect(sink) as link:
         with pytest.raises(ConnectionError):
             for _ in range(200):
@@ -111,9 +111,9 @@ def test_connections_are_limited() -> None:
     assert not sink.thread.is_alive(), "the end does not wait for anybody"
 
 
-def test_streams_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight of them locked everybody out."""
-    # Large images soon fill the buffers of the system.
+def test_unread_streams_are_closed(short_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression test: eight unread streams blocked all other clients."""
+    # Large images quickly fill the socket buffers.
     monkeypatch.setattr("edgepose.device.sinks.http._encoded", lambda *_: bytes(1_000_000))
     with page() as sink, ExitStack() as stack:
         for number in range(8):
@@ -131,7 +131,7 @@ def test_streams_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.Mo
 
 
 def connect_slowly(sink: Any) -> socket.socket:
-    """A connection with a small receive buffer, so that an unread answer soon blocks its sender."""
+    """Open a connection with a small receive buffer, so that an unread answer quickly blocks the server."""
     link = socket.socket()
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     link.settimeout(10)
@@ -140,8 +140,8 @@ def connect_slowly(sink: Any) -> socket.socket:
 
 
 @pytest.mark.parametrize("token", ["", TOKEN])
-def test_answers_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """32 clients that asked again and again, and read nothing, locked everybody out; they needed no token."""
+def test_unread_answers_are_closed(short_timeouts: None, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Regression test: 32 clients that sent requests and read no answers blocked all others, without a token."""
     if token:
         monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", token)
     with page() as sink, ExitStack() as stack:
@@ -156,14 +156,14 @@ def test_answers_that_nobody_reads_make_room(quick: None, monkeypatch: pytest.Mo
         while sink._connections and time.monotonic() < end:
             for number, link in enumerate(links):
                 with suppress(OSError):
-                    # From where the last piece ended: all requests are well-formed.
+                    # Continue where the last piece ended, so that all requests are valid.
                     sent[number] += link.send(requests[sent[number] % (len(requests) // 2) :])
             time.sleep(0.01)
         assert not sink._connections
         assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
 
 
-def test_an_image_that_nobody_reads_makes_room(quick: None) -> None:
+def test_an_unread_image_is_closed(short_timeouts: None) -> None:
     with page() as sink, ExitStack() as stack:
         latest = message()
         sink.send(latest)
@@ -188,8 +188,8 @@ def test_a_refused_client_cannot_keep_its_connection(monkeypatch: pytest.MonkeyP
         assert b"nosniff" in answer
 
 
-def test_a_process_without_descriptors_lives_on(tmp_path: Path) -> None:
-    """Statistics that could not be read ended the loop."""
+def test_the_process_survives_without_free_descriptors(tmp_path: Path) -> None:
+    """Regression test: the loop ended if statistics could not be read."""
     pytest.importorskip("aiohttp")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -277,8 +277,8 @@ def test_bad_bytes_are_refused(
     assert not [record for record in caplog.records if record.exc_info and record.levelno >= logging.ERROR]
 
 
-def test_a_token_that_is_set_is_asked_for_on_loopback_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reverse proxy that names 127.0.0.1 published the camera."""
+def test_a_token_is_required_on_loopback_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression test: a reverse proxy that connects from 127.0.0.1 made the camera public."""
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
     with page() as sink:
         for path in ("/", "/page.js", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg", "/healthz", "//", "/%2e/"):
@@ -339,7 +339,7 @@ def test_requests_of_other_sites_are_refused() -> None:
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_a_proxy_is_believed_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_a_configured_proxy_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
     (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.0/8,::1&path=/door&host=home.example"], Stats("x"), "blur")
     forwarded = {"X-Forwarded-Host": "home.example", "X-Forwarded-Proto": "https"}
@@ -400,9 +400,9 @@ def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_connections_are_limited_before_they_speak_tls(
-    certificate: tuple[Path, Path], quick: None, monkeypatch: pytest.MonkeyPatch
+    certificate: tuple[Path, Path], short_timeouts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the handshake they were not counted: a hundred of them took a hundred descriptors."""
+    """Regression test: connections in the TLS handshake were not counted, so a hundred used a hundred descriptors."""
     cert, key = certificate
     (sink,) = open_sinks([f"https://127.0.0.1:0?cert={cert}&key={key}"], Stats("x"), "blur")
     assert isinstance(sink, HttpSink)
@@ -477,7 +477,7 @@ def test_any_bytes_are_answered_or_closed(attacked: Any, caplog: pytest.LogCaptu
     with connect(attacked) as link:
         try:
             link.sendall(b"".join(pieces))
-            # Without the end of what is sent: asyncio closes such a connection before it is answered.
+            # Do not shut down the sending side: asyncio would close the connection before it is answered.
             link.settimeout(0.1)
             received = link.recv(65536)
         except (ConnectionError, TimeoutError, OSError):
@@ -564,7 +564,7 @@ def test_no_message_shows_a_password(arguments: tuple[str, ...], capfd: pytest.C
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_statistics_are_written_without_what_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_are_written_without_unreadable_values(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
 
@@ -577,13 +577,13 @@ def test_statistics_are_written_without_what_cannot_be_read(monkeypatch: pytest.
         assert get(sink, "/").status == 200, "its files were read before"
         assert get(sink, "/metrics").status == 200
         assert json.loads(get(sink, "/healthz").body)["memory_mb"] is None
-        with watch(sink, "/poses") as events:
+        with open_stream(sink, "/poses") as events:
             assert events.status == 200
     with pytest.raises(InputError):
         open_source(CameraConfig("rtsp://me:secret@127.0.0.1:1/x"))
 
 
-def test_the_watchdog_lives_on_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_works_without_free_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
 
@@ -592,7 +592,7 @@ def test_the_watchdog_lives_on_without_descriptors(monkeypatch: pytest.MonkeyPat
 
 
 def test_counters_are_exact() -> None:
-    """After a million frames they advanced in steps of ten, later of hundreds."""
+    """Regression test: after a million frames, counters increased in steps of ten, later of hundreds."""
     from prometheus_client.parser import text_string_to_metric_families
 
     stats = Stats("x")

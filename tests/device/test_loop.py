@@ -1,4 +1,4 @@
-"""The camera loop: lost cameras, heat, thinning, systemd, settings, and the command itself."""
+"""The camera loop: lost cameras, heat, frame rate limits, systemd, configuration, and the command."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from edgepose.runtime.types import Frame
 from ..conftest import HANG_S, call_edgepose, run_edgepose, slowness
 
 
-class Collected(Sink):
-    """Keeps what it is sent."""
+class CollectingSink(Sink):
+    """Sink that stores its messages."""
 
     name = "collected"
 
@@ -52,8 +52,8 @@ class Collected(Sink):
         self.messages.append(message)
 
 
-class Fragile(SyntheticCamera):
-    """A camera that is lost after some frames."""
+class FragileCamera(SyntheticCamera):
+    """Camera that is lost after some frames."""
 
     def __init__(self, frames: int) -> None:
         super().__init__(2, 320, 240, 200.0, painted=2)
@@ -78,8 +78,8 @@ def run_loop(
     settings: LoopConfig | None = None,
     seconds: float = 2.0,
     **options: Any,
-) -> tuple[Collected, Stats]:
-    sink, stats = Collected(), Stats("test")
+) -> tuple[CollectingSink, Stats]:
+    sink, stats = CollectingSink(), Stats("test")
     Loop(open_source, [lambda: estimator], [sink], settings or LoopConfig(), stats, **options).run(seconds)
     return sink, stats
 
@@ -92,7 +92,7 @@ def test_a_lost_camera_is_opened_again(estimator: PoseEstimator, monkeypatch: py
         opened.append(1)
         if len(opened) == 3:
             raise InputError("not there yet")
-        return Fragile(5)
+        return FragileCamera(5)
 
     sink, stats = run_loop(open_fragile, estimator, seconds=5.0)
     assert stats.camera_losses >= 2
@@ -111,11 +111,11 @@ def test_a_camera_that_is_not_there_at_the_start_is_an_error(estimator: PoseEsti
         run_loop(missing, estimator)
 
 
-def test_people_are_numbered_and_every_frame_is_accounted_for(estimator: PoseEstimator) -> None:
+def test_people_are_tracked_and_every_frame_is_counted(estimator: PoseEstimator) -> None:
     delivered = []
 
-    class Counting(SyntheticCamera):
-        """Live, so that late frames are dropped; ends by itself, so that no frame is still in work."""
+    class CountingSource(SyntheticCamera):
+        """Live source, so that late frames are dropped. It ends by itself, so that no frame is in the pipeline."""
 
         def frames(self) -> Iterator[Frame]:
             for frame in super().frames():
@@ -124,7 +124,9 @@ def test_people_are_numbered_and_every_frame_is_accounted_for(estimator: PoseEst
                 if len(delivered) == 150:
                     return
 
-    sink, stats = run_loop(lambda: Counting(2, fps=100, painted=10), estimator, LoopConfig(every_nth=2), seconds=600)
+    sink, stats = run_loop(
+        lambda: CountingSource(2, fps=100, painted=10), estimator, LoopConfig(every_nth=2), seconds=600
+    )
     assert len(sink.messages) == stats.processed
     assert stats.processed + stats.dropped + stats.skipped == len(delivered) == 150
     assert stats.skipped == 75
@@ -133,23 +135,21 @@ def test_people_are_numbered_and_every_frame_is_accounted_for(estimator: PoseEst
     assert line["poses"][0]["person"] in (1, 2)
 
 
-def test_thinning_meets_its_rate() -> None:
+def test_the_frame_rate_limit_is_met() -> None:
     images = np.zeros((2, 2, 3), np.uint8)
 
-    class Fast(FrameSource):
+    class FastSource(FrameSource):
         def frames(self) -> Iterator[Frame]:
             for index in range(300):
                 yield Frame(images, "", index, captured_ns=int(index * 1e7))
 
-    thinned = RateLimitedSource(Fast(), max_fps=30)
+    thinned = RateLimitedSource(FastSource(), max_fps=30)
     assert len(list(thinned.frames())) == pytest.approx(90, abs=2), "three seconds at a hundred frames a second"
     assert thinned.skipped == pytest.approx(210, abs=2)
-    assert [frame.index for frame in RateLimitedSource(Fast(), every_nth=100).frames()] == [0, 100, 200]
+    assert [frame.index for frame in RateLimitedSource(FastSource(), every_nth=100).frames()] == [0, 100, 200]
 
 
-def test_a_loop_that_wants_few_frames_does_not_think_the_camera_lost(
-    estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_low_frame_rate_is_no_lost_camera(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgepose.device.camera.loop._STALL_TIMEOUT_S", 0.6)
     _, stats = run_loop(lambda: SyntheticCamera(1, 320, 240, 50, painted=2), estimator, LoopConfig(max_fps=0.5), 2.5)
     assert stats.camera_losses == 0
@@ -159,18 +159,18 @@ def test_a_loop_that_wants_few_frames_does_not_think_the_camera_lost(
 def test_a_camera_that_gives_nothing_is_lost(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgepose.device.camera.loop._STALL_TIMEOUT_S", 0.5)
 
-    class Silent(SyntheticCamera):
+    class SilentSource(SyntheticCamera):
         def frames(self) -> Iterator[Frame]:
             while not self._stop_requested.is_set():
                 time.sleep(0.05)
             yield from ()
 
-    _, stats = run_loop(lambda: Silent(1, 320, 240, 50, painted=2), estimator, seconds=2.5)
+    _, stats = run_loop(lambda: SilentSource(1, 320, 240, 50, painted=2), estimator, seconds=2.5)
     assert stats.camera_losses >= 2
     assert "no frame for" in stats.problem
 
 
-def test_heat_slows_down_step_by_step_and_cool_speeds_up_again() -> None:
+def test_levels_change_step_by_step_with_the_temperature() -> None:
     adaptation = Adaptation(2, 80, 70)
     hot, warm, cool = Health(85, None, None), Health(75, None, None), Health(60, None, None)
     assert adaptation.update(hot, 0.0)
@@ -202,14 +202,14 @@ def test_a_hot_board_runs_the_cheaper_model(estimator: PoseEstimator, monkeypatc
     stats = Stats("test")
     loop = Loop(
         lambda: SyntheticCamera(1, 320, 240, 100, painted=2),
-        [lambda: load("normal"), lambda: load("cheap")], [Collected()], LoopConfig(), stats,
+        [lambda: load("normal"), lambda: load("cheap")], [CollectingSink()], LoopConfig(), stats,
     )  # fmt: skip
     loop.run(2.0)
     assert loaded == ["normal", "cheap"]
     assert stats.level == 1
 
 
-def test_systemd_hears_of_start_life_and_end(estimator: PoseEstimator, tmp_path: Path) -> None:
+def test_systemd_gets_ready_watchdog_and_stopping(estimator: PoseEstimator, tmp_path: Path) -> None:
     address, heard = tmp_path / "notify", list[str]()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
@@ -218,7 +218,7 @@ def test_systemd_hears_of_start_life_and_end(estimator: PoseEstimator, tmp_path:
             while not heard or heard[-1] != "STOPPING=1":
                 heard.append(listener.recv(1000).decode())
 
-        # A socket holds ten messages: somebody must read them while the loop runs, as systemd does.
+        # A socket holds ten messages, so they must be read while the loop runs, as systemd does.
         reader = threading.Thread(target=listen, daemon=True)
         reader.start()
         notifier = Notifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "400000"})
@@ -237,7 +237,7 @@ def test_a_busy_systemd_does_not_stop_the_loop(tmp_path: Path) -> None:
         listener.bind(str(address))
         listener.setblocking(False)
         other = Notifier({"NOTIFY_SOCKET": str(address)})
-        for _ in range(1000):  # more than any queue takes
+        for _ in range(1000):  # more than the size of every queue
             other.status("busy")
         notifier = Notifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "4"})
         notifier.ready()
@@ -252,7 +252,7 @@ def test_a_busy_systemd_does_not_stop_the_loop(tmp_path: Path) -> None:
         assert listener.recv(1000) == b"WATCHDOG=1", "ready is said once"
 
 
-def test_the_example_is_valid_and_says_the_defaults(tmp_path: Path) -> None:
+def test_the_example_configuration_contains_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(config.EXAMPLE)
     found = config.read(tmp_path / "c.toml")
     default = config.Config()
@@ -362,7 +362,7 @@ def test_the_command_prints_lines_and_ends_at_sigterm() -> None:
     assert "frames" in errors
 
 
-def test_the_loop_ends_when_nobody_reads_any_more() -> None:
+def test_the_loop_ends_if_the_reader_of_stdout_ends() -> None:
     command = (
         f"{sys.executable} -m edgepose.runtime.cli camera -m edgepose-tiny --source synthetic:2 --sink - | head -n 2"
     )
@@ -371,5 +371,5 @@ def test_the_loop_ends_when_nobody_reads_any_more() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_settings_are_printed() -> None:
+def test_the_configuration_is_printed() -> None:
     assert run_edgepose("camera", "--print-config").stdout == config.EXAMPLE

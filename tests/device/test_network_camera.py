@@ -1,4 +1,4 @@
-"""Network cameras that stop, flap, stall, or give snapshots: no crash, no hang, no storm."""
+"""Network cameras that end, reconnect, stall or return snapshots: no crash, no hang, no fast retries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_camera(source: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_fast_stream_can_be_stopped_at_any_moment(server: Camera) -> None:
-    """Most runs crashed: the device was closed by one thread while another one read from it."""
+    """Regression test: most runs crashed, because one thread closed the device while another read from it."""
     for _ in range(4):
         done = run_camera(server.url("stream/200"), "--seconds", "0.5")
         assert done.returncode == 0, done.stderr
@@ -65,8 +65,8 @@ print("survived")
 
 
 @pytest.mark.parametrize("path", ["stream/300", "stream/50"])
-def test_a_pipeline_is_left_while_its_camera_is_being_read(server: Camera, path: str) -> None:
-    """In a process of its own, because the fault was a crash."""
+def test_a_pipeline_ends_while_its_camera_is_read(server: Camera, path: str) -> None:
+    """Run in a separate process, because the fault was a crash."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", _RACE, server.url(path)],
         capture_output=True, text=True, timeout=HANG_S, check=False,
@@ -76,8 +76,8 @@ def test_a_pipeline_is_left_while_its_camera_is_being_read(server: Camera, path:
 
 @pytest.mark.parametrize("path", ["stream/100", "stall/4", "flapping/2", "snapshot", "slow"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_process_ends_when_it_is_told_to_in_every_state(server: Camera, path: str, number: int) -> None:
-    """Some runs ignored SIGTERM and lived on for twenty minutes."""
+def test_the_process_ends_on_sigterm_in_every_state(server: Camera, path: str, number: int) -> None:
+    """Regression test: some runs ignored SIGTERM and continued for twenty minutes."""
     with subprocess.Popen(
         command(server.url(path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
@@ -111,16 +111,16 @@ def test_the_process_ends_while_the_camera_is_being_opened(server: Camera, path:
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_camera_that_ends_at_once_is_not_opened_in_a_storm(server: Camera, frames: int) -> None:
-    """It was opened up to fifty times a second, with two lines of log each."""
+def test_a_camera_that_ends_at_once_is_reopened_with_delays(server: Camera, frames: int) -> None:
+    """Regression test: it was opened up to fifty times per second, with two log lines each."""
     done = run_camera(server.url(f"flapping/{frames}"), "--seconds", "5")
-    # At the start, and after 0.5, 1 and 2 seconds; whether it gives snapshots is asked once more each time.
+    # Opened at the start and after 0.5, 1 and 2 seconds; each time one more request checks for snapshots.
     assert 2 <= server.connections <= (8 if frames == 1 else 4)
     assert done.stderr.count("camera lost") == 1, done.stderr
     assert done.returncode == 0
 
 
-def test_a_snapshot_address_is_asked_at_a_rate(server: Camera) -> None:
+def test_a_snapshot_address_is_requested_at_the_frame_rate(server: Camera) -> None:
     camera = NetworkCamera(server.url("snapshot"), snapshot_fps=10)
     frames, start = camera.frames(), time.monotonic()
     found = [next(frames) for _ in range(8)]
@@ -142,7 +142,7 @@ def test_a_snapshot_address_with_credentials(server: Camera) -> None:
     assert "wrong" not in str(error.value)
 
 
-def test_what_is_no_snapshot(server: Camera) -> None:
+def test_answers_that_are_no_snapshot(server: Camera) -> None:
     assert not snapshot.is_snapshot(server.url("stream/100"))
     assert not snapshot.is_snapshot("rtsp://127.0.0.1:1/x")
     with pytest.raises(InputError, match="connection refused"):
@@ -167,7 +167,7 @@ def test_a_scheme_in_capitals_is_a_network_camera(server: Camera, tmp_path: Path
         ("*.jpg", "file name patterns are not supported; give the folder of the images"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_named(source: str, words: str) -> None:
+def test_errors_in_an_address_are_named(source: str, words: str) -> None:
     with pytest.raises(InputError) as error:
         open_source(CameraConfig(source))
     assert words in str(error.value)
@@ -185,7 +185,7 @@ def test_what_is_wrong_with_an_address_is_named(source: str, words: str) -> None
         (200, "application/json", "no video at this address: the server sends application/json"),
     ],
 )
-def test_what_a_server_answers_is_named(status: int, kind: str, words: str) -> None:
+def test_error_answers_of_a_server_are_reported(status: int, kind: str, words: str) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)

@@ -1,4 +1,4 @@
-"""The page: what people and machines read, who may, and a real browser before it."""
+"""The web page: content, machine-readable paths, access, and a test in a real browser."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def watch(sink: Any, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
-    """An answer that need not end."""
+def open_stream(sink: Any, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+    """Send a request and yield the answer, which may be an endless stream."""
     link = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=5)
     try:
         link.request("GET", path, headers=headers)
@@ -60,12 +60,12 @@ def watch(sink: Any, path: str, **headers: str) -> Iterator[http.client.HTTPResp
 
 
 def get(sink: Any, path: str, **headers: str) -> Answer:
-    with watch(sink, path, **headers) as answer:
+    with open_stream(sink, path, **headers) as answer:
         endless = answer.status == 200 and path in ("/poses", "/stream.mjpg")
         return Answer(answer.status, answer.headers, b"" if endless else answer.read())
 
 
-def test_the_page_and_what_machines_read() -> None:
+def test_the_page_and_its_machine_readable_paths() -> None:
     with page() as sink:
         assert get(sink, "/snapshot.jpg").status == 503
         sink.send(message())
@@ -86,7 +86,7 @@ def test_the_page_and_what_machines_read() -> None:
 
 
 def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
-    with page() as sink, watch(sink, "/poses") as events, watch(sink, "/stream.mjpg") as stream:
+    with page() as sink, open_stream(sink, "/poses") as events, open_stream(sink, "/stream.mjpg") as stream:
         wait(lambda: sink._clients == 2)
         sink.send(message(people=3))
         while not events.readline().startswith(b"event: poses"):
@@ -96,7 +96,7 @@ def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
 
 
 def test_the_stream_is_a_network_camera() -> None:
-    """One loop's page as another's source; when the page goes, the camera is lost."""
+    """The page of one loop is the source of another. If the page ends, the camera is lost."""
     with page() as sink:
         sink.send(message())
         stop = threading.Event()
@@ -128,13 +128,13 @@ def test_the_stream_is_a_network_camera() -> None:
         open_source(CameraConfig("rtsp://127.0.0.1:1/x"))
 
 
-def test_another_sites_name_is_refused_on_loopback() -> None:
+def test_host_names_of_other_sites_are_refused_on_loopback() -> None:
     with page() as sink:
         assert get(sink, "/", Host="evil.example").status == 403
         assert get(sink, "/", Host=f"localhost:{sink.port}").status == 200
 
 
-def test_others_need_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_requires_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
     with pytest.raises(InputError, match="can be reached by others"), page(host="0.0.0.0"):
         pass
@@ -155,10 +155,10 @@ def test_others_need_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
         assert get(sink, "/metrics").status == 200
 
 
-def test_there_is_room_for_few_and_those_who_go_make_room() -> None:
+def test_the_number_of_streams_is_limited() -> None:
     with page() as sink:
         with ExitStack() as stack:
-            watching = [stack.enter_context(watch(sink, "/poses")) for _ in range(8)]
+            watching = [stack.enter_context(open_stream(sink, "/poses")) for _ in range(8)]
             assert all(answer.status == 200 for answer in watching)
             assert get(sink, "/poses").status == 503
 
@@ -185,13 +185,13 @@ BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium is not installed (Debian: chromium chromium-driver)")
 def test_the_page_in_a_browser() -> None:
-    """Skeletons move, no script fails, a restart of the server is survived, a phone's window is wide enough."""
+    """Skeletons move, no script fails, the page survives a server restart, and it fits into the window of a phone."""
     selenium = pytest.importorskip("selenium.webdriver")
     from selenium.webdriver.chrome.service import Service
 
     options = selenium.ChromeOptions()
     options.binary_location = BROWSER
-    # The image never ends, so the page never has loaded.
+    # The image stream never ends, so the page never finishes loading.
     options.page_load_strategy = "none"
     for argument in ("--headless=new", "--no-sandbox", "--window-size=400,800"):
         options.add_argument(argument)

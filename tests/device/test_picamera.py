@@ -1,6 +1,6 @@
-"""The Pi's camera against a stand-in with Picamera2's calls: formats, line padding, controls, faults.
+"""The Picamera2 source with a fake Picamera2: formats, line padding, controls, faults.
 
-`make test-pi` runs the real Picamera2 on libcamera's virtual camera; this is for what that one does not have.
+`make test-pi` tests the real Picamera2 with libcamera's virtual camera. These tests cover what it does not support.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.once
 WIDTH, HEIGHT = 64, 48
 
 
-def expected() -> np.ndarray:
-    """Four quarters: blue, green, red, white; BGR."""
+def make_expected_image() -> np.ndarray:
+    """Return a BGR image with four quarters: blue, green, red, white."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[: HEIGHT // 2, : WIDTH // 2] = (255, 0, 0)
     image[: HEIGHT // 2, WIDTH // 2 :] = (0, 255, 0)
@@ -32,32 +32,32 @@ def expected() -> np.ndarray:
     return image
 
 
-def padded(lines: np.ndarray, stride: int) -> np.ndarray:
-    """Lines of bytes filled up to `stride`, as image processors write them."""
+def pad_lines(lines: np.ndarray, stride: int) -> np.ndarray:
+    """Pad the lines to `stride` bytes, as image signal processors do."""
     flat = lines.reshape(len(lines), -1)
     return np.pad(flat, ((0, 0), (0, stride - flat.shape[1])), constant_values=99)
 
 
-def stored(kind: str, stride: int) -> np.ndarray:
-    image = expected()
+def encode(kind: str, stride: int) -> np.ndarray:
+    image = make_expected_image()
     if kind in ("RGB888", "BGR888"):
-        return padded(image if kind == "RGB888" else image[..., ::-1], stride)
+        return pad_lines(image if kind == "RGB888" else image[..., ::-1], stride)
     if kind in ("XRGB8888", "XBGR8888"):
         colors = image if kind == "XRGB8888" else image[..., ::-1]
-        return padded(np.dstack((colors, np.full((HEIGHT, WIDTH), 255, np.uint8))), stride)
+        return pad_lines(np.dstack((colors, np.full((HEIGHT, WIDTH), 255, np.uint8))), stride)
     planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
     luma, u, v = planar[:HEIGHT], *planar[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
     if kind in ("NV12", "NV21"):
         pair = (u, v) if kind == "NV12" else (v, u)
-        return padded(np.vstack((luma, np.dstack(pair).reshape(HEIGHT // 2, WIDTH))), stride)
+        return pad_lines(np.vstack((luma, np.dstack(pair).reshape(HEIGHT // 2, WIDTH))), stride)
     if kind == "YUV420":
         return planar
     half = np.repeat(np.dstack((u, v)).reshape(HEIGHT // 2, WIDTH), 2, axis=0)
     return np.dstack((luma, half)).reshape(HEIGHT, WIDTH * 2)
 
 
-class StandIn:
-    """As much of Picamera2 as a source uses."""
+class FakePicamera2:
+    """Fake Picamera2 with the methods that the source uses."""
 
     kind, stride = "RGB888", WIDTH * 3
     lost = False
@@ -67,7 +67,7 @@ class StandIn:
             raise IndexError("no camera 7")
         self.calls: list[str] = []
         self.options: dict[str, Any] = {}
-        StandIn.last = self  # type: ignore[attr-defined]
+        FakePicamera2.last = self  # type: ignore[attr-defined]
 
     def create_video_configuration(self, **options: Any) -> dict[str, Any]:
         self.options = options
@@ -88,7 +88,7 @@ class StandIn:
     def close(self) -> None:
         self.calls.append("close")
 
-    def capture_request(self) -> StandIn:
+    def capture_request(self) -> FakePicamera2:
         if self.lost:
             raise RuntimeError("timed out")
         return self
@@ -98,16 +98,16 @@ class StandIn:
 
     def make_array(self, name: str) -> np.ndarray:
         assert name == "main"
-        return stored(self.kind, self.stride)
+        return encode(self.kind, self.stride)
 
     def release(self) -> None:
         self.calls.append("release")
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakePicamera2]:
     module = types.ModuleType("picamera2")
-    kind = type("Camera", (StandIn,), {})
+    kind = type("Camera", (FakePicamera2,), {})
     module.Picamera2 = kind  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "picamera2", module)
     return kind
@@ -127,7 +127,7 @@ def test_every_format_gives_the_same_image(kind: str, stride: int, camera: Any) 
     frame = next(source.frames())
     image = frame.image[..., ::-1] if frame.channel_order == "rgb" else frame.image
     assert image.shape == (HEIGHT, WIDTH, 3)
-    difference = np.abs(image.astype(int) - expected())
+    difference = np.abs(image.astype(int) - make_expected_image())
     assert np.median(difference) <= 4
     assert difference[4:20, 4:28].max() <= 8, "inside a quarter"
     assert 10e6 < time.monotonic_ns() - frame.timestamp_ns < 1e9, "exposed 20 ms ago"
@@ -146,7 +146,7 @@ def test_a_lost_camera_is_named(camera: Any) -> None:
     assert camera.last.calls.count("close") == 1
 
 
-def test_a_camera_that_cannot_be_had_is_one_line(camera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_cannot_be_opened_is_one_line(camera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="camera 7 cannot be opened: no camera 7"):
         PiCamera(WIDTH, HEIGHT, number=7)
     camera.kind = "SRGGB10"

@@ -1,4 +1,4 @@
-"""Capture, inference and decoding at once: nothing lost that should come, nothing piled up, everything ends."""
+"""Parallel capture, inference and decoding: no lost frames, no growing queue, all threads end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgepose.runtime.types import Frame
 
 
 class FewFrames(FrameSource):
-    """So many frames of the scene, not live; then an end, or a fault."""
+    """Source with `count` frames of the scene, not live by default. Then it ends or raises `fault`."""
 
     def __init__(self, count: int, fault: Exception | None = None, live: bool = False) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def test_a_file_loses_no_frame_and_gives_the_same_poses(estimator: PoseEstimator
 
 
 def test_the_latest_frame_wins_when_the_reader_is_slow(estimator: PoseEstimator) -> None:
-    """A live source goes on; what is read after a pause is at most the frames that were in work, then the newest."""
+    """With a live source, after a pause only the frames in the pipeline are read, then the newest."""
     pipeline = Pipeline(SyntheticCamera(fps=200, painted=2), estimator)
     with pipeline as results:
         next(results)
@@ -70,7 +70,7 @@ def test_the_latest_frame_wins_when_the_reader_is_slow(estimator: PoseEstimator)
 
 
 def test_latency_does_not_grow(estimator: PoseEstimator) -> None:
-    """A camera four times as fast as the network: half a minute of frames would queue up, were there a queue."""
+    """The camera is four times as fast as the network. An unlimited queue would hold half a minute of frames."""
     with Pipeline(SyntheticCamera(fps=400, painted=2), estimator) as results:
         latencies = [next(results).latency_ms for _ in range(60)]
     whole = np.median([sum(estimator.estimate(Scene(2, 320, 240).frame(0).image).timings_ms) for _ in range(5)])
@@ -78,7 +78,7 @@ def test_latency_does_not_grow(estimator: PoseEstimator) -> None:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_fault_of_the_source_is_raised_where_results_are_read(estimator: PoseEstimator, live: bool) -> None:
+def test_an_error_of_the_source_is_raised_in_the_reading_thread(estimator: PoseEstimator, live: bool) -> None:
     source = FewFrames(2, InputError("the camera is gone"), live=live)
     with pytest.raises(InputError, match="the camera is gone"), Pipeline(source, estimator) as results:
         for _ in results:
@@ -86,7 +86,7 @@ def test_a_fault_of_the_source_is_raised_where_results_are_read(estimator: PoseE
     assert source.closed
 
 
-def test_a_fault_of_the_network_is_raised_where_results_are_read(
+def test_an_error_of_the_network_is_raised_in_the_reading_thread(
     estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(buffer: object) -> None:
@@ -98,7 +98,7 @@ def test_a_fault_of_the_network_is_raised_where_results_are_read(
 
 
 @pytest.mark.parametrize("read", [0, 1, 3])
-def test_all_threads_end_wherever_reading_stops(estimator: PoseEstimator, read: int) -> None:
+def test_all_threads_end_if_reading_stops_anywhere(estimator: PoseEstimator, read: int) -> None:
     before = threading.active_count()
     with Pipeline(SyntheticCamera(fps=None, painted=2), estimator) as results:
         for _ in range(read):
@@ -121,7 +121,7 @@ def test_a_mailbox_holds_the_latest() -> None:
         box.put(4)
 
 
-def test_a_mailbox_makes_who_waits_for_room_go_when_it_is_discarded() -> None:
+def test_discarding_a_mailbox_wakes_its_waiting_writer() -> None:
     box: Mailbox[int] = Mailbox()
     box.put(1)
     ended: list[str] = []
@@ -139,7 +139,7 @@ def test_a_mailbox_makes_who_waits_for_room_go_when_it_is_discarded() -> None:
     assert ended == ["closed"]
 
 
-def test_a_camera_keeps_time() -> None:
+def test_a_simulated_camera_keeps_its_frame_rate() -> None:
     camera = SyntheticCamera(fps=100, painted=1)
     frames = camera.frames()
     stamps = [next(frames).timestamp_ns for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Sinks: whole lines whatever happens, a real broker, and none that can slow the loop."""
+"""Sinks: complete lines in all cases, a real MQTT broker, no effect on the speed of the loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TEST_TIMEOUT_S = 60
 
 @pytest.fixture(autouse=True)
 def time_limit() -> Iterator[None]:
-    """No test here may wait forever, not even inside `Thread.join`."""
+    """Limit the time of each test, also inside `Thread.join`."""
 
     def expire(number: int, frame: object) -> None:
         raise TimeoutError(f"the test did not end within {_TEST_TIMEOUT_S} s")
@@ -59,8 +59,8 @@ def free_port() -> int:
         return int(link.getsockname()[1])
 
 
-class Stuck(Sink):
-    """A sink that never gets anything done."""
+class StuckSink(Sink):
+    """Sink that never finishes a message."""
 
     name = "stuck"
 
@@ -76,13 +76,16 @@ class Stuck(Sink):
 
 
 def end_with_the_test_process() -> None:
-    """A broker or child that outlives a killed test run would keep its port and write on forever."""
+    """Make the kernel kill this child with the test process.
+
+    A broker that survives a killed test run would keep its port.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextmanager
 def dying_with_us(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that is killed at the end, whatever happens."""
+    """Run a child process that is always killed at the end."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_the_test_process)
     try:
         yield child
@@ -91,8 +94,8 @@ def dying_with_us(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         child.wait(10)
 
 
-def test_a_stuck_sink_costs_the_loop_nothing_and_is_counted() -> None:
-    sink, some = Stuck(), message()
+def test_a_stuck_sink_does_not_delay_the_loop_and_is_counted() -> None:
+    sink, some = StuckSink(), message()
     sink.start()
     start = time.monotonic()
     for _ in range(1000):
@@ -104,8 +107,8 @@ def test_a_stuck_sink_costs_the_loop_nothing_and_is_counted() -> None:
     assert sink.sent + sink.lost == 1000
 
 
-def test_a_sink_that_fails_says_so_once_and_ends_when_told(caplog: pytest.LogCaptureFixture) -> None:
-    sink = Stuck(works=False)
+def test_a_failing_sink_is_logged_once_and_can_be_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    sink = StuckSink(works=False)
     sink.start()
     for _ in range(5):
         sink.send(message())
@@ -116,8 +119,8 @@ def test_a_sink_that_fails_says_so_once_and_ends_when_told(caplog: pytest.LogCap
     assert [record.getMessage() for record in caplog.records] == ["stuck: away"]
 
 
-class Blocked(Sink):
-    """A sink whose thread is inside a call that does not return."""
+class BlockedSink(Sink):
+    """Sink whose thread is inside a call that does not return."""
 
     name = "blocked"
 
@@ -136,7 +139,7 @@ class Blocked(Sink):
 
 
 def test_a_sink_is_closed_by_its_own_thread_only() -> None:
-    sink = Blocked()
+    sink = BlockedSink()
     sink.start()
     for _ in range(3):
         sink.send(message())
@@ -149,12 +152,12 @@ def test_a_sink_is_closed_by_its_own_thread_only() -> None:
 
 
 def test_many_blocked_sinks_end_together_in_time() -> None:
-    blocked = [Blocked() for _ in range(5)]
+    blocked = [BlockedSink() for _ in range(5)]
     for sink in blocked:
         sink.start()
         sink.send(message())
         assert sink.inside.wait(5)
-    idle, new = Stuck(), Stuck()
+    idle, new = StuckSink(), StuckSink()
     idle.start()
     start = time.monotonic()
     assert stop_all([*blocked, idle, new]) == blocked
@@ -163,20 +166,20 @@ def test_many_blocked_sinks_end_together_in_time() -> None:
         sink.free.set()
 
 
-def test_a_stop_that_fails_does_not_keep_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    class Failing(Stuck):
+def test_a_failed_stop_does_not_prevent_other_stops(caplog: pytest.LogCaptureFixture) -> None:
+    class FailingSink(StuckSink):
         def stop(self) -> None:
             raise RuntimeError("cannot")
 
-    sink = Blocked()
+    sink = BlockedSink()
     sink.start()
-    assert stop_all([Failing(), sink]) == []
+    assert stop_all([FailingSink(), sink]) == []
     assert sink.closed_by == ["edgepose-blocked"]
     assert "cannot be stopped: RuntimeError: cannot" in caplog.text
 
 
 def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    class Faulty(Sink):
+    class FaultySink(Sink):
         calls = 0
 
         def write(self, message: Message) -> None:
@@ -184,7 +187,7 @@ def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: p
             if self.calls == 1:
                 raise cv2.error("bad image")
 
-    sink = Faulty()
+    sink = FaultySink()
     sink.start()
     sink.send(message())
     wait(lambda: "bad image" in sink.problem)
@@ -195,12 +198,12 @@ def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: p
 
 
 def test_a_slow_connection_does_not_delay_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    class Slow(Stuck):
+    class SlowSink(StuckSink):
         def connect(self) -> None:
             wait(lambda: self.free)
             raise InputError("refused")
 
-    sink = Slow()
+    sink = SlowSink()
     start = time.monotonic()
     sink.start()
     assert time.monotonic() - start < 1 * slowness()
@@ -275,7 +278,7 @@ def test_lines_are_rotated_by_size(tmp_path: Path) -> None:
     assert sink.sent == 23
 
 
-def test_a_line_in_pieces_is_cut_off_at_the_start(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_removed_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "poses.jsonl"
     path.write_text('{"a":1}\n{"b":2}\n{"c":')
     sink = FileSink(path)
@@ -327,7 +330,7 @@ def test_lines_go_to_devices_and_pipes_too(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
-def test_lines_survive_being_killed(tmp_path: Path) -> None:
+def test_lines_are_complete_after_sigkill(tmp_path: Path) -> None:
     path = tmp_path / "poses.jsonl"
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -347,7 +350,7 @@ def test_lines_survive_being_killed(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in lines[:-1])
 
 
-def test_datagrams_arrive_and_need_nobody() -> None:
+def test_datagrams_need_no_receiver() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.settimeout(5)
@@ -392,7 +395,7 @@ def broker(port: int, folder: Path, password_file: str = "", more: str = "") -> 
 
 @contextmanager
 def listening(port: int, topics: str = "#") -> Iterator[dict[str, list[str]]]:
-    """What a broker hands out, by topic; follows it through its restarts."""
+    """Subscribe to a broker and collect messages by topic, also after restarts of the broker."""
     client_module = pytest.importorskip("paho.mqtt.client")
     heard: dict[str, list[str]] = {}
     listener = client_module.Client(client_module.CallbackAPIVersion.VERSION2)
@@ -469,7 +472,7 @@ def test_mqtt_the_last_will_is_sent_when_the_process_dies(tmp_path: Path) -> Non
 
 
 @needs_broker
-def test_mqtt_boards_with_one_configuration_are_told_apart(tmp_path: Path) -> None:
+def test_mqtt_boards_with_the_same_configuration_have_different_topics(tmp_path: Path) -> None:
     port = free_port()
     with broker(port, tmp_path), listening(port) as heard:
         wanted = [f"mqtt://127.0.0.1:{port}"]
@@ -540,7 +543,7 @@ def test_mqtt_a_takeover_is_named_and_ended_by_a_new_id(
 
 
 def test_mqtt_a_takeover_that_the_broker_names_is_recognized_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """MQTT 5 has a reason code for it, 142, which mosquitto 2.0 does not send."""
+    """MQTT 5 has the reason code 142 for this. mosquitto 2.0 does not send it."""
     pytest.importorskip("paho.mqtt.client")
     ids: list[bytes] = []
     links: list[socket.socket] = []
@@ -572,9 +575,7 @@ def test_mqtt_a_takeover_that_the_broker_names_is_recognized_at_once(caplog: pyt
 
 
 @needs_broker
-def test_mqtt_a_broker_that_restarts_often_is_not_taken_for_a_takeover(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_mqtt_frequent_broker_restarts_are_no_takeover(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
     (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
@@ -591,7 +592,7 @@ def test_mqtt_a_broker_that_restarts_often_is_not_taken_for_a_takeover(
 
 
 class OldBroker:
-    """Speaks MQTT 3.1.1 only: refuses or drops connections of version 5; answers nothing but CONNECT."""
+    """Broker for MQTT 3.1.1 only. It refuses or drops connections of version 5 and answers only CONNECT."""
 
     def __init__(self, refusal: bytes) -> None:
         self.refusal = refusal
@@ -631,12 +632,12 @@ def test_mqtt_falls_back_to_version_3(refusal: bytes) -> None:
     sink.send(message())
     wait(lambda: sink.sent == 1)
     start = time.monotonic()
-    sink.stop()  # it never confirms the last message
+    sink.stop()  # the broker never confirms the last message
     assert time.monotonic() - start < 1.2 * slowness()
     old.close()
 
 
-def test_mqtt_a_broker_that_drops_everybody_is_not_stormed(caplog: pytest.LogCaptureFixture) -> None:
+def test_mqtt_a_broker_that_drops_all_clients_is_retried_slowly(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("paho.mqtt.client")
     tried: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -665,7 +666,7 @@ def test_mqtt_a_broker_that_drops_everybody_is_not_stormed(caplog: pytest.LogCap
 
 @contextmanager
 def unreachable() -> Iterator[int]:
-    """A port whose connections hang, as those to a host that is switched off: its queue is full."""
+    """Provide a port whose connections hang, as for a host that is turned off. Its queue is full."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -678,7 +679,7 @@ def unreachable() -> Iterator[int]:
 def test_mqtt_a_dead_broker_delays_neither_start_nor_end(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("paho.mqtt.client")
     with socket.create_server(("127.0.0.1", 0)) as silent, unreachable() as port:
-        # One that never answers, one where nobody listens, one whose packets are dropped, an unknown name.
+        # A broker that never answers, a closed port, an address whose packets are dropped, an unknown host name.
         wanted = [
             f"mqtt://127.0.0.1:{silent.getsockname()[1]}/a",
             f"mqtt://127.0.0.1:{free_port()}/b",
@@ -718,7 +719,7 @@ def test_mqtt_a_dead_broker_does_not_delay_the_end_of_the_process() -> None:
 
 @contextmanager
 def sink_of_hanging_broker(folder: Path) -> Iterator[Sink]:
-    """A connected sink whose broker is stopped meanwhile."""
+    """Connect a sink and then stop its broker."""
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
     with broker(port, folder) as child:
@@ -779,7 +780,7 @@ def test_mqtt_a_login_refused_after_the_start_is_logged_once(
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate authority, a broker's and a client's certificate, and another authority."""
+    """Create a certificate authority, certificates of broker and client, and a second authority."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("authority")
@@ -849,7 +850,7 @@ def test_mqtts_shows_a_client_certificate(tmp_path: Path, authority: Path) -> No
 
 
 @needs_broker
-def test_mqtt_without_tls_to_a_broker_with_it_says_so(tmp_path: Path, authority: Path) -> None:
+def test_mqtt_without_tls_to_a_tls_broker_is_reported(tmp_path: Path, authority: Path) -> None:
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
     with tls_broker(port, tmp_path, authority):
@@ -891,7 +892,7 @@ def test_tls_files_are_checked_at_the_start(tmp_path: Path, authority: Path) -> 
         ("jsonl:./~/x.jsonl", "~/x.jsonl"),
     ],
 )
-def test_names_of_files_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, text: str, name: str) -> None:
+def test_file_names_are_used_unchanged(monkeypatch: pytest.MonkeyPatch, text: str, name: str) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     (sink,) = open_sinks([text], Stats("x"), None)
     assert sink._path == Path(name)  # type: ignore[attr-defined]
@@ -925,7 +926,7 @@ def test_wrong_sinks_are_named_without_their_passwords(text: str, expected: str)
     assert "\n" not in str(error.value)
 
 
-def test_privacy_leaves_no_face() -> None:
+def test_privacy_modes_hide_faces() -> None:
     some = message()
     plain, blurred, dark = (
         apply_privacy(some.frame, some.estimate, COCO18, mode) for mode in ("none", "blur", "silhouette")
@@ -942,7 +943,7 @@ def test_privacy_leaves_no_face() -> None:
     assert dark.any()
 
 
-def test_a_recording_plays_at_the_speed_of_life(tmp_path: Path) -> None:
+def test_a_recording_plays_at_real_speed(tmp_path: Path) -> None:
     from edgepose.device.sinks.record import RecordSink
 
     sink = RecordSink(tmp_path / "out.avi", "blur", fps=20)

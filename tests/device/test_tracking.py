@@ -1,4 +1,4 @@
-"""Identity and smoothing against the exact truth of the synthetic scene."""
+"""Person tracking and keypoint smoothing, compared with the ground truth of the synthetic scene."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.once
 FPS = 30.0
 
 
-def poses_of(keypoints: np.ndarray, rng: np.random.Generator, noise: float = 0.0, missing: float = 0.0) -> list[Pose]:
-    """The scene's people as a network might find them: in any order, trembling, some keypoints missing."""
+def make_poses(keypoints: np.ndarray, rng: np.random.Generator, noise: float = 0.0, missing: float = 0.0) -> list[Pose]:
+    """Return the people of the scene as a network finds them: in random order, with noise and missing keypoints."""
     found = []
     for person in keypoints:
         points = np.column_stack((person, np.ones(18))).astype(np.float32)
@@ -30,12 +30,12 @@ def poses_of(keypoints: np.ndarray, rng: np.random.Generator, noise: float = 0.0
 
 
 @pytest.mark.parametrize(("people", "noise", "missing"), [(2, 0.0, 0.0), (5, 2.0, 0.2), (10, 2.0, 0.3)])
-def test_nobody_changes_number(people: int, noise: float, missing: float, rng: np.random.Generator) -> None:
+def test_every_person_keeps_the_number(people: int, noise: float, missing: float, rng: np.random.Generator) -> None:
     scene, tracker = Scene(people, 640, 480), Tracker()
     owner: dict[int, int] = {}
     switches = 0
     for index in range(120):
-        found = poses_of(scene.frame(index).keypoints, rng, noise, missing)
+        found = make_poses(scene.frame(index).keypoints, rng, noise, missing)
         order = rng.permutation(people)
         named = tracker.update([found[i] for i in order], index / FPS)
         for who, pose in zip(order, named, strict=True):
@@ -44,17 +44,17 @@ def test_nobody_changes_number(people: int, noise: float, missing: float, rng: n
     assert tracker.people == people
 
 
-def test_who_is_away_for_a_moment_keeps_the_number_and_later_gets_a_new_one(rng: np.random.Generator) -> None:
+def test_a_person_keeps_the_number_after_a_short_absence_only(rng: np.random.Generator) -> None:
     scene, tracker = Scene(2, 640, 480), Tracker(keep_s=1.0)
     numbers = []
     for index in [*range(10), *range(20, 30), *range(90, 95)]:
-        both = poses_of(scene.frame(index).keypoints, rng)
+        both = make_poses(scene.frame(index).keypoints, rng)
         numbers.append(tracker.update(both[:1], index / FPS)[0].person)
     assert set(numbers[:20]) == {1}, "a third of a second away"
     assert set(numbers[20:]) == {2}, "two seconds away"
 
 
-def test_two_who_stand_apart_are_two() -> None:
+def test_two_separate_people_have_two_numbers() -> None:
     tracker = Tracker()
     points = np.column_stack((np.random.default_rng(0).uniform(0, 50, (18, 2)), np.ones(18))).astype(np.float32)
     far = points + np.array([300, 0, 0], np.float32)
@@ -63,26 +63,26 @@ def test_two_who_stand_apart_are_two() -> None:
     assert tracker.update([], 0.06) == ()
 
 
-def test_still_keypoints_stop_trembling(rng: np.random.Generator) -> None:
+def test_smoothing_reduces_the_noise_of_still_keypoints(rng: np.random.Generator) -> None:
     still = Scene(1, 640, 480).frame(0).keypoints
     smoother = OneEuroSmoother()
     raw, smooth = [], []
     for index in range(90):
-        pose = replace(poses_of(still, rng, noise=2.0)[0], person=1)
+        pose = replace(make_poses(still, rng, noise=2.0)[0], person=1)
         raw.append(pose.keypoints[:, :2])
         smooth.append(smoother.update([pose], index / FPS)[0].keypoints[:, :2])
     jitter = [float(np.abs(np.diff(np.stack(track[30:]), axis=0)).mean()) for track in (raw, smooth)]
     assert jitter[1] < 0.35 * jitter[0]
 
 
-def test_moving_keypoints_hardly_lag(rng: np.random.Generator) -> None:
-    """The scene's arms swing: the filtered places follow the true ones to within a few pixels."""
+def test_moving_keypoints_have_little_lag(rng: np.random.Generator) -> None:
+    """The arms in the scene swing. The smoothed positions are within a few pixels of the true ones."""
     scene, smoother = Scene(1, 640, 480), OneEuroSmoother()
     errors, speeds = [], []
     before = None
     for index in range(120):
         truth = scene.frame(index).keypoints
-        pose = smoother.update([replace(poses_of(truth, rng)[0], person=1)], index / FPS)[0]
+        pose = smoother.update([replace(make_poses(truth, rng)[0], person=1)], index / FPS)[0]
         errors.append(np.linalg.norm(pose.keypoints[:, :2] - truth[0], axis=1))
         if before is not None:
             speeds.append(np.linalg.norm(truth[0] - before, axis=1))
@@ -92,9 +92,9 @@ def test_moving_keypoints_hardly_lag(rng: np.random.Generator) -> None:
     assert float(np.percentile(np.concatenate(errors[30:]), 95)) < 8
 
 
-def test_a_keypoint_that_comes_back_is_where_it_is(rng: np.random.Generator) -> None:
+def test_a_keypoint_that_reappears_is_not_smoothed(rng: np.random.Generator) -> None:
     smoother = OneEuroSmoother()
-    pose = replace(poses_of(Scene(1, 640, 480).frame(0).keypoints, rng)[0], person=7)
+    pose = replace(make_poses(Scene(1, 640, 480).frame(0).keypoints, rng)[0], person=7)
     hidden = replace(pose, keypoints=pose.keypoints.copy())
     hidden.keypoints[4] = 0
     moved = replace(pose, keypoints=pose.keypoints.copy())
@@ -104,11 +104,11 @@ def test_a_keypoint_that_comes_back_is_where_it_is(rng: np.random.Generator) -> 
     np.testing.assert_array_equal(smoother.update([moved], 0.2)[0].keypoints[4], moved.keypoints[4])
 
 
-def test_time_that_stands_still_or_runs_back_does_no_harm(rng: np.random.Generator) -> None:
+def test_constant_or_decreasing_times_are_handled(rng: np.random.Generator) -> None:
     tracker, smoother = Tracker(), OneEuroSmoother()
     people = Scene(2, 640, 480).frame(0).keypoints
     for time_s in (1.0, 1.0, 0.5, 2.0):
-        for pose in smoother.update(tracker.update(poses_of(people, rng), time_s), time_s):
+        for pose in smoother.update(tracker.update(make_poses(people, rng), time_s), time_s):
             assert np.isfinite(pose.keypoints).all()
             assert pose.person > 0
 

@@ -1,8 +1,8 @@
-"""`make fuzz`: feeds damaged files to everything that reads what comes from outside.
+"""Fuzzer for all readers of external files and data (`make fuzz`).
 
-Each target gets valid inputs that were mutated: bits flipped, pieces cut, doubled, swapped, numbers replaced by extreme
-ones. Anything but a result or an EdgePoseError is a finding; so is a crash, and an input that takes longer than ten
-seconds. Findings are kept in build/fuzz/TARGET-*. Exit code 1 if there are any.
+Each target gets mutated valid inputs: flipped bits, pieces removed, duplicated or swapped, numbers replaced by extreme
+values. Every outcome other than a result or an EdgePoseError is a finding, also a crash, and an input that takes more
+than ten seconds. Findings are stored in build/fuzz/TARGET-*. The exit code is 1 if there are findings.
 
 `python -m tests.fuzz.fuzz --minutes 10 [TARGET ...]`
 """
@@ -40,11 +40,11 @@ TIMEOUT_S = 10
 MEMORY_BYTES = 8 << 30
 Target = Callable[[Path, bytes], None]
 _EXTREMES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 8, b"\xff" * 8)
-_WORDS = (b"1e999", b"-1", b"0", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""', b"NaN", b"\\u0000")
+_TEXTS = (b"1e999", b"-1", b"0", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""', b"NaN", b"\\u0000")
 
 
 def mutate(rng: random.Random, seed: bytes) -> bytes:
-    """Return `seed` with a few damages."""
+    """Return a copy of `seed` with a few random mutations."""
     data = bytearray(seed)
     for _ in range(rng.choice((1, 1, 2, 4, 8))):
         at = rng.randrange(len(data) + 1)
@@ -63,14 +63,14 @@ def mutate(rng: random.Random, seed: bytes) -> bytes:
         elif kind == 4:
             del data[at:]
         elif kind == 5:
-            data[at:at] = rng.choice(_WORDS)
+            data[at:at] = rng.choice(_TEXTS)
         else:
             data[at:at] = rng.randbytes(rng.choice((1, 2, 8)))
     return bytes(data)
 
 
 def container_seeds() -> list[bytes]:
-    """A small model file: the ends of it are what matters, so the network is short."""
+    """Return a small model file. Only its end is important, so the network is short."""
     from edgepose.runtime.model import container, registry
 
     manifest = container.read(registry.find_tflite("edgepose-tiny"))
@@ -84,14 +84,14 @@ def container_seeds() -> list[bytes]:
 
 
 def read_container(path: Path, data: bytes) -> None:
-    """The model file with its manifest."""
+    """Read a model file with its manifest."""
     from edgepose.runtime.model import container
 
     container.read(path)
 
 
 def manifest_seeds() -> list[bytes]:
-    """The manifests of the models in the package."""
+    """Return the manifests of the models in the package."""
     from edgepose.runtime.model import container, registry
 
     return [
@@ -100,21 +100,21 @@ def manifest_seeds() -> list[bytes]:
 
 
 def read_manifest(path: Path, data: bytes) -> None:
-    """A manifest alone."""
+    """Read a manifest without a model file."""
     from edgepose.runtime.model.manifest import ModelManifest
 
     ModelManifest.from_json(data)
 
 
 def config_seeds() -> list[bytes]:
-    """The commented example."""
+    """Return the example configuration with comments."""
     from edgepose.device import config
 
     return [config.EXAMPLE.encode()]
 
 
 def read_config(path: Path, data: bytes) -> None:
-    """The configuration of the camera loop; ValueError is its way to refuse a setting."""
+    """Read the configuration of the camera loop. It raises ValueError for an invalid setting."""
     from edgepose.device import config
 
     try:
@@ -124,7 +124,7 @@ def read_config(path: Path, data: bytes) -> None:
 
 
 def graph_seeds() -> list[bytes]:
-    """A graph of a few convolutions, as TensorFlow writes it."""
+    """Return a graph of a few convolutions in the format of TensorFlow."""
     import tensorflow as tf
 
     graph = tf.Graph()
@@ -139,14 +139,14 @@ def graph_seeds() -> list[bytes]:
 
 
 def read_graph(path: Path, data: bytes) -> None:
-    """A frozen graph."""
+    """Read a frozen graph."""
     from edgepose.convert.importers import frozen_graph
 
     frozen_graph.load(path)
 
 
 def ir_seeds() -> list[bytes]:
-    """An OpenVINO IR of one convolution."""
+    """Return an OpenVINO IR with one convolution."""
     return [
         b'<?xml version="1.0"?><net name="x" version="11"><layers>'
         b'<layer id="0" name="image" type="Parameter"><data shape="1,3,32,32" element_type="f32"/></layer>'
@@ -160,7 +160,7 @@ def ir_seeds() -> list[bytes]:
 
 
 def read_ir(path: Path, data: bytes) -> None:
-    """An OpenVINO IR."""
+    """Read an OpenVINO IR."""
     from edgepose.convert.importers import openvino_ir
 
     xml = path.with_suffix(".xml")
@@ -170,7 +170,7 @@ def read_ir(path: Path, data: bytes) -> None:
 
 
 def arrays_seeds() -> list[bytes]:
-    """A `.npz`, and a pickled dictionary as caffe-tensorflow writes it."""
+    """Return a `.npz` file and a pickled dictionary in the format of caffe-tensorflow."""
     npz, npy = io.BytesIO(), io.BytesIO()
     np.savez(npz, a=np.ones((3, 3, 2, 2), np.float32), b=np.arange(4))
     nested = {"conv1": {"weights": np.ones((3, 3), np.float32), "biases": np.zeros(3, np.float32)}}
@@ -179,7 +179,7 @@ def arrays_seeds() -> list[bytes]:
 
 
 def read_arrays(path: Path, data: bytes) -> None:
-    """A dictionary of weights."""
+    """Read a dictionary of weights."""
     from edgepose.convert.importers import npz as arrays
 
     suffix = ".npz" if data[:2] == b"PK" else ".npy"
@@ -189,7 +189,7 @@ def read_arrays(path: Path, data: bytes) -> None:
 
 
 def image_seeds() -> list[bytes]:
-    """An image in several formats."""
+    """Return an image in several formats."""
     import cv2
 
     image = np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
@@ -197,14 +197,14 @@ def image_seeds() -> list[bytes]:
 
 
 def read_image(path: Path, data: bytes) -> None:
-    """An image or a sequence of images."""
+    """Read an image or a sequence of images."""
     from edgepose.runtime.io.images import decode_image
 
     decode_image(data, "image", 1 << 22)
 
 
 def annotations_seeds() -> list[bytes]:
-    """A small COCO annotation file."""
+    """Return a small COCO annotation file."""
     person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2] * 17, "bbox": [0, 0, 9, 9], "area": 40}
     return [
         json.dumps(
@@ -218,14 +218,14 @@ def annotations_seeds() -> list[bytes]:
 
 
 def read_annotations(path: Path, data: bytes) -> None:
-    """COCO annotations."""
+    """Read COCO annotations."""
     from edgepose.convert.validate import coco_annotations
 
     coco_annotations.read(path)
 
 
 def http_seeds() -> list[bytes]:
-    """Requests as browsers, proxies and scripts send them."""
+    """Return requests of browsers, proxies and scripts."""
     common = b"Host: localhost\r\n"
     browser = common + b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nCookie: a=1; token=x\r\nAccept: */*\r\n"
     proxy = common + b"X-Forwarded-Host: a.example, localhost\r\nX-Forwarded-Proto: https\r\n"
@@ -246,26 +246,26 @@ def http_seeds() -> list[bytes]:
     ]
 
 
-class _Faults(logging.Handler):
-    """Keeps what the page logs as an error: no request may be one."""
+class _ErrorLog(logging.Handler):
+    """Log handler that stores errors of the page. No request may cause an error."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line and its traceback."""
+        """Store one log line with its traceback."""
         self.lines.append(logging.Formatter().format(record))
 
 
 @cache
-def _page() -> tuple[int, _Faults]:
-    """The page in this process, behind a proxy with a path; return its port and its errors."""
+def _start_page() -> tuple[int, _ErrorLog]:
+    """Start the page in this process, behind a proxy with a path. Return its port and its error log."""
     from edgepose.device.monitor.stats import Stats
     from edgepose.device.sinks.factory import open_sinks
     from edgepose.device.sinks.http import HttpSink
 
-    faults = _Faults()
+    faults = _ErrorLog()
     logging.getLogger().addHandler(faults)
     os.environ["EDGEPOSE_HTTP_TOKEN"] = "correct-horse-battery"
     (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.1&path=/door"], Stats("x"), "blur")
@@ -274,8 +274,8 @@ def _page() -> tuple[int, _Faults]:
     return sink.port, faults
 
 
-def _ask(port: int, request: bytes, timeout_s: float) -> bytes:
-    # Without the end of what is sent: asyncio closes such a connection before it is answered.
+def _send_request(port: int, request: bytes, timeout_s: float) -> bytes:
+    # Do not shut down the sending side: asyncio would close the connection before it is answered.
     with socket.create_connection(("127.0.0.1", port), timeout=5) as link, suppress(OSError):
         link.sendall(request)
         link.settimeout(timeout_s)
@@ -284,13 +284,16 @@ def _ask(port: int, request: bytes, timeout_s: float) -> bytes:
 
 
 def read_http(path: Path, data: bytes) -> None:
-    """A request to the page: an answer below 500 or none, nothing in the log, and the next request is answered."""
-    port, faults = _page()
-    answer = _ask(port, data, 0.05)
+    """Send a request to the page.
+
+    Expected: a status below 500 or no answer, no logged error, and an answer to the next request.
+    """
+    port, faults = _start_page()
+    answer = _send_request(port, data, 0.05)
     status = answer[9:12]
     if answer and (not status.isdigit() or int(status) == 500):
         raise RuntimeError(f"answer {answer[:80]!r}")
-    well = _ask(
+    well = _send_request(
         port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-battery\r\n\r\n", 5
     )
     if not well.startswith(b"HTTP/1.1 200"):
@@ -312,18 +315,18 @@ TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
 }
 
 
-def _too_long(number: int, frame: FrameType | None) -> None:
+def _raise_timeout(number: int, frame: FrameType | None) -> None:
     raise RuntimeError(f"took longer than {TIMEOUT_S} s")
 
 
 def run_target(name: str, minutes: float, seed: int) -> int:
-    """Fuzz one target in this process. The input in work is always in build/fuzz/TARGET-current."""
+    """Fuzz one target in this process. The current input is always in build/fuzz/TARGET-current."""
     faulthandler.enable()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     make_seeds, target = TARGETS[name]
     seeds = make_seeds()
     rng, count, found = random.Random(seed), 0, 0
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGALRM, _raise_timeout)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     current = FINDINGS / f"{name}-current"
     end = time.monotonic() + minutes * 60
@@ -356,7 +359,7 @@ def run_target(name: str, minutes: float, seed: int) -> int:
 
 
 def main() -> int:
-    """Run every target in a child process, one after the other."""
+    """Run every target in a separate process, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--minutes", type=float, default=0.2, help="for each target (default: 0.2)")

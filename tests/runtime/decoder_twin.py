@@ -1,6 +1,7 @@
-"""The decoder again, in plain NumPy and Python: slow, obvious, and the oracle the kernel is tested against.
+"""Reference implementation of the decoder in plain NumPy and Python.
 
-One function for each of the kernel's three, on real values.
+It is slow and simple. The Cython kernel is tested against it. Each of the three functions of the kernel has one
+function here that works on float values.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from edgepose.runtime.skeleton import Skeleton
 Maps = npt.NDArray[np.float32]
 
 
-class TwinPeak(NamedTuple):
+class ReferencePeak(NamedTuple):
     x: float
     y: float
     score: float
 
 
-class TwinPair(NamedTuple):
+class ReferencePair(NamedTuple):
     p: int
     q: int
     score: float
 
 
-def parabola(before: float, here: float, after: float) -> float:
+def fit_parabola(before: float, here: float, after: float) -> float:
     curvature = before - 2 * here + after
     if curvature > -1e-6:
         return 0.0
     return float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5))
 
 
-def find_peaks(heatmap: Maps, threshold: float) -> list[TwinPeak]:
-    """Peaks of one heatmap (h, w), in raster order of their first cell."""
+def find_peaks(heatmap: Maps, threshold: float) -> list[ReferencePeak]:
+    """Find the peaks of one heatmap (h, w), in raster order of their first cell."""
     height, width = heatmap.shape
     seen = np.zeros(heatmap.shape, bool)
     peaks = []
     for y in range(height):
         for x in range(width):
             value = heatmap[y, x]
-            # In single precision, as the kernel has it: NumPy 1 compares with a Python float in double precision.
+            # Single precision as in the kernel. NumPy 1 would compare with a Python float in double precision.
             if not value > np.float32(threshold) or seen[y, x]:
                 continue
             plateau, is_peak = _plateau(heatmap, y, x)
@@ -54,16 +55,16 @@ def find_peaks(heatmap: Maps, threshold: float) -> list[TwinPeak]:
                 continue
             if len(plateau) > 1:
                 middle = np.mean(plateau, axis=0)
-                peaks.append(TwinPeak(float(middle[1]), float(middle[0]), float(value)))
+                peaks.append(ReferencePeak(float(middle[1]), float(middle[0]), float(value)))
                 continue
-            dx = parabola(*heatmap[y, x - 1 : x + 2].tolist()) if 0 < x < width - 1 else 0.0
-            dy = parabola(*heatmap[y - 1 : y + 2, x].tolist()) if 0 < y < height - 1 else 0.0
-            peaks.append(TwinPeak(x + dx, y + dy, float(value)))
+            dx = fit_parabola(*heatmap[y, x - 1 : x + 2].tolist()) if 0 < x < width - 1 else 0.0
+            dy = fit_parabola(*heatmap[y - 1 : y + 2, x].tolist()) if 0 < y < height - 1 else 0.0
+            peaks.append(ReferencePeak(x + dx, y + dy, float(value)))
     return peaks
 
 
 def _plateau(heatmap: Maps, y: int, x: int) -> tuple[list[tuple[int, int]], bool]:
-    """All cells connected to (y, x) that are equal to it, and whether none beside them is higher."""
+    """Return all cells connected to (y, x) with the same value, and True if no neighbor of them is higher."""
     height, width = heatmap.shape
     value, cells, open_cells, is_peak = heatmap[y, x], {(y, x)}, [(y, x)], True
     while open_cells:
@@ -78,7 +79,7 @@ def _plateau(heatmap: Maps, y: int, x: int) -> tuple[list[tuple[int, int]], bool
     return sorted(cells), is_peak
 
 
-def bilinear(plane: Maps, x: float, y: float) -> float:
+def sample_bilinear(plane: Maps, x: float, y: float) -> float:
     height, width = plane.shape
     x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     i, j = int(x), int(y)
@@ -89,56 +90,60 @@ def bilinear(plane: Maps, x: float, y: float) -> float:
     return float(top * (1 - v) + bottom * v)
 
 
-def along_limb(paf_x: Maps, paf_y: Maps, a: TwinPeak, b: TwinPeak, options: DecoderOptions) -> float:
-    """Mean agreement over the samples that pass, 0 where too few do."""
+def score_limb(paf_x: Maps, paf_y: Maps, a: ReferencePeak, b: ReferencePeak, options: DecoderOptions) -> float:
+    """Return the mean agreement over the samples that pass, or 0 if too few pass."""
     dx, dy = b.x - a.x, b.y - a.y
     length = float(np.hypot(dx, dy))
     agreements = []
     for t in np.linspace(0, 1, options.samples):
         x, y = a.x + t * dx, a.y + t * dy
-        agreements.append((bilinear(paf_x, x, y) * dx + bilinear(paf_y, x, y) * dy) / length)
+        agreements.append((sample_bilinear(paf_x, x, y) * dx + sample_bilinear(paf_y, x, y) * dy) / length)
     passed = [value for value in agreements if value > options.paf_threshold]
     return float(np.mean(passed)) if len(passed) >= options.samples_needed else 0.0
 
 
 def connect(
-    paf_x: Maps, paf_y: Maps, peaks_a: Sequence[TwinPeak], peaks_b: Sequence[TwinPeak], options: DecoderOptions
-) -> list[TwinPair]:
-    """Pairs of one limb: the sorted list of candidates, gone through from the best."""
+    paf_x: Maps,
+    paf_y: Maps,
+    peaks_a: Sequence[ReferencePeak],
+    peaks_b: Sequence[ReferencePeak],
+    options: DecoderOptions,
+) -> list[ReferencePair]:
+    """Pair the peaks of one limb: go through the sorted list of candidates, best first."""
     height, width = paf_x.shape
     candidates = []
     for p, a in enumerate(peaks_a):
         for q, b in enumerate(peaks_b):
-            # In single precision, as the kernel has it: peaks at round fractions lie exactly on these limits.
+            # Single precision as in the kernel, because peaks at simple fractions are exactly on these limits.
             length = float(np.hypot(np.float32(b.x) - np.float32(a.x), np.float32(b.y) - np.float32(a.y)))
             if not np.float32(0.1) <= length <= np.float32(options.reach * max(height, width)):
                 continue
-            mean = along_limb(paf_x, paf_y, a, b, options)
+            mean = score_limb(paf_x, paf_y, a, b, options)
             rank = mean + min(options.penalty_from * height / length - 1, 0.0)
             if mean > 0 and rank > 0:
                 candidates.append((-(rank + options.peak_weight * (a.score + b.score)), p, q, mean))
-    pairs: list[TwinPair] = []
+    pairs: list[ReferencePair] = []
     for _, p, q, mean in sorted(candidates):
         if all(p != pair.p and q != pair.q for pair in pairs):
-            pairs.append(TwinPair(p, q, mean))
+            pairs.append(ReferencePair(p, q, mean))
     return pairs
 
 
-class TwinPerson:
+class ReferencePerson:
     def __init__(self, parts: dict[int, int], limbs: float) -> None:
         self.parts, self.limbs = parts, limbs
 
 
-def assemble(skeleton: Skeleton, pairs: Sequence[Sequence[TwinPair]]) -> list[TwinPerson]:
-    """People from the pairs of every limb."""
-    people: list[TwinPerson] = []
+def assemble(skeleton: Skeleton, pairs: Sequence[Sequence[ReferencePair]]) -> list[ReferencePerson]:
+    """Assemble people from the pairs of all limbs."""
+    people: list[ReferencePerson] = []
     for limb, found in zip(skeleton.limbs, pairs, strict=True):
         for pair in found:
             one = next((x for x in people if x.parts.get(limb.a) == pair.p), None)
             two = next((x for x in people if x.parts.get(limb.b) == pair.q), None)
             if one is None and two is None:
                 if limb.starts:
-                    people.append(TwinPerson({limb.a: pair.p, limb.b: pair.q}, pair.score))
+                    people.append(ReferencePerson({limb.a: pair.p, limb.b: pair.q}, pair.score))
             elif one is two and one is not None:
                 one.limbs += pair.score
             elif one is not None and two is not None:
@@ -156,7 +161,10 @@ def assemble(skeleton: Skeleton, pairs: Sequence[Sequence[TwinPair]]) -> list[Tw
 
 
 def decode(heatmaps: Maps, pafs: Maps, skeleton: Skeleton, options: DecoderOptions) -> list[tuple[float, Maps]]:
-    """(score, keypoints (18, 3) in grid cells, measured from the center of the first) of every person, best first."""
+    """Return (score, keypoints) of every person, best first.
+
+    The keypoints (18, 3) are in grid cells, relative to the center of the first cell.
+    """
     parts = range(len(skeleton.keypoints))
     peaks = [find_peaks(heatmaps[:, :, part], options.peak_threshold) for part in parts]
     pairs = [

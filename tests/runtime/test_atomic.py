@@ -1,4 +1,4 @@
-"""Writing: whole or not at all, and never in the place of what is not a regular file."""
+"""Atomic file replacement; devices, FIFOs and sockets are never replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..conftest import HANG_S
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    """A node like /dev/null, or a skip where this user may not make one."""
+    """Create a device node like /dev/null, or skip the test if this user must not create one."""
     path = tmp_path / "null"
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -71,7 +71,7 @@ def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
 def test_an_open_file_is_written_to(tmp_path: Path, name: str) -> None:
-    """Redirected into a regular file: that file is written, no other takes its place."""
+    """If a stream is redirected to a regular file, this file is written and not replaced."""
     code = (
         f"from edgepose.runtime.io import atomic; from pathlib import Path; atomic.write_text(Path({name!r}), 'poses')"
     )

@@ -1,4 +1,4 @@
-"""The model file: intact, damaged in every way, and from elsewhere. The process must never crash."""
+"""Model files: valid, damaged, and made by other programs. The process must never crash."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_truncated_file_is_refused(small_model: Path, tmp_path: Path, size: in
         PoseEstimator(path)
 
 
-def test_any_flipped_bit_is_noticed(small_model: Path, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Every place in the network, and most in the ZIP: what cannot change the result (a date) may pass."""
+def test_any_flipped_bit_is_detected(small_model: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Test bits in the whole network and most of the ZIP. Bits that cannot change the result (a date) are ignored."""
     content = bytearray(small_model.read_bytes())
     length = container.read(small_model).flatbuffer_bytes
     path = tmp_path / "flipped.tflite"
@@ -72,10 +72,10 @@ def test_random_bytes_are_refused(tmp_path: Path, rng: np.random.Generator) -> N
                 PoseEstimator(path)
 
 
-def test_a_damaged_network_without_manifest_dies_in_a_child(
+def test_a_damaged_network_without_manifest_crashes_only_the_child(
     small_model: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """The interpreter itself does crash on such files; here some probes end with a signal, none ends this process."""
+    """The interpreter crashes on such files. Some child processes end with a signal, but this process does not."""
     network = flatbuffer_bytes(small_model)
     path = tmp_path / "bad.tflite"
     refused = 0
@@ -83,7 +83,7 @@ def test_a_damaged_network_without_manifest_dies_in_a_child(
         damaged = bytearray(network)
         for place in rng.integers(8, len(network), 40):
             damaged[place] = int(rng.integers(256))
-        # The tables that say what is where lie at the end: damage there is what makes the interpreter read wildly.
+        # The offset tables are at the end. If they are damaged, the interpreter reads invalid addresses.
         for place in rng.integers(len(network) - 30_000, len(network), 60):
             damaged[place] = int(rng.integers(256))
         path.write_bytes(damaged)
@@ -95,7 +95,7 @@ def test_a_damaged_network_without_manifest_dies_in_a_child(
     assert refused >= 6
 
 
-def test_a_network_without_manifest_says_what_to_do(small_model: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_manifest_says_what_to_do(small_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "bare.tflite"
     path.write_bytes(flatbuffer_bytes(small_model))
     with pytest.raises(ModelError, match=r"edgepose convert bare\.tflite"):

@@ -1,4 +1,4 @@
-"""Images and videos that were cut off, as interrupted downloads and copies are."""
+"""Incomplete images and videos, as after an interrupted download or copy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.once
 IMAGE = Scene(2, 320, 240).frame(0).image
 
 
-def jpeg() -> bytes:
+def encode_jpeg() -> bytes:
     return cv2.imencode(".jpg", IMAGE)[1].tobytes()
 
 
 def test_half_a_jpeg_is_named(tmp_path: Path) -> None:
-    whole = jpeg()
+    whole = encode_jpeg()
     half = whole[: len(whole) // 2]
     with pytest.raises(InputError, match="the JPEG is cut off"):
         decode_image(half, "camera")
@@ -42,7 +42,7 @@ def test_half_a_jpeg_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [b"", b"\0" * 100, b"anything that a camera adds"])
 def test_a_whole_jpeg_is_read_whatever_follows(after: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(jpeg() + after)
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg() + after)
     assert read_image(tmp_path / "a.jpg").shape == IMAGE.shape
 
 

@@ -1,4 +1,4 @@
-"""Videos that are cut off: told from the sizes in their containers, without false alarms."""
+"""Incomplete videos are detected from the sizes in their containers, without false alarms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTAINERS = {
     ".wmv": "WMV2", ".asf": "mp4v",
 }  # fmt: skip
 SILENT = {".mpg": "mp1v", ".ts": "mp2v", ".vob": "mp2v", ".mxf": "mp2v", ".m2v": "mp2v"}
-"""Containers that do not say how long they are."""
+"""Containers that do not contain their length."""
 
 
 def make_video(folder: Path, suffix: str, fps: float = 25, frames: int = FRAMES) -> Path:
@@ -41,7 +41,7 @@ def make_video(folder: Path, suffix: str, fps: float = 25, frames: int = FRAMES)
 
 
 def move_index_to_front(path: Path) -> None:
-    """As for streaming (`-movflags faststart`): otherwise no frame of a file that is cut off can be read."""
+    """Move the index to the front like `-movflags faststart`. Otherwise no frame of an incomplete file can be read."""
     content = path.read_bytes()
     boxes, position = {}, 0
     while position < len(content):
@@ -88,7 +88,7 @@ COMBINATIONS = [
 def test_whole_videos_give_no_false_alarm(suffix: str, fps: float, frames: int, tmp_path: Path) -> None:
     path = make_video(tmp_path, suffix, fps, frames)
     assert find_missing_bytes(path) == 0
-    # Some tools pad files, or append their own data.
+    # Some programs pad files or append data.
     content = path.read_bytes()
     path.write_bytes(content + b"\0" * 100)
     assert find_missing_bytes(path) == 0
@@ -104,8 +104,8 @@ def test_a_real_video_is_whole() -> None:
     b"\x1aE\xdf\xa3\x80\x18S\x80g\xff", b"FLV\x01", b"\0\0\0\x08ftyp\0\0\0\x01mdat",
     b"\0\0\0\x08ftyp\0\0\0\0mdatxxxx", b"\0\0\0\x02ftyp", b"\0\0\0\x08ftyp\0\0\xff\xffjunk",
 ], ids=repr)  # fmt: skip
-def test_unknown_and_impossible_sizes_are_no_alarm(content: bytes, tmp_path: Path) -> None:
-    """Live streams have no length, interrupted recordings have not written it."""
+def test_unknown_and_impossible_sizes_are_ignored(content: bytes, tmp_path: Path) -> None:
+    """Live streams have no length. Interrupted recordings have not yet written it."""
     (tmp_path / "x").write_bytes(content)
     assert find_missing_bytes(tmp_path / "x") == 0
 

@@ -1,4 +1,4 @@
-"""The decoder on fields with a known answer, and against its slow twin."""
+"""The decoder on synthetic heatmaps and PAFs with known people, and compared with its reference implementation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgepose.runtime.synthetic.fields import Maps, crowd, fields
 from . import decoder_twin as twin
 
 CELLS = GridToFrame(1.0, 1.0, -0.5, -0.5)
-"""Poses in grid cells, measured from the center of the first, as the twin has them."""
+"""Transform to grid cells relative to the center of the first cell, as in `decoder_twin`."""
 
 
 def decode(heatmaps: Maps, pafs: Maps, options: DecoderOptions | None = None) -> list[tuple[float, Maps]]:
@@ -25,7 +25,7 @@ def decode(heatmaps: Maps, pafs: Maps, options: DecoderOptions | None = None) ->
 
 
 def assert_same(found: list[tuple[float, Maps]], expected: list[tuple[float, Maps]]) -> None:
-    """The same people, best first; two whose scores differ by rounding alone may change places."""
+    """Assert that the people are the same, best first. People with equal scores up to rounding may be swapped."""
     assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-4)
     left = list(found)
     for score, keypoints in expected:
@@ -53,7 +53,7 @@ def test_finds_every_painted_person_once(count: int, size: tuple[int, int], rng:
     assert max(errors) < 0.3
 
 
-def test_refinement_is_what_makes_it_accurate(rng: np.random.Generator) -> None:
+def test_refinement_improves_the_accuracy(rng: np.random.Generator) -> None:
     person = crowd(1, 46, 54, rng)
     [(_, keypoints)] = decode(*fields(person, 46, 54))
     refined = np.abs(keypoints[:, :2] - person[0]).mean()
@@ -68,8 +68,8 @@ def test_an_empty_image_has_no_people() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 14), st.integers(3, 14), st.sampled_from([2, 5, 50]))
-def test_agrees_with_the_twin_on_noise(seed: int, height: int, width: int, levels: int) -> None:
-    """Few levels make many plateaus and ties; the twin knows no shortcut."""
+def test_agrees_with_the_reference_on_noise(seed: int, height: int, width: int, levels: int) -> None:
+    """Few levels make many plateaus and ties. The reference implementation uses no shortcuts."""
     rng = np.random.default_rng(seed)
     heatmaps = np.round(rng.random((height, width, 19)) * levels).astype(np.float32) / levels
     pafs = rng.normal(0.2, 0.5, (height, width, 38)).astype(np.float32)
@@ -82,7 +82,7 @@ def test_agrees_with_the_twin_on_noise(seed: int, height: int, width: int, level
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-def test_agrees_with_the_twin_on_people(seed: int, count: int) -> None:
+def test_agrees_with_the_reference_on_people(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     heatmaps, pafs = fields(crowd(count, 30, 40, rng), 30, 40)
     heatmaps = heatmaps + rng.normal(0, 0.01, heatmaps.shape).astype(np.float32)
@@ -91,8 +91,8 @@ def test_agrees_with_the_twin_on_people(seed: int, count: int) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(np.int8, 1 / 120), (np.uint8, 1 / 120), (np.int16, 1 / 30000)])
-def test_reads_integer_maps_as_they_are(dtype: type[np.signedinteger], scale: float, rng: np.random.Generator) -> None:
-    """The same poses as from the dequantized maps, bit for bit in the peaks' places."""
+def test_reads_integer_maps_directly(dtype: type[np.signedinteger], scale: float, rng: np.random.Generator) -> None:
+    """Integer maps give the same poses as the dequantized maps, with bit-identical peak positions."""
     heatmaps, pafs = fields(crowd(5, 46, 54, rng), 46, 54)
     limits = np.iinfo(dtype)
     zero = 100 if dtype == np.uint8 else -7
@@ -112,7 +112,7 @@ def test_reads_slices_of_one_tensor(rng: np.random.Generator) -> None:
     assert_same(decode(both[:, :, :19], both[:, :, 19:]), decode(heatmaps, pafs))
 
 
-def test_maps_and_frame_are_measured_at_cell_centers() -> None:
+def test_coordinates_refer_to_cell_centers() -> None:
     person = np.full((1, 18, 2), 10.0, np.float32)
     person[0, :, 0] += np.arange(18)
     heatmaps, pafs = fields(person, 24, 40)
@@ -147,8 +147,8 @@ def test_survives_any_bytes_as_maps(seed: int) -> None:
         assert np.isfinite(pose.keypoints).all()
 
 
-def test_keeps_the_highest_peaks_where_there_are_too_many() -> None:
-    """400 necks, each with shoulders; room for 50: the people of the 50 highest necks are found."""
+def test_keeps_the_highest_peaks_if_there_are_too_many() -> None:
+    """With 400 necks with shoulders and a limit of 50, the people of the 50 highest necks are found."""
     heatmaps, pafs = np.zeros((80, 80, 19), np.float32), np.zeros((80, 80, 38), np.float32)
     heights = 0.1 + np.arange(400, dtype=np.float32).reshape(20, 20) / 500
     for part, (down, right) in {1: (0, 0), 2: (0, 2), 5: (2, 0)}.items():
@@ -159,7 +159,7 @@ def test_keeps_the_highest_peaks_where_there_are_too_many() -> None:
     assert sorted(keypoints[1, 2] for _, keypoints in found) == pytest.approx(sorted(heights.ravel())[350:])
 
 
-def test_nothing_is_left_over_from_the_frame_before(rng: np.random.Generator) -> None:
+def test_the_previous_frame_has_no_effect(rng: np.random.Generator) -> None:
     decoder = Decoder(46, 54)
     frames = [PoseFields(*fields(crowd(n, 46, 54, rng), 46, 54)) for n in (30, 1, 8)]
     first = [decoder.decode(frame, CELLS) for frame in frames]
@@ -170,7 +170,7 @@ def test_nothing_is_left_over_from_the_frame_before(rng: np.random.Generator) ->
 
 
 def test_threads_do_not_disturb_each_other(rng: np.random.Generator) -> None:
-    """Upstream keeps its results in global variables."""
+    """Decoders in several threads are independent (upstream stores its results in global variables)."""
     frames = [PoseFields(*fields(crowd(n, 46, 54, rng), 46, 54)) for n in (2, 9)]
     expected = [Decoder(46, 54).decode(frame, CELLS) for frame in frames]
     wrong: list[int] = []

@@ -1,4 +1,4 @@
-"""Real networks on the synthetic scene and on images, through the whole runtime."""
+"""PoseEstimator with real networks on the synthetic scene and on photographs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_empty_scene_has_no_whole_person(small_model: Path) -> None:
 
 
 def test_poses_are_in_pixels_of_the_frame(small_model: Path) -> None:
-    """The same image twice as large, as stretched canvas, in gray, with alpha: the people stay where they are."""
+    """The people have the same positions in a doubled, padded, gray or transparent image."""
     estimator = PoseEstimator(small_model, threads=2)
     image = Scene(2, 640, 480).frame(5).image
     plain = estimator.estimate(image).poses
@@ -78,8 +78,8 @@ def test_timings_add_up(small_model: Path) -> None:
     assert timings.inference > timings.preprocess
 
 
-def test_repeating_a_frame_repeats_the_poses(small_model: Path) -> None:
-    """Nothing that the interpreter or the decoder leaves behind reaches the next frame."""
+def test_the_same_frame_gives_the_same_poses(small_model: Path) -> None:
+    """No state of the interpreter or the decoder affects the next frame."""
     estimator = PoseEstimator(small_model, threads=2)
     wide, tall = Scene(3, 640, 360).frame(0).image, Scene(1, 300, 500).frame(0).image
     first = estimator.estimate(wide).poses
@@ -88,7 +88,7 @@ def test_repeating_a_frame_repeats_the_poses(small_model: Path) -> None:
         np.testing.assert_array_equal(pose.keypoints, again.keypoints)
 
 
-def test_results_outlive_the_next_frame(small_model: Path) -> None:
+def test_results_stay_valid_after_the_next_frame(small_model: Path) -> None:
     estimator = PoseEstimator(small_model, threads=2)
     kept = estimator.estimate(Scene(2, 640, 480).frame(0).image)
     copy = [pose.keypoints.copy() for pose in kept]
@@ -122,7 +122,7 @@ def test_maps_that_are_not_finite_are_said(float_model: Path, monkeypatch: pytes
         estimator.estimate(np.zeros((40, 40, 3), np.uint8))
 
 
-def test_the_interpreter_asked_for_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_requested_interpreter_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     forced = os.environ.get("EDGEPOSE_INTERPRETER")
     name, _ = choose()
     assert name == forced or not forced
@@ -138,14 +138,14 @@ def test_the_interpreter_asked_for_is_the_one_that_runs(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["edgepose-tiny", "edgepose-small"])
-def test_photographs_have_their_people_in_them(name: str, photographs: dict[str, np.ndarray]) -> None:
+def test_finds_the_people_in_photographs(name: str, photographs: dict[str, np.ndarray]) -> None:
     estimator = PoseEstimator(find_tflite(name), threads=2)
     found = {photograph: estimator.estimate(image).poses for photograph, image in photographs.items()}
     assert {photograph: len(poses) for photograph, poses in found.items()} == {
         "astronaut": 1, "camera": 1, "chelsea": 0, "coffee": 0, "rocket": 0,
     }  # fmt: skip
     [astronaut] = found["astronaut"]
-    # Found by hand in the photograph.
+    # Positions marked by hand in the photograph.
     by_hand = {"nose": (224, 122), "right_eye": (203, 101), "left_eye": (248, 103)}
     for part, place in by_hand.items():
         x, y, score = astronaut.keypoints[COCO18.keypoints.index(part)]

@@ -1,4 +1,4 @@
-"""Wrong downloads are named as what they are, wherever a model is given."""
+"""Errors for wrong downloads name the actual file type, for every command that takes a model."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ CONTENTS = [
 NAMES = ("graph_opt.pb", "pose.tflite", "pose.bin", "pose.npz", "pose.h5")
 PAIRS = [
     (name, content, what) for name in NAMES for content, what in CONTENTS
-    # A ZIP archive is what such a file may be; its reader says what is wrong with it.
+    # A valid file of this type can be a ZIP archive. Its reader reports what is wrong.
     if not (name in ("pose.npz", "pose.h5") and content.startswith(b"PK"))
 ]  # fmt: skip
 
 
-# Named by position: archives hold the time at which they are made, and every worker has to collect the same tests.
+# Test ids are numbers, because archives contain their creation time and all workers must collect the same tests.
 @pytest.mark.parametrize(
     ("name", "content", "what"), PAIRS, ids=[f"{name}-{what}-{i}" for i, (name, _, what) in enumerate(PAIRS)]
 )
@@ -146,7 +146,7 @@ def test_an_interrupted_download_is_named(share: float, tmp_path: Path) -> None:
     for read in (container.read, lambda path: detect.find(str(path))):
         with pytest.raises(ModelError, match=r"incomplete: the file has only .* download it again"):
             read(path)
-    # A node of a frozen graph, by hand: name and operator.
+    # A node of a frozen graph, encoded by hand: name and operator.
     node = b"\x0a\x05image\x12\x0bPlaceholder"
     graph = (b"\x0a" + bytes([len(node)]) + node) * 50
     path = tmp_path / "graph_opt.pb"
@@ -178,7 +178,7 @@ def test_keras_models_are_read_by_content(tmp_path: Path) -> None:
         saved_model.keras_file(tmp_path / "d.h5")
 
 
-def test_the_advice_depends_on_where_a_file_was_given(tmp_path: Path) -> None:
+def test_the_advice_depends_on_the_command(tmp_path: Path) -> None:
     path = tmp_path / "pose.bin"
     path.write_bytes(b"\x0a\x14\x0a\x05image\x12\x0bPlaceholder")
     with pytest.raises(ModelError, match=r"TensorFlow frozen graph; name it \.pb"):

@@ -1,4 +1,4 @@
-"""Size and number of frames from the header, before anything is decoded."""
+"""Image size and number of frames are read from the header before an image is decoded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encode(suffix: str, width: int, height: int) -> bytes:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG whose header gives a size that its few bytes of content do not have."""
+    """Return a PNG with this size in its header but only a few bytes of content."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -71,7 +71,7 @@ def test_lossy_and_lossless_webp_and_old_bmp() -> None:
     assert read_header(top_down)[1:3] == (70, 50)  # type: ignore[index]
 
 
-def test_the_thumbnail_in_a_jpeg_is_not_taken_for_the_image() -> None:
+def test_the_thumbnail_in_a_jpeg_is_ignored() -> None:
     thumbnail, image = encode("jpg", 16, 12), encode("jpg", 320, 240)
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 8) + b"Exif\0\0" + thumbnail
     header = read_header(image[:2] + segment + image[2:])
@@ -85,7 +85,7 @@ def test_a_preview_behind_a_jpeg_is_not_a_second_frame() -> None:
     assert header.frames == 1
 
 
-def test_what_is_not_an_image_has_no_header() -> None:
+def test_other_files_have_no_image_header() -> None:
     for content in (b"text", b"", b"\0" * 64, b"P1an of the house", b"BM", b"RIFF\0\0\0\0AVI LIST", b"\0\0\0 ftypisom"):
         assert image_kind(content[:32]) is None
         assert read_header(content) is None
@@ -241,7 +241,7 @@ def test_images_are_found_by_suffix_or_content_and_hidden_files_skipped(tmp_path
 
 
 def test_a_png_chunk_that_is_longer_than_the_file_is_refused() -> None:
-    """OpenCV cleared gigabytes of memory for it, ten seconds long; found by `make fuzz`."""
+    """Regression test (found by `make fuzz`): OpenCV cleared gigabytes of memory for ten seconds."""
     good = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     at = good.index(b"IDAT")
     with pytest.raises(ValueError, match="a chunk of 2130706432 bytes"):

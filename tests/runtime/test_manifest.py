@@ -1,4 +1,4 @@
-"""The manifest: what is written is read back, and nothing else is accepted."""
+"""Manifests are read back as they were written; invalid manifests are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FULL = replace(
 
 
 @pytest.mark.parametrize("manifest", [PLAIN, FULL])
-def test_is_read_back_as_it_was(manifest: ModelManifest) -> None:
+def test_a_manifest_is_read_back_unchanged(manifest: ModelManifest) -> None:
     assert ModelManifest.from_json(manifest.to_json()) == manifest
 
 
@@ -80,7 +80,7 @@ def test_a_wrong_entry_is_named(path: str, value: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "5", "null", "{", '{"format": "edgepose-manifest"}', "[" * 100_000])
-def test_what_is_no_manifest_is_refused(text: str) -> None:
+def test_invalid_manifests_are_refused(text: str) -> None:
     with pytest.raises(ModelError):
         ModelManifest.from_json(text)
 

@@ -1,4 +1,4 @@
-"""Names of devices, placeholders in topics and file names, and the wall-clock time of a message."""
+"""Device names, placeholders in topics and file names, wall-clock time of messages."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def test_the_name_is_configured_or_from_the_environment_or_the_host_name(monkeyp
             naming.device_name()
 
 
-def test_hosts_called_localhost_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_name_localhost_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     assert naming.host_name().startswith("edgepose")
 
 
-def test_unknown_placeholders_are_named_with_the_nearest() -> None:
+def test_unknown_placeholders_get_a_suggestion() -> None:
     values = naming.placeholder_values("Küche", "v4l2:0")
     assert naming.fill_placeholders("pose/{name}/{source}/{{x}}/{", values, "x") == "pose/kueche/v4l2-0/{x}/{"
     with pytest.raises(InputError, match=r"^topic: unknown placeholder \{nmae\}; did you mean \{name\}\?"):
@@ -99,7 +99,7 @@ def test_unknown_placeholders_are_named_with_the_nearest() -> None:
         naming.fill_placeholders("{}", values, "topic")
 
 
-def test_a_message_says_when_and_where_it_was_made() -> None:
+def test_a_message_has_time_and_device() -> None:
     before = time.time()
     frame = Frame(IMAGE, "rtsp://me:secret@cam/1", 3, 77, captured_ns=time.monotonic_ns() - 2_000_000_000)
     line = json.loads(Message(frame, EMPTY, COCO18, "Küche").line)
@@ -115,8 +115,8 @@ def test_a_frame_without_a_time_of_capture_has_none() -> None:
     assert (line["time"], line["timestamp_ns"], line["device"]) == (None, 9, naming.host_name())
 
 
-def test_a_clock_that_is_set_shows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Pi has no clock: it starts in 1970 and NTP sets it later."""
+def test_a_change_of_the_clock_is_used_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Raspberry Pi has no battery-backed clock: it starts with an old time, and NTP sets it later."""
     now = [12_345_678_901]
     monkeypatch.setattr("time.time_ns", lambda: now[0])
     monkeypatch.setattr("time.monotonic_ns", lambda: 100_000_000_000)

@@ -1,4 +1,4 @@
-"""What leaves the runtime: lines, documents, drawings."""
+"""Output formats of the runtime: JSON Lines, documents, drawings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgepose.runtime.visualize.draw import draw_poses, limb_colors
 from edgepose.runtime.visualize.writer import Drawings
 
 
-def pose() -> Pose:
+def make_pose() -> Pose:
     keypoints = np.zeros((18, 3), np.float32)
     keypoints[:, 0] = 100 + 10 * np.arange(18)
     keypoints[:, 1] = 80 + 5 * np.arange(18)
@@ -28,10 +28,10 @@ def pose() -> Pose:
 
 
 FRAME = Frame(np.zeros((240, 320, 3), np.uint8), "folder/000000000785.jpg", index=7, timestamp_ns=5)
-RESULT = EstimateResult((pose(),), Timings(0.5, 20.25, 0.125))
+RESULT = EstimateResult((make_pose(),), Timings(0.5, 20.25, 0.125))
 
 
-def test_a_line_has_what_the_schema_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_has_all_entries_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(naming.VARIABLE, raising=False)
     line = json.loads(formats.edgepose_line(FRAME, RESULT))
     assert line["version"] == formats.VERSION == 2
@@ -135,7 +135,7 @@ def test_openpose_files_have_name_and_number(tmp_path: Path) -> None:
     ]
     content = json.loads((tmp_path / "pose" / found[0]).read_text())
     assert content.keys() == {"version", "people"}
-    # As Pose2Sim finds the number of a frame.
+    # The pattern with which Pose2Sim finds the frame number.
     assert [int(re.split(r"(\d+)", name)[-2]) for name in found] == [0, 0, 1, 0, 0, 2]
 
 
@@ -158,21 +158,21 @@ def test_video_frames_that_change_their_size_are_drawn(tmp_path: Path) -> None:
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
-def test_the_box_is_around_what_is_present() -> None:
-    box = pose().bbox
+def test_the_box_contains_the_found_keypoints() -> None:
+    box = make_pose().bbox
     assert (box.x, box.y, box.width, box.height) == (100, 80, 170, 85)
 
 
 def test_drawing_leaves_the_image_alone_and_colors_the_limbs() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
-    drawn = draw_poses(image, [pose()])
+    drawn = draw_poses(image, [make_pose()])
     assert (image == 90).all()
     assert drawn.shape == image.shape
     assert len(set(limb_colors(COCO18))) == 19
 
 
 @pytest.mark.parametrize("number", [0, 3, 9, 16])
-def test_each_limb_is_drawn_in_its_color_where_it_lies(number: int) -> None:
+def test_each_limb_is_drawn_at_its_position_in_its_color(number: int) -> None:
     limb = COCO18.limbs[number]
     keypoints = np.zeros((18, 3), np.float32)
     keypoints[limb.a], keypoints[limb.b] = (40, 60, 1), (200, 180, 1)
@@ -183,7 +183,7 @@ def test_each_limb_is_drawn_in_its_color_where_it_lies(number: int) -> None:
 
 
 def test_a_pose_outside_the_image_can_be_drawn() -> None:
-    far = Pose(pose().keypoints * np.array([1e6, -1e6, 1], np.float32), 1.0)
+    far = Pose(make_pose().keypoints * np.array([1e6, -1e6, 1], np.float32), 1.0)
     assert not draw_poses(np.zeros((40, 40, 3), np.uint8), [far]).any()
 
 
@@ -228,7 +228,7 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> 
 
 
 def test_a_video_that_was_not_written_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV's writer says nothing when the disk is full."""
+    """OpenCV's video writer does not report a full disk."""
     with pytest.raises(OutputError, match="cannot be written"), Drawings(tmp_path, COCO18) as drawings:
         drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
         video = drawings._video

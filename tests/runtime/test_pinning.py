@@ -1,4 +1,4 @@
-"""Pinned models, and models that a machine has not run yet."""
+"""Pinned models, and untrusted models that have not run on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def crashing(tmp_path: Path, model: Path) -> Path:
-    """A model file whose hash is right and whose network the interpreter refuses or crashes on."""
+    """Return a model file with a valid hash whose network crashes the interpreter or is refused by it."""
     manifest, network = container.load(model)
     broken = network[: len(network) // 2] + bytes(len(network) - len(network) // 2)
     digest, size = container.identity(broken)
@@ -39,7 +39,7 @@ def crashing(tmp_path: Path, model: Path) -> Path:
 
 
 def camera(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    # In a process of its own: one whose threads do not end in time ends itself by force.
+    # Use a separate process, because it ends by force if its threads do not end in time.
     return run_edgepose("camera", "--source", "synthetic", "--sink", "-", "--seconds", "1.5", *options)
 
 

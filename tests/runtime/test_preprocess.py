@@ -1,4 +1,4 @@
-"""Frames on their way into the network, and poses on their way back."""
+"""Preprocessing of frames, and the inverse transform of poses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgepose.runtime.preprocess import Preprocessor, Resize
 
 
-def gradient(height: int, width: int) -> np.ndarray:
+def make_gradient(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     return np.stack((x * 255 // max(1, width - 1), y * 255 // max(1, height - 1), (x + y) % 256), axis=2).astype(
         np.uint8
@@ -34,8 +34,8 @@ def test_stretch_fills_the_input() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_nothing_of_the_frame_before_shows(dtype: type) -> None:
-    """Frames of different shapes in turn: the black bars move."""
+def test_the_previous_frame_has_no_effect(dtype: type) -> None:
+    """Frames with alternating shapes have different black borders."""
     preprocessor = Preprocessor(96, 64, "letterbox", "bgr")
     shared = np.zeros((64, 96, 3), dtype)
     for height, width in ((60, 40), (40, 300), (64, 96), (10, 10), (300, 40)):
@@ -52,12 +52,12 @@ def test_uint8_input_is_written_in_place_even_if_the_interpreter_overwrote_it() 
     image = np.full((50, 50, 3), 99, np.uint8)
     preprocessor.prepare(image, "bgr", destination)
     expected = destination.copy()
-    destination[:] = 255  # the arena of the interpreter is reused during inference
+    destination[:] = 255  # the interpreter reuses its memory arena during inference
     preprocessor.prepare(image, "bgr", destination)
     np.testing.assert_array_equal(destination, expected)
 
 
-def test_channel_order_is_that_of_the_model() -> None:
+def test_channel_order_is_converted() -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[..., 0] = 200
     destination = np.zeros((64, 96, 3), np.float32)
@@ -77,38 +77,38 @@ def test_value_range_maps_0_and_255_to_its_ends() -> None:
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 4)])
-def test_gray_and_transparent_images_are_taken(shape: tuple[int, ...]) -> None:
+def test_gray_and_transparent_images_are_accepted(shape: tuple[int, ...]) -> None:
     image = np.full(shape, 120, np.uint8)
     destination = np.zeros((24, 32, 3), np.float32)
     Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
     assert (destination == 120).all()
 
 
-def test_a_frame_that_is_a_view_is_taken_as_it_is() -> None:
-    """A camera's buffer often has padding at the end of its rows."""
+def test_a_frame_with_padded_rows_is_accepted() -> None:
+    """Camera buffers often have padding at the end of their rows."""
     padded = np.zeros((48, 80, 3), np.uint8)
-    padded[:, :64] = gradient(48, 64)
+    padded[:, :64] = make_gradient(48, 64)
     first, second = np.zeros((2, 24, 32, 3), np.float32)
     Preprocessor(32, 24, "letterbox", "bgr").prepare(padded[:, :64], "bgr", first)
-    Preprocessor(32, 24, "letterbox", "bgr").prepare(gradient(48, 64), "bgr", second)
+    Preprocessor(32, 24, "letterbox", "bgr").prepare(make_gradient(48, 64), "bgr", second)
     np.testing.assert_array_equal(first, second)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["letterbox", "stretch"]))
-def test_the_way_back_is_the_inverse_of_the_way_in(width: int, height: int, resize: Resize) -> None:
+def test_the_transform_of_poses_is_the_inverse(width: int, height: int, resize: Resize) -> None:
     preprocessor = Preprocessor(432, 368, resize, "bgr")
     target_width, target_height = preprocessor.target_size(width, height)
     assert 1 <= target_width <= 432
     assert 1 <= target_height <= 368
     back = preprocessor.grid_to_frame(width, height, 8)
-    # The right edge of the image inside the input, in cells measured from the center of the first.
+    # Right edge of the image inside the input, in cells from the center of the first cell.
     assert back.scale_x * ((target_width / 8 - 0.5) + 0.5) + back.offset_x == pytest.approx(width)
     assert back.scale_y * ((target_height / 8 - 0.5) + 0.5) + back.offset_y == pytest.approx(height)
 
 
-def test_shrinking_more_than_twice_averages() -> None:
-    """Every second line white: sampling would give stripes or all of one color."""
+def test_a_strong_reduction_averages() -> None:
+    """If every second line is white, sampling would give stripes or a single color."""
     image = np.zeros((400, 400, 3), np.uint8)
     image[::2] = 255
     destination = np.zeros((40, 40, 3), np.float32)
@@ -117,7 +117,7 @@ def test_shrinking_more_than_twice_averages() -> None:
 
 
 def test_a_resize_by_one_is_the_image_itself() -> None:
-    image = gradient(24, 32)
+    image = make_gradient(24, 32)
     destination = np.zeros((24, 32, 3), np.uint8)
     Preprocessor(32, 24, "letterbox", "bgr").prepare(image, "bgr", destination)
     np.testing.assert_array_equal(destination, image)
@@ -141,7 +141,7 @@ def test_what_is_no_image_is_refused(image: object) -> None:
 
 
 def test_bilinear_agrees_with_opencv() -> None:
-    image = gradient(48, 64)
+    image = make_gradient(48, 64)
     destination = np.zeros((36, 48, 3), np.uint8)
     Preprocessor(48, 36, "letterbox", "bgr").prepare(image, "bgr", destination)
     np.testing.assert_array_equal(destination, cv2.resize(image, (48, 36), interpolation=cv2.INTER_LINEAR))
@@ -162,7 +162,7 @@ def test_very_elongated_images_are_resized(size: tuple[int, int], channels: int,
     assert not destination[:, width:].any()
 
 
-def test_an_edge_in_a_very_wide_image_stays_where_it_is() -> None:
+def test_an_edge_in_a_very_wide_image_keeps_its_position() -> None:
     image = np.zeros((10, 40_000, 3), np.uint8)
     image[:, 30_000:] = 200
     destination = np.empty((368, 432, 3), np.uint8)

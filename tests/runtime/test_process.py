@@ -1,4 +1,4 @@
-"""What a command does when it is told to end, when a disk is full, and when its streams are closed."""
+"""Commands that get a signal, write to a full disk, or have closed streams."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_results_are_kept_when_the_process_is_told_to_end(
-    number: signal.Signals, code: int, many: Path, tmp_path: Path
-) -> None:
+def test_results_are_kept_after_a_signal(number: signal.Signals, code: int, many: Path, tmp_path: Path) -> None:
     out = tmp_path / "poses.jsonl"
     command = [*EDGEPOSE, "run", *[str(many)] * 20, "--json", str(out), "-m", "edgepose-tiny", "--threads", "1"]
     # A test run that was started in the background ignores Ctrl-C, and would hand that on.
@@ -56,7 +54,7 @@ def test_results_are_kept_when_the_process_is_told_to_end(
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """As with `nohup`."""
+    """For example under `nohup`."""
     code = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from edgepose.runtime.cli.signals import raised_signals\n"
@@ -67,8 +65,8 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     assert done.stdout == "alive\n"
 
 
-def with_room(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run with a limit on the size of files: a write fails in the middle, as on a full disk."""
+def run_with_file_limit(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run edgepose with a limit on the file size, so that a write fails in the middle as on a full disk."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -81,7 +79,7 @@ def with_room(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize("kind", ["edgepose", "coco"])
 def test_a_full_disk_keeps_the_results_before(kind: str, many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    done = with_room(20_000, many, "--format", kind, "--json", out)
+    done = run_with_file_limit(20_000, many, "--format", kind, "--json", out)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"edgepose: {out}: File too large; the results before are in it"
     text = out.read_text()
@@ -91,7 +89,7 @@ def test_a_full_disk_keeps_the_results_before(kind: str, many: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-def test_the_end_of_a_document_makes_room(tmp_path: Path) -> None:
+def test_records_are_removed_to_write_the_end_of_a_document(tmp_path: Path) -> None:
     path = tmp_path / "a"
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -109,8 +107,8 @@ def test_the_end_of_a_document_makes_room(tmp_path: Path) -> None:
     assert path.read_text() == "aaaa]"
 
 
-def test_what_was_given_up_for_the_end_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last records do not make room enough: they are cut off, and no zeros take their place."""
+def test_removed_records_leave_no_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the space of the last records is not enough, they are cut off and leave no zeros."""
     path, room, write = tmp_path / "a", 6, os.write
 
     def limited(handle: int, content: bytes) -> int:
@@ -131,7 +129,7 @@ def test_what_was_given_up_for_the_end_is_gone(tmp_path: Path, monkeypatch: pyte
 def test_help_for_a_reader_that_has_gone_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    # What is buffered fails when it is flushed, not when it is printed.
+    # Buffered output fails at the flush, not at the print.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with os.fdopen(write, "w") as pipe:
         done = subprocess.run(
@@ -152,8 +150,8 @@ def test_an_output_that_cannot_be_written_is_one_line(command: str, redirected: 
     assert last.endswith(("Bad file descriptor", "No space left on device"))
 
 
-def test_closed_streams_do_not_take_a_files_place(tmp_path: Path) -> None:
-    """A file that is opened while descriptor 1 or 2 is free would get the messages."""
+def test_closed_streams_do_not_write_into_files(tmp_path: Path) -> None:
+    """A file that is opened while file descriptor 1 or 2 is closed would get the messages."""
     out = tmp_path / "out.jsonl"
     line = f"{sys.executable} -m edgepose.runtime.cli run synthetic:1 --json {out} <&- >&- 2>&-"
     assert subprocess.run(line, shell=True, check=False, timeout=HANG_S).returncode == 0
@@ -162,7 +160,7 @@ def test_closed_streams_do_not_take_a_files_place(tmp_path: Path) -> None:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A FIFO that nobody writes to."""
+    """Create a FIFO without a writer."""
     os.mkfifo(tmp_path / "fifo.pb")
     return tmp_path / "fifo.pb"
 

@@ -1,4 +1,4 @@
-"""Credentials never reach a message."""
+"""Credentials are removed from messages."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_credentials_are_removed(text: str, masked: str) -> None:
 
 @given(st.from_regex(r"[a-zA-Z][a-z+]{0,6}://[a-z]{1,5}:SECRET[!-~]{0,5}@cam[a-z/]{0,9}", fullmatch=True))
 def test_no_password_survives(address: str) -> None:
-    # A quotation mark before `:` or the like ends a quoted address.
+    # A quotation mark before `:` or a similar character ends a quoted address.
     if not re.search(r"['\"][:;,.)\]}]", address):
         assert "SECRET" not in mask_credentials(address)
 
 
 @pytest.mark.parametrize("piece", ["a:", "a:'", "a", "?pass", "://x/user=a", "http://"])
-def test_masking_takes_no_long_time(piece: str) -> None:
-    """Messages quote what came from outside."""
+def test_masking_is_fast(piece: str) -> None:
+    """Messages contain external text, which may be long."""
     start = time.process_time()
     mask_credentials(piece * (4000 // len(piece)))
     assert time.process_time() - start < 1

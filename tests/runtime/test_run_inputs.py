@@ -1,4 +1,4 @@
-"""`edgepose run` on inputs as users have them: damaged, elongated, oddly named, in many formats."""
+"""`edgepose run` with difficult inputs: damaged, very long, unusual names, many formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_image(path: Path, width: int = 64, height: int = 48) -> Path:
 
 
 def write_video(path: Path, fourcc: str = "mp4v", frames: int = 6) -> Path:
-    """A video of `frames` frames at 20 FPS, each of its own brightness."""
+    """Write a video with `frames` frames at 20 FPS, each with a different brightness."""
     plain = path.with_name(f"written{path.suffix}")
     writer = cv2.VideoWriter(str(plain), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*fourcc), FPS, (64, 48))
     if not writer.isOpened():
@@ -52,7 +52,7 @@ CONTAINERS = [
 
 
 @pytest.mark.parametrize(("suffix", "fourcc"), CONTAINERS)
-def test_timestamps_belong_to_their_frame(suffix: str, fourcc: str, tmp_path: Path) -> None:
+def test_timestamps_match_their_frame(suffix: str, fourcc: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / f"clip.{suffix}", fourcc)
     frames = list(read_frames(path))
     assert [frame.timestamp_ns for frame in frames] == [index * 10**9 // FPS for index in range(6)]
@@ -65,7 +65,7 @@ def test_timestamps_belong_to_their_frame(suffix: str, fourcc: str, tmp_path: Pa
 
 
 class _FakeCapture:
-    """A capture whose container gives the times of few frames."""
+    """Video capture whose container has timestamps for only some frames."""
 
     def __init__(self, times_ms: list[float], size: tuple[int, int] = (48, 64)) -> None:
         self._times, self._read, self._size = times_ms, 0, size
@@ -91,7 +91,7 @@ class _FakeCapture:
     ([0, 40, 120, 240], [0, 40, 120, 240]),
     ([-10, 50, float("nan"), 170], [0, 50, 100, 170]),
 ])  # fmt: skip
-def test_times_that_the_container_does_not_give_are_filled_in(
+def test_missing_timestamps_are_computed(
     reported: list[float], expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgepose.runtime.io import images
@@ -103,7 +103,7 @@ def test_times_that_the_container_does_not_give_are_filled_in(
         assert [frame.timestamp_ns for frame in video] == [value * 1_000_000 for value in expected]
 
 
-def test_frames_that_are_larger_than_the_container_says_are_refused(
+def test_frames_larger_than_declared_in_the_container_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgepose.runtime.io import images
@@ -164,7 +164,7 @@ def test_elongated_images_are_processed_and_drawn(size: tuple[int, int], tmp_pat
 
 @pytest.fixture
 def batch(tmp_path: Path) -> list[str]:
-    """Two good images with bad inputs between them."""
+    """Return two valid images with invalid inputs between them."""
     write_image(tmp_path / "img_1.jpg")
     (tmp_path / "cut.jpg").write_bytes(write_image(tmp_path / "whole.jpg", 640, 480).read_bytes()[:200])
     (tmp_path / "text.png").write_text("text")
@@ -181,7 +181,7 @@ BAD = ("cut.jpg", "text.png", "missing.jpg", "empty.bmp", "bad.mp4", "cut.png")
 
 @pytest.mark.parametrize("form", ["edgepose", "coco", "openpose"])
 @pytest.mark.parametrize("to_file", [True, False])
-def test_bad_inputs_stay_with_themselves(
+def test_bad_inputs_do_not_affect_the_others(
     form: str, to_file: bool, batch: list[str], tmp_path: Path, capfd: Capture
 ) -> None:
     out = tmp_path / "out"
@@ -205,7 +205,7 @@ def test_bad_inputs_stay_with_themselves(
     KeyError("k"), RecursionError(), AssertionError(), StopIteration(),
 ])  # fmt: skip
 @pytest.mark.parametrize("form", ["edgepose", "coco"])
-def test_whatever_an_input_raises_costs_no_other_input(
+def test_any_error_of_an_input_does_not_affect_the_others(
     error: Exception, form: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgepose.runtime import estimator
@@ -231,7 +231,7 @@ def test_whatever_an_input_raises_costs_no_other_input(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
-def test_results_written_before_the_run_was_ended_stay(
+def test_results_written_before_the_end_are_kept(
     error: BaseException, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def frames(source: Any, max_pixels: int) -> Iterator[Frame]:
@@ -247,7 +247,7 @@ def test_results_written_before_the_run_was_ended_stay(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.jsonl"]
 
 
-def test_nothing_readable_is_2_and_writes_no_file(tmp_path: Path, capfd: Capture) -> None:
+def test_without_readable_inputs_the_exit_code_is_2(tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "text.png").write_text("text")
     done = call_edgepose(capfd, "run", tmp_path / "text.png", tmp_path / "missing.png", "--json", tmp_path / "out")
     assert done.returncode == 2
@@ -263,7 +263,7 @@ def test_openpose_does_not_make_a_folder_that_looks_like_a_file(tmp_path: Path, 
     assert not (tmp_path / "poses.jsonl").exists()
 
 
-def test_a_folder_says_what_it_left_out(tmp_path: Path, capfd: Capture) -> None:
+def test_a_folder_reports_skipped_files(tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("b.jfif", "a.JPE"):
         (tmp_path / name).write_bytes(cv2.imencode(".jpg", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
@@ -359,7 +359,7 @@ def test_a_larger_limit_is_in_force_too(tmp_path: Path, capfd: Capture) -> None:
     (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["a.jpg", "a.mp4", "a"])
-def test_wrong_downloads_are_named_as_what_they_are(
+def test_wrong_downloads_are_reported_with_their_type(
     content: bytes, words: str, name: str, tmp_path: Path, capfd: Capture
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -377,7 +377,7 @@ class _ClosedWriter:
         self.isOpened = lambda: False
 
 
-def test_a_video_that_cannot_be_drawn_costs_no_other_input(
+def test_a_video_that_cannot_be_drawn_does_not_affect_the_others(
     tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgepose.runtime.visualize import writer as drawings
@@ -402,7 +402,7 @@ def test_image_ids_of_a_run(tmp_path: Path, capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "gif", "mpg"])
-def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
+def test_calibration_reads_the_same_inputs_as_run(kind: str, tmp_path: Path) -> None:
     from edgepose.convert.quantize.calibration_images import CalibrationImages, ImageFolder
     from edgepose.runtime.model.manifest import InputSpec
 
@@ -420,7 +420,7 @@ def test_calibration_takes_what_run_takes(kind: str, tmp_path: Path) -> None:
         animation.durations = np.full(5, 100, np.int32)
         cv2.imwriteanimation(str(tmp_path / "x.gif"), animation)
         place, count = tmp_path / "x.gif", 5
-    else:  # a container that does not say how many frames it has
+    else:  # a container without the number of frames
         place, count = write_video(tmp_path / "x.mpg", "mp2v", 150), 64
     images = CalibrationImages(place, InputSpec("", 64, 48))
     assert len(list(images)) == pytest.approx(count, abs=26 if kind == "mpg" else 0)

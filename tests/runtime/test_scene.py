@@ -1,4 +1,4 @@
-"""The synthetic scene's own properties; that networks find its people is in test_estimator."""
+"""Properties of the synthetic scene. test_estimator.py tests that networks find its people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_same_seed_gives_the_same_frames() -> None:
     assert (first.frame(9).image != other.frame(9).image).any()
 
 
-def test_frames_may_be_asked_for_in_any_order() -> None:
+def test_frames_can_be_requested_in_any_order() -> None:
     scene = Scene(2)
     late = scene.frame(50)
     scene.frame(3)
@@ -24,7 +24,7 @@ def test_frames_may_be_asked_for_in_any_order() -> None:
 
 @pytest.mark.parametrize("people", [0, 1, 2, 7, 30])
 @pytest.mark.parametrize("size", [(640, 480), (320, 568), (1280, 720)])
-def test_everybody_is_in_the_image_and_apart(people: int, size: tuple[int, int]) -> None:
+def test_people_are_inside_the_image_and_separate(people: int, size: tuple[int, int]) -> None:
     scene = Scene(people, *size)
     for index in (0, 40, 200):
         frame = scene.frame(index)
@@ -45,8 +45,8 @@ def test_people_move_smoothly() -> None:
     assert steps.max() < 12
 
 
-def test_the_truth_lies_on_the_figure() -> None:
-    """Where a keypoint is, the image differs from the same scene without people."""
+def test_the_keypoints_are_on_the_figure() -> None:
+    """At every keypoint, the image differs from the same scene without people."""
     with_people, without = Scene(2, 640, 480), Scene(0, 640, 480)
     frame = with_people.frame(0)
     difference = np.abs(frame.image.astype(int) - without.frame(0).image).sum(axis=2)
@@ -57,7 +57,7 @@ def test_the_truth_lies_on_the_figure() -> None:
 def test_the_neck_is_between_the_shoulders_and_left_is_left() -> None:
     keypoints = Scene(1).frame(0).keypoints[0]
     np.testing.assert_allclose(keypoints[1], (keypoints[2] + keypoints[5]) / 2, atol=1e-3)
-    assert keypoints[5, 0] > keypoints[2, 0]  # the figure faces us: its left is on the right
+    assert keypoints[5, 0] > keypoints[2, 0]  # the figure faces the camera, so its left side is on the right
 
 
 @pytest.mark.parametrize("wrong", [{"people": -1}, {"width": 10}, {"height": 0}, {"fps": 0}, {"fps": float("nan")}])

@@ -1,4 +1,4 @@
-"""A skeleton whose indices the kernel could not use is refused."""
+"""Skeletons with invalid indices are refused."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_limbs_twice_and_wrong_orders_are_refused() -> None:
         Skeleton("bad", ("a", "b"), (Limb(0, 1, 0, 1),), (2,))
 
 
-def test_the_middle_of_a_large_plateau_is_exact() -> None:
-    """Sums of coordinates beyond what a float holds exactly."""
+def test_the_center_of_a_large_plateau_is_exact() -> None:
+    """The sums of coordinates are larger than the exact integer range of float32."""
     height, width = 2000, 8192
     skeleton = Skeleton("pair", ("a", "b"), (Limb(0, 1, 0, 1),), ())
     heatmaps = np.zeros((height, width, 3), np.int8)

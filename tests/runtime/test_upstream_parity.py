@@ -1,9 +1,10 @@
-"""Parity with upstream's own decoder on real networks' maps (EDGEPOSE_TEST_DATA/golden).
+"""Comparison with upstream's decoder on heatmaps and PAFs of real networks (EDGEPOSE_TEST_DATA/golden).
 
-Upstream's known defect that touches every keypoint: its coordinates are whole numbers on a map that was enlarged four
-times and smoothed, so they lie up to a cell from the maximum of the map itself, and where the map has none within a
-cell, smoothing has run several people's blobs together. The comparison therefore moves each of upstream's keypoints
-to the map's own maximum within one cell, and leaves out those that have none. Whatever still differs is named below.
+A known defect of upstream affects every keypoint: its coordinates are integers on a heatmap that was enlarged by four
+and smoothed, so they are up to one cell away from the maximum of the original heatmap. If there is no maximum within
+one cell, smoothing has merged the blobs of several people. The comparison therefore moves each keypoint of upstream
+to the maximum of the heatmap within one cell and ignores keypoints without such a maximum. The remaining differences
+are listed below.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from . import decoder_twin as twin
 NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
 
 EXPLAINED = {
-    ("human-pose-estimation-0001", "000000229849", 2): "smoothing: parts of three people whose blobs ran together",
-    ("human-pose-estimation-0001", "000000229849", 8): "whole numbers: a person one cell high, both eyes in one place",
-    ("human-pose-estimation-0001", "000000329323", 7): "smoothing: parts of three people whose blobs ran together",
+    ("human-pose-estimation-0001", "000000229849", 2): "smoothing: keypoints of three people whose blobs were merged",
+    ("human-pose-estimation-0001", "000000229849", 8): "integers: a person one cell high, both eyes at the same point",
+    ("human-pose-estimation-0001", "000000329323", 7): "smoothing: keypoints of three people whose blobs were merged",
 }
-"""(network, image, number of upstream's person): which of upstream's defects it shows."""
+"""(network, image, index of upstream's person): the defect of upstream that explains the difference."""
 
 DIFFERENT = {
-    ("mobilenet_v2_small", "000000234607", 1): "two weak neck peaks (0.08) of one man: smoothing joins them, here the "
-    "head and arm go to one, the legs to the other, and two people with a neck each are never merged",
-    ("mobilenet_v2_small", "000000410456", 3): "a right leg between two people: here the neighbor gets it",
+    ("mobilenet_v2_small", "000000234607", 1): "two weak neck peaks (0.08) of one man: smoothing merges them; here "
+    "head and arm get one neck, the legs get the other, and two people with a neck each are never merged",
+    ("mobilenet_v2_small", "000000410456", 3): "a right leg between two people: here it is assigned to the neighbor",
 }
-"""Where no defect of upstream's explains it: upstream does better on these two of 84 people."""
+"""Differences without a defect of upstream: upstream is better for these two of 84 people."""
 
 _SHIFT = 0.125 - 0.5
-"""Upstream's 0 is the center of the first enlarged cell; ours the center of the first cell."""
+"""Upstream's origin is the center of the first enlarged cell; ours is the center of the first cell."""
 
 
-def cases() -> list[tuple[str, str]]:
+def list_cases() -> list[tuple[str, str]]:
     import os
 
     root = Path(os.environ.get("EDGEPOSE_TEST_DATA", "nowhere")) / "golden"
@@ -48,8 +49,8 @@ def cases() -> list[tuple[str, str]]:
     return found or [(network, "none") for network in NETWORKS]
 
 
-@pytest.mark.parametrize(("network", "image"), cases())
-def test_finds_whom_upstream_finds(network: str, image: str) -> None:
+@pytest.mark.parametrize(("network", "image"), list_cases())
+def test_finds_the_people_that_upstream_finds(network: str, image: str) -> None:
     folder = data("golden") / network
     fields = np.load(folder / f"{image}.npz")
     heatmaps, pafs = fields["heatmaps"].astype(np.float32), fields["pafs"].astype(np.float32)
@@ -64,15 +65,15 @@ def test_finds_whom_upstream_finds(network: str, image: str) -> None:
         keypoints = np.array(person["keypoints"], np.float32)
         if (keypoints[:, 2] > 0).sum() < 5:
             continue
-        expected = on_the_map(keypoints, maxima)
+        expected = move_to_maxima(keypoints, maxima)
         best = max((oks(expected, pose.keypoints, spread) for pose in poses), default=0.0)
         if best < 0.85 and (network, image, number) not in EXPLAINED | DIFFERENT:
             lost.append(f"person {number}: OKS {best:.2f}")
     assert not lost
 
 
-def on_the_map(keypoints: np.ndarray, maxima: list[np.ndarray]) -> np.ndarray:
-    """Upstream's keypoints at the maxima of the map they came from; absent where there is none within a cell."""
+def move_to_maxima(keypoints: np.ndarray, maxima: list[np.ndarray]) -> np.ndarray:
+    """Move upstream's keypoints to the heatmap maxima; a keypoint without a maximum within one cell is removed."""
     moved = np.zeros_like(keypoints)
     for part in np.flatnonzero(keypoints[:, 2] > 0):
         place = keypoints[part, :2] + _SHIFT

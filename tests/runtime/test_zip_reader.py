@@ -1,4 +1,4 @@
-"""The end of a model file: which bytes are the network is decided by the file itself, and only those are loaded."""
+"""The ZIP archive at the end of a model file: it defines the bytes of the network, and only these are loaded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_network_that_was_swapped_is_refused(network: bytes, tmp_path: Path) -
     )
 
 
-def test_what_is_no_hash_is_refused(network: bytes, tmp_path: Path) -> None:
+def test_invalid_hashes_are_refused(network: bytes, tmp_path: Path) -> None:
     for value in ("", "0" * 63, "G" * 64, "0" * 64 + "\n"):
         content = with_manifest(network, "manifest.json", flatbuffer_sha256=value)
         refused(tmp_path / "bad.tflite", content, "64 hexadecimal digits")
@@ -76,7 +76,7 @@ def test_bytes_around_the_zip_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_zips_are_refused(network: bytes, tmp_path: Path) -> None:
-    """The second ZIP names the whole file before it as the network: that holds another manifest, and is not loaded."""
+    """The second ZIP declares the whole file before it, with another manifest, as the network. It is not loaded."""
     whole = TINY.read_bytes()
     content = io.BytesIO(whole)
     with zipfile.ZipFile(content, "a") as archive:
@@ -108,14 +108,14 @@ def test_overlapping_members_are_refused(network: bytes, tmp_path: Path) -> None
     refused(tmp_path / "bad.tflite", bytes(whole), "damaged")
 
 
-def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
+def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.tflite")
     with pytest.raises(ModelError, match="not a regular file"):
         container.read(tmp_path / "fifo.tflite")
 
 
-def test_the_bytes_that_were_checked_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file becomes another one between check and load."""
+def test_exactly_the_checked_bytes_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced between the check and the load."""
     path = tmp_path / "model.tflite"
     path.write_bytes(TINY.read_bytes())
     load = container.load
@@ -143,7 +143,7 @@ def test_a_pinned_hash_is_checked(tmp_path: Path) -> None:
 
 
 def test_the_first_load_is_in_a_child(tmp_path: Path, network: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manifest whose hash is right says nothing about the network: a damaged one ends the child."""
+    """A valid hash in the manifest does not prove that the network is valid: a damaged one crashes only the child."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     damaged = network[:8] + b"\xff" * 4000 + network[4008:]
     about = {"flatbuffer_bytes": len(damaged), "flatbuffer_sha256": hashlib.sha256(damaged).hexdigest()}
