@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..device.monitor.board import describe
+from ..device.monitor.board import read_board
 from ..device.sources.base import FrameSource, SyntheticCamera
 from ..device.sources.opencv import VideoFile
 from ..runtime.io.images import write_image
@@ -18,19 +18,19 @@ from ..runtime.model import container
 from ..runtime.synthetic import Scene
 from . import process
 from .micro import camera_loop, decoder, frame, pipeline
-from .models import FOLDER, bench_models
+from .models import FOLDER, prepare_models
 
 
 def main() -> int:
     """Print all measurements. Returns the exit code: 2 if there is no model to measure."""
-    models = bench_models()
+    models = prepare_models()
     if not models:
         print(
             "edgepose: no weights of a known model found; set EDGEPOSE_MODELS to the folders that contain them",
             file=sys.stderr,
         )
         return 2
-    print(f"machine: {describe()}")
+    print(f"machine: {read_board()}")
     for path in models:
         manifest = container.read(path)
         print(f"model: {manifest.network} {manifest.precision}, sha256 {manifest.flatbuffer_sha256[:12]}")
@@ -45,25 +45,25 @@ def main() -> int:
 def _measure_decoder(models: list[Path]) -> None:
     for path in models:
         print(f"\ndecoder: maps of {path.stem}, one thread")
-        for people, found, (height, width), time in decoder.by_people(path):
+        for people, found, (height, width), time in decoder.measure_by_people(path):
             print(f"  {people:2} people ({found:2} found), {height}x{width}  {time}")
     print("\ndecoder: worst cases, 46x62, 100 peaks per keypoint")
-    for name, time in decoder.worst_cases(46, 62):
+    for name, time in decoder.measure_worst_cases(46, 62):
         print(f"  {name:36}{time}")
     print("\ndecoder: comparison with tf-pose-estimation (enlarge x4, Gaussian 25x25, 3x3 maximum, grouping), 5 people")
     for path in models:
-        result = decoder.against_upstream(path)
-        print(f"  {path.stem}\n    edgepose, 1 thread              {result.ours}")
+        result = decoder.compare_with_upstream(path)
+        print(f"  {path.stem}\n    edgepose, 1 thread              {result.edgepose}")
         print(
-            f"    tf-pose in OpenCV, 2 threads    {result.enlarging}\n"
+            f"    tf-pose in OpenCV, 2 threads    {result.opencv}\n"
             f"    tf-pose grouping in NumPy       {result.grouping}"
         )
         grouping_ms = result.grouping.median_ms
-        speedup = (result.enlarging.median_ms + grouping_ms) / result.ours.median_ms
+        speedup = (result.opencv.median_ms + grouping_ms) / result.edgepose.median_ms
         print(f"    edgepose is {speedup:.0f} times faster")
         if result.tensorflow is not None:
             print(f"    tf-pose in TensorFlow           {result.tensorflow}")
-            speedup = (result.tensorflow.median_ms + grouping_ms) / result.ours.median_ms
+            speedup = (result.tensorflow.median_ms + grouping_ms) / result.edgepose.median_ms
             print(f"    edgepose is {speedup:.0f} times faster")
 
 
@@ -72,7 +72,10 @@ def _measure_frames(models: list[Path]) -> None:
     for path in models:
         for threads in (1, 2):
             cost = frame.measure_frames(path, threads)
-            print(f"  {path.stem}, {threads} threads, {cost.interpreter}: frame / inference = {cost.ratio:.3f}")
+            print(
+                f"  {path.stem}, {threads} threads, {cost.interpreter}: "
+                f"frame / inference = {cost.frame_to_inference_ratio:.3f}"
+            )
             for name in ("preprocess", "inference", "decode"):
                 print(f"    {name:11}{getattr(cost, name)}")
 
@@ -86,14 +89,14 @@ def _measure_pipelines(models: list[Path]) -> None:
             print(f"  {path.stem}, {rate}")
             print(
                 f"    serial {result.serial_fps:6.1f} FPS, {result.serial_latency_ms:6.1f} ms; pipeline "
-                f"{result.fps:6.1f} FPS ({result.share:.1%} of the slowest stage's FPS), "
-                f"{result.latency_ms:6.1f} ms" + (f" ({result.late:+.2f} frames)" if camera_fps else "")
+                f"{result.fps:6.1f} FPS ({result.efficiency:.1%} of the slowest stage's FPS), "
+                f"{result.latency_ms:6.1f} ms" + (f" ({result.added_latency_frames:+.2f} frames)" if camera_fps else "")
             )
 
 
 def _measure_camera_loops(models: list[Path]) -> None:
     print("\ncamera loop: tracking and smoothing, one thread; synthetic scene with 5 people at 30 FPS, and a video")
-    print(f"  tracking and smoothing, 10 people    {camera_loop.following_ms(10)}")
+    print(f"  tracking and smoothing, 10 people    {camera_loop.measure_tracking(10)}")
     video = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "video" / "exercise.avi"
     for path in models:
         sources: dict[str, FrameSource] = {"scene": SyntheticCamera(5, fps=30)}
@@ -102,23 +105,25 @@ def _measure_camera_loops(models: list[Path]) -> None:
         for name, source in sources.items():
             cost = camera_loop.measure_loop(path, source)
             print(
-                f"  {path.stem}, {name}: {cost.fps:.1f} FPS, overhead {cost.share:.1%} of the inference time; "
+                f"  {path.stem}, {name}: {cost.fps:.1f} FPS, overhead {cost.overhead:.1%} of the inference time; "
                 f"latency p95 {cost.latency_p95_ms:.1f} ms, inference p95 {cost.inference_p95_ms:.1f} ms"
             )
 
 
 def _measure_processes(models: list[Path]) -> None:
     print("\nprocesses: start-up time and memory")
-    python = process.start("-c", "pass")
+    python = process.measure_startup("-c", "pass")
     print(f"  python                               {python}")
-    print(f"  edgepose --help                      {process.start('-m', 'edgepose.runtime.cli', '--help')}")
-    print(f"  import edgepose.runtime              {process.start('-c', 'import edgepose.runtime')}")
-    with_estimator = process.start("-c", "from edgepose.runtime import PoseEstimator")
+    print(f"  edgepose --help                      {process.measure_startup('-m', 'edgepose.runtime.cli', '--help')}")
+    print(f"  import edgepose.runtime              {process.measure_startup('-c', 'import edgepose.runtime')}")
+    with_estimator = process.measure_startup("-c", "from edgepose.runtime import PoseEstimator")
     print(f"  ... and PoseEstimator                {with_estimator}")
     image = FOLDER.resolve() / "image.png"
-    write_image(image, Scene(2, 640, 480).frame(0).image)
+    write_image(image, Scene(2, 640, 480).render_frame(0).image)
     for path in models:
-        peak = process.peak_memory_mb("run", "-m", path.resolve(), image, "--json", FOLDER.resolve() / "poses.jsonl")
+        peak = process.measure_peak_memory_mb(
+            "run", "-m", path.resolve(), image, "--json", FOLDER.resolve() / "poses.jsonl"
+        )
         print(f"  peak memory of `edgepose run` on an image, {path.stem}: {peak:.0f} MB")
 
 

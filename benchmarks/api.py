@@ -6,9 +6,9 @@ from os import PathLike
 
 from ..runtime.errors import ModelError
 from ..runtime.model import registry
-from ..runtime.model.interpreter import default_threads
+from ..runtime.model.interpreter import get_default_threads
 from .profile.results import Row
-from .profile.runner import MAX_SECONDS, run_worker
+from .profile.runner import MAX_DURATION_S, run_worker
 
 
 def profile_model(
@@ -32,10 +32,10 @@ def profile_model(
         ModelError: The model cannot be measured.
         ValueError: `seconds` is out of range.
     """
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"profile_model: expected seconds > 0 and <= {MAX_SECONDS:.0f}, got {seconds:g}")
-    path = registry.find_tflite(None if model is None else str(model))
-    row = run_worker(path.stem, path, threads or default_threads(), seconds, source)
+    if not 0 < seconds <= MAX_DURATION_S:
+        raise ValueError(f"profile_model: expected seconds > 0 and <= {MAX_DURATION_S:.0f}, got {seconds:g}")
+    path = registry.find_model_file(None if model is None else str(model))
+    row = run_worker(path.stem, path, threads or get_default_threads(), seconds, source)
     if row.error:
         raise ModelError(row.error)
     return row

@@ -9,13 +9,13 @@ from pathlib import Path
 from ..runtime import PoseEstimator
 from ..runtime.errors import EdgePoseError
 from ..runtime.io import atomic
-from ..runtime.io.formats import edgepose_line
+from ..runtime.io.formats import format_edgepose_line
 from ..runtime.io.images import read_image, write_image
 from ..runtime.model import registry
 from ..runtime.synthetic import Scene
 from ..runtime.types import Frame
 from ..runtime.visualize.draw import draw_poses
-from .timing import summary
+from .timing import summarize
 
 _FOLDER = Path("build/demo")
 _SCENE_PEOPLE = 3
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         atomic.make_folder(_FOLDER)
         frame = _load_frame(arguments.image)
-        run_demo(registry.find_tflite(None), frame)
+        run_demo(registry.find_model_file(None), frame)
     except EdgePoseError as error:
         print(f"edgepose: {error}", file=sys.stderr)
         return 2
@@ -44,7 +44,7 @@ def run_demo(path: Path, frame: Frame) -> None:
     timings = [estimator.estimate(frame.image).timings_ms for _ in range(_TIMED_RUNS)]
     image, poses = _FOLDER / "poses.png", _FOLDER / "poses.jsonl"
     write_image(image, draw_poses(frame.image, estimate, estimator.manifest.skeleton_table))
-    atomic.write_text(poses, edgepose_line(frame, estimate) + "\n")
+    atomic.write_text(poses, format_edgepose_line(frame, estimate) + "\n")
     spec, accuracy = estimator.manifest.input, estimator.manifest.accuracy
     size = f"{spec.width}x{spec.height}, {(estimator.manifest.macs or 0) / 1e9:.2f} GMAC"
     ap = "" if accuracy is None else f", AP {accuracy.ap:.3f} on {accuracy.images} COCO images"
@@ -54,7 +54,7 @@ def run_demo(path: Path, frame: Frame) -> None:
         box, found = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
         place = f"{box.width:4.0f} x {box.height:3.0f} pixels at {box.x:4.0f}, {box.y:3.0f}"
         print(f"  person {number}: {found:2} of 18 keypoints, {place}, score {pose.score:.2f}")
-    medians = [summary(list(stage)).median_ms for stage in zip(*timings, strict=True)]
+    medians = [summarize(list(stage)).median_ms for stage in zip(*timings, strict=True)]
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
     print(f"{sum(medians):.1f} ms per frame ({stages}; median of {_TIMED_RUNS}, {estimator.interpreter_name})")
     print(f"model    {path.name} (bundled)\nimage    {image}\nposes    {poses}")
@@ -63,7 +63,7 @@ def run_demo(path: Path, frame: Frame) -> None:
 def _load_frame(image: Path | None) -> Frame:
     if image is not None:
         return Frame(read_image(image), str(image))
-    return Frame(Scene(_SCENE_PEOPLE, 640, 480).frame(20).image, f"a synthetic scene of {_SCENE_PEOPLE} people")
+    return Frame(Scene(_SCENE_PEOPLE, 640, 480).render_frame(20).image, f"a synthetic scene of {_SCENE_PEOPLE} people")
 
 
 if __name__ == "__main__":

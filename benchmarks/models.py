@@ -13,7 +13,7 @@ _NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
 FOLDER = Path("build/bench")
 
 
-def bench_models() -> list[Path]:
+def prepare_models() -> list[Path]:
     """Convert the two benchmark networks if that was not done yet, and return the model files.
 
     A network is skipped if its weights are not in EDGEPOSE_MODELS, or if it needs calibration images and there are none
@@ -22,7 +22,7 @@ def bench_models() -> list[Path]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     images = Path(os.environ.get("EDGEPOSE_TEST_DATA", "")) / "calibration" / "images"
     found = []
-    for model in filter(None, map(registry.known, _NETWORKS)):
+    for model in filter(None, map(registry.find_known_model, _NETWORKS)):
         path = FOLDER / f"{model.name}.tflite"
         if not path.exists():
             if registry.find_weights(model) is None or (model.needs_calibration and not images.is_dir()):

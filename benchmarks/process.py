@@ -22,13 +22,13 @@ print(next(line.split()[1] for line in status.splitlines() if line.startswith("V
 # getrusage would be wrong: a child process inherits the maximum of its parent, which may have been larger.
 
 
-def start(*arguments: str, seconds: float = 5) -> Measurement:
+def measure_startup(*arguments: str, seconds: float = 5) -> Measurement:
     """Measure the time of a Python process from start to end."""
     command = [sys.executable, *arguments]
-    return measure(lambda: subprocess.run(command, check=True, capture_output=True), seconds=seconds, least=5)
+    return measure(lambda: subprocess.run(command, check=True, capture_output=True), seconds=seconds, min_runs=5)
 
 
-def peak_memory_mb(*arguments: str | Path) -> float:
+def measure_peak_memory_mb(*arguments: str | Path) -> float:
     """Measure the peak resident memory of `edgepose ARGUMENTS` in MB."""
     command = [sys.executable, "-c", _MEMORY, "edgepose", *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

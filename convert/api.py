@@ -11,7 +11,7 @@ from typing import Any
 from ..runtime import PoseEstimator
 from ..runtime.decode import DecoderOptions
 from ..runtime.errors import EdgePoseError
-from .convert import Conversion, Options, check_output, convert
+from .convert import ConversionOptions, ConversionResult, check_output, convert
 from .importers import detect
 from .ir import input_sizes
 from .validate.coco import CocoDataset, CocoScore
@@ -25,7 +25,7 @@ def convert_model(
     *,
     note: Callable[[str], object] = lambda text: None,
     **options: Any,
-) -> Conversion:
+) -> ConversionResult:
     """Convert a network to a TFLite file with a manifest, like `edgepose convert`. Requires the extra `convert`.
 
     >>> edgepose.convert_model("mobilenet_thin", "thin.tflite", precision="int8", calibration="images/")
@@ -36,7 +36,7 @@ def convert_model(
         output: The path of the `.tflite` file to write. The file appears complete or not at all.
         note: Called with each step as text.
         **options: The options of `edgepose convert`: `precision`, `input_size` ("432x368" or a tuple of width and
-            height), `calibration`, `verify`, `annotations`, ... (`edgepose.convert.convert.Options`).
+            height), `calibration`, `verify`, `annotations`, ... (`edgepose.convert.convert.ConversionOptions`).
 
     Returns:
         The path, the manifest, and `shortfalls`: a description of each value that is outside the tolerance of the
@@ -48,7 +48,7 @@ def convert_model(
         OutputError: The file cannot be written.
         TypeError: An option is unknown.
     """
-    names = [item.name for item in fields(Options)]
+    names = [item.name for item in fields(ConversionOptions)]
     for name, value in options.items():
         if name not in names:
             raise TypeError(f"convert_model: no option {name!r}; expected one of {', '.join(names)}")
@@ -58,7 +58,9 @@ def convert_model(
             options[name] = input_sizes.parse(value)
     path = Path(output)
     check_output(path)
-    return convert(detect.find(str(source)), path, Options(**options), lambda text: (note(text), None)[1])
+    return convert(
+        detect.find_source(str(source)), path, ConversionOptions(**options), lambda text: (note(text), None)[1]
+    )
 
 
 def evaluate_model(

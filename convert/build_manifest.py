@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..runtime.model import container
-from ..runtime.model.isolated_load import ProbeResult, probe
+from ..runtime.model.isolated_load import NetworkTensors, load_in_child_process
 from ..runtime.model.manifest import InputSpec, ModelManifest
-from ..runtime.version import version
+from ..runtime.version import get_version
 from .importers import tflite
 from .importers.detect import Source
 
 
-def describe(
+def build_manifest(
     source: Source,
     network: str,
     flatbuffer: bytes,
@@ -34,8 +34,8 @@ def describe(
         ModelError: The outputs cannot be identified, or do not match the input size.
     """
     tensors = _probe_flatbuffer(flatbuffer)
-    digest, length = container.identity(flatbuffer)
-    heatmaps, pafs = tflite.outputs(source.path, tensors, *outputs)
+    digest, length = container.compute_identity(flatbuffer)
+    heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs)
     return ModelManifest(
         network=network,
         flatbuffer_sha256=digest,
@@ -43,17 +43,17 @@ def describe(
         input=replace(spec, tensor=tensors.inputs[0].name),
         heatmaps=heatmaps,
         pafs=pafs,
-        stride=tflite.stride(source.path, spec, tensors, heatmaps),
+        stride=tflite.compute_stride(source.path, spec, tensors, heatmaps),
         source=source.path.name,
         source_sha256=source.sha256,
         licence=source.known.licence if source.known else "",
-        edgepose_version=version(),
+        edgepose_version=get_version(),
     )
 
 
-def _probe_flatbuffer(flatbuffer: bytes) -> ProbeResult:
+def _probe_flatbuffer(flatbuffer: bytes) -> NetworkTensors:
     """Read the inputs and outputs of a network in a child process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(flatbuffer)
-        return probe(path)
+        return load_in_child_process(path)

@@ -10,15 +10,15 @@ from pathlib import Path
 from ..runtime import self_check
 from ..runtime.errors import ModelError, OutputError
 from ..runtime.model import container
-from ..runtime.model.isolated_load import probe
+from ..runtime.model.isolated_load import load_in_child_process
 from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
 from ..runtime.preprocess import Resize
 from ..runtime.types import ChannelOrder
-from .build_manifest import describe
+from .build_manifest import build_manifest
 from .exporters.tensorflow_quiet import import_tensorflow
 from .exporters.tflite import to_tflite
 from .importers import tflite
-from .importers.detect import Imported, Source, Wanted
+from .importers.detect import ImportOptions, ImportResult, Source
 from .ir import graph as g
 from .ir import macs, stages
 from .networks import NETWORKS
@@ -39,7 +39,7 @@ StepCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class ConversionOptions:
     """Options of a conversion. Sizes are (width, height) in pixels; None means the default of the network."""
 
     network: str | None = None
@@ -70,13 +70,13 @@ class Options:
     """License of the weights, if the source is not a published model."""
 
     @property
-    def wanted(self) -> Wanted:
+    def import_options(self) -> ImportOptions:
         """Options for the importer."""
-        return Wanted(self.network, self.heatmaps, self.pafs, self.stages)
+        return ImportOptions(self.network, self.heatmaps, self.pafs, self.stages)
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ConversionResult:
     """Result of a conversion: the model file, its manifest, and what is outside the tolerance of the precision."""
 
     path: Path
@@ -114,7 +114,7 @@ class _ManifestFactory:
     """Data for the manifest that is known before the export."""
 
     source: Source
-    options: Options
+    options: ConversionOptions
     network: str
     spec: InputSpec
     stages: int
@@ -123,7 +123,7 @@ class _ManifestFactory:
 
     def build(self, flatbuffer: bytes) -> ModelManifest:
         return replace(
-            describe(self.source, self.network, flatbuffer, self.spec),
+            build_manifest(self.source, self.network, flatbuffer, self.spec),
             precision=self.options.precision,
             untrained=self.source.kind == "untrained",
             licence=self.source.known.licence if self.source.known else self.options.licence,
@@ -138,7 +138,7 @@ class _ExportedNetwork:
     """Flatbuffer, with the quantization if the precision is an integer one."""
 
     flatbuffer: bytes
-    quantized: integer.Quantized | None = None
+    quantized: integer.QuantizedNetwork | None = None
 
     @property
     def recipe(self) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
-def convert(source: Source, output: Path, options: Options, note: StepCallback) -> Conversion:
+def convert(source: Source, output: Path, options: ConversionOptions, note: StepCallback) -> ConversionResult:
     """Convert a network and write the model file. The file appears complete or not at all.
 
     If `options.verify` is set, the model is compared with its float source on those images. A model with an integer
@@ -184,7 +184,7 @@ def convert(source: Source, output: Path, options: Options, note: StepCallback) 
         OutputError: A file cannot be written.
     """
     # Checked first, because a conversion can take minutes before a wrong folder would be noticed.
-    integer.check(options.precision, options.calibration, options.report)
+    integer.check_options(options.precision, options.calibration, options.report)
     data = _open_evaluation_data(options, note)
     if source.kind == "TFLite":
         candidate = _adopt_tflite(source, options)
@@ -195,10 +195,10 @@ def convert(source: Source, output: Path, options: Options, note: StepCallback) 
     if data.background is not None:
         _write_min_score(output, candidate.flatbuffer, verified.manifest, data.background, note)
     self_check.record(output)
-    return Conversion(output, verified.manifest, verified.shortfalls)
+    return ConversionResult(output, verified.manifest, verified.shortfalls)
 
 
-def _open_evaluation_data(options: Options, note: StepCallback) -> _EvaluationData:
+def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _EvaluationData:
     images = None if options.verify is None else ImageFolder(options.verify)
     background = None if options.empty is None else ImageFolder(options.empty)
     dataset = None
@@ -209,7 +209,7 @@ def _open_evaluation_data(options: Options, note: StepCallback) -> _EvaluationDa
     return _EvaluationData(images, dataset, background)
 
 
-def _adopt_tflite(source: Source, options: Options) -> Candidate:
+def _adopt_tflite(source: Source, options: ConversionOptions) -> Candidate:
     """Add a manifest to a TFLite file of another tool. The network does not change."""
     unsupported_options = {
         "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
@@ -217,16 +217,18 @@ def _adopt_tflite(source: Source, options: Options) -> Candidate:
     for name, given in unsupported_options.items():
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is not changed")
-    flatbuffer = container.flatbuffer(source.path)
-    tensors = probe(source.path, network=flatbuffer)
-    spec = tflite.input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
+    flatbuffer = container.read_flatbuffer(source.path)
+    tensors = load_in_child_process(source.path, network=flatbuffer)
+    spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
     outputs = (options.heatmaps, options.pafs)
-    manifest = describe(source, options.network or source.name, flatbuffer, spec, outputs)
+    manifest = build_manifest(source, options.network or source.name, flatbuffer, spec, outputs)
     manifest = replace(manifest, recipe=("TFLite file used without changes",))
     return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
 
 
-def _build_candidate(source: Source, options: Options, data: _EvaluationData, note: StepCallback) -> Candidate:
+def _build_candidate(
+    source: Source, options: ConversionOptions, data: _EvaluationData, note: StepCallback
+) -> Candidate:
     """Import, repair, prepare and export a network."""
     spec = _make_input_spec(source, options)
     imported = _import_network(source, options, spec, note)
@@ -244,7 +246,7 @@ def _build_candidate(source: Source, options: Options, data: _EvaluationData, no
     )
     reference = partial(verify.GraphReference, repaired.graph, spec)
     note(f"exporting {options.precision} at {spec.width}x{spec.height}")
-    if options.precision in integer.INTEGER:
+    if options.precision in integer.INTEGER_PRECISIONS:
         exported = _export_quantized(prepared.graph, factory, reference, data, note)
     else:
         exported = _ExportedNetwork(to_tflite(prepared.graph, spec.width, spec.height, options.precision))
@@ -255,21 +257,21 @@ def _build_candidate(source: Source, options: Options, data: _EvaluationData, no
     return Candidate(exported.flatbuffer, manifest, reference, published, exported.quantized)
 
 
-def _make_input_spec(source: Source, options: Options) -> InputSpec:
+def _make_input_spec(source: Source, options: ConversionOptions) -> InputSpec:
     width, height = options.input_size or source.default_size
     if any(side % _SIZE_MULTIPLE or not _MIN_SIZE <= side <= _MAX_SIZE for side in (width, height)):
         raise ModelError(
             f"input size {width}x{height}: expected multiples of {_SIZE_MULTIPLE} from {_MIN_SIZE} to {_MAX_SIZE}"
         )
-    dtype = "uint8" if options.precision in integer.INTEGER else "float32"
+    dtype = "uint8" if options.precision in integer.INTEGER_PRECISIONS else "float32"
     return InputSpec("", width, height, dtype, options.channel_order, options.resize)
 
 
-def _import_network(source: Source, options: Options, spec: InputSpec, note: StepCallback) -> Imported:
+def _import_network(source: Source, options: ConversionOptions, spec: InputSpec, note: StepCallback) -> ImportResult:
     import_tensorflow()
     note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
-    imported = source.load(options.wanted)
-    if macs.misaligned(imported.graph, spec.height, spec.width):
+    imported = source.load(options.import_options)
+    if macs.has_misaligned_resize(imported.graph, spec.height, spec.width):
         note(
             f"warning: some feature maps are misaligned at {spec.width}x{spec.height}; "
             "an input size in multiples of 16 is more accurate"
@@ -281,7 +283,7 @@ def _repair_batch_norm(
     source: Source, graph: g.Graph, spec: InputSpec, calibration: Path | None, note: StepCallback
 ) -> _RepairedNetwork:
     """Measure the statistics of batch normalizations in training mode on the calibration images."""
-    layers = bn_statistics.training_layers(graph)
+    layers = bn_statistics.find_training_layers(graph)
     if not layers:
         return _RepairedNetwork(graph, None)
     if calibration is None:
@@ -290,21 +292,25 @@ def _repair_batch_norm(
             "50 images of people"
         )
     images = CalibrationImages(calibration, spec)
-    if images.too_few:
+    if images.has_too_few_images:
         note(f"warning: only {len(images)} calibration images; the batch statistics may be inaccurate")
-    repaired = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
+    repaired = bn_statistics.set_measured_statistics(graph, images.iterate_batches("measuring batch statistics"))
     repair = f"{len(layers)} batch normalizations in training mode: statistics measured on {len(images)} images"
     note(f"repaired: {repair}")
     return _RepairedNetwork(repaired, repair)
 
 
-def _describe_origin(imported: Imported, source: Source, options: Options, note: StepCallback) -> list[str]:
+def _describe_origin(
+    imported: ImportResult, source: Source, options: ConversionOptions, note: StepCallback
+) -> list[str]:
     """Return the recipe steps about the origin of the weights and about removed stages."""
     recipe = []
     if (weight_report := imported.report) is not None:
-        for line in weight_report.lines():
+        for line in weight_report.format_lines():
             note(line)
-        recipe.append(f"{len(weight_report.matched)} variables assigned by name to the network {weight_report.network}")
+        recipe.append(
+            f"{len(weight_report.matched_variables)} variables assigned by name to the network {weight_report.network}"
+        )
     elif source.kind == "untrained":
         recipe.append(f"random weights in the network {imported.network}: only for speed measurements")
     elif options.network and options.network not in NETWORKS:
@@ -335,8 +341,8 @@ def _export_quantized(
     calibration = CalibrationImages(options.calibration, factory.spec)
     budget = None
     if options.precision == "auto":
-        images: verify.Images = data.images or calibration
-        budget = proof.budget(factory.build, reference(), images, data.dataset, options.max_drop)
+        images: verify.ImageCollection = data.images or calibration
+        budget = proof.make_loss_budget(factory.build, reference(), images, data.dataset, options.max_drop)
     from threadpoolctl import threadpool_limits  # in the extra `convert`, like TensorFlow
 
     # BLAS threads wait for each other in busy loops: two conversions at once would take three to seven times as long
@@ -347,23 +353,23 @@ def _export_quantized(
 
 
 def _verify_candidate(
-    candidate: Candidate, data: _EvaluationData, options: Options, note: StepCallback
+    candidate: Candidate, data: _EvaluationData, options: ConversionOptions, note: StepCallback
 ) -> _VerifiedNetwork:
     """Compare the model with its source. For an integer precision, measure layer errors and write the report."""
     manifest, found = candidate.manifest, []
-    images: verify.Images | None = data.images
-    if images is None and candidate.integers is not None:
-        images = candidate.integers.calibration
+    images: verify.ImageCollection | None = data.images
+    if images is None and candidate.quantized is not None:
+        images = candidate.quantized.calibration_images
     if images is not None:
         manifest = proof.verify_candidate(candidate, images, data.dataset)
         assert manifest.verification is not None
-        found = verify.shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
-    if candidate.integers is not None:
-        errors = layer_errors.measure_layer_errors(candidate.integers)
-        note(stage_errors := layer_errors.by_stage(candidate.integers.plan.graph, errors))
+        found = verify.find_shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
+    if candidate.quantized is not None:
+        errors = layer_errors.measure_layer_errors(candidate.quantized)
+        note(stage_errors := layer_errors.describe_stages(candidate.quantized.plan.graph, errors))
         manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:
-            found.append(f"layers with the largest individual error: {layer_errors.worst(errors)}")
+            found.append(f"layers with the largest individual error: {layer_errors.describe_worst_layers(errors)}")
         if options.report is not None:
             note(f"writing the report to {options.report}")
             report.write(options.report, candidate, manifest, errors, found)
@@ -374,6 +380,8 @@ def _write_min_score(
     output: Path, flatbuffer: bytes, manifest: ModelManifest, background: ImageFolder, note: StepCallback
 ) -> None:
     """Choose the default minimum pose score on images without people and write it to the model file."""
-    min_score = score_threshold.choose_score_threshold(score_threshold.scores(output, background), len(background))
+    min_score = score_threshold.choose_score_threshold(
+        score_threshold.collect_false_scores(output, background), len(background)
+    )
     note(f"default minimum pose score: {min_score:.2f}, chosen on {len(background)} images without people")
     container.write(output, flatbuffer, replace(manifest, min_score=min_score))

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..runtime.errors import MissingExtraError, ModelError
-from ..runtime.model.registry import cache_folder
+from ..runtime.model.registry import get_cache_folder
 from ..runtime.model.registry_file import KnownModel, PackageSource, UrlSource, WeightFile
 from . import transfer
 
@@ -27,7 +27,7 @@ class _RefusedError(Exception):
     """Permanent failure of a source. pooch does not retry after this type of error."""
 
 
-def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
+def fetch_model(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, retries: int = _RETRIES) -> Path:
     """Download the files of a published model that are not in the cache yet.
 
     The sources of a file are tried in order. A file is downloaded to a temporary file in the same folder, and is
@@ -51,7 +51,7 @@ def fetch(model: KnownModel, *, timeout_s: tuple[float, float] = _TIMEOUT_S, ret
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"downloading {model.name}", "convert", error) from None
     pooch.utils.get_logger().setLevel("ERROR")
-    folder = cache_folder() / model.name
+    folder = get_cache_folder() / model.name
     for file in model.files:
         if not file.matches(folder / file.name):
             _fetch_file(model, file, folder, timeout_s, retries)
@@ -161,12 +161,12 @@ def _describe_error(error: Exception, source: UrlSource | PackageSource) -> str:
     if isinstance(error, _RefusedError):
         return f"{error} for {source.url}" if isinstance(source, UrlSource) else f"package index: {error}"
     if isinstance(error, OSError) and error.strerror and error.errno in _DISK_ERRORS:
-        return f"{cache_folder()}: {error.strerror}"
+        return f"{get_cache_folder()}: {error.strerror}"
     host = (urlsplit(source.url).hostname if isinstance(source, UrlSource) else None) or "the package index"
     if failure := transfer.describe_failure(error, host):
         return failure
     if isinstance(error, ValueError) and "hash" in str(error):
         return f"the file from {host} does not have the expected hash"
     if isinstance(error, OSError) and error.strerror:
-        return f"{cache_folder()}: {error.strerror}"
+        return f"{get_cache_folder()}: {error.strerror}"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

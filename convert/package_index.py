@@ -178,7 +178,7 @@ def _read_project_page(
         if response.status_code != 200:
             raise PackageIndexError(f"{host} returned HTTP status {response.status_code} for the project {project}")
         try:
-            content = b"".join(transfer.read_pieces(response, MAX_PAGE_BYTES))
+            content = b"".join(transfer.iterate_chunks(response, MAX_PAGE_BYTES))
         except transfer.TooLargeError as error:
             raise PackageIndexError(f"{host} sent {error} for the page of {project}") from None
         try:

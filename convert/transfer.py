@@ -16,7 +16,7 @@ class TooLargeError(Exception):
     """Response that is larger than the limit."""
 
 
-def read_pieces(response: requests.Response, limit: int) -> Iterator[bytes]:
+def iterate_chunks(response: requests.Response, limit: int) -> Iterator[bytes]:
     """Iterate over the body of a response.
 
     Args:
@@ -56,7 +56,7 @@ def save(response: requests.Response, output: Path, limit: int, total: int | Non
     received = 0
     bar = tqdm(total=total, unit="B", unit_scale=True, desc=name or None, disable=None)
     with output.open("wb") as target, bar as progress:
-        for chunk in read_pieces(response, limit):
+        for chunk in iterate_chunks(response, limit):
             target.write(chunk)
             received += len(chunk)
             progress.update(len(chunk))

@@ -15,7 +15,7 @@ from .camera.pipeline import Pipeline
 from .config import Config
 from .config import read as read_config
 from .sinks.callback import CallbackSink
-from .sources.api import camera_config
+from .sources.api import make_camera_config
 from .sources.factory import open_source
 from .tracking.one_euro import OneEuroSmoother
 from .tracking.tracker import Tracker
@@ -63,13 +63,13 @@ def stream(
         raise ValueError("stream: smooth=True requires track=True; got track=False")
     estimator = model if isinstance(model, PoseEstimator) else PoseEstimator(model, threads=threads)
     camera.setdefault("real_time", False)
-    opened = open_source(camera_config(source, camera))
+    opened = open_source(make_camera_config(source, camera))
     tracker = Tracker(estimator.manifest.skeleton_table) if track else None
     smoother = OneEuroSmoother() if smooth else None
     with Pipeline(opened, estimator) as results:
         for result in results:
             poses = result.estimate.poses
-            time_s = opened.time_ns(result.frame) / 1e9
+            time_s = opened.get_time_ns(result.frame) / 1e9
             if tracker is not None:
                 poses = tracker.update(poses, time_s)
             if smoother is not None:
@@ -108,7 +108,7 @@ def run_camera(
     """
     settings = config if isinstance(config, Config) else Config() if config is None else read_config(Path(config))
     if source is not None:
-        settings = replace(settings, camera=replace(settings.camera, source=camera_config(source, {}).source))
+        settings = replace(settings, camera=replace(settings.camera, source=make_camera_config(source, {}).source))
     if model is not None:
         settings = replace(settings, model=replace(settings.model, path=str(model)))
     settings = replace(settings, output=replace(settings.output, sinks=(*settings.output.sinks, *sinks)))

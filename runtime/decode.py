@@ -24,7 +24,7 @@ class DecoderOptions:
     """Thresholds of the decoder.
 
     The defaults were chosen on 153 images of COCO val2017 with two networks. AP depends little on them: it changes by
-    less than 0.5 points for `paf_threshold` from 0 to 0.05 and for `samples_needed` from 6 to 8. A `peak_threshold` of
+    less than 0.5 points for `paf_threshold` from 0 to 0.05 and for `min_samples` from 6 to 8. A `peak_threshold` of
     0.1 costs one to two points of AP and gives fewer false people.
     """
 
@@ -34,11 +34,11 @@ class DecoderOptions:
     """Minimum agreement of a PAF sample with the direction of the limb; 1 if a unit vector points along the limb."""
     samples: int = 8
     """PAF samples per limb, both ends included."""
-    samples_needed: int = 7
+    min_samples: int = 7
     """Minimum number of samples above `paf_threshold`."""
-    reach: float = 0.7
+    max_limb_length: float = 0.7
     """Maximum length of a limb, as a fraction of the longer side of the grid."""
-    penalty_from: float = 0.5
+    length_penalty_start: float = 0.5
     """Limbs longer than this fraction of the grid's height get a lower rank (tf-pose-estimation's rule)."""
     peak_weight: float = 0.05
     """Weight of the scores of both peaks in the rank of a limb."""
@@ -50,7 +50,7 @@ class DecoderOptions:
     """Maximum number of peaks per keypoint; the highest are kept. This limits time and memory for any input."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.samples_needed <= self.samples or self.samples < 2:
+        if not 1 <= self.min_samples <= self.samples or self.samples < 2:
             raise ValueError(f"expected 2 <= samples and 1 <= samples_needed <= samples, got {self}")
         if self.max_peaks < 1 or self.min_keypoints < 2:
             raise ValueError(f"expected max_peaks >= 1 and min_keypoints >= 2, got {self}")
@@ -83,7 +83,7 @@ class Decoder:
             keypoint_count=len(skeleton.keypoints),
             max_peaks=options.max_peaks,
             limbs=[limb[:4] for limb in skeleton.limbs],
-            can_seed=[limb.starts for limb in skeleton.limbs],
+            can_seed=[limb.can_seed for limb in skeleton.limbs],
         )
         # The kernel writes its results here.
         self._keypoints, self._scores = np.asarray(self._workspace.keypoints), np.asarray(self._workspace.scores)
@@ -111,8 +111,8 @@ class Decoder:
         scale, zero_point = fields.paf_quantization
         finite = finite and _decode.connect(
             self._workspace, fields.pafs, scale, zero_point, options.paf_threshold / scale, options.samples,
-            options.samples_needed, options.reach * max(self.height, self.width), options.penalty_from * self.height,
-            options.peak_weight,
+            options.min_samples, options.max_limb_length * max(self.height, self.width),
+            options.length_penalty_start * self.height, options.peak_weight,
         )  # fmt: skip
         if not finite:
             raise ModelError("the network returned NaN or infinity: the model is damaged or was converted wrongly")

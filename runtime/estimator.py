@@ -16,7 +16,7 @@ from .errors import ModelError
 from .model import container
 from .model.interpreter import Network, TensorInfo
 from .model.manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
-from .model.registry import find_tflite
+from .model.registry import find_model_file
 from .preprocess import Preprocessor
 from .types import ChannelOrder, EstimateResult, Frame, GridToFrame, Image, Pose, PoseFields, Timings
 
@@ -56,7 +56,7 @@ class PoseEstimator:
             ModelError: The file is missing or damaged, has no manifest, does not match its manifest, or has another
                 SHA-256.
         """
-        path = find_tflite(None if model is None else str(model))
+        path = find_model_file(None if model is None else str(model))
         self._in_use = threading.Lock()
         # Load the bytes whose hash was checked: the file could change between check and load.
         self.manifest, content = container.load(path, sha256)
@@ -122,7 +122,7 @@ class PoseEstimator:
         prepared = perf_counter_ns()
         self._network.invoke()
         inferred = perf_counter_ns()
-        poses = self.decode(self.fields(), image)
+        poses = self.decode(self.get_fields(), image)
         done = perf_counter_ns()
         return poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
 
@@ -132,11 +132,13 @@ class PoseEstimator:
         Args:
             image: As for `estimate`, but arrays only.
             channel_order: `bgr` or `rgb`.
-            into: Buffer from `input_buffer`. Default: the input tensor.
+            into: Buffer from `create_input_buffer`. Default: the input tensor.
         """
-        self._preprocessor.prepare(image, channel_order, self._network.tensor(self._input)[0] if into is None else into)
+        self._preprocessor.prepare(
+            image, channel_order, self._network.get_tensor(self._input)[0] if into is None else into
+        )
 
-    def input_buffer(self) -> Buffer:
+    def create_input_buffer(self) -> Buffer:
         """Create a buffer for `prepare`: (height, width, 3) in the dtype of the network's input.
 
         With it, the next image can be preprocessed while the network runs.
@@ -145,13 +147,13 @@ class PoseEstimator:
 
     def infer_prepared(self, buffer: Buffer) -> PoseFields:
         """Run the network on a buffer that `prepare` has filled. The maps are valid until the next inference."""
-        np.copyto(self._network.tensor(self._input)[0], buffer)
+        np.copyto(self._network.get_tensor(self._input)[0], buffer)
         self._network.invoke()
-        return self.fields()
+        return self.get_fields()
 
     def decode(self, fields: PoseFields, image: Image) -> tuple[Pose, ...]:
         """Decode the maps of `image` into poses in its pixels. Can run in another thread than the network."""
-        return self._decoder.decode(fields, self.grid_to_frame(image))
+        return self._decoder.decode(fields, self.compute_grid_to_frame(image))
 
     def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
         """Run preprocessing and the network on an image.
@@ -162,23 +164,26 @@ class PoseEstimator:
         """
         self.prepare(image, channel_order)
         self._network.invoke()
-        return self.fields()
+        return self.get_fields()
 
-    def fields(self) -> PoseFields:
+    def get_fields(self) -> PoseFields:
         """Return the maps of the last inference: views of the interpreter's memory, not copies."""
         heatmaps, pafs, manifest = self._heatmaps, self._pafs, self.manifest
         return PoseFields(
-            self._network.tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
-            self._network.tensor(pafs)[0, :, :, manifest.pafs.start : manifest.pafs.stop],
+            self._network.get_tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
+            self._network.get_tensor(pafs)[0, :, :, manifest.pafs.start : manifest.pafs.stop],
             heatmaps.quantization,
             pafs.quantization,
         )
 
-    def grid_to_frame(self, image: Image) -> GridToFrame:
+    def compute_grid_to_frame(self, image: Image) -> GridToFrame:
         """Return the transform from grid cells of the maps to pixels of `image`."""
         if self._geometry[0] != image.shape:
             height, width = image.shape[:2]
-            self._geometry = (image.shape, self._preprocessor.grid_to_frame(width, height, self.manifest.stride))
+            self._geometry = (
+                image.shape,
+                self._preprocessor.compute_grid_to_frame(width, height, self.manifest.stride),
+            )
         return self._geometry[1]
 
 

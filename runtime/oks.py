@@ -20,7 +20,7 @@ _COCO_SIGMAS = {
 }  # fmt: skip
 
 
-def sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
+def get_sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
     """Return COCO's sigma of each keypoint: (n,) float64.
 
     COCO has no neck; it gets the sigma of the shoulders.
@@ -34,7 +34,9 @@ def sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([_COCO_SIGMAS[name.rpartition("_")[2]] for name in names])
 
 
-def oks(truth: npt.NDArray[np.float32], found: npt.NDArray[np.float32], sigmas: npt.NDArray[np.float64]) -> float:
+def compute_oks(
+    truth: npt.NDArray[np.float32], found: npt.NDArray[np.float32], sigmas: npt.NDArray[np.float64]
+) -> float:
     """Compute the OKS of two poses over the keypoints that are present in `truth`.
 
     The area is 0.53 times the area of the box around `truth`. COCO does the same if there is no segmentation mask.
@@ -55,8 +57,8 @@ def oks(truth: npt.NDArray[np.float32], found: npt.NDArray[np.float32], sigmas: 
     return float(np.where(found[present, 2] > 0, similarity, 0).mean())
 
 
-def matched(
-    truth: Sequence[Pose], found: Sequence[Pose], sigmas: npt.NDArray[np.float64], *, least: float, min_keypoints: int
+def count_matches(
+    truth: Sequence[Pose], found: Sequence[Pose], sigmas: npt.NDArray[np.float64], *, min_oks: float, min_keypoints: int
 ) -> tuple[int, int]:
     """Count the reference poses that have a similar pose in `found`.
 
@@ -66,12 +68,14 @@ def matched(
         truth: Reference poses.
         found: The other poses.
         sigmas: Sigmas of the keypoints, (n,).
-        least: Minimum OKS of a match.
+        min_oks: Minimum OKS of a match.
         min_keypoints: Reference poses with fewer keypoints are ignored.
 
     Returns:
         Number of matched reference poses, and number of reference poses with enough keypoints.
     """
     counted = [pose for pose in truth if (pose.keypoints[:, 2] > 0).sum() >= min_keypoints]
-    hits = sum(any(oks(pose.keypoints, other.keypoints, sigmas) >= least for other in found) for pose in counted)
+    hits = sum(
+        any(compute_oks(pose.keypoints, other.keypoints, sigmas) >= min_oks for other in found) for pose in counted
+    )
     return hits, len(counted)

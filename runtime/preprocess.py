@@ -40,16 +40,16 @@ class Preprocessor:
         self._scale, self._offset = (high - low) / 255.0, low
         self._buffer: Image = np.zeros((height, width, 3), np.uint8)
 
-    def target_size(self, width: int, height: int) -> tuple[int, int]:
+    def compute_target_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height in pixels of the resized frame inside the input, for a frame of the given size."""
         if self.resize == "stretch":
             return self.width, self.height
         scale = min(self.width / width, self.height / height)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def grid_to_frame(self, width: int, height: int, stride: int) -> GridToFrame:
+    def compute_grid_to_frame(self, width: int, height: int, stride: int) -> GridToFrame:
         """Return the transform from grid cells to frame pixels, for a frame of the given size."""
-        target_width, target_height = self.target_size(width, height)
+        target_width, target_height = self.compute_target_size(width, height)
         return GridToFrame(stride * width / target_width, stride * height / target_height)
 
     def prepare(self, image: Image, channel_order: ChannelOrder, destination: npt.NDArray[Any]) -> None:
@@ -64,7 +64,7 @@ class Preprocessor:
             ValueError: `image` is not an image.
         """
         check_image(image)
-        width, height = self.target_size(image.shape[1], image.shape[0])
+        width, height = self.compute_target_size(image.shape[1], image.shape[0])
         # Clear the border every time: the interpreter may use the memory of its input for other data in between.
         in_place = destination.dtype == np.uint8
         destination[height:] = destination[:height, width:] = 0 if in_place else self._offset

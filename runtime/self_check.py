@@ -16,7 +16,7 @@ from .errors import ModelError
 from .estimator import PoseEstimator
 from .model import container
 from .model.manifest import Golden
-from .oks import matched, sigmas
+from .oks import count_matches, get_sigmas
 from .synthetic import Scene
 from .types import Image, Pose
 
@@ -51,7 +51,7 @@ def record(path: Path) -> None:
             best, highest = Golden(people, seed, tuple(map(_flatten, strong))), score
         if score >= _RELIABLE_SCORE:
             break
-    container.write(path, container.flatbuffer(path), replace(estimator.manifest, golden=best))
+    container.write(path, container.read_flatbuffer(path), replace(estimator.manifest, golden=best))
 
 
 def check(estimator: PoseEstimator) -> str:
@@ -70,8 +70,8 @@ def check(estimator: PoseEstimator) -> str:
     image = _render_scene(golden.people, golden.seed)
     found = estimator.estimate(image).poses
     wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
-    spread = sigmas(estimator.manifest.skeleton_table.keypoints)
-    found_again, _ = matched(wanted, found, spread, least=_MIN_OKS, min_keypoints=1)
+    spread = get_sigmas(estimator.manifest.skeleton_table.keypoints)
+    found_again, _ = count_matches(wanted, found, spread, min_oks=_MIN_OKS, min_keypoints=1)
     if found_again == len(wanted) and (wanted or not any(pose.score >= _RELIABLE_SCORE for pose in found)):
         return ""
     return (
@@ -81,7 +81,7 @@ def check(estimator: PoseEstimator) -> str:
 
 
 def _render_scene(people: int, seed: int) -> Image:
-    return Scene(people, 640, 480, seed=seed).frame(0).image
+    return Scene(people, 640, 480, seed=seed).render_frame(0).image
 
 
 def _flatten(pose: Pose) -> tuple[float, ...]:

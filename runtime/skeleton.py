@@ -28,7 +28,7 @@ class Limb(NamedTuple):
     b: int
     paf_x: int
     paf_y: int
-    starts: bool = True
+    can_seed: bool = True
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +110,7 @@ COCO18 = Skeleton(
         Limb(11, 12, 8, 9), Limb(12, 13, 10, 11), Limb(1, 0, 28, 29), Limb(0, 14, 30, 31), Limb(14, 16, 34, 35),
         Limb(0, 15, 32, 33), Limb(15, 17, 36, 37),
         # Limbs from shoulder to ear only add keypoints to people that were started by limbs of the neck and the head.
-        Limb(2, 16, 18, 19, starts=False), Limb(5, 17, 26, 27, starts=False),
+        Limb(2, 16, 18, 19, can_seed=False), Limb(5, 17, 26, 27, can_seed=False),
     ),
     coco_order=(0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10),
 )  # fmt: skip

@@ -271,9 +271,9 @@ class EstimateResult:
         Raises:
             InputError: The result has no frame.
         """
-        from .io.formats import edgepose_line
+        from .io.formats import format_edgepose_line
 
-        return edgepose_line(self._require_frame(), self)
+        return format_edgepose_line(self._require_frame(), self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `to_json` as a dictionary.
@@ -292,15 +292,15 @@ class EstimateResult:
         Raises:
             InputError: The result has no frame.
         """
-        from .io.formats import coco_results
+        from .io.formats import make_coco_results
 
-        return coco_results(self._require_frame(), self, self._get_skeleton(), image_id)
+        return make_coco_results(self._require_frame(), self, self._get_skeleton(), image_id)
 
     def to_openpose(self) -> dict[str, Any]:
         """Return the JSON document of OpenPose for this frame: 18 keypoints per person."""
-        from .io.formats import openpose_document
+        from .io.formats import make_openpose_document
 
-        return openpose_document(self)
+        return make_openpose_document(self)
 
     def to_supervision(self) -> Any:
         """Return `supervision.KeyPoints` with COCO's 17 keypoints, for the annotators of supervision.

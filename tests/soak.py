@@ -54,7 +54,7 @@ class UnreliableSource(SyntheticCamera):
     delivered = 0
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(3, 640, 480, 30.0, painted=4)
+        super().__init__(3, 640, 480, 30.0, distinct_frames=4)
         self._until = time.monotonic() + seconds
 
     def frames(self) -> Iterator[Frame]:
@@ -275,7 +275,7 @@ def _check_results(states: list[tuple[float, int, int]], stats: Stats, disturber
     threads, handles = (max(s[i] for s in last) - max(s[i] for s in first) for i in (1, 2))
     print(f"threads    {threads:+d}; descriptors {handles:+d}")
     for sink in stats.sinks:
-        print(f"sink       {sink.name}: {sink.counts()}")
+        print(f"sink       {sink.name}: {sink.get_counts()}")
     checks = {
         "memory": growth < _MAX_GROWTH_MB, "threads": threads <= 0, "descriptors": handles <= 2,
         # The pipeline holds at most four frames when its camera is lost.

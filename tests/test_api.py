@@ -29,7 +29,7 @@ def estimator() -> edgepose.PoseEstimator:
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    return Scene(2, 640, 480).frame(0).image
+    return Scene(2, 640, 480).render_frame(0).image
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_the_camera_loop_calls_a_function(tmp_path: Path) -> None:
 
     (tmp_path / "images").mkdir()
     for index in range(6):
-        cv2.imwrite(str(tmp_path / f"images/{index}.png"), Scene(2, 640, 480).frame(index).image)
+        cv2.imwrite(str(tmp_path / f"images/{index}.png"), Scene(2, 640, 480).render_frame(index).image)
     edgepose.run_camera(on_poses, source=tmp_path / "images", sinks=(f"jsonl:{tmp_path}/poses.jsonl",))
     assert seen == [2] * 6
     assert (tmp_path / "poses.jsonl").read_text().count("\n") == 6
@@ -220,7 +220,7 @@ def test_a_model_is_converted_and_evaluated(dataset: Path, tmp_path: Path, float
     bare = tmp_path / "bare.tflite"
     from edgepose.runtime.model import container
 
-    bare.write_bytes(container.flatbuffer(float_model))
+    bare.write_bytes(container.read_flatbuffer(float_model))
     steps: list[str] = []
     conversion = edgepose.convert_model(bare, tmp_path / "out.tflite", resize="stretch", note=steps.append)
     assert conversion.manifest.input.resize == "stretch"
@@ -235,7 +235,7 @@ def test_a_model_is_converted_and_evaluated(dataset: Path, tmp_path: Path, float
 
 
 def test_results_and_names_give_what_users_expect(estimator: edgepose.PoseEstimator) -> None:
-    result = estimator.estimate(Scene(2, 640, 480).frame(0).image)
+    result = estimator.estimate(Scene(2, 640, 480).render_frame(0).image)
     assert result[0] is result.poses[0]
     assert result[-1] is result.poses[-1]
     with pytest.raises(edgepose.ModelError, match=r"did you mean edgepose-small\?"):

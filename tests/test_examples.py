@@ -15,9 +15,9 @@ import pytest
 
 from edgepose.runtime.synthetic import Scene
 
-from .conftest import HANG_S, HAS_TENSORFLOW, ROOT, weights
-from .device.sink_helpers import wait
-from .device.test_sinks import broker, free_port, listening, needs_broker
+from .conftest import HANG_S, HAS_TENSORFLOW, ROOT, find_weights
+from .device.sink_helpers import wait_until
+from .device.test_sinks import free_port, needs_broker, run_broker, subscribe
 from .scene_dataset import write_video
 
 pytestmark = pytest.mark.once
@@ -35,7 +35,7 @@ def run_example(name: str, *arguments: str | Path) -> str:
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "images/photo.png"
     path.parent.mkdir()
-    cv2.imwrite(str(path), Scene(2, 640, 480).frame(0).image)
+    cv2.imwrite(str(path), Scene(2, 640, 480).render_frame(0).image)
     return path
 
 
@@ -98,12 +98,12 @@ def test_the_camera_loop(photo: Path) -> None:
 @needs_broker
 def test_mqtt(photo: Path, tmp_path: Path) -> None:
     port = free_port()
-    with broker(port, tmp_path), listening(port) as heard:
+    with run_broker(port, tmp_path), subscribe(port) as heard:
         # Several frames, because messages before the connection is established may be lost.
         for index in range(1, 40):
             (photo.parent / f"{index}.png").symlink_to(photo)
         run_example("publish_mqtt", f"mqtt://127.0.0.1:{port}/poses", photo.parent)
-        wait(lambda: "poses/status" in heard or "poses/poses" in heard)
+        wait_until(lambda: "poses/status" in heard or "poses/poses" in heard)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("supervision") is None, reason="supervision is not installed (extra)")
@@ -121,9 +121,9 @@ def test_profile() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed (extra `convert`)")
 def test_conversion(photo: Path, tmp_path: Path) -> None:
-    weights("mobilenet_thin")
+    find_weights("mobilenet_thin")
     for index in range(1, 4):
-        cv2.imwrite(str(photo.parent / f"{index}.png"), Scene(index, 640, 480).frame(10 * index).image)
+        cv2.imwrite(str(photo.parent / f"{index}.png"), Scene(index, 640, 480).render_frame(10 * index).image)
     out = run_example("convert_and_quantize", photo.parent, tmp_path / "thin.tflite")
     assert f"written: {tmp_path}/thin.tflite, 0." in out or f"written: {tmp_path}/thin.tflite, 1." in out
 

@@ -13,13 +13,13 @@ from ...device.monitor import board
 from ...runtime.cli.command import Argument, Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
 from ...runtime.errors import EdgePoseError, OutputError
 from ...runtime.io import atomic
-from ...runtime.io.inputs import expand
+from ...runtime.io.inputs import find_inputs
 from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model import registry
-from ...runtime.model.interpreter import default_threads
+from ...runtime.model.interpreter import get_default_threads
 from ..profile import estimate, plots, results, table
 from ..profile.results import Profile, Row
-from ..profile.runner import MAX_SECONDS, run_worker
+from ..profile.runner import MAX_DURATION_S, run_worker
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def run(options: ProfileOptions) -> int:
     Returns:
         0 done; 1 a model could not be measured.
     """
-    if not 0 < options.seconds <= MAX_SECONDS:
-        raise ValueError(f"--seconds: expected more than 0 and at most {MAX_SECONDS:.0f}, got {options.seconds:g}")
+    if not 0 < options.seconds <= MAX_DURATION_S:
+        raise ValueError(f"--seconds: expected more than 0 and at most {MAX_DURATION_S:.0f}, got {options.seconds:g}")
     if options.merge and not options.models:
         raise ValueError("--merge: expected one or more profiles that were written with --json")
     _check_outputs(options)
@@ -69,27 +69,27 @@ def _check_outputs(options: ProfileOptions) -> None:
     if options.plot is not None:
         if options.plot.suffix != ".png":
             raise ValueError(f"{options.plot}: expected an image that ends in .png")
-        plots.require()
+        plots.import_pyplot()
 
 
 def _measure_all(options: ProfileOptions) -> Profile:
-    expand(options.input)
-    threads = options.threads or (default_threads(),)
+    find_inputs(options.input)
+    threads = options.threads or (get_default_threads(),)
     cores = len(os.sched_getaffinity(0))
     if not options.estimate and max(threads) > cores:
         show_warning(f"warning: {max(threads)} threads on {cores} cores take turns; the times mean little")
-    machine = board.describe()
+    machine = board.read_board()
     show_note(f"machine: {machine}")
     show, found = _choose_printer(options), []
-    show(table.head())
-    for model in options.models or [registry.DEFAULT]:
+    show(table.format_header())
+    for model in options.models or [registry.DEFAULT_MODEL]:
         for count in threads:
             row = _measure_row(model, count, options)
-            show(table.line(row))
+            show(table.format_row(row))
             for warning in row.warnings:
                 show_warning(f"warning: {row.label}: {warning}")
             if row.operators:
-                show(table.operators(row))
+                show(table.format_operators(row))
             found.append(row)
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     return Profile(machine, options.input, moment, tuple(found))
@@ -97,11 +97,11 @@ def _measure_all(options: ProfileOptions) -> Profile:
 
 def _measure_row(model: str, threads: int, options: ProfileOptions) -> Row:
     try:
-        path = registry.find_tflite(model)
+        path = registry.find_model_file(model)
     except EdgePoseError as error:
         return Row(model, threads, error=str(error))
     if options.estimate:
-        return estimate.row(model, path, threads, estimate.BOARDS[options.estimate])
+        return estimate.estimate_row(model, path, threads, estimate.BOARDS[options.estimate])
     people = options.people or options.plot is not None
     return run_worker(model, path, threads, options.seconds, options.input, ops=options.ops, people=people)
 
@@ -115,14 +115,14 @@ def _choose_printer(options: ProfileOptions) -> Callable[[str], object]:
 def _show_merged(profiles: Sequence[Profile]) -> None:
     for profile in profiles:
         print(f"{profile.machine}; {profile.input}; {profile.measured}")
-        print(table.text(profile.rows))
+        print(table.format_table(profile.rows))
 
 
 def _write_outputs(options: ProfileOptions, profiles: Sequence[Profile]) -> None:
     if options.json:
         _save(options.json, profiles[0].to_json() + "\n")
     if options.csv:
-        _save(options.csv, table.as_csv(profiles))
+        _save(options.csv, table.format_csv(profiles))
     if options.plot is not None:
         plots.write(options.plot, profiles)
         show_note(f"drawn: {options.plot}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...device.camera.loop import Loop
-from ...device.camera.pipeline import Result
+from ...device.camera.pipeline import PipelineResult
 from ...device.config import LoopConfig
 from ...device.monitor.stats import Stats
 from ...device.sinks.base import Message, Sink
@@ -40,7 +40,7 @@ class LoopCost(NamedTuple):
     fps: float
     latency_p95_ms: float
     inference_p95_ms: float
-    share: float
+    overhead: float
 
 
 class _TimingSink(Sink):
@@ -64,8 +64,8 @@ class _LatencyStats(Stats):
         super().__init__("bench")
         self.latencies_ms: list[float] = []
 
-    def frame(self, result: Result) -> None:
-        super().frame(result)
+    def record_frame(self, result: PipelineResult) -> None:
+        super().record_frame(result)
         self.latencies_ms.append(result.latency_ms)
 
 
@@ -80,7 +80,7 @@ def measure_loop(model: Path, source: FrameSource, threads: int = 1, seconds: fl
     """
     estimator, sink, stats = PoseEstimator(model, threads=threads), _TimingSink(), _LatencyStats()
     Loop(lambda: source, [lambda: estimator], [sink], LoopConfig(), stats).run(seconds)
-    tracking = following_ms(5)
+    tracking = measure_tracking(5)
     preprocess, inference, decode = zip(*sink.stage_times_ms[_WARM_UP:], strict=True)
     overhead_ms = median(preprocess) + median(decode) + tracking.median_ms
     return LoopCost(
@@ -91,13 +91,13 @@ def measure_loop(model: Path, source: FrameSource, threads: int = 1, seconds: fl
     )
 
 
-def following_ms(people: int) -> Measurement:
+def measure_tracking(people: int) -> Measurement:
     """Measure tracking and smoothing of one frame with the given number of people."""
     scene, tracker, smoother = Scene(people, 1280, 960), Tracker(), OneEuroSmoother()
     rng = np.random.default_rng(0)
     frames = [
         [Pose(np.column_stack((xy, np.ones(18))).astype(np.float32), 0.8) for xy in rng.permutation(keypoints)]
-        for keypoints in (scene.frame(index).keypoints for index in range(30))
+        for keypoints in (scene.render_frame(index).keypoints for index in range(30))
     ]
     frames += frames[::-1]
     time_s = [0.0]

@@ -20,7 +20,7 @@ Maps = npt.NDArray[np.float32]
 _TO_FRAME = GridToFrame(8, 8)
 
 
-def by_people(model: Path) -> Iterator[tuple[int, int, tuple[int, int], Measurement]]:
+def measure_by_people(model: Path) -> Iterator[tuple[int, int, tuple[int, int], Measurement]]:
     """Decode a network's maps of the synthetic scene, with 0 to 30 people.
 
     Yields:
@@ -37,11 +37,11 @@ def by_people(model: Path) -> Iterator[tuple[int, int, tuple[int, int], Measurem
 
 def compute_maps(estimator: PoseEstimator, people: int) -> tuple[Maps, Maps]:
     """Run a network on a synthetic scene and return copies of its heatmaps and PAFs."""
-    fields = estimator.infer(Scene(people, 1280, 960).frame(3).image)
+    fields = estimator.infer(Scene(people, 1280, 960).render_frame(3).image)
     return np.array(fields.heatmaps, np.float32), np.array(fields.pafs, np.float32)
 
 
-def worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
+def measure_worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
     """Decode artificial maps that take the longest time: noise, a peak in every second cell, one large plateau.
 
     Yields:
@@ -66,8 +66,8 @@ def worst_cases(height: int, width: int) -> Iterator[tuple[str, Measurement]]:
 class Comparison(NamedTuple):
     """Times of this decoder and of tf-pose-estimation's method, on the same maps and in the same run."""
 
-    ours: Measurement
-    enlarging: Measurement
+    edgepose: Measurement
+    opencv: Measurement
     """Enlarging, smoothing and maxima in OpenCV, which uses a separable Gaussian."""
     grouping: Measurement
     """Limb connection and grouping in NumPy."""
@@ -75,18 +75,18 @@ class Comparison(NamedTuple):
     """Enlarging, smoothing and maxima in TensorFlow, as upstream runs them; None if TensorFlow is not installed."""
 
 
-def against_upstream(model: Path, people: int = 5) -> Comparison:
+def compare_with_upstream(model: Path, people: int = 5) -> Comparison:
     """Compare this decoder (one thread) with tf-pose-estimation's method (OpenCV and TensorFlow, two threads)."""
     heatmaps, pafs = compute_maps(PoseEstimator(model), people)
     decoder, fields = Decoder(*heatmaps.shape[:2]), PoseFields(heatmaps, pafs)
     # This decoder first: OpenCV's threads keep the processor busy for a while after their work.
-    ours = measure(lambda: decoder.decode(fields, _TO_FRAME), least=1000, most=5000)
+    ours = measure(lambda: decoder.decode(fields, _TO_FRAME), min_runs=1000, max_runs=5000)
     cv2.setNumThreads(2)
     found = upstream_decoder.enlarge_and_find(heatmaps, pafs)
     enlarging = measure(lambda: upstream_decoder.enlarge_and_find(heatmaps, pafs), seconds=3)
     grouping = measure(lambda: upstream_decoder.group(*found), seconds=2)
     try:
-        upstream = measure(upstream_tensorflow.enlarge_and_find(heatmaps, pafs), seconds=5)
+        upstream = measure(upstream_tensorflow.build_enlarge_and_find(heatmaps, pafs), seconds=5)
     except MissingExtraError:
         upstream = None
     return Comparison(ours, enlarging, grouping, upstream)

@@ -64,11 +64,11 @@ def _process_frames(kind: str, frames: int) -> None:
 
     from ...runtime.decode import Decoder
     from ...runtime.preprocess import Preprocessor
-    from ...runtime.synthetic.fields import crowd, fields
+    from ...runtime.synthetic.fields import place_people, render_fields
     from ...runtime.types import GridToFrame, PoseFields, Quantization
 
     cv2.setNumThreads(1)
-    heatmaps, pafs = fields(crowd(_PEOPLE, *_GRID, np.random.default_rng(0)), *_GRID)
+    heatmaps, pafs = render_fields(place_people(_PEOPLE, *_GRID, np.random.default_rng(0)), *_GRID)
     float_fields = PoseFields(heatmaps, pafs)
     quantization = Quantization(1 / 127, 0)
     heatmaps_int8, pafs_int8 = (np.rint(maps * 127).astype(np.int8) for maps in (heatmaps, pafs))
@@ -77,7 +77,7 @@ def _process_frames(kind: str, frames: int) -> None:
     target = np.zeros((_GRID[0] * _STRIDE, _GRID[1] * _STRIDE, 3), np.uint8)
     decoder = Decoder(*_GRID)
     preprocessor = Preprocessor(target.shape[1], target.shape[0], "letterbox", "bgr")
-    width, height = preprocessor.target_size(_FRAME_SHAPE[1], _FRAME_SHAPE[0])
+    width, height = preprocessor.compute_target_size(_FRAME_SHAPE[1], _FRAME_SHAPE[0])
     to_frame = GridToFrame(_STRIDE, _STRIDE)
     for _ in range(frames):
         if kind == "decode":

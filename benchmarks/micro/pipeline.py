@@ -16,7 +16,7 @@ _WARM_UP = 10
 """Frames at the start of a run that do not count."""
 
 
-class Overlap(NamedTuple):
+class PipelineMeasurement(NamedTuple):
     """FPS and latency of the pipeline (`fps`, `latency_ms`) and without it (`serial_fps`, `serial_latency_ms`)."""
 
     camera_fps: float | None
@@ -27,16 +27,16 @@ class Overlap(NamedTuple):
     """FPS of the slowest stage alone: the camera or the network."""
     serial_latency_ms: float
     latency_ms: float
-    late: float
+    added_latency_frames: float
     """Latency added by the pipeline, in camera frames; 0 if the camera has no frame rate."""
 
     @property
-    def share(self) -> float:
+    def efficiency(self) -> float:
         """Pipeline FPS as a fraction of the FPS of the slowest stage."""
         return self.fps / self.limit_fps
 
 
-def measure(model: Path, camera_fps: float | None, threads: int = 1, frames: int = 300) -> Overlap:
+def measure(model: Path, camera_fps: float | None, threads: int = 1, frames: int = 300) -> PipelineMeasurement:
     """Measure FPS and latency (from exposure to poses) with and without the pipeline.
 
     The measurements alternate in one run, so that all see the machine in the same state.
@@ -55,7 +55,7 @@ def measure(model: Path, camera_fps: float | None, threads: int = 1, frames: int
     inference.append(_measure_inference_ms(estimator, frames // 2))
     network_fps = 1e3 / (sum(inference) / 2)
     serial_latency_ms = sum(run[1] for run in serial) / 2
-    return Overlap(
+    return PipelineMeasurement(
         camera_fps,
         sum(run[0] for run in serial) / 2,
         fps,
@@ -93,5 +93,5 @@ def _run_pipeline(estimator: PoseEstimator, camera_fps: float | None, count: int
 
 
 def _measure_inference_ms(estimator: PoseEstimator, count: int) -> float:
-    frame = next(SyntheticCamera(fps=None, painted=1).frames())
+    frame = next(SyntheticCamera(fps=None, distinct_frames=1).frames())
     return median(estimator.estimate(frame.image).timings_ms.inference for _ in range(count))

@@ -17,7 +17,7 @@ from ...convert.exporters.tensorflow_quiet import import_tensorflow
 from .upstream_decoder import ENLARGE
 
 
-def enlarge_and_find(heatmaps: npt.NDArray[np.float32], pafs: npt.NDArray[np.float32]) -> Callable[[], object]:
+def build_enlarge_and_find(heatmaps: npt.NDArray[np.float32], pafs: npt.NDArray[np.float32]) -> Callable[[], object]:
     """Build a function that enlarges the given maps, smooths the heatmaps and finds the maxima, in TensorFlow.
 
     Args:

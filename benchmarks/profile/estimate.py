@@ -16,8 +16,8 @@ from statistics import geometric_mean
 from ...runtime.errors import EdgePoseError
 from ...runtime.model import container
 from ...runtime.model.interpreter import Network
-from ...runtime.model.isolated_load import probe
-from .macs import Described, operators
+from ...runtime.model.isolated_load import load_in_child_process
+from .macs import OperatorCost, compute_operator_costs
 from .results import Accuracy, Latency, Row
 
 
@@ -60,7 +60,7 @@ _MEMORY_GB_PER_S = {"pi4": 4.0, "pi5": 12.0, "zero2w": 1.6}
 BOARDS = {"pi4": "Raspberry Pi 4", "pi5": "Raspberry Pi 5", "zero2w": "Raspberry Pi Zero 2 W"}
 
 
-def row(model: str, path: Path, threads: int, name: str) -> Row:
+def estimate_row(model: str, path: Path, threads: int, board: str) -> Row:
     """Estimate the row of a model. If the file cannot be loaded, the row has an `error`.
 
     Args:
@@ -70,17 +70,17 @@ def row(model: str, path: Path, threads: int, name: str) -> Row:
         name: Name of the board: a value of `BOARDS`.
     """
     try:
-        probe(path)
+        load_in_child_process(path)
         network = Network(path, 1)
         ms = estimate_inference_ms(
-            operators(network), next(key for key, value in BOARDS.items() if value == name), threads
+            compute_operator_costs(network), next(key for key, value in BOARDS.items() if value == board), threads
         )
-        return _fill_row(Row(model, threads), path, network, ms, name)
+        return _fill_row(Row(model, threads), path, network, ms, board)
     except EdgePoseError as error:
         return Row(model, threads, error=" ".join(str(error).split()))
 
 
-def estimate_inference_ms(described: Sequence[Described], board: str, threads: int) -> float:
+def estimate_inference_ms(described: Sequence[OperatorCost], board: str, threads: int) -> float:
     """Estimate the time of one inference in milliseconds.
 
     Args:
@@ -91,15 +91,15 @@ def estimate_inference_ms(described: Sequence[Described], board: str, threads: i
     total = 0.0
     for operator in described:
         kind = "int8" if operator.integer else "float"
-        compute_ms = operator.macs / macs_per_ms(board, kind, threads)
+        compute_ms = operator.macs / estimate_macs_per_ms(board, kind, threads)
         memory_ms = operator.bytes / (_MEMORY_GB_PER_S[board] * 1e6)
         total += max(compute_ms, memory_ms if not operator.macs else 0.0)
     return total
 
 
-def macs_per_ms(board: str, kind: str, threads: int) -> float:
+def estimate_macs_per_ms(board: str, kind: str, threads: int) -> float:
     """Estimate the multiply-accumulates per millisecond of a board. `kind`: `int8` or `float`."""
-    pi4 = rate(PINTO)
+    pi4 = fit_macs_per_ms(PINTO)
     if kind == "float":
         pi4 *= _compute_speedup(NCNN_MS["pi4"]["int8"][0], NCNN_MS["pi4"]["float"][0])
     ratio = _compute_speedup(NCNN_MS["pi4"][kind][0], NCNN_MS[board][kind][0])
@@ -108,7 +108,7 @@ def macs_per_ms(board: str, kind: str, threads: int) -> float:
     return pi4 * ratio * _scale_to_threads(board, kind, threads)
 
 
-def rate(published: Sequence[Published]) -> float:
+def fit_macs_per_ms(published: Sequence[Published]) -> float:
     """Fit the multiply-accumulates per millisecond to published runs (least squares of the relative errors)."""
     # Minimizes the sum of (macs / rate / ms - 1)^2, which is linear in 1 / rate.
     ratios = [run.macs / run.ms for run in published]
@@ -132,8 +132,10 @@ def _scale_to_threads(board: str, kind: str, threads: int) -> float:
 
 
 def _fill_row(row: Row, path: Path, network: Network, ms: float, board: str) -> Row:
-    max_error = max(abs(run.macs / rate([other for other in PINTO if other is not run]) / run.ms - 1) for run in PINTO)
-    described = operators(network)
+    max_error = max(
+        abs(run.macs / fit_macs_per_ms([other for other in PINTO if other is not run]) / run.ms - 1) for run in PINTO
+    )
+    described = compute_operator_costs(network)
     row = replace(
         row,
         model_mb=path.stat().st_size / 1e6,

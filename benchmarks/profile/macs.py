@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...runtime.model.interpreter import Network
 
 
-class Described(NamedTuple):
+class OperatorCost(NamedTuple):
     """Cost of an operator.
 
     Attributes:
@@ -26,15 +26,15 @@ class Described(NamedTuple):
     integer: bool
 
 
-def operators(network: Network) -> list[Described]:
+def compute_operator_costs(network: Network) -> list[OperatorCost]:
     """Compute the cost of each operator of a network, in the order of execution."""
     found = []
-    for kind, inputs, outputs in network.operators():
+    for kind, inputs, outputs in network.list_operators():
         first = outputs[0]
         total_bytes = sum(prod(tensor.shape) * tensor.item_bytes for tensor in (*inputs, *outputs))
         shapes = [tensor.shape for tensor in inputs]
         found.append(
-            Described(kind, first.name, _compute_macs(kind, shapes, first.shape), total_bytes, inputs[0].whole)
+            OperatorCost(kind, first.name, _compute_macs(kind, shapes, first.shape), total_bytes, inputs[0].is_integer)
         )
     return found
 

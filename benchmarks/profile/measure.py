@@ -15,7 +15,7 @@ from ...device.monitor import health
 from ...device.monitor.health import Health, ProcessorTime
 from ...runtime import PoseEstimator
 from ...runtime.errors import InputError
-from ...runtime.io.inputs import expand, frames
+from ...runtime.io.inputs import find_inputs, read_input
 from ...runtime.model.interpreter import Network
 from ...runtime.synthetic import Scene
 from ...runtime.types import Frame
@@ -75,13 +75,13 @@ class Frames:
     """
 
     def __init__(self, name: str) -> None:
-        inputs = expand(name)
+        inputs = find_inputs(name)
         scenes = [source for source in inputs if source.path is None]
         if scenes:
             self._scene_frames = _render_scene(scenes[0].people, scenes[0].name)
             self._frames: Iterator[Frame] = itertools.cycle(self._scene_frames)
         else:
-            self._frames = (frame for _ in itertools.count() for source in inputs for frame in frames(source))
+            self._frames = (frame for _ in itertools.count() for source in inputs for frame in read_input(source))
         self.first = next(self)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -96,10 +96,10 @@ class Frames:
 
 def _render_scene(people: int, name: str, width: int = 640, height: int = 480) -> list[Frame]:
     scene = Scene(people, width, height)
-    return [Frame(scene.frame(index).image, name, index) for index in range(_SCENE_FRAMES)]
+    return [Frame(scene.render_frame(index).image, name, index) for index in range(_SCENE_FRAMES)]
 
 
-def warm(estimator: PoseEstimator, supply: Frames) -> None:
+def warm_up(estimator: PoseEstimator, supply: Frames) -> None:
     """Process some frames without measuring. The first ones are slower: first memory accesses, low clock rate."""
     for frame in itertools.islice(supply, WARM_UP):
         estimator.estimate(frame.image, frame.channel_order)
@@ -153,7 +153,7 @@ def infer(network: Network, seconds: float, report_progress: Callable[[str], obj
     return recorder.build_result({"inference": [s * 1e3 for s in recorder.latencies_s]}, 0)
 
 
-def point(estimator: PoseEstimator, people: int, count: int) -> PeoplePoint:
+def measure_people_point(estimator: PoseEstimator, people: int, count: int) -> PeoplePoint:
     """Measure the median stage times with a number of people in a 1280x960 image.
 
     Args:
@@ -179,7 +179,7 @@ class _Recorder:
         self._seconds = seconds
         self._excluded_s = 0.0
         self._health: list[Health] = []
-        self._processor_start = ProcessorTime.now()
+        self._processor_start = ProcessorTime.read()
         self._start = self._last_health = perf_counter()
 
     @property
@@ -219,7 +219,9 @@ class _Recorder:
 
     def _find_warnings(self, elapsed: float) -> Iterator[str]:
         cores = len(os.sched_getaffinity(0))
-        other_load = ProcessorTime.now().others_since(self._processor_start) / (elapsed * (os.cpu_count() or cores))
+        other_load = ProcessorTime.read().compute_others_s(self._processor_start) / (
+            elapsed * (os.cpu_count() or cores)
+        )
         if other_load > _MAX_OTHER_LOAD:
             yield f"other processes used {other_load:.0%} of the processor; the times may be too long"
         third = max(1, len(self.latencies_s) // 3)

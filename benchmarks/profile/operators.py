@@ -142,17 +142,21 @@ def measure_operators(
             return network, _measure_latency(network)
 
         whole, before = measure_file(flatbuffer)
-        described = macs.operators(whole)
+        described = macs.compute_operator_costs(whole)
         if len(described) != len(extractor):
             raise ModelError(f"{len(extractor)} operators in the file, {len(described)} in the interpreter")
         for number, about in enumerate(described):
             single, ms = measure_file(extractor.extract(number))
-            if about.kind == "PAD" and single.delegated and (reader := extractor.find_next_reader(number)) is not None:
+            if (
+                about.kind == "PAD"
+                and single.is_delegated
+                and (reader := extractor.find_next_reader(number)) is not None
+            ):
                 # XNNPACK fuses a PAD with the convolution after it: count only what the PAD adds.
                 ms = max(
                     0.0, measure_file(extractor.extract(number, reader))[1] - measure_file(extractor.extract(reader))[1]
                 )
-            rows.append(Operator(number, about.kind, about.name, ms, about.macs, single.delegated))
+            rows.append(Operator(number, about.kind, about.name, ms, about.macs, single.is_delegated))
             progress(number + 1, len(extractor))
         return tuple(rows), (before + _measure_latency(whole)) / 2
 
@@ -161,7 +165,7 @@ def _fill_inputs(network: Network) -> None:
     """Write arbitrary values: zeros and denormal numbers can be faster or slower than real activations."""
     rng = np.random.default_rng(0)
     for info in network.inputs:
-        view = network.tensor(info)
+        view = network.get_tensor(info)
         view[...] = rng.integers(0, 100, info.shape) if view.dtype.kind in "iu" else rng.random(info.shape)
         del view
 

@@ -13,7 +13,7 @@ from .results import Profile, Row
 _COLORS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
 
 
-def require() -> Any:
+def import_pyplot() -> Any:
     """Import matplotlib's pyplot.
 
     Raises:
@@ -36,7 +36,7 @@ def write(path: Path, profiles: Sequence[Profile]) -> None:
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    plt = require()
+    plt = import_pyplot()
     measured = [(profile, row) for profile in profiles for row in profile.rows if row.latency_ms]
     rows = [row for _, row in measured]
     with_accuracy = [(_make_label(profiles, *entry), entry[1]) for entry in measured if entry[1].accuracy]
@@ -59,7 +59,7 @@ def write(path: Path, profiles: Sequence[Profile]) -> None:
     machines = " | ".join(dict.fromkeys(_describe_machine(profile) for profile in profiles))
     figure.suptitle(machines, fontsize=10)
     figure.tight_layout()
-    with atomic.atomic(path) as temporary:
+    with atomic.replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
 

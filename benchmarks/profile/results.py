@@ -131,13 +131,13 @@ class Profile:
                 "machine": asdict(self.machine),
                 "input": self.input,
                 "measured": self.measured,
-                "rows": [row_to_dict(row) for row in self.rows],
+                "rows": [serialize_row(row) for row in self.rows],
             },
             indent=1,
         )
 
 
-def row_to_dict(row: Row) -> dict[str, Any]:
+def serialize_row(row: Row) -> dict[str, Any]:
     """Convert a row to a dictionary for JSON."""
     latency = row.latency_ms._asdict() if row.latency_ms else None
     document: dict[str, Any] = asdict(replace(row, latency_ms=None, accuracy=None, by_people=()))
@@ -148,8 +148,8 @@ def row_to_dict(row: Row) -> dict[str, Any]:
     return document
 
 
-def row_from_dict(entry: Any) -> Row:
-    """Convert a dictionary from `row_to_dict` to a row.
+def parse_row(entry: Any) -> Row:
+    """Convert a dictionary from `serialize_row` to a row.
 
     Raises:
         ValueError: It is not a row.

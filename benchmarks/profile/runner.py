@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 
 from ...runtime.io.messages import Verbosity, get_verbosity
-from .results import Row, row_from_dict
+from .results import Row, parse_row
 
-MAX_SECONDS = 3600.0
+MAX_DURATION_S = 3600.0
 """Maximum duration of a measurement in seconds."""
 _SILENCE_TIMEOUT_S = 900.0
 """A worker that reports nothing for so long hangs, and is killed."""
@@ -85,7 +85,7 @@ def _read_row(child: subprocess.Popen[str], label: str, timed_out: threading.Eve
             timer.cancel()
             message = json.loads(line)
             if "row" in message:
-                return row_from_dict(message["row"])
+                return parse_row(message["row"])
             if sys.stderr.isatty() and get_verbosity() >= Verbosity.NORMAL:
                 print(f"\r\x1b[K{label}: {message['progress']}", end="", file=sys.stderr, flush=True)
             timer = threading.Timer(_SILENCE_TIMEOUT_S, kill)

@@ -20,27 +20,27 @@ _MAX_SLOWEST = 12
 """Number of operators in the list of the slowest."""
 
 
-def head() -> str:
+def format_header() -> str:
     """Format the header of the table."""
     return _format_line(_COLUMNS, _WIDTHS)
 
 
-def line(row: Row) -> str:
-    """Format one row of the table, with the columns of `head`."""
+def format_row(row: Row) -> str:
+    """Format one row of the table, with the columns of `format_header`."""
     if row.error:
         return f"{row.label}: {row.error}"
     return _format_line(_format_cells(row), _WIDTHS)
 
 
-def text(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[Row]) -> str:
     """Format the whole table, with columns as wide as their content."""
     cells = [_COLUMNS, *(_format_cells(row) for row in rows if not row.error)]
     widths = [max(len(entry[i]) for entry in cells) for i in range(len(_COLUMNS))]
     lines = [_format_line(entry, widths) for entry in cells]
-    return "\n".join([*lines, *(line(row) for row in rows if row.error)])
+    return "\n".join([*lines, *(format_row(row) for row in rows if row.error)])
 
 
-def operators(row: Row) -> str:
+def format_operators(row: Row) -> str:
     """Format the time by kind of operator, the slowest operators, and the sum compared with the whole network."""
     total = sum(operator.ms for operator in row.operators)
     lines = [
@@ -60,7 +60,7 @@ def operators(row: Row) -> str:
     return "\n".join(lines)
 
 
-def as_csv(profiles: Iterable[Profile]) -> str:
+def format_csv(profiles: Iterable[Profile]) -> str:
     """Format all rows, with the name of their machine, as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

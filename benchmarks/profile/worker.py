@@ -23,7 +23,7 @@ from ...runtime.model import container
 from ...runtime.model.interpreter import Network
 from ...runtime.model.manifest import ModelManifest
 from . import macs, measure, operators
-from .results import Accuracy, PeoplePoint, Row, row_to_dict
+from .results import Accuracy, PeoplePoint, Row, serialize_row
 
 _PEOPLE_COUNTS = (1, 2, 5, 10, 15, 20, 25, 30)
 _FRAMES_PER_COUNT = 15
@@ -45,18 +45,18 @@ def main() -> int:
     except (EdgePoseError, ValueError, MemoryError) as error:
         reason = " ".join((str(error) or type(error).__name__).split())
         row = Row(arguments.name, arguments.threads, error=reason)
-    print(json.dumps({"row": row_to_dict(row)}), flush=True)
+    print(json.dumps({"row": serialize_row(row)}), flush=True)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> Row:
     path: Path = arguments.model
     manifest = _read_manifest(path)
-    flatbuffer = container.flatbuffer(path)
+    flatbuffer = container.read_flatbuffer(path)
     row = Row(
         arguments.name,
         arguments.threads,
-        sha256=container.identity(flatbuffer)[0],
+        sha256=container.compute_identity(flatbuffer)[0],
         model_mb=path.stat().st_size / 1e6,
     )
     if manifest:
@@ -92,7 +92,7 @@ def _measure_pose_network(row: Row, path: Path, arguments: argparse.Namespace) -
     estimator.estimate(frames.first.image, frames.first.channel_order)
     first = perf_counter()
     _report_progress("warming up")
-    measure.warm(estimator, frames)
+    measure.warm_up(estimator, frames)
     # Read the memory now: the measurements below must not be included.
     run = measure.run(estimator, frames, arguments.seconds, _report_progress)
     rss, peak = _read_memory_mb("VmRSS"), _read_memory_mb("VmHWM")
@@ -120,7 +120,7 @@ def _measure_pose_network(row: Row, path: Path, arguments: argparse.Namespace) -
 
 def _measure_with_people(estimator: PoseEstimator, people: int) -> PeoplePoint:
     _report_progress(f"with {people} people")
-    return measure.point(estimator, people, _FRAMES_PER_COUNT)
+    return measure.measure_people_point(estimator, people, _FRAMES_PER_COUNT)
 
 
 def _measure_other_network(row: Row, path: Path, seconds: float) -> Row:
@@ -140,7 +140,7 @@ def _measure_other_network(row: Row, path: Path, seconds: float) -> Row:
         precision=network.inputs[0].dtype if network.inputs else "",
         input_size=(shape[2], shape[1]) if len(shape) == 4 else None,
         interpreter=network.interpreter_name,
-        macs=sum(operator.macs for operator in macs.operators(network)),
+        macs=sum(operator.macs for operator in macs.compute_operator_costs(network)),
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
         warnings=(*row.warnings, "no manifest: only inference was measured"),

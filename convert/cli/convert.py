@@ -12,9 +12,9 @@ from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.manifest import Precision
 from ...runtime.preprocess import Resize
 from ...runtime.types import ChannelOrder
-from ..exporters.tflite import PRECISIONS
+from ..exporters.tflite import FLOAT_PRECISIONS
 from ..ir import input_sizes
-from ..quantize.integer import INTEGER
+from ..quantize.integer import INTEGER_PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def run(options: ConvertOptions) -> int:
         raise ValueError("--heatmaps and --pafs go together: give both or neither")
     if options.untrained and (options.verify or options.network):
         raise ValueError("--untrained takes the name of a network and neither --network nor --verify")
-    from ..convert import Options, check_output, convert
+    from ..convert import ConversionOptions, check_output, convert
     from ..importers import detect
 
     check_output(options.output)
-    conversion = Options(
+    conversion = ConversionOptions(
         network=options.network,
         stages=options.stages,
         precision=options.precision,
@@ -74,7 +74,7 @@ def run(options: ConvertOptions) -> int:
         empty=options.empty,
         licence=options.licence,
     )
-    source = (detect.untrained if options.untrained else detect.find)(options.source)
+    source = (detect.make_untrained_source if options.untrained else detect.find_source)(options.source)
     result = convert(source, options.output, conversion, show_note)
     print(describe_manifest(result.path, result.manifest), end="")
     for shortfall in result.shortfalls:
@@ -96,7 +96,7 @@ Convert a network to a .tflite file with a manifest. SOURCE is one of
   - a .tflite with the right outputs, which gains a manifest
 
 Names of input sizes:
-{input_sizes.listing()}""",
+{input_sizes.format_sizes()}""",
     examples="""\
   edgepose convert human-pose-estimation-0001 -o pose.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --precision float16
@@ -125,8 +125,8 @@ Names of input sizes:
                help="how a frame is fitted into the input (default: letterbox)"),
         Option("--channel-order", default="bgr", type=Choice(("bgr", "rgb")), section="Input",
                help="channel order that the converted model expects (default: bgr)"),
-        Option("--precision", default="float32", type=Choice((*PRECISIONS, *INTEGER)), section="Quantization",
-               help="number format of weights and activations (default: float32)"),
+        Option("--precision", default="float32", type=Choice((*FLOAT_PRECISIONS, *INTEGER_PRECISIONS)),
+               section="Quantization", help="number format of weights and activations (default: float32)"),
         Option("--calibration", type=PathName("dir"), metavar="DIR", section="Quantization",
                help="about 50 ordinary images with people, or a video"),
         Option("--max-drop", default=0.5, type=Number(float, 0, 100), metavar="X", section="Quantization",

@@ -39,7 +39,7 @@ def run(options: EvalOptions) -> int:
     dataset = CocoDataset(options.images, options.annotations, options.limit)
     for note in dataset.notes:
         show_warning(f"{options.annotations}: {note}")
-    path = registry.find_tflite(options.model)
+    path = registry.find_model_file(options.model)
     sha256 = isolated_load.check_model(path, options.sha256)
     decoder_options = DecoderOptions(min_score=options.min_score)
     estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
@@ -59,7 +59,7 @@ def _to_dict(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:
         "model": manifest.network,
         "images": score.images,
         "people": score.people,
-        **{name: round(value, 4) for name, value in score.figures.items()},
+        **{name: round(value, 4) for name, value in score.metrics.items()},
         "precision": manifest.precision,
         "input_size": [manifest.input.width, manifest.input.height],
         "resize": manifest.input.resize,
@@ -71,8 +71,8 @@ def _to_dict(score: CocoScore, estimator: PoseEstimator) -> dict[str, object]:
 def _format_table(score: CocoScore, estimator: PoseEstimator) -> str:
     manifest = estimator.manifest
     what = f"{manifest.network}, {manifest.precision}, {manifest.input.width}x{manifest.input.height}"
-    head = "  ".join(f"{name:>5}" for name in score.figures)
-    row = "  ".join(f"{value:5.3f}" for value in score.figures.values())
+    head = "  ".join(f"{name:>5}" for name in score.metrics)
+    row = "  ".join(f"{value:5.3f}" for value in score.metrics.values())
     return (
         f"{what} {manifest.input.resize}: {score.images} images, {score.people} people, "
         f"{estimator.interpreter_name}\n{head}\n{row}\n"

@@ -13,7 +13,7 @@ from ...runtime.errors import ModelError
 from ...runtime.model import container, registry
 from ...runtime.model.registry_file import KnownModel
 from ..ir import macs, stages
-from ..networks import NETWORKS, define
+from ..networks import NETWORKS, define_network
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ def run(options: ModelsOptions) -> int:
 
 def _list_names() -> list[str]:
     """Return the names of packaged and published models, then of the networks without known weights."""
-    packaged = [path.stem for path in registry.packaged()]
-    published = [model.name for model in registry.known_models()]
+    packaged = [path.stem for path in registry.list_packaged_models()]
+    published = [model.name for model in registry.load_known_models()]
     return [*packaged, *published, *(name for name in NETWORKS if name not in published)]
 
 
 def _describe(name: str) -> dict[str, Any]:
     """Describe a model or network. Raises ModelError for an unknown name."""
-    packaged = next((path for path in registry.packaged() if path.stem == name), None)
+    packaged = next((path for path in registry.list_packaged_models() if path.stem == name), None)
     if packaged is not None:
         return _describe_packaged(name, packaged)
-    model = registry.known(name)
+    model = registry.find_known_model(name)
     if model is None and name not in NETWORKS:
         raise ModelError(f"no model or network {name!r}; did you mean {_suggest_names(name)}?")
     network = model.network if model else name
     entry: dict[str, Any] = {"name": name, "network": network}
     width, height = model.input_size if model else (432, 368)
     if network in NETWORKS:
-        graph = define(network).graph
+        graph = define_network(network).graph
         entry |= {
             "parameters": graph.parameters,
             "stages": len(stages.find(graph)),
             "macs": macs.count(graph, height, width),
-            "stride": height // macs.sizes(graph, height, width)[graph.heatmaps][0],
+            "stride": height // macs.compute_sizes(graph, height, width)[graph.heatmaps][0],
         }
     entry["input_size"] = [width, height]
     if model is not None:
@@ -122,7 +122,7 @@ def _describe_weights(entry: dict[str, Any]) -> str:
     if "files" not in entry and "weights" in entry:
         return "in the package"
     if "files" not in entry:
-        same = next((model.name for model in registry.known_models() if model.network == entry["network"]), None)
+        same = next((model.name for model in registry.load_known_models() if model.network == entry["network"]), None)
         return f"as {same}" if same else "none known: use your own, or --untrained"
     return "downloaded" if entry["weights"] else "not downloaded"
 
@@ -157,7 +157,7 @@ def _format_size(file: dict[str, Any]) -> str:
 
 
 def _fetch(name: str) -> int:
-    model: KnownModel | None = registry.known(name)
+    model: KnownModel | None = registry.find_known_model(name)
     if model is None:
         why = (
             "no published weights are known" if name in NETWORKS else f"not known; did you mean {_suggest_names(name)}?"
@@ -165,9 +165,9 @@ def _fetch(name: str) -> int:
         raise ModelError(f"{name}: {why}")
     path = registry.find_weights(model)
     if path is None:
-        from ..download import fetch
+        from ..download import fetch_model
 
-        path = fetch(model)
+        path = fetch_model(model)
     print(path)
     return 0
 

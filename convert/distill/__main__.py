@@ -17,15 +17,15 @@ from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
 from ...runtime.io import atomic
 from ...runtime.io.messages import show_note
 from ...runtime.model.manifest import InputSpec
-from ..convert import Options, convert
+from ..convert import ConversionOptions, convert
 from ..importers import detect
-from ..importers.detect import Wanted
+from ..importers.detect import ImportOptions
 from ..ir import graph as g
 from ..ir import graph_file
 from ..passes import bn_statistics, fold
 from ..passes.simplify import simplify
 from ..quantize.calibration_images import CalibrationImages
-from .images import pack, read_samples, unpack
+from .images import pack_samples, read_samples, unpack_samples
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,40 +103,42 @@ def _prepare(arguments: argparse.Namespace) -> None:
     atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
     show_note(f"{len(samples)} images with {sum(len(sample.people) for sample in samples)} annotated people")
-    pack(samples, kit / "images.zip")
+    pack_samples(samples, kit / "images.zip")
     graph_file.save(_load_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
     graph_file.save(_load_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
     # On a CPU the teacher runs in int8: it takes a quarter of the time and loses half a point of AP.
     size = (arguments.size, arguments.size)
-    options = Options(precision="int8", input_size=size, calibration=arguments.calibration)
-    convert(detect.find(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
+    options = ConversionOptions(precision="int8", input_size=size, calibration=arguments.calibration)
+    convert(detect.find_source(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
 
 
 def _train(arguments: argparse.Namespace) -> None:
     try:
         from . import curves, train
-        from .targets import Lessons
+        from .targets import TrainingDataset
     except ModuleNotFoundError as error:
         raise MissingExtraError("training", "train", error) from None
     kit: Path = arguments.kit
     on_gpu = arguments.device != "cpu"
     teacher = graph_file.load(kit / "teacher.npz") if on_gpu else None
-    schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantized=arguments.quantized)
-    training = train.Training(graph_file.load(kit / "student.npz"), schedule, teacher, arguments.device)
+    schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantized_share=arguments.quantized)
+    training = train.Trainer(graph_file.load(kit / "student.npz"), schedule, teacher, arguments.device)
     checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():
-        training.load(checkpoint)
-        show_note(f"resuming training at view {training.seen} of {schedule.views}")
+        training.load_checkpoint(checkpoint)
+        show_note(f"resuming training at view {training.views_seen} of {schedule.views}")
     elif arguments.begin_with:
-        show_note(f"weights of {training.begin_with(arguments.begin_with)} layers loaded from {arguments.begin_with}")
+        show_note(
+            f"weights of {training.load_common_weights(arguments.begin_with)} layers loaded from {arguments.begin_with}"
+        )
     train.limit_threads(arguments.threads)
-    samples = unpack(kit / "images.zip", kit / "images")
+    samples = unpack_samples(kit / "images.zip", kit / "images")
     teacher_file = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
-    lessons = Lessons(samples, teacher_file, arguments.size, seed=training.seen)
+    lessons = TrainingDataset(samples, teacher_file, arguments.size, seed=training.views_seen)
     train.train(training, lessons, checkpoint, show_note, arguments.workers, arguments.seconds)
-    curves.plot(training.losses, kit / "loss.png")
+    curves.plot_loss(training.losses, kit / "loss.png")
     graph_file.save(training.average.to_graph(), kit / "trained.npz")
-    show_note(f"wrote {kit / 'trained.npz'} after {training.seen} views")
+    show_note(f"wrote {kit / 'trained.npz'} after {training.views_seen} views")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -152,11 +154,11 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _load_folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
     """Load a published network, repair its batch normalization if needed, and fold it."""
-    source = detect.find(name)
-    graph = source.load(Wanted(stages=stages)).graph
-    if bn_statistics.training_layers(graph):
+    source = detect.find_source(name)
+    graph = source.load(ImportOptions(stages=stages)).graph
+    if bn_statistics.find_training_layers(graph):
         images = CalibrationImages(calibration, InputSpec("", *source.default_size))
-        graph = bn_statistics.fix(graph, images.batches("measuring batch statistics"))
+        graph = bn_statistics.set_measured_statistics(graph, images.iterate_batches("measuring batch statistics"))
     graph = simplify(fold.fold(graph))
     if unsupported := [node.name for node in graph.nodes.values() if isinstance(node, g.BatchNorm | g.MaxPool)]:
         raise ModelError(f"{name}: unsupported operator for training: {unsupported[0]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...runtime.io import atomic
 
 
-def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
+def plot_loss(losses: Sequence[tuple[int, float]], path: Path) -> None:
     """Plot the loss against the number of views as PNG; do nothing if there are fewer than two points.
 
     Args:
@@ -25,5 +25,5 @@ def plot(losses: Sequence[tuple[int, float]], path: Path) -> None:
     axes.set(xlabel="views", ylabel="loss (weighted mean squared error of the maps x 100)", title="Distillation")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    with atomic.atomic(path) as temporary:
+    with atomic.replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -19,7 +19,7 @@ from ...runtime.io import atomic
 from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 
-Points = npt.NDArray[np.float32]
+Keypoints = npt.NDArray[np.float32]
 
 _PACKED_SIDE_PX, _JPEG_QUALITY = 320, 80
 _COCO_KEYPOINTS = 17
@@ -36,7 +36,7 @@ class Sample:
     """
 
     path: Path
-    people: Points
+    people: Keypoints
 
 
 def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sample]:
@@ -63,7 +63,7 @@ def read_samples(images: Path, labels: Path, ids: Path | None = None) -> list[Sa
     return samples
 
 
-def pack(samples: Sequence[Sample], path: Path, max_side_px: int = _PACKED_SIDE_PX) -> None:
+def pack_samples(samples: Sequence[Sample], path: Path, max_side_px: int = _PACKED_SIDE_PX) -> None:
     """Write images as JPEG and their people into one ZIP file, about 20 kB per image.
 
     Args:
@@ -74,7 +74,7 @@ def pack(samples: Sequence[Sample], path: Path, max_side_px: int = _PACKED_SIDE_
     Raises:
         InputError: An image cannot be read or encoded.
     """
-    with atomic.atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic.replace_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number, sample in enumerate(tqdm(samples, desc="packing", unit="image", disable=None)):
             image = read_image(sample.path)
             shrink = max_side_px / max(image.shape[:2])
@@ -91,8 +91,10 @@ def pack(samples: Sequence[Sample], path: Path, max_side_px: int = _PACKED_SIDE_
             archive.writestr(f"{number:06}.npy", people.getvalue())
 
 
-def unpack(path: Path, folder: Path) -> list[Sample]:
-    """Extract the samples of an archive that `pack` wrote; images that are already in `folder` are not written again.
+def unpack_samples(path: Path, folder: Path) -> list[Sample]:
+    """Extract the samples of an archive that `pack_samples` wrote.
+
+    Images that are already in `folder` are not written again.
 
     Raises:
         InputError: The file is not such an archive.
@@ -112,7 +114,7 @@ def unpack(path: Path, folder: Path) -> list[Sample]:
     return samples
 
 
-def _read_people(path: Path) -> Points:
+def _read_people(path: Path) -> Keypoints:
     people = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:

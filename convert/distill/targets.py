@@ -14,9 +14,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ...runtime import PoseEstimator
 from ...runtime.types import Image
 from ..ir import graph as g
-from .images import Points, Sample
+from .images import Keypoints, Sample
 from .torch_graph import GraphModule
-from .views import Views, truth
+from .views import ViewGenerator, draw_annotated_maps
 
 Maps = npt.NDArray[np.float32]
 
@@ -27,13 +27,13 @@ _MIN_TEACHER_PAF = 0.1
 """Where the teacher's PAF is shorter than this, an annotated limb replaces it."""
 
 
-class Lesson(NamedTuple):
+class TrainingExample(NamedTuple):
     """Training example.
 
     Attributes:
         view: Augmented image, uint8 BGR (3, size, size).
-        heatmaps: Target heatmaps, float32 (19, cells, cells). If the teacher runs later on whole batches (`Oracle`),
-            they only contain the annotated people.
+        heatmaps: Target heatmaps, float32 (19, cells, cells). If the teacher runs later on whole batches
+            (`BatchTeacher`), they only contain the annotated people.
         pafs: Target PAFs, float32 (38, cells, cells), with the same exception.
     """
 
@@ -70,7 +70,7 @@ class Teacher:
         return heatmaps, pafs
 
 
-class Lessons(IterableDataset[Lesson]):
+class TrainingDataset(IterableDataset[TrainingExample]):
     """Endless dataset of training examples: every sample is used once per epoch, and each worker uses other samples."""
 
     def __init__(self, samples: list[Sample], teacher: Path | None, size: int, seed: int) -> None:
@@ -88,15 +88,15 @@ class Lessons(IterableDataset[Lesson]):
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
         teacher = None if self._teacher is None else Teacher(self._teacher)
-        views = Views(self._samples, self._size, self._seed * 1009 + number)
+        views = ViewGenerator(self._samples, self._size, self._seed * 1009 + number)
         order = np.random.default_rng(self._seed)
         while True:
             for i in order.permutation(len(self._samples))[number::count]:
-                view, people = views.draw(int(i))
-                yield lesson(view, people, teacher)
+                view, people = views.generate(int(i))
+                yield make_example(view, people, teacher)
 
 
-def lesson(view: Image, people: Points, teacher: Teacher | None) -> Lesson:
+def make_example(view: Image, people: Keypoints, teacher: Teacher | None) -> TrainingExample:
     """Make a training example of one view.
 
     Args:
@@ -104,15 +104,17 @@ def lesson(view: Image, people: Points, teacher: Teacher | None) -> Lesson:
         people: Annotated people (n, 18, 2), in pixels of the view, NaN for missing keypoints.
         teacher: Teacher network; None to use the annotated people only.
     """
-    heatmaps, pafs = truth(people, view.shape[0] // _STRIDE, _STRIDE, _SIGMA_CELLS)
+    heatmaps, pafs = draw_annotated_maps(people, view.shape[0] // _STRIDE, _STRIDE, _SIGMA_CELLS)
     if teacher is not None:
         teacher_heatmaps, teacher_pafs = map(torch.from_numpy, teacher.infer(view))
-        merged = together(teacher_heatmaps, teacher_pafs, torch.from_numpy(heatmaps), torch.from_numpy(pafs), axis=-1)
+        merged = merge_targets(
+            teacher_heatmaps, teacher_pafs, torch.from_numpy(heatmaps), torch.from_numpy(pafs), axis=-1
+        )
         heatmaps, pafs = (maps.numpy() for maps in merged)
-    return Lesson(_move_channels_first(view), _move_channels_first(heatmaps), _move_channels_first(pafs))
+    return TrainingExample(_move_channels_first(view), _move_channels_first(heatmaps), _move_channels_first(pafs))
 
 
-def together(
+def merge_targets(
     heatmaps: Tensor, pafs: Tensor, known_heatmaps: Tensor, known_pafs: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
     """Merge the maps of the teacher with those of the annotated people.
@@ -136,20 +138,20 @@ def together(
     return torch.cat((keypoints, background), axis), torch.where(weak & (known_pafs != 0), known_pafs, pafs)
 
 
-class Oracle:
+class BatchTeacher:
     """Teacher network as a float graph on the training device, which processes whole batches; for GPUs."""
 
     def __init__(self, graph: g.Graph, device: str) -> None:
         self._network, self._graph = GraphModule(graph).to(device).eval(), graph
 
     @torch.no_grad()
-    def finish(self, batch: Lesson, view: Tensor) -> Lesson:
+    def add_teacher_maps(self, batch: TrainingExample, view: Tensor) -> TrainingExample:
         """Merge the maps of a batch with those of the teacher; `view`: (batch, 3, rows, columns), 0 to 255."""
         maps = self._network(view, (self._graph.heatmaps, self._graph.pafs))
-        merged = together(
+        merged = merge_targets(
             maps[self._graph.heatmaps].float(), maps[self._graph.pafs].float(), batch.heatmaps, batch.pafs, axis=1
         )
-        return Lesson(batch.view, *merged)
+        return TrainingExample(batch.view, *merged)
 
 
 def _move_channels_first(maps: Any) -> Any:

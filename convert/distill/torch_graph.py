@@ -16,7 +16,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from ..ir import graph as g
-from ..quantize.channel_groups import classify
+from ..quantize.channel_groups import group_channels
 
 _RANGE_MOMENTUM = 0.02
 """Momentum of the running ranges of maps."""
@@ -108,10 +108,12 @@ class GraphModule(nn.Module):
                 if isinstance(node, g.Conv)
             }
         )
-        groups, channel_counts = classify(graph), g.channels(graph)
+        groups, channel_counts = group_channels(graph), g.count_channels(graph)
         self.ranges = nn.ModuleDict(
             {
-                _make_module_name(n): RangeQuantizer(None if groups.fixed[groups.of[n]].any() else channel_counts[n])
+                _make_module_name(n): RangeQuantizer(
+                    None if groups.fixed[groups.ids_by_node[n]].any() else channel_counts[n]
+                )
                 for n in _list_stored_maps(graph)
             }
         )
@@ -173,7 +175,7 @@ def _list_stored_maps(graph: g.Graph) -> list[str]:
         name
         for name, node in graph.nodes.items()
         if not isinstance(node, g.Input)
-        and (name in outputs or not all(isinstance(reader, g.Activation) for reader in graph.consumers(name)))
+        and (name in outputs or not all(isinstance(reader, g.Activation) for reader in graph.find_consumers(name)))
     ]
 
 

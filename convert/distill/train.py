@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ...runtime.io import atomic
 from ..ir import graph as g
 from ..ir import stages
-from .targets import Lesson, Lessons, Oracle
+from .targets import BatchTeacher, TrainingDataset, TrainingExample
 from .torch_graph import GraphModule
 
 _PERSON_WEIGHT = 4.0
@@ -41,19 +41,19 @@ class Schedule:
     """
 
     views: int
-    batch: int = 8
-    rate: float = 1e-3
-    warm_up: int = 2000
-    quantized: float = 0.35
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warm_up_views: int = 2000
+    quantized_share: float = 0.35
 
-    def rate_at(self, seen: int) -> float:
-        """Compute the learning rate after `seen` views: linear warm-up, then cosine decay."""
-        if seen < self.warm_up:
-            return self.rate * (seen + self.batch) / (self.warm_up + self.batch)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / self.views))))
+    def compute_learning_rate(self, seen: int) -> float:
+        """Compute the learning rate after `views_seen` views: linear warm-up, then cosine decay."""
+        if seen < self.warm_up_views:
+            return self.learning_rate * (seen + self.batch_size) / (self.warm_up_views + self.batch_size)
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / self.views))))
 
 
-class Training:
+class Trainer:
     """Student network with its optimizer.
 
     Attributes:
@@ -76,9 +76,9 @@ class Training:
         self.device = device
         self.student = GraphModule(graph).to(device)
         self.average = GraphModule(graph).to(device)
-        self._oracle = None if teacher is None else Oracle(teacher, device)
+        self._oracle = None if teacher is None else BatchTeacher(teacher, device)
         self.schedule = schedule
-        self.seen = 0
+        self.views_seen = 0
         self.losses: list[tuple[int, float]] = []
         self._stages = stages.find(graph)
         self._names = {name for stage in self._stages for name in stage}
@@ -86,59 +86,59 @@ class Training:
         self._loss_sum, self._loss_count = 0.0, 0
 
     @property
-    def quantized(self) -> bool:
+    def is_quantized(self) -> bool:
         """True in the last phase of the training, which simulates int8."""
-        return self.seen >= self.schedule.views * (1 - self.schedule.quantized)
+        return self.views_seen >= self.schedule.views * (1 - self.schedule.quantized_share)
 
-    def step(self, batch: Lesson) -> float:
+    def train_on_batch(self, batch: TrainingExample) -> float:
         """Train on one batch and return its loss."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.schedule.rate_at(self.seen)
+            group["lr"] = self.schedule.compute_learning_rate(self.views_seen)
         self.student.train()
-        self.student.quantize = self.average.quantize = self.quantized
-        batch = Lesson(*(torch.as_tensor(part).to(self.device, non_blocking=True) for part in batch))
+        self.student.quantize = self.average.quantize = self.is_quantized
+        batch = TrainingExample(*(torch.as_tensor(part).to(self.device, non_blocking=True) for part in batch))
         view = batch.view.float().contiguous(memory_format=torch.channels_last)
         if self._oracle is not None:
-            batch = self._oracle.finish(batch, view)
+            batch = self._oracle.add_teacher_maps(batch, view)
         # bfloat16 takes half the time, but is too coarse for simulated int8.
-        with torch.autocast(self.device, torch.bfloat16, enabled=not self.quantized):
+        with torch.autocast(self.device, torch.bfloat16, enabled=not self.is_quantized):
             results = self.student(view, self._names)
         loss = self._compute_loss({name: maps.float() for name, maps in results.items()}, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self._optimizer.step()
-        self.seen += len(view)
+        self.views_seen += len(view)
         self._update_average()
         value = float(loss.detach())
         self._loss_sum, self._loss_count = self._loss_sum + value, self._loss_count + 1
         return value
 
-    def mark(self) -> float:
+    def record_mean_loss(self) -> float:
         """Append the mean loss since the previous call to `losses`, and return it."""
         mean = self._loss_sum / max(1, self._loss_count)
-        self.losses.append((self.seen, mean))
+        self.losses.append((self.views_seen, mean))
         self._loss_sum, self._loss_count = 0.0, 0
         return mean
 
-    def save(self, path: Path) -> None:
+    def save_checkpoint(self, path: Path) -> None:
         """Write a checkpoint."""
         state = {
             "student": self.student.state_dict(), "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(), "seen": self.seen, "losses": self.losses,
+            "optimizer": self._optimizer.state_dict(), "seen": self.views_seen, "losses": self.losses,
         }  # fmt: skip
-        with atomic.atomic(path) as temporary:
+        with atomic.replace_file(path) as temporary:
             torch.save(state, temporary)
 
-    def load(self, path: Path) -> None:
+    def load_checkpoint(self, path: Path) -> None:
         """Load a checkpoint."""
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.seen, self.losses = state["seen"], [(int(seen), float(loss)) for seen, loss in state["losses"]]
+        self.views_seen, self.losses = state["seen"], [(int(seen), float(loss)) for seen, loss in state["losses"]]
 
-    def begin_with(self, path: Path) -> int:
+    def load_common_weights(self, path: Path) -> int:
         """Load the result of another training into all layers that both networks have, and return their number."""
         other, own = (
             torch.load(path, weights_only=True, map_location=self.device)["average"],
@@ -153,7 +153,7 @@ class Training:
             network.load_state_dict({**own, **common})
         return sum(name.endswith(".kernel") for name in common)
 
-    def _compute_loss(self, results: dict[str, Tensor], batch: Lesson) -> Tensor:
+    def _compute_loss(self, results: dict[str, Tensor], batch: TrainingExample) -> Tensor:
         heatmaps, pafs = batch.heatmaps, batch.pafs
         presence = torch.maximum(heatmaps[:, :-1].amax(1, keepdim=True), pafs.abs().amax(1, keepdim=True))
         weight = 1 + _PERSON_WEIGHT * presence.clamp(0, 1)
@@ -168,14 +168,14 @@ class Training:
     @torch.no_grad()
     def _update_average(self) -> None:
         # A shorter average at the beginning, so that the initial weights do not stay in it for long.
-        decay = min(_AVERAGE_DECAY, 1 - 1 / (1 + self.seen / (10 * self.schedule.batch)))
+        decay = min(_AVERAGE_DECAY, 1 - 1 / (1 + self.views_seen / (10 * self.schedule.batch_size)))
         average, student = self.average.state_dict(), self.student.state_dict()
         for name, value in average.items():
             value.lerp_(student[name], 1 - decay)
 
 
 def train(
-    training: Training, examples: Lessons, checkpoint: Path, note: Callable[[str], None], workers: int = 1,
+    training: Trainer, examples: TrainingDataset, checkpoint: Path, note: Callable[[str], None], workers: int = 1,
     time_limit_s: float | None = None, checkpoint_views: int = 2000,
 ) -> None:  # fmt: skip
     """Train until the end of the schedule or until the time limit.
@@ -189,19 +189,23 @@ def train(
         time_limit_s: Time limit in seconds; None for no limit.
         checkpoint_views: Views between two checkpoints.
     """
-    start_s, first_view, saved_view = monotonic(), training.seen, training.seen
+    start_s, first_view, saved_view = monotonic(), training.views_seen, training.views_seen
     loader: Iterator[Any] = iter(
-        DataLoader(examples, training.schedule.batch, num_workers=workers, prefetch_factor=4 if workers else None)
+        DataLoader(examples, training.schedule.batch_size, num_workers=workers, prefetch_factor=4 if workers else None)
     )
-    while training.seen < training.schedule.views and (time_limit_s is None or monotonic() - start_s < time_limit_s):
-        training.step(Lesson(*next(loader)))
-        if training.seen - saved_view >= checkpoint_views:
-            saved_view, loss = training.seen, training.mark()
-            training.save(checkpoint)
-            rate = (training.seen - first_view) / (monotonic() - start_s)
-            phase = ", simulated int8" if training.quantized else ""
-            note(f"{training.seen} of {training.schedule.views} views, loss {loss:.4f}, {rate:.1f} views/s{phase}")
-    training.save(checkpoint)
+    while training.views_seen < training.schedule.views and (
+        time_limit_s is None or monotonic() - start_s < time_limit_s
+    ):
+        training.train_on_batch(TrainingExample(*next(loader)))
+        if training.views_seen - saved_view >= checkpoint_views:
+            saved_view, loss = training.views_seen, training.record_mean_loss()
+            training.save_checkpoint(checkpoint)
+            rate = (training.views_seen - first_view) / (monotonic() - start_s)
+            phase = ", simulated int8" if training.is_quantized else ""
+            note(
+                f"{training.views_seen} of {training.schedule.views} views, loss {loss:.4f}, {rate:.1f} views/s{phase}"
+            )
+    training.save_checkpoint(checkpoint)
 
 
 def limit_threads(count: int | None) -> None:

@@ -12,7 +12,7 @@ from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 from ...runtime.synthetic import Scene
 from ...runtime.types import Image
-from .images import Points, Sample
+from .images import Keypoints, Sample
 
 _SYNTHETIC_SHARE, _BLENDED_SHARE = 0.06, 0.1
 """Shares of views that are synthetic scenes, and of views that are blended with a second image."""
@@ -22,7 +22,7 @@ _ZOOM_RANGE = (0.5, 2.0)
 _MAX_ROTATION_DEGREES = 30.0
 
 
-def mirrored_order() -> list[int]:
+def get_mirror_order() -> list[int]:
     """Return, for every keypoint, the index of the keypoint on the other side of the body."""
     names = COCO18.keypoints
     other_side = {"right": "left", "left": "right"}
@@ -34,10 +34,10 @@ def mirrored_order() -> list[int]:
     return [names.index(name) for name in swapped]
 
 
-_MIRROR_ORDER = mirrored_order()
+_MIRROR_ORDER = get_mirror_order()
 
 
-class Views:
+class ViewGenerator:
     """Generator of random views.
 
     Args:
@@ -50,7 +50,7 @@ class Views:
         self._samples, self._size = samples, size
         self._rng = np.random.default_rng(seed)
 
-    def draw(self, number: int) -> tuple[Image, Points]:
+    def generate(self, number: int) -> tuple[Image, Keypoints]:
         """Make a random view of a sample, or with a probability of 0.06 of a synthetic scene.
 
         Args:
@@ -63,24 +63,24 @@ class Views:
         rng = self._rng
         if rng.random() < _SYNTHETIC_SHARE:
             scene = Scene(int(rng.integers(1, 6)), 640, 480, seed=int(rng.integers(1 << 30)))
-            frame = scene.frame(int(rng.integers(100)))
+            frame = scene.render_frame(int(rng.integers(100)))
             image, people = frame.image, frame.keypoints
         else:
             image, people = self._load(number)
-        view, people = self._placed(image, people)
+        view, people = self._transform_randomly(image, people)
         if rng.random() < _BLENDED_SHARE:
-            other, _ = self._placed(*self._load(int(rng.integers(len(self._samples)))))
+            other, _ = self._transform_randomly(*self._load(int(rng.integers(len(self._samples)))))
             share = rng.uniform(0.05, 0.3)
             view = cv2.addWeighted(view, 1 - share, other, share, 0).astype(np.uint8)
         return self._degrade(view), people
 
-    def _load(self, number: int) -> tuple[Image, Points]:
+    def _load(self, number: int) -> tuple[Image, Keypoints]:
         sample = self._samples[number]
         image = read_image(sample.path)
         height, width = image.shape[:2]
         return image, sample.people * np.array((width, height), np.float32)
 
-    def _placed(self, image: Image, people: Points) -> tuple[Image, Points]:
+    def _transform_randomly(self, image: Image, people: Keypoints) -> tuple[Image, Keypoints]:
         """Zoom, rotate and shift an image and its people, and mirror them with a probability of 0.5."""
         rng, size = self._rng, self._size
         height, width = image.shape[:2]
@@ -145,7 +145,9 @@ class Views:
         return view
 
 
-def truth(people: Points, cells: int, stride: int, sigma: float) -> tuple[npt.NDArray[np.float32], ...]:
+def draw_annotated_maps(
+    people: Keypoints, cells: int, stride: int, sigma: float
+) -> tuple[npt.NDArray[np.float32], ...]:
     """Draw heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of the annotated people.
 
     Args:
@@ -154,6 +156,6 @@ def truth(people: Points, cells: int, stride: int, sigma: float) -> tuple[npt.ND
         stride: Pixels per cell.
         sigma: Standard deviation of a peak, in cells.
     """
-    from ...runtime.synthetic.fields import fields
+    from ...runtime.synthetic.fields import render_fields
 
-    return fields((people / stride - 0.5).astype(np.float32), cells, cells, sigma=sigma)
+    return render_fields((people / stride - 0.5).astype(np.float32), cells, cells, sigma=sigma)

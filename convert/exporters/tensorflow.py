@@ -8,10 +8,10 @@ from typing import Any
 from ..ir import graph as g
 
 
-def build(
+def run_graph(
     graph: g.Graph,
     image: Any,
-    wanted: Iterable[str] | None = None,
+    node_names: Iterable[str] | None = None,
     observe: Callable[[g.Node, Any], None] | None = None,
     moments: dict[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -29,31 +29,31 @@ def build(
     Returns:
         The results by node name.
     """
-    wanted = {graph.heatmaps, graph.pafs} if wanted is None else set(wanted)
+    node_names = {graph.heatmaps, graph.pafs} if node_names is None else set(node_names)
     last_use = {source: name for name, node in graph.nodes.items() for source in node.inputs}
     alive: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name, node in graph.nodes.items():
-        value = image if isinstance(node, g.Input) else apply(node, [alive[i] for i in node.inputs], moments)
+        value = image if isinstance(node, g.Input) else run_operator(node, [alive[i] for i in node.inputs], moments)
         alive[name] = value
         if observe is not None:
             observe(node, value)
-        if name in wanted:
+        if name in node_names:
             results[name] = value
-            if len(results) == len(wanted):
+            if len(results) == len(node_names):
                 break
         for source in {i for i in node.inputs if last_use[i] == name}:
             del alive[source]
     return results
 
 
-def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None = None) -> Any:
+def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] | None = None) -> Any:
     """Compute the result of one operator.
 
     Args:
         node: The operator.
         inputs: The results of the nodes in `node.inputs`.
-        moments: As in `build`.
+        moments: As in `run_graph`.
 
     Raises:
         TypeError: The node type is unknown.
@@ -64,7 +64,7 @@ def apply(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, Any]] |
     match node:
         case g.Conv():
             return _convolve(node, x)
-        case g.BatchNorm() if node.training:
+        case g.BatchNorm() if node.is_training:
             y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
             )

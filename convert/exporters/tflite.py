@@ -10,7 +10,7 @@ from ..ir import graph as g
 from . import tensorflow
 from .tensorflow_quiet import import_tensorflow
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "dynamic")
+FLOAT_PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "dynamic")
 """float16: weights of half the size; dynamic: int8 weights, activations quantized by the interpreter at run time."""
 
 
@@ -23,18 +23,18 @@ def to_tflite(graph: g.Graph, width: int, height: int, precision: Precision) -> 
         graph: The network.
         width: Input width in pixels.
         height: Input height in pixels.
-        precision: One of `PRECISIONS`.
+        precision: One of `FLOAT_PRECISIONS`.
 
     Raises:
-        ValueError: The precision is not one of `PRECISIONS`.
+        ValueError: The precision is not one of `FLOAT_PRECISIONS`.
         MissingExtraError: TensorFlow is not installed.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"expected a precision among {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision not in FLOAT_PRECISIONS:
+        raise ValueError(f"expected a precision among {', '.join(FLOAT_PRECISIONS)}, got {precision!r}")
     tf = import_tensorflow()
 
     def network(image: Any) -> dict[str, Any]:
-        results = tensorflow.build(graph, image)
+        results = tensorflow.run_graph(graph, image)
         return {
             "heatmaps": tf.identity(results[graph.heatmaps], name="heatmaps"),
             "pafs": tf.identity(results[graph.pafs], name="pafs"),

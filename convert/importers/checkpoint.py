@@ -9,17 +9,17 @@ import numpy as np
 
 from ...runtime.errors import ModelError
 from ..exporters.tensorflow_quiet import import_tensorflow
-from .limits import Budget
+from .limits import ImportBudget
 from .weights import Arrays
 
 
-def prefix(path: Path) -> Path | None:
+def find_prefix(path: Path) -> Path | None:
     """Return the prefix of a checkpoint if `path` is the prefix or one of the checkpoint's files, otherwise None."""
     candidate = path.with_name(re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name))
     return candidate if candidate.with_name(candidate.name + ".index").is_file() else None
 
 
-def files(prefix: Path) -> list[Path]:
+def list_files(prefix: Path) -> list[Path]:
     """Return the files with the variables of a checkpoint, sorted by name."""
     pattern = re.compile(re.escape(prefix.name) + r"\.(index|data-\d{5}-of-\d{5})")
     return sorted(path for path in prefix.parent.iterdir() if pattern.fullmatch(path.name))
@@ -35,11 +35,11 @@ def load(prefix: Path) -> Arrays:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
-        budget = Budget()
+        budget = ImportBudget()
         # The shapes in the index are checked before any array is allocated.
         for name, shape in shapes.items():
-            budget.count()
-            budget.take(shape, f"{prefix}: {name}")
+            budget.add_item()
+            budget.add_array(shape, f"{prefix}: {name}")
         arrays = {name: reader.get_tensor(name) for name in sorted(shapes)}
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]

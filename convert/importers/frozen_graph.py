@@ -13,8 +13,8 @@ from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from ..ir import macs
 from ..ir.output_heads import choose_outputs
-from .frozen_constants import MapSize, folded
-from .limits import Budget, check_elements, check_file_size
+from .frozen_constants import MapSize, evaluate_operator
+from .limits import ImportBudget, check_elements, check_file_size
 
 _IDENTITY_OPS = {"Identity", "StopGradient", "PlaceholderWithDefault", "CheckNumerics", "Dropout"}
 _ACTIVATION_OPS: dict[str, g.ActivationKind] = {"Relu": "relu", "Relu6": "relu6", "Elu": "elu"}
@@ -44,10 +44,10 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
         raise ModelError(f"{path}: not a TensorFlow frozen graph; expected a serialized GraphDef") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
-    return from_definition(path, definition, None, heatmaps, pafs)
+    return import_graph_def(path, definition, None, heatmaps, pafs)
 
 
-def from_definition(
+def import_graph_def(
     path: Path, definition: Any, results: list[str] | None, heatmaps: str | None, pafs: str | None
 ) -> g.Graph:
     """Convert a GraphDef to a graph.
@@ -110,7 +110,7 @@ class _Importer:
 
     def __init__(self, path: Path, definition: Any) -> None:
         self.path = path
-        self.budget = Budget()
+        self.budget = ImportBudget()
         self.definitions = {node.name: node for node in definition.node}
         self.values: dict[str, _Value] = {}
         """By TensorFlow node. A node that cannot be evaluated and is no feature map has no entry."""
@@ -196,7 +196,7 @@ class _Importer:
         constants = [constant.value for constant in self._select(inputs, _Constant)]
         sizes = self._select(inputs, MapSize)
         if sizes:
-            return sizes[0].after(op, constants)
+            return sizes[0].apply_operator(op, constants)
         if len(constants) != len(inputs):
             return None
         # The result of an operator on small constants can be large.
@@ -206,10 +206,10 @@ class _Importer:
             else (),
             f"{self.path}: {name!r}",
         )
-        value = folded(op, attr, constants)
+        value = evaluate_operator(op, attr, constants)
         if value is None:
             return None
-        self.budget.take(np.shape(value), f"{self.path}: {name!r}")
+        self.budget.add_array(np.shape(value), f"{self.path}: {name!r}")
         return _Constant(value)
 
     def _defer_padding(self, name: str, op: str, inputs: list[str]) -> _FeatureMap:
@@ -283,7 +283,7 @@ class _Importer:
         if isinstance(value, MapSize) and value.factor is not None:
             return value.name, value.factor
         if isinstance(value, _Constant) and self.input_size is not None:
-            rows, columns = macs.sizes(g.Graph(self.nodes, "", ""), *self.input_size)[source]
+            rows, columns = macs.compute_sizes(g.Graph(self.nodes, "", ""), *self.input_size)[source]
             height, width = (int(side) for side in value.value)
             if height % rows == 0 and height // rows * columns == width:
                 return source, height // rows
@@ -317,14 +317,14 @@ class _Importer:
         )  # fmt: skip
 
 
-def _read_constant(name: str, tensor: Any, budget: Budget) -> Any:
+def _read_constant(name: str, tensor: Any, budget: ImportBudget) -> Any:
     """Read the value of a constant. Its size is checked first: a few bytes can mean a huge array of one value."""
     import tensorflow as tf
 
     label = f"constant {name!r}"
     if tensor.tensor_shape.unknown_rank:
         raise ValueError(f"{label} has no shape")
-    budget.take([side.size for side in tensor.tensor_shape.dim], label)
+    budget.add_array([side.size for side in tensor.tensor_shape.dim], label)
     return tf.make_ndarray(tensor)
 
 

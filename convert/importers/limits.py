@@ -48,14 +48,14 @@ def check_file_size(size: int) -> None:
         raise ModelError(f"the file has {size} bytes; expected at most {MAX_FILE_BYTES}")
 
 
-class Budget:
+class ImportBudget:
     """Counter of the nodes and array elements of one import."""
 
     def __init__(self) -> None:
         self.used = 0
         self.items = 0
 
-    def count(self) -> None:
+    def add_item(self) -> None:
         """Count one item: a node, layer, array or dictionary.
 
         Raises:
@@ -65,7 +65,7 @@ class Budget:
         if self.items > MAX_NODES:
             raise ModelError(f"too many nodes or arrays; expected at most {MAX_NODES}")
 
-    def take(self, shape: Sequence[int], label: str) -> None:
+    def add_array(self, shape: Sequence[int], label: str) -> None:
         """Add an array to the total number of elements.
 
         Args:

@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from ...runtime.errors import ModelError
-from .limits import MAX_FILE_BYTES, Budget, check_elements
+from .limits import MAX_FILE_BYTES, ImportBudget, check_elements
 from .weights import Arrays
 
 MAX_NESTING = 32
@@ -170,7 +170,7 @@ def load(path: Path) -> Arrays:
     try:
         with path.open("rb") as file:
             content = dict(_read_npz(file)) if path.suffix == ".npz" else _read_npy(path, file)
-        arrays = dict(_flatten(content, "", Budget()))
+        arrays = dict(_flatten(content, "", ImportBudget()))
     except ModelError as error:
         raise ModelError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except OSError as error:
@@ -272,15 +272,15 @@ def _is_shape(shape: Any) -> bool:
     )
 
 
-def _flatten(content: Any, prefix: str, budget: Budget, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _flatten(content: Any, prefix: str, budget: ImportBudget, depth: int = 0) -> Iterator[tuple[str, Any]]:
     # A dictionary can contain another one several times: without limits a small file becomes billions of names.
-    budget.count()
+    budget.add_item()
     if depth > MAX_NESTING:
         raise ModelError(f"dictionaries are nested too deep; expected at most {MAX_NESTING} levels")
     if isinstance(content, _Array):
         content = content.get_content()
     if isinstance(content, np.ndarray):
-        budget.take(content.shape, prefix)
+        budget.add_array(content.shape, prefix)
         yield prefix.removesuffix(":0"), content
         return
     if not isinstance(content, Mapping):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ...runtime.errors import ModelError
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
-from .limits import Budget, check_elements, check_file_size
+from .limits import ImportBudget, check_elements, check_file_size
 
 _DTYPES = {
     "f32": "<f4", "f16": "<f2", "f64": "<f8", "i64": "<i8", "i32": "<i4", "i16": "<i2", "i8": "i1",
@@ -66,7 +66,7 @@ class _Importer:
 
     def __init__(self, path: Path, root: ET.Element, weights: bytes) -> None:
         self.path, self.weights = path, weights
-        self.budget = Budget()
+        self.budget = ImportBudget()
         self.layers: dict[str, ET.Element] = {str(layer.get("id")): layer for layer in root.findall("layers/layer")}
         self.sources: dict[str, dict[int, str]] = {}  # layer ID -> input port -> ID of the source layer
         for edge in root.findall("edges/edge"):
@@ -118,7 +118,7 @@ class _Importer:
         if offset < 0 or offset + size > len(self.weights):
             raise ValueError(f"constant {layer.get('name')!r} is outside the .bin file (truncated?)")
         shape = _parse_integers(data["shape"])
-        self.budget.take(shape, f"constant {layer.get('name')!r}")
+        self.budget.add_array(shape, f"constant {layer.get('name')!r}")
         values = np.frombuffer(self.weights, dtype, size // dtype.itemsize, offset)
         return values.reshape(shape)
 

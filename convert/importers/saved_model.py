@@ -12,7 +12,7 @@ from ..ir import graph as g
 from . import frozen_graph
 
 
-def saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load_saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
     """Read the network of a SavedModel.
 
     Args:
@@ -38,7 +38,7 @@ def saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None =
     return _import_function(folder, function, heatmaps, pafs)
 
 
-def keras_file(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load_keras_model(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
     """Read the network of a `.keras` or `.h5` file.
 
     Args:
@@ -84,7 +84,7 @@ def _import_function(path: Path, function: Any, heatmaps: str | None, pafs: str 
 
     frozen = convert_variables_to_constants_v2(function)
     results = [tensor.name for tensor in frozen.outputs]
-    return frozen_graph.from_definition(path, frozen.graph.as_graph_def(), results, heatmaps, pafs)
+    return frozen_graph.import_graph_def(path, frozen.graph.as_graph_def(), results, heatmaps, pafs)
 
 
 def _make_read_error(path: Path, kind: str, error: Exception) -> ModelError:

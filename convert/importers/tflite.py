@@ -8,15 +8,15 @@ import numpy as np
 
 from ...runtime.errors import ModelError
 from ...runtime.model.interpreter import Network, TensorInfo
-from ...runtime.model.isolated_load import ProbeResult
+from ...runtime.model.isolated_load import NetworkTensors
 from ...runtime.model.manifest import INPUT_DTYPES, OUTPUT_DTYPES, InputSpec, ModelManifest, OutputSpec
 from ...runtime.preprocess import Preprocessor, Resize
 from ...runtime.types import ChannelOrder, Image, PoseFields
-from ..ir.output_heads import HEATMAPS, PAFS
+from ..ir.output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
 
 
-def input_spec(
-    path: Path, tensors: ProbeResult, size: tuple[int, int] | None, channel_order: ChannelOrder, resize: Resize
+def read_input_spec(
+    path: Path, tensors: NetworkTensors, size: tuple[int, int] | None, channel_order: ChannelOrder, resize: Resize
 ) -> InputSpec:
     """Read the input specification of a network.
 
@@ -44,7 +44,9 @@ def input_spec(
     return InputSpec(info.name, width, height, info.dtype, channel_order, resize)
 
 
-def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | None) -> tuple[OutputSpec, OutputSpec]:
+def find_outputs(
+    path: Path, tensors: NetworkTensors, heatmaps: str | None, pafs: str | None
+) -> tuple[OutputSpec, OutputSpec]:
     """Find the heatmaps and PAFs among the outputs.
 
     Args:
@@ -58,26 +60,31 @@ def outputs(path: Path, tensors: ProbeResult, heatmaps: str | None, pafs: str | 
     """
     maps = {info.name: info for info in tensors.outputs if len(info.shape) == 4 and info.dtype in OUTPUT_DTYPES}
     if heatmaps is not None and pafs is not None:
-        for name, channels in ((heatmaps, HEATMAPS), (pafs, PAFS)):
+        for name, channels in ((heatmaps, HEATMAP_CHANNELS), (pafs, PAF_CHANNELS)):
             if name not in maps or maps[name].shape[3] != channels:
                 raise ModelError(f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}")
-        return OutputSpec(heatmaps, 0, HEATMAPS), OutputSpec(pafs, 0, PAFS)
+        return OutputSpec(heatmaps, 0, HEATMAP_CHANNELS), OutputSpec(pafs, 0, PAF_CHANNELS)
     found = {
         channels: [name for name in maps if maps[name].shape[3] == channels]
-        for channels in (HEATMAPS, PAFS, HEATMAPS + PAFS)
+        for channels in (HEATMAP_CHANNELS, PAF_CHANNELS, HEATMAP_CHANNELS + PAF_CHANNELS)
     }
-    if len(found[HEATMAPS]) == 1 and len(found[PAFS]) == 1:
-        return OutputSpec(found[HEATMAPS][0], 0, HEATMAPS), OutputSpec(found[PAFS][0], 0, PAFS)
-    if len(found[HEATMAPS + PAFS]) == 1:
-        name = found[HEATMAPS + PAFS][0]
-        return OutputSpec(name, 0, HEATMAPS), OutputSpec(name, HEATMAPS, HEATMAPS + PAFS)
+    if len(found[HEATMAP_CHANNELS]) == 1 and len(found[PAF_CHANNELS]) == 1:
+        return OutputSpec(found[HEATMAP_CHANNELS][0], 0, HEATMAP_CHANNELS), OutputSpec(
+            found[PAF_CHANNELS][0], 0, PAF_CHANNELS
+        )
+    if len(found[HEATMAP_CHANNELS + PAF_CHANNELS]) == 1:
+        name = found[HEATMAP_CHANNELS + PAF_CHANNELS][0]
+        return OutputSpec(name, 0, HEATMAP_CHANNELS), OutputSpec(
+            name, HEATMAP_CHANNELS, HEATMAP_CHANNELS + PAF_CHANNELS
+        )
     raise ModelError(
-        f"{path}: expected NHWC outputs with {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one with "
-        f"{HEATMAPS + PAFS}; {_format_outputs(tensors)}. Name them with --heatmaps and --pafs"
+        f"{path}: expected NHWC outputs with {HEATMAP_CHANNELS} (heatmaps) and {PAF_CHANNELS} channels (PAFs), "
+        f"or one with {HEATMAP_CHANNELS + PAF_CHANNELS}; {_format_outputs(tensors)}. "
+        "Name them with --heatmaps and --pafs"
     )
 
 
-def stride(path: Path, spec: InputSpec, tensors: ProbeResult, heatmaps: OutputSpec) -> int:
+def compute_stride(path: Path, spec: InputSpec, tensors: NetworkTensors, heatmaps: OutputSpec) -> int:
     """Compute the stride: the number of input pixels per cell of the heatmaps.
 
     Raises:
@@ -103,17 +110,17 @@ class TfliteReference:
         spec = manifest.input
         self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
 
-    def fields(self, image: Image) -> PoseFields:
+    def infer(self, image: Image) -> PoseFields:
         """Compute the dequantized heatmaps and PAFs of a BGR image, uint8 (height, width, 3)."""
-        self._preprocessor.prepare(image, "bgr", self._network.tensor(self._network.inputs[0])[0])
+        self._preprocessor.prepare(image, "bgr", self._network.get_tensor(self._network.inputs[0])[0])
         self._network.invoke()
         real = {}
         for spec in (self._manifest.heatmaps, self._manifest.pafs):
             info = next(info for info in self._network.outputs if info.name == spec.tensor)
-            values = self._network.tensor(info)[0, :, :, spec.start : spec.stop].astype(np.float32)
+            values = self._network.get_tensor(info)[0, :, :, spec.start : spec.stop].astype(np.float32)
             real[spec] = (values - info.quantization.zero_point) * np.float32(info.quantization.scale)
         return PoseFields(real[self._manifest.heatmaps], real[self._manifest.pafs])
 
 
-def _format_outputs(tensors: ProbeResult) -> str:
+def _format_outputs(tensors: NetworkTensors) -> str:
     return "found " + ", ".join(f"{info.name!r} {info.shape} {info.dtype}" for info in tensors.outputs)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...runtime.errors import ModelError
 from ..ir import graph as g
-from ..networks import NETWORKS, Definition, Variable, define
+from ..networks import NETWORKS, NetworkDefinition, Variable, define_network
 
 Arrays = Mapping[str, g.Array]
 
@@ -34,29 +34,29 @@ _LATER_STAGE = "stages that were cut off"
 
 
 @dataclass(frozen=True)
-class ImportReport:
+class WeightReport:
     """Result of the assignment for every variable of the file and of the network."""
 
     network: str
-    matched: tuple[str, ...]
-    folded: tuple[str, ...]
+    matched_variables: tuple[str, ...]
+    folded_norms: tuple[str, ...]
     """Batch normalizations that are already folded into the convolution before them in the file."""
-    fixed: tuple[str, ...]
+    constant_scales: tuple[str, ...]
     """Scales of batch normalizations that are not in the file because they are a constant 1."""
-    unused: Mapping[str, tuple[str, ...]]
+    unused_variables: Mapping[str, tuple[str, ...]]
     """Variables of the file that the network does not use, by reason."""
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the report as lines of text. Long lists of names are shortened."""
-        lines = [f"{len(self.matched)} variables matched by name, none missing"]
-        if self.folded:
-            lines.append(f"{len(self.folded)} batch normalizations are already folded into biases")
-        for reason, names in self.unused.items():
+        lines = [f"{len(self.matched_variables)} variables matched by name, none missing"]
+        if self.folded_norms:
+            lines.append(f"{len(self.folded_norms)} batch normalizations are already folded into biases")
+        for reason, names in self.unused_variables.items():
             lines.append(f"{len(names)} unused, {reason}: {_format_names(names)}")
         return [f"{self.network}: {line}" for line in lines]
 
 
-def fill(definition: Definition, arrays: Arrays, file_name: str) -> tuple[g.Graph, ImportReport]:
+def fill_definition(definition: NetworkDefinition, arrays: Arrays, file_name: str) -> tuple[g.Graph, WeightReport]:
     """Fill a network definition with weights.
 
     A batch normalization in the file can be complete, without a scale (most are a constant 1 in the upstream code),
@@ -105,11 +105,11 @@ def fill(definition: Definition, arrays: Arrays, file_name: str) -> tuple[g.Grap
     }
     changes.update({scope: conv.name for scope, conv in folded.items()})
     unused = _explain_unused(definition, set(arrays) - set(matched))
-    report = ImportReport(definition.name, tuple(matched), tuple(folded), tuple(fixed), unused)
+    report = WeightReport(definition.name, tuple(matched), tuple(folded), tuple(fixed), unused)
     return definition.graph.substitute(changes), report
 
 
-def recognize(arrays: Arrays, file_name: str) -> str:
+def recognize_network(arrays: Arrays, file_name: str) -> str:
     """Return the name of the network that has these variables.
 
     Args:
@@ -122,7 +122,7 @@ def recognize(arrays: Arrays, file_name: str) -> str:
     shapes = {name: array.shape for name, array in arrays.items()}
     matched_shares: dict[str, float] = {}
     for name in NETWORKS:
-        definition = define(name)
+        definition = define_network(name)
         folded = _find_folded_norms(definition, arrays)
         required = [v for v in definition.variables if v.required and v.node not in folded]
         matched = sum(_is_shape_valid(v, shapes.get(v.name)) for v in required)
@@ -136,7 +136,7 @@ def recognize(arrays: Arrays, file_name: str) -> str:
     )
 
 
-def names_of(graph: g.Graph) -> dict[str, Any]:
+def collect_weights_by_name(graph: g.Graph) -> dict[str, Any]:
     """Return the weights of an imported graph under the names that they had as TensorFlow variables.
 
     The names of a kernel and its biases start with the scope of the convolution's node. A scale after the convolution
@@ -175,18 +175,18 @@ def _format_names(names: Iterable[str]) -> str:
 
 
 def _find_only_reader(graph: g.Graph, name: str) -> g.Node | None:
-    readers = graph.consumers(name)
+    readers = graph.find_consumers(name)
     return readers[0] if len(readers) == 1 else None
 
 
-def _find_folded_norms(definition: Definition, arrays: Arrays) -> dict[str, g.Conv]:
+def _find_folded_norms(definition: NetworkDefinition, arrays: Arrays) -> dict[str, g.Conv]:
     """Find the batch normalizations that are folded in the file: it has only biases of the convolution before them.
 
     Returns:
         The convolution before each folded batch normalization, by the name of the batch normalization.
     """
     folded = {}
-    for node in definition.graph.of_type(g.BatchNorm):
+    for node in definition.graph.find_nodes(g.BatchNorm):
         conv = definition.graph.nodes[node.inputs[0]]
         assert isinstance(conv, g.Conv)
         biases = f"{conv.name.rpartition('/')[0]}/biases"
@@ -213,9 +213,9 @@ def _is_shape_valid(variable: Variable, shape: tuple[int, ...] | None) -> bool:
     return shape == variable.shape or (statistics and shape == (0,))
 
 
-def _explain_unused(definition: Definition, names: set[str]) -> dict[str, tuple[str, ...]]:
+def _explain_unused(definition: NetworkDefinition, names: set[str]) -> dict[str, tuple[str, ...]]:
     """Group unused variables of the file by the reason why the network does not use them."""
-    all_stages = {v.name for v in define(definition.name).variables} if definition.name in NETWORKS else set()
+    all_stages = {v.name for v in define_network(definition.name).variables} if definition.name in NETWORKS else set()
     names_by_reason: dict[str, list[str]] = {}
     for name in sorted(names):
         if name in all_stages:

@@ -65,7 +65,7 @@ class BatchNorm(Node):
     epsilon: float = 1e-3
 
     @property
-    def training(self) -> bool:
+    def is_training(self) -> bool:
         """True in training mode: the statistics are computed from each batch."""
         return self.mean is None or self.variance is None
 
@@ -137,11 +137,11 @@ class Graph:
         """Node of the input image."""
         return next(node for node in self.nodes.values() if isinstance(node, Input))
 
-    def of_type(self, kind: type[Node]) -> Iterable[Node]:
+    def find_nodes(self, kind: type[Node]) -> Iterable[Node]:
         """Return the nodes of one type, in topological order."""
         return (node for node in self.nodes.values() if isinstance(node, kind))
 
-    def consumers(self, name: str) -> list[Node]:
+    def find_consumers(self, name: str) -> list[Node]:
         """Return the nodes that read the node `name`."""
         return [node for node in self.nodes.values() if name in node.inputs]
 
@@ -162,7 +162,7 @@ class Graph:
             nodes[name] = replace(change, inputs=tuple(renamed.get(i, i) for i in change.inputs))
         return Graph(nodes, renamed.get(self.heatmaps, self.heatmaps), renamed.get(self.pafs, self.pafs))
 
-    def pruned(self) -> Graph:
+    def prune(self) -> Graph:
         """Return a graph without the nodes that the two outputs do not depend on."""
         wanted = {self.heatmaps, self.pafs}
         for name in reversed(list(self.nodes)):
@@ -182,7 +182,7 @@ class Graph:
         return total
 
 
-def channels(graph: Graph) -> dict[str, int]:
+def count_channels(graph: Graph) -> dict[str, int]:
     """Return the number of output channels of every node, by node name."""
     counts: dict[str, int] = {}
     for name, node in graph.nodes.items():

@@ -49,7 +49,7 @@ def save(graph: g.Graph, path: Path) -> None:
                 entry[item.name] = value
         nodes.append(entry)
     header = json.dumps({"nodes": nodes, "heatmaps": graph.heatmaps, "pafs": graph.pafs})
-    with atomic.atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic.replace_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, graph=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 

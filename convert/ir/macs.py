@@ -7,7 +7,7 @@ from . import graph as g
 Size = tuple[int, int]
 
 
-def sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
+def compute_sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
     """Compute the (height, width) of every node's output for an input of the given size, by node name."""
     map_sizes: dict[str, Size] = {}
     for name, node in graph.nodes.items():
@@ -33,7 +33,7 @@ def sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
 
 def count(graph: g.Graph, height: int, width: int) -> int:
     """Count the multiply-accumulates of one inference. Only convolutions are counted."""
-    map_sizes = sizes(graph, height, width)
+    map_sizes = compute_sizes(graph, height, width)
     total = 0
     for node in graph.nodes.values():
         if isinstance(node, g.Conv):
@@ -42,15 +42,15 @@ def count(graph: g.Graph, height: int, width: int) -> int:
     return total
 
 
-def misaligned(graph: g.Graph, height: int, width: int) -> bool:
+def has_misaligned_resize(graph: g.Graph, height: int, width: int) -> bool:
     """Return True if a feature map is resized to a size that is not a multiple of its own.
 
     The cells of the two maps are then not aligned.
     """
-    map_sizes = sizes(graph, height, width)
+    map_sizes = compute_sizes(graph, height, width)
     return any(
         large % small
-        for node in graph.of_type(g.ResizeLike)
+        for node in graph.find_nodes(g.ResizeLike)
         for large, small in zip(map_sizes[node.name], map_sizes[node.inputs[0]], strict=True)
     )
 

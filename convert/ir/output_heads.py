@@ -8,7 +8,7 @@ from ...runtime.errors import ModelError
 from ...runtime.skeleton import COCO18
 from . import graph as g
 
-HEATMAPS, PAFS = COCO18.heatmap_channels, COCO18.paf_channels
+HEATMAP_CHANNELS, PAF_CHANNELS = COCO18.heatmap_channels, COCO18.paf_channels
 
 
 def choose_outputs(
@@ -28,26 +28,26 @@ def choose_outputs(
         ModelError: The outputs cannot be identified, or a named node is missing or has the wrong number of channels.
     """
     graph = g.Graph(dict(nodes), "", "")
-    channel_counts = g.channels(graph)
+    channel_counts = g.count_channels(graph)
     if heatmaps is not None and pafs is not None:
         _check_named(file_name, channel_counts, heatmaps, pafs)
-        return g.Graph(graph.nodes, heatmaps, pafs).pruned()
+        return g.Graph(graph.nodes, heatmaps, pafs).prune()
     by_channels: dict[int, list[str]] = {}
     for name in results:
         by_channels.setdefault(channel_counts[name], []).append(name)
-    if len(by_channels.get(HEATMAPS, [])) == 1 and len(by_channels.get(PAFS, [])) == 1:
-        return g.Graph(graph.nodes, by_channels[HEATMAPS][0], by_channels[PAFS][0]).pruned()
-    if len(by_channels.get(HEATMAPS + PAFS, [])) == 1:
-        return _split_output(graph, channel_counts, by_channels[HEATMAPS + PAFS][0])
+    if len(by_channels.get(HEATMAP_CHANNELS, [])) == 1 and len(by_channels.get(PAF_CHANNELS, [])) == 1:
+        return g.Graph(graph.nodes, by_channels[HEATMAP_CHANNELS][0], by_channels[PAF_CHANNELS][0]).prune()
+    if len(by_channels.get(HEATMAP_CHANNELS + PAF_CHANNELS, [])) == 1:
+        return _split_output(graph, channel_counts, by_channels[HEATMAP_CHANNELS + PAF_CHANNELS][0])
     found = ", ".join(f"{name} ({channel_counts[name]} channels)" for name in results) or "none"
     raise ModelError(
-        f"{file_name}: expected outputs with {HEATMAPS} (heatmaps) and {PAFS} channels (PAFs), or one with "
-        f"{HEATMAPS + PAFS}; found {found}. Name them with --heatmaps and --pafs"
+        f"{file_name}: expected outputs with {HEATMAP_CHANNELS} (heatmaps) and {PAF_CHANNELS} channels (PAFs), "
+        f"or one with {HEATMAP_CHANNELS + PAF_CHANNELS}; found {found}. Name them with --heatmaps and --pafs"
     )
 
 
 def _check_named(file_name: str, channel_counts: Mapping[str, int], heatmaps: str, pafs: str) -> None:
-    for name, channels in ((heatmaps, HEATMAPS), (pafs, PAFS)):
+    for name, channels in ((heatmaps, HEATMAP_CHANNELS), (pafs, PAF_CHANNELS)):
         if name not in channel_counts:
             raise ModelError(f"{file_name}: the network has no operator {name!r}")
         if channel_counts[name] != channels:
@@ -57,11 +57,11 @@ def _check_named(file_name: str, channel_counts: Mapping[str, int], heatmaps: st
 def _split_output(graph: g.Graph, channel_counts: Mapping[str, int], name: str) -> g.Graph:
     """Split one output into heatmaps and PAFs: use the inputs if it is a concat of the two, otherwise add slices."""
     node = graph.nodes[name]
-    if isinstance(node, g.Concat) and [channel_counts[i] for i in node.inputs] == [HEATMAPS, PAFS]:
-        return g.Graph(graph.nodes, *node.inputs).pruned()
+    if isinstance(node, g.Concat) and [channel_counts[i] for i in node.inputs] == [HEATMAP_CHANNELS, PAF_CHANNELS]:
+        return g.Graph(graph.nodes, *node.inputs).prune()
     nodes = {
         **graph.nodes,
-        "heatmaps": g.Slice(name="heatmaps", inputs=(name,), start=0, stop=HEATMAPS),
-        "pafs": g.Slice(name="pafs", inputs=(name,), start=HEATMAPS, stop=HEATMAPS + PAFS),
+        "heatmaps": g.Slice(name="heatmaps", inputs=(name,), start=0, stop=HEATMAP_CHANNELS),
+        "pafs": g.Slice(name="pafs", inputs=(name,), start=HEATMAP_CHANNELS, stop=HEATMAP_CHANNELS + PAF_CHANNELS),
     }
-    return g.Graph(nodes, "heatmaps", "pafs").pruned()
+    return g.Graph(nodes, "heatmaps", "pafs").prune()

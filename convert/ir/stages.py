@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...runtime.errors import ModelError
 from . import graph as g
-from .output_heads import HEATMAPS, PAFS
+from .output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
 
 
 class Stage(NamedTuple):
@@ -25,13 +25,13 @@ def find(graph: g.Graph) -> list[Stage]:
 
     A stage before the last is recognized by the concat of heatmaps, PAFs and features that is the input of the next.
     """
-    channels = g.channels(graph)
+    channels = g.count_channels(graph)
     found: dict[Stage, None] = {}
     for node in graph.nodes.values():
         if not isinstance(node, g.Concat):
             continue
-        heatmaps = [i for i in node.inputs if channels[i] == HEATMAPS]
-        pafs = [i for i in node.inputs if channels[i] == PAFS]
+        heatmaps = [i for i in node.inputs if channels[i] == HEATMAP_CHANNELS]
+        pafs = [i for i in node.inputs if channels[i] == PAF_CHANNELS]
         if len(heatmaps) == len(pafs) == 1 and len(node.inputs) > 2:
             found[Stage(heatmaps[0], pafs[0])] = None
     found[Stage(graph.heatmaps, graph.pafs)] = None
@@ -52,4 +52,4 @@ def cut(graph: g.Graph, stage: int) -> g.Graph:
     if not 1 <= stage <= len(found):
         raise ModelError(f"--stages {stage}: expected 1 to {len(found)}, the number of stages of this network")
     chosen = found[stage - 1]
-    return replace(graph, heatmaps=chosen.heatmaps, pafs=chosen.pafs).pruned()
+    return replace(graph, heatmaps=chosen.heatmaps, pafs=chosen.pafs).prune()

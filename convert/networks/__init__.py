@@ -7,34 +7,34 @@ from collections.abc import Callable
 from functools import partial
 
 from ...runtime.errors import ModelError
-from .builder import Builder, Definition, Variable
-from .cmu import cmu
-from .dsconv import dsconv
-from .lightweight import lightweight
-from .mobilenet import mobilenet, mobilenet_thin
-from .mobilenet_v2 import REFINE_WIDTHS, WIDTHS, mobilenet_v2
+from .builder import NetworkBuilder, NetworkDefinition, Variable
+from .cmu import define_cmu
+from .dsconv import define_dsconv
+from .lightweight import define_lightweight
+from .mobilenet import define_mobilenet, define_mobilenet_thin
+from .mobilenet_v2 import STAGE_WIDTHS, WIDTHS, define_mobilenet_v2
 
-__all__ = ["NETWORKS", "Builder", "Definition", "Variable", "define"]
+__all__ = ["NETWORKS", "NetworkBuilder", "NetworkDefinition", "Variable", "define_network"]
 
-NETWORKS: dict[str, Callable[[str], Definition]] = {
-    "cmu": cmu,
-    "dsconv": dsconv,
-    "mobilenet": partial(mobilenet, width=0.75, refine=1.0),
-    "mobilenet_fast": partial(mobilenet, width=0.5, refine=0.5),
-    "mobilenet_accurate": partial(mobilenet, width=1.0, refine=1.0),
-    "mobilenet_thin": partial(mobilenet_thin, width=0.75, refine=0.5),
-    "mobilenet_v2_large": partial(mobilenet_v2, width=1.4, refine=1.0),
-    "mobilenet_v2_small": partial(mobilenet_v2, width=0.5, refine=0.5),
+NETWORKS: dict[str, Callable[[str], NetworkDefinition]] = {
+    "cmu": define_cmu,
+    "dsconv": define_dsconv,
+    "mobilenet": partial(define_mobilenet, width=0.75, stage_width=1.0),
+    "mobilenet_fast": partial(define_mobilenet, width=0.5, stage_width=0.5),
+    "mobilenet_accurate": partial(define_mobilenet, width=1.0, stage_width=1.0),
+    "mobilenet_thin": partial(define_mobilenet_thin, width=0.75, stage_width=0.5),
+    "mobilenet_v2_large": partial(define_mobilenet_v2, width=1.4, stage_width=1.0),
+    "mobilenet_v2_small": partial(define_mobilenet_v2, width=0.5, stage_width=0.5),
     **{
-        f"mobilenet_v2_w{width}_r{refine}": partial(mobilenet_v2, width=width, refine=refine)
+        f"mobilenet_v2_w{width}_r{refine}": partial(define_mobilenet_v2, width=width, stage_width=refine)
         for width in WIDTHS
-        for refine in REFINE_WIDTHS
+        for refine in STAGE_WIDTHS
     },
-    "lightweight": lightweight,
+    "lightweight": define_lightweight,
 }
 
 
-def define(name: str) -> Definition:
+def define_network(name: str) -> NetworkDefinition:
     """Return the definition of a network, without weights.
 
     Raises:

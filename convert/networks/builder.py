@@ -38,14 +38,14 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Definition:
+class NetworkDefinition:
     """Network without weights."""
 
     name: str
     graph: g.Graph
     variables: tuple[Variable, ...]
 
-    def cut(self, stage: int) -> Definition:
+    def cut(self, stage: int) -> NetworkDefinition:
         """Cut the network after stage number `stage`, counted from 1.
 
         Raises:
@@ -55,7 +55,7 @@ class Definition:
         return replace(self, graph=graph, variables=tuple(v for v in self.variables if v.node in graph.nodes))
 
 
-class Builder:
+class NetworkBuilder:
     """Network builder. Every method that adds a layer returns the name of the layer's output node."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Builder:
         self.variables: list[Variable] = []
         self._channels = {"image": 3}
 
-    def conv(
+    def add_conv(
         self,
         scope: str,
         source: str,
@@ -82,7 +82,7 @@ class Builder:
             scope, source, shape, False, stride, dilation, padding, norm, norm is None, activation
         )
 
-    def depthwise(
+    def add_depthwise(
         self,
         scope: str,
         source: str,
@@ -99,41 +99,41 @@ class Builder:
         shape = (kernel, kernel, self._channels[source], 1)
         return self._add_conv_layer(scope, source, shape, True, stride, dilation, padding, norm, bias, activation)
 
-    def affine(self, name: str, source: str, scale: float, offset: float) -> str:
+    def add_affine(self, name: str, source: str, scale: float, offset: float) -> str:
         """Add `source * scale + offset`."""
         row = np.array([scale, offset], np.float32)
         return self._add_node(
             g.Affine(name=name, inputs=(source,), scale=row[:1], offset=row[1:]), self._channels[source]
         )
 
-    def max_pool(self, name: str, source: str) -> str:
+    def add_max_pool(self, name: str, source: str) -> str:
         """Add a 2x2 max pooling with stride 2."""
         return self._add_node(
             g.MaxPool(name=name, inputs=(source,), window=(2, 2), strides=(2, 2)), self._channels[source]
         )
 
-    def resize_like(self, name: str, source: str, like: str) -> str:
+    def add_resize_like(self, name: str, source: str, like: str) -> str:
         """Add a bilinear resize of `source` to the size of `like`, without half-pixel centers, as in TensorFlow 1."""
         return self._add_node(g.ResizeLike(name=name, inputs=(source, like)), self._channels[source])
 
-    def add(self, name: str, first: str, second: str) -> str:
+    def add_sum(self, name: str, first: str, second: str) -> str:
         """Add the element-wise sum of two feature maps."""
         return self._add_node(g.Add(name=name, inputs=(first, second)), self._channels[first])
 
-    def concat(self, name: str, *sources: str) -> str:
+    def add_concat(self, name: str, *sources: str) -> str:
         """Add a concatenation along the channels."""
         return self._add_node(g.Concat(name=name, inputs=sources), sum(self._channels[source] for source in sources))
 
-    def definition(self, name: str, heatmaps: str, pafs: str) -> Definition:
+    def build(self, name: str, heatmaps: str, pafs: str) -> NetworkDefinition:
         """Return the finished network.
 
         Raises:
             ValueError: No output needs some of the layers.
         """
         graph = g.Graph(self.nodes, heatmaps, pafs)
-        if len(graph.pruned().nodes) != len(graph.nodes):
+        if len(graph.prune().nodes) != len(graph.nodes):
             raise ValueError(f"{name} defines layers that no output needs")
-        return Definition(name, graph, tuple(self.variables))
+        return NetworkDefinition(name, graph, tuple(self.variables))
 
     def _add_node(self, node: g.Node, channels: int) -> str:
         if node.name in self.nodes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Definition
-from .heads import cpm_stages
+from .builder import NetworkBuilder, NetworkDefinition
+from .heads import add_cpm_stages
 
 _VGG = (
     ("conv1_1", 64), ("conv1_2", 64), ("pool1_stage1", 0),
@@ -14,7 +14,7 @@ _VGG = (
 """Name and channels; 0 channels means a 2x2 max pooling."""
 
 
-def cmu(name: str) -> Definition:
+def define_cmu(name: str) -> NetworkDefinition:
     """Define `cmu`: six stages of 7x7 convolutions; the input is scaled to x / 256 - 0.5.
 
     Paper: Cao et al., Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields, CVPR 2017.
@@ -27,8 +27,8 @@ def cmu(name: str) -> Definition:
     cmu   159.57         52.31  0.507
     ====  ======  ============  =====
     """
-    b = Builder()
-    x = b.affine("preprocess", "image", 1 / 256, -0.5)
+    b = NetworkBuilder()
+    x = b.add_affine("preprocess", "image", 1 / 256, -0.5)
     for scope, channels in _VGG:
-        x = b.conv(scope, x, channels) if channels else b.max_pool(scope, x)
-    return b.definition(name, *cpm_stages(b, x, b.conv))
+        x = b.add_conv(scope, x, channels) if channels else b.add_max_pool(scope, x)
+    return b.build(name, *add_cpm_stages(b, x, b.add_conv))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Definition
-from .heads import cpm_stages, separable
+from .builder import NetworkBuilder, NetworkDefinition
+from .heads import add_cpm_stages, add_separable_conv
 
 _LAYERS = (
     ("conv1_2", 64, 2), ("conv2_1", 128, 1), ("conv2_2", 128, 2),
@@ -13,7 +13,7 @@ _LAYERS = (
 """Name, channels and stride of the separable layers."""
 
 
-def dsconv(name: str) -> Definition:
+def define_dsconv(name: str) -> NetworkDefinition:
     """Define `dsconv`: `cmu` with strides instead of pooling and separable instead of full convolutions.
 
     The first convolution and the 1x1 convolutions stay as they are. Papers: as `cmu`; Howard et al., MobileNets, 2017.
@@ -26,8 +26,8 @@ def dsconv(name: str) -> Definition:
     dsconv   8.48          2.55   -
     ======  =====  ============  ==
     """
-    b = Builder()
-    x = b.conv("conv1_1", "image", 64)
+    b = NetworkBuilder()
+    x = b.add_conv("conv1_1", "image", 64)
     for scope, channels, stride in _LAYERS:
-        x = separable(b, scope, x, channels, stride=stride)
-    return b.definition(name, *cpm_stages(b, x, lambda *layer: separable(b, *layer)))
+        x = add_separable_conv(b, scope, x, channels, stride=stride)
+    return b.build(name, *add_cpm_stages(b, x, lambda *layer: add_separable_conv(b, *layer)))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..ir.output_heads import HEATMAPS, PAFS
-from .builder import Builder
+from ..ir.output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
+from .builder import NetworkBuilder
 
-BRANCHES = {"L1": PAFS, "L2": HEATMAPS}
+BRANCHES = {"L1": PAF_CHANNELS, "L2": HEATMAP_CHANNELS}
 
-Layer = Callable[[str, str, int, int], str]
+AddLayer = Callable[[str, str, int, int], str]
 """Function that adds a layer: (scope, source, channels, kernel size) -> name of the output node."""
 
 
-def cpm_stages(b: Builder, features: str, layer: Layer, stages: int = 6) -> tuple[str, str]:
+def add_cpm_stages(b: NetworkBuilder, features: str, layer: AddLayer, stages: int = 6) -> tuple[str, str]:
     """Add the stages of `cmu`: three layers in stage 1, five in later stages, then two 1x1 convolutions.
 
     Returns:
@@ -29,20 +29,20 @@ def cpm_stages(b: Builder, features: str, layer: Layer, stages: int = 6) -> tupl
         x = features
         for number in (1, 2, 3):
             x = layer(f"conv5_{number}_CPM_{branch}", x, 128, 3)
-        x = b.conv(f"conv5_4_CPM_{branch}", x, 512, 1)
-        maps[branch] = b.conv(f"conv5_5_CPM_{branch}", x, channels, 1, activation=None)
+        x = b.add_conv(f"conv5_4_CPM_{branch}", x, 512, 1)
+        maps[branch] = b.add_conv(f"conv5_5_CPM_{branch}", x, channels, 1, activation=None)
     for stage in range(2, stages + 1):
-        before = b.concat(f"concat_stage{stage}", maps["L1"], maps["L2"], features)
+        before = b.add_concat(f"concat_stage{stage}", maps["L1"], maps["L2"], features)
         for branch, channels in BRANCHES.items():
             x = before
             for number in range(1, 6):
                 x = layer(f"Mconv{number}_stage{stage}_{branch}", x, 128, 7)
-            x = b.conv(f"Mconv6_stage{stage}_{branch}", x, 128, 1)
-            maps[branch] = b.conv(f"Mconv7_stage{stage}_{branch}", x, channels, 1, activation=None)
+            x = b.add_conv(f"Mconv6_stage{stage}_{branch}", x, 128, 1)
+            maps[branch] = b.add_conv(f"Mconv7_stage{stage}_{branch}", x, channels, 1, activation=None)
     return maps["L2"], maps["L1"]
 
 
-def separable_stages(b: Builder, features: str, width: float, kernel: int, stages: int) -> tuple[str, str]:
+def add_separable_stages(b: NetworkBuilder, features: str, width: float, kernel: int, stages: int) -> tuple[str, str]:
     """Add the stages of the MobileNet networks: five separable layers per branch.
 
     Args:
@@ -60,23 +60,23 @@ def separable_stages(b: Builder, features: str, width: float, kernel: int, stage
     for stage in range(1, stages + 1):
         prefix = f"Openpose/MConv_Stage{stage}"
         if stage > 1:
-            source = b.concat(f"{prefix}_concat", maps["L1"], maps["L2"], features)
+            source = b.add_concat(f"{prefix}_concat", maps["L1"], maps["L2"], features)
         for branch, channels in BRANCHES.items():
             x = source
             for number in (1, 2, 3):
                 size = 3 if stage == 1 else kernel
-                x = separable(b, f"{prefix}_{branch}_{number}", x, int(128 * width), size)
-            x = separable(b, f"{prefix}_{branch}_4", x, int((512 if stage == 1 else 128) * width), 1)
-            maps[branch] = separable(b, f"{prefix}_{branch}_5", x, channels, 1, relu=False)
+                x = add_separable_conv(b, f"{prefix}_{branch}_{number}", x, int(128 * width), size)
+            x = add_separable_conv(b, f"{prefix}_{branch}_4", x, int((512 if stage == 1 else 128) * width), 1)
+            maps[branch] = add_separable_conv(b, f"{prefix}_{branch}_5", x, channels, 1, relu=False)
     return maps["L2"], maps["L1"]
 
 
-def separable(
-    b: Builder, scope: str, source: str, channels: int, kernel: int = 3, *, stride: int = 1, relu: bool = True
+def add_separable_conv(
+    b: NetworkBuilder, scope: str, source: str, channels: int, kernel: int = 3, *, stride: int = 1, relu: bool = True
 ) -> str:
     """Add a separable convolution as in the upstream code.
 
     The depthwise convolution has no bias, normalization or activation; the 1x1 convolution has batch normalization.
     """
-    x = b.depthwise(f"{scope}_depthwise", source, kernel, stride=stride)
-    return b.conv(f"{scope}_pointwise", x, channels, 1, norm="offset", activation="relu" if relu else None)
+    x = b.add_depthwise(f"{scope}_depthwise", source, kernel, stride=stride)
+    return b.add_conv(f"{scope}_pointwise", x, channels, 1, norm="offset", activation="relu" if relu else None)

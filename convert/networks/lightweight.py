@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Definition
+from .builder import NetworkBuilder, NetworkDefinition
 from .heads import BRANCHES
 
 _BACKBONE = (
@@ -16,7 +16,7 @@ _STRIDE_2_PADDING = ((1, 1), (1, 1))
 """Padding of the layers with stride 2, as in Caffe. TensorFlow's SAME would pad only at the bottom and right."""
 
 
-def lightweight(name: str) -> Definition:
+def define_lightweight(name: str) -> NetworkDefinition:
     """Define `lightweight`: MobileNetV1 with a dilated fifth block, an ELU block, an initial and a refinement stage.
 
     Paper: Osokin, Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose, 2018. Upstream:
@@ -29,42 +29,42 @@ def lightweight(name: str) -> Definition:
     lightweight  10.47          4.10  0.428
     ===========  =====  ============  =====
     """
-    b = Builder()
-    x = b.affine("data", "image", 1 / 255, -128 / 255)
-    x = b.conv("conv1", x, 32, stride=2, padding=_STRIDE_2_PADDING, norm="scale and offset")
+    b = NetworkBuilder()
+    x = b.add_affine("data", "image", 1 / 255, -128 / 255)
+    x = b.add_conv("conv1", x, 32, stride=2, padding=_STRIDE_2_PADDING, norm="scale and offset")
     for scope, channels, stride, dilation in _BACKBONE:
-        x = b.depthwise(
+        x = b.add_depthwise(
             f"{scope}/dw", x, stride=stride, dilation=dilation, padding="SAME" if stride == 1 else _STRIDE_2_PADDING,
             norm="scale and offset", activation="relu",
         )  # fmt: skip
-        x = b.conv(f"{scope}/sep", x, channels, 1, norm="scale and offset")
+        x = b.add_conv(f"{scope}/sep", x, channels, 1, norm="scale and offset")
     features = _add_align_block(b, x)
     trunk = features
     for number in (1, 2, 3):
-        trunk = b.conv(f"conv5_{number}_CPM_L1", trunk, 128)
+        trunk = b.add_conv(f"conv5_{number}_CPM_L1", trunk, 128)
     pafs, heatmaps = _add_output_branches(b, trunk, "conv5_4_CPM", 512, "conv5_5_CPM")
-    trunk = b.concat("concat_stage2", pafs, heatmaps, features)
+    trunk = b.add_concat("concat_stage2", pafs, heatmaps, features)
     for number in range(1, 6):
         trunk = _add_refinement_block(b, f"Mconv{number}_stage2_L1", trunk)
     pafs, heatmaps = _add_output_branches(b, trunk, "Mconv6_stage2", 128, "Mconv7_stage2")
-    return b.definition(name, heatmaps, pafs)
+    return b.build(name, heatmaps, pafs)
 
 
-def _add_align_block(b: Builder, source: str) -> str:
+def _add_align_block(b: NetworkBuilder, source: str) -> str:
     """Add the block that reduces 512 to 128 channels: a 1x1 convolution, then separable layers with a shortcut.
 
     It has no batch normalization.
     """
     scope = "conv4_3_CPM"
-    aligned = b.conv(f"{scope}/al", source, 128, 1, activation="elu")
-    x = b.conv(f"{scope}/red", aligned, 128, 1, activation="elu")
+    aligned = b.add_conv(f"{scope}/al", source, 128, 1, activation="elu")
+    x = b.add_conv(f"{scope}/red", aligned, 128, 1, activation="elu")
     for number, pointwise in ((1, "dw1/1x1"), (2, "dw2/1x1"), (3, "inc")):
-        x = b.depthwise(f"{scope}/dw{number}", x, bias=True, activation="elu")
-        x = b.conv(f"{scope}/{pointwise}", x, 128, 1, activation="elu")
-    return b.conv("conv4_4_CPM", b.add(f"{scope}/res", x, aligned), 128)
+        x = b.add_depthwise(f"{scope}/dw{number}", x, bias=True, activation="elu")
+        x = b.add_conv(f"{scope}/{pointwise}", x, 128, 1, activation="elu")
+    return b.add_conv("conv4_4_CPM", b.add_sum(f"{scope}/res", x, aligned), 128)
 
 
-def _add_output_branches(b: Builder, trunk: str, first: str, inside: int, last: str) -> list[str]:
+def _add_output_branches(b: NetworkBuilder, trunk: str, first: str, inside: int, last: str) -> list[str]:
     """Add two 1x1 convolutions per branch.
 
     Returns:
@@ -72,14 +72,14 @@ def _add_output_branches(b: Builder, trunk: str, first: str, inside: int, last: 
     """
     outputs = []
     for branch, channels in BRANCHES.items():
-        x = b.conv(f"{first}_{branch}", trunk, inside, 1)
-        outputs.append(b.conv(f"{last}_{branch}", x, channels, 1, activation=None))
+        x = b.add_conv(f"{first}_{branch}", trunk, inside, 1)
+        outputs.append(b.add_conv(f"{last}_{branch}", x, channels, 1, activation=None))
     return outputs
 
 
-def _add_refinement_block(b: Builder, scope: str, source: str) -> str:
+def _add_refinement_block(b: NetworkBuilder, scope: str, source: str) -> str:
     """Add a refinement block: a 1x1 convolution, then two 3x3 convolutions (the second dilated) with a shortcut."""
-    squeezed = b.conv(f"{scope}/sq", source, 128, 1)
-    x = b.conv(f"{scope}/3x3", squeezed, 128, norm="scale and offset")
-    x = b.conv(f"{scope}/3x3/2", x, 128, dilation=2, norm="scale and offset")
-    return b.add(f"{scope}/5x5/res", x, squeezed)
+    squeezed = b.add_conv(f"{scope}/sq", source, 128, 1)
+    x = b.add_conv(f"{scope}/3x3", squeezed, 128, norm="scale and offset")
+    x = b.add_conv(f"{scope}/3x3/2", x, 128, dilation=2, norm="scale and offset")
+    return b.add_sum(f"{scope}/5x5/res", x, squeezed)

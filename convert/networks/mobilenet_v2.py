@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Definition
-from .heads import separable_stages
+from .builder import NetworkBuilder, NetworkDefinition
+from .heads import add_separable_stages
 
 WIDTHS = (1.4, 1.0, 0.75, 0.5)
-REFINE_WIDTHS = (1.0, 0.75, 0.5)
+STAGE_WIDTHS = (1.0, 0.75, 0.5)
 
 _BLOCKS = (
     (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2),
@@ -15,12 +15,12 @@ _BLOCKS = (
 """Channels and stride of the inverted residual blocks 0 to 12. Later blocks are not used."""
 
 
-def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
+def define_mobilenet_v2(name: str, width: float, stage_width: float) -> NetworkDefinition:
     """Define a network with features from blocks 5 (stride 8) and 12 (stride 16, resized), and six stages.
 
-    The stages have 3x3 kernels. `width` is the width factor of the backbone, `refine` (column "stages") that of the
-    stages. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` is w0.5_r0.5. The published `mobilenet_v2_small` has
-    a backbone with batch normalization in training mode; see `passes/bn_statistics.py`.
+    The stages have 3x3 kernels. `width` is the width factor of the backbone, `stage_width` (column "stages") that of
+    the stages. `mobilenet_v2_large` is w1.4_r1.0, `mobilenet_v2_small` is w0.5_r0.5. The published
+    `mobilenet_v2_small` has a backbone with batch normalization in training mode; see `passes/bn_statistics.py`.
 
     Papers: Sandler et al., MobileNetV2, 2018; Cao et al., 2017. Upstream: tf_pose/network_mobilenet_v2.py and
     tf_pose/mobilenet/ of tf-pose-estimation. GMAC at 432x368; AP on COCO 2014 val, published by tf-pose-estimation.
@@ -44,8 +44,8 @@ def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
     mobilenet_v2_w0.5_r0.5    0.50    0.50   1.01          0.47      -
     ======================== =====  ======  =====  ============  =====
     """
-    b = Builder()
-    x = b.conv(
+    b = NetworkBuilder()
+    x = b.add_conv(
         "MobilenetV2/Conv", "image", _round_channels(32 * width), stride=2, norm="scale and offset", activation="relu6"
     )
     in_channels, blocks = _round_channels(32 * width), []
@@ -54,22 +54,22 @@ def mobilenet_v2(name: str, width: float, refine: float) -> Definition:
         x = _add_block(b, number, x, in_channels, out_channels, stride)
         in_channels = out_channels
         blocks.append(x)
-    enlarged = b.resize_like("base/layer_14/output/upsample", blocks[12], blocks[5])
-    features = b.concat("feat_concat", blocks[5], enlarged)
-    return b.definition(name, *separable_stages(b, features, refine, 3, 6))
+    enlarged = b.add_resize_like("base/layer_14/output/upsample", blocks[12], blocks[5])
+    features = b.add_concat("feat_concat", blocks[5], enlarged)
+    return b.build(name, *add_separable_stages(b, features, stage_width, 3, 6))
 
 
-def _add_block(b: Builder, number: int, source: str, in_channels: int, out_channels: int, stride: int) -> str:
+def _add_block(b: NetworkBuilder, number: int, source: str, in_channels: int, out_channels: int, stride: int) -> str:
     """Add an inverted residual block: expand by six, depthwise, project, and a shortcut if the shape is unchanged."""
     scope = f"MobilenetV2/expanded_conv_{number}" if number else "MobilenetV2/expanded_conv"
     x = source
     if number:
-        x = b.conv(
+        x = b.add_conv(
             f"{scope}/expand", x, _round_channels(in_channels * 6), 1, norm="scale and offset", activation="relu6"
         )
-    x = b.depthwise(f"{scope}/depthwise", x, stride=stride, norm="scale and offset", activation="relu6")
-    x = b.conv(f"{scope}/project", x, out_channels, 1, norm="scale and offset", activation=None)
-    return b.add(f"{scope}/add", x, source) if stride == 1 and in_channels == out_channels else x
+    x = b.add_depthwise(f"{scope}/depthwise", x, stride=stride, norm="scale and offset", activation="relu6")
+    x = b.add_conv(f"{scope}/project", x, out_channels, 1, norm="scale and offset", activation=None)
+    return b.add_sum(f"{scope}/add", x, source) if stride == 1 and in_channels == out_channels else x
 
 
 def _round_channels(channels: float) -> int:

@@ -22,12 +22,12 @@ Batch = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
 
-def training_layers(graph: g.Graph) -> list[g.BatchNorm]:
+def find_training_layers(graph: g.Graph) -> list[g.BatchNorm]:
     """Return the batch normalization layers in training mode, in topological order."""
-    return [node for node in graph.nodes.values() if isinstance(node, g.BatchNorm) and node.training]
+    return [node for node in graph.nodes.values() if isinstance(node, g.BatchNorm) and node.is_training]
 
 
-def fix(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
+def set_measured_statistics(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
     """Set the statistics of the layers in training mode to those of the calibration images.
 
     Every batch runs through the network in training mode. The mean and variance over all images are computed from those
@@ -40,7 +40,7 @@ def fix(graph: g.Graph, batches: Iterable[Batch]) -> g.Graph:
     Raises:
         ValueError: There are no images.
     """
-    layers = training_layers(graph)
+    layers = find_training_layers(graph)
     means: dict[str, list[Array]] = {layer.name: [] for layer in layers}
     mean_squares: dict[str, list[Array]] = {layer.name: [] for layer in layers}
     batch_sizes: list[int] = []
@@ -64,7 +64,7 @@ def _compute_batch_moments(graph: g.Graph, batch: Batch) -> dict[str, tuple[Arra
     import tensorflow as tf
 
     moments: dict[str, tuple[Any, Any]] = {}
-    tensorflow.build(graph, tf.constant(batch, tf.float32), moments=moments)
+    tensorflow.run_graph(graph, tf.constant(batch, tf.float32), moments=moments)
     return {
         name: (mean.numpy().astype(np.float64), variance.numpy().astype(np.float64))
         for name, (mean, variance) in moments.items()

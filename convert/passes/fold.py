@@ -35,7 +35,7 @@ def fold(graph: g.Graph) -> g.Graph:
         if affine is None:
             continue
         source, before = resolve(node.inputs[0])
-        is_only_reader = len(graph.consumers(node.inputs[0])) == 1 and node.inputs[0] not in (
+        is_only_reader = len(graph.find_consumers(node.inputs[0])) == 1 and node.inputs[0] not in (
             graph.heatmaps,
             graph.pafs,
         )
@@ -60,7 +60,7 @@ def to_rgb(graph: g.Graph) -> g.Graph:
     name = graph.input.name
     changes: dict[str, g.Node | str] = {}
     while True:
-        readers = graph.consumers(name)
+        readers = graph.find_consumers(name)
         if len(readers) != 1:
             raise ModelError(
                 f"cannot change the channel order to RGB: {len(readers)} operators read the image; expected 1"
@@ -114,7 +114,7 @@ def _fold_input_scale(graph: g.Graph) -> g.Graph:
     for node in graph.nodes.values():
         if not isinstance(node, g.Affine) or not isinstance(graph.nodes[node.inputs[0]], g.Input):
             continue
-        readers = graph.consumers(node.name)
+        readers = graph.find_consumers(node.name)
         if len(readers) != 1 or not isinstance(conv := readers[0], g.Conv) or not np.all(node.scale):
             continue
         scale = np.broadcast_to(node.scale, 3).astype(np.float32)

@@ -20,7 +20,7 @@ def simplify(graph: g.Graph) -> g.Graph:
         if isinstance(node, g.Conv) and _is_same_padding(node):
             changes[node.name] = replace(node, padding="SAME")
         if isinstance(node, g.Affine) and not isinstance(graph.nodes[node.inputs[0]], g.Input):
-            changes[node.name] = _as_depthwise(node, g.channels(graph)[node.name])
+            changes[node.name] = _as_depthwise(node, g.count_channels(graph)[node.name])
     return _merge_scales(graph.substitute(changes))
 
 
@@ -41,7 +41,7 @@ def _merge_scales(graph: g.Graph) -> g.Graph:
             and not node.depthwise
             and isinstance(before, g.Conv)
             and _is_scale(before)
-            and len(graph.consumers(before.name)) == 1
+            and len(graph.find_consumers(before.name)) == 1
             and before.name not in (graph.heatmaps, graph.pafs)
         ):
             scale = before.kernel.reshape(-1)

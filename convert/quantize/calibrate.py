@@ -13,10 +13,10 @@ import numpy.typing as npt
 from ...runtime.errors import ModelError
 from ..exporters import tensorflow
 from ..ir import graph as g
-from .plan import Kind, QuantParams, map_code, same_code, stored
+from .plan import MapDtype, QuantParams, compute_quant_params, find_maps_with_shared_params, list_stored_maps
 
-Images = npt.NDArray[np.uint8]
-Real = npt.NDArray[np.float32]
+ImageBatch = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 _SAMPLES_PER_MAP = 100_000
 _CLIP_RATIOS = tuple(np.linspace(0.5, 1.0, 11))
@@ -33,10 +33,10 @@ class MapStatistics:
 
     low: float = 0.0
     high: float = 0.0
-    peaks_by_image: list[Real] = field(default_factory=list)
-    sample: list[Real] = field(default_factory=list)
+    max_by_image: list[FloatArray] = field(default_factory=list)
+    samples: list[FloatArray] = field(default_factory=list)
 
-    def peaks(self, min_ratio: float) -> Real:
+    def compute_channel_ranges(self, min_ratio: float) -> FloatArray:
         """Compute the range that each channel should be able to represent.
 
         It is the 0.75 quantile over the images of the channel's largest absolute value, because only few images reach
@@ -49,18 +49,18 @@ class MapStatistics:
         Returns:
             Largest absolute value to represent per channel, float32 (channels,).
         """
-        maxima = np.concatenate(self.peaks_by_image)
+        maxima = np.concatenate(self.max_by_image)
         typical = np.quantile(maxima, _TYPICAL_QUANTILE, axis=0)
         return np.asarray(np.maximum(typical, min_ratio * maxima.max(axis=0)), np.float32)
 
     @property
-    def sampled_values(self) -> Real:
+    def sampled_values(self) -> FloatArray:
         """Random sample of the map's values over all images, (n,)."""
-        return np.concatenate(self.sample)
+        return np.concatenate(self.samples)
 
 
-def observe(
-    graph: g.Graph, images: Images, progress: Callable[[int], object] = lambda count: None
+def collect_statistics(
+    graph: g.Graph, images: ImageBatch, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, MapStatistics]:
     """Collect statistics of every stored map of the float network.
 
@@ -70,7 +70,7 @@ def observe(
         progress: Called with the number of images after each batch.
     """
     rng = np.random.default_rng(0)
-    names = set(stored(graph))
+    names = set(list_stored_maps(graph))
     statistics: dict[str, MapStatistics] = {}
     batches = range(0, len(images), 8)
 
@@ -80,37 +80,39 @@ def observe(
         array = np.asarray(value)
         sample = array.reshape(-1)[rng.integers(0, array.size, _SAMPLES_PER_MAP // len(batches))]
         entry = statistics.setdefault(node.name, MapStatistics())
-        entry.peaks_by_image.append(np.abs(array).max(axis=(1, 2)))
+        entry.max_by_image.append(np.abs(array).max(axis=(1, 2)))
         entry.low, entry.high = min(entry.low, float(array.min())), max(entry.high, float(array.max()))
-        entry.sample.append(sample)
+        entry.samples.append(sample)
 
     for start in batches:
         batch = images[start : start + 8]
-        tensorflow.build(graph, batch.astype(np.float32), observe=record)
+        tensorflow.run_graph(graph, batch.astype(np.float32), observe=record)
         progress(len(batch))
     return statistics
 
 
-def codes(graph: g.Graph, statistics: Mapping[str, MapStatistics], dtype: Kind) -> dict[str, QuantParams]:
+def choose_map_params(
+    graph: g.Graph, statistics: Mapping[str, MapStatistics], dtype: MapDtype
+) -> dict[str, QuantParams]:
     """Choose the quantization parameters of every stored map.
 
-    The ends of each range minimize the mean squared error. Maps that must share their parameters (`same_code`), such as
-    the inputs and the result of a concat, get the same ones.
+    The ends of each range minimize the mean squared error. Maps that must share their parameters, such as the
+    inputs and the result of a concat, get the same ones (`find_maps_with_shared_params`).
 
     Raises:
-        ModelError: The offset of the image cannot be expressed in integers, see `image_code`.
+        ModelError: The offset of the image cannot be expressed in integers, see `choose_image_params`.
     """
     params: dict[str, QuantParams] = {}
-    groups = {name: group for group in same_code(graph) for name in group}
+    groups = {name: group for group in find_maps_with_shared_params(graph) for name in group}
     for name in statistics:
         if name not in params:
             group = sorted(groups.get(name, {name}))
             params.update(dict.fromkeys(group, _search_params(graph, group, statistics, dtype)))
     params.pop(graph.input.name)
-    return {**params, **image_code(graph)}
+    return {**params, **choose_image_params(graph)}
 
 
-def image_code(graph: g.Graph) -> dict[str, QuantParams]:
+def choose_image_params(graph: g.Graph) -> dict[str, QuantParams]:
     """Choose the quantization parameters of the image, or of the image after its constant offset was subtracted.
 
     Scale and zero point are set so that every byte of the image is stored exactly.
@@ -118,7 +120,7 @@ def image_code(graph: g.Graph) -> dict[str, QuantParams]:
     Raises:
         ModelError: The offset is not the same whole number for all channels.
     """
-    readers = graph.consumers(graph.input.name)
+    readers = graph.find_consumers(graph.input.name)
     if not (len(readers) == 1 and isinstance(affine := readers[0], g.Affine)):
         return {graph.input.name: QuantParams(1.0, -128, "int8")}
     scales, offsets = np.unique(affine.scale.astype(np.float64)), np.unique(affine.offset.astype(np.float64))
@@ -133,11 +135,11 @@ def image_code(graph: g.Graph) -> dict[str, QuantParams]:
 
 
 def _search_params(
-    graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], dtype: Kind
+    graph: g.Graph, group: list[str], statistics: Mapping[str, MapStatistics], dtype: MapDtype
 ) -> QuantParams:
     """Search the range of a group of maps with the smallest mean squared error; each end is clipped independently."""
     low, high = min(statistics[n].low for n in group), max(statistics[n].high for n in group)
-    best, best_error = map_code(low, high, dtype), np.inf
+    best, best_error = compute_quant_params(low, high, dtype), np.inf
     if dtype != "int8":
         return best
     transform = _apply_elu if all(_feeds_elu(graph, name) for name in group) else _identity
@@ -146,7 +148,7 @@ def _search_params(
     powers = [float(np.mean(np.square(values))) + 1e-12 for values in targets]
     low_ratios = (1.0,) if low >= 0 else _ELU_LOW_CLIP_RATIOS if transform is _apply_elu else _CLIP_RATIOS
     for low_ratio, high_ratio in itertools.product(low_ratios, _CLIP_RATIOS):
-        params = map_code(low * low_ratio, high * high_ratio, dtype)
+        params = compute_quant_params(low * low_ratio, high * high_ratio, dtype)
         # Each map's error is divided by its own power: otherwise a map with large values would outweigh the others.
         error = sum(
             float(np.mean(np.square(transform(fake_quantize(sample, params)) - values))) / power
@@ -158,21 +160,21 @@ def _search_params(
 
 
 def _feeds_elu(graph: g.Graph, name: str) -> bool:
-    readers = graph.consumers(name)
+    readers = graph.find_consumers(name)
     return bool(readers) and all(isinstance(node, g.Activation) and node.kind == "elu" for node in readers)
 
 
-def _apply_elu(values: Real) -> Real:
+def _apply_elu(values: FloatArray) -> FloatArray:
     """Apply an ELU: errors of strongly negative values hardly change its result."""
     return np.where(values > 0, values, np.expm1(np.minimum(values, 0)))
 
 
-def _identity(values: Real) -> Real:
+def _identity(values: FloatArray) -> FloatArray:
     return values
 
 
-def fake_quantize(values: Real, params: QuantParams) -> Real:
+def fake_quantize(values: FloatArray, params: QuantParams) -> FloatArray:
     """Quantize and dequantize values: round them to multiples of the scale and clip them to the range of `params`."""
-    low, high = (np.float32(end) for end in params.ends)
+    low, high = (np.float32(end) for end in params.value_range)
     scale = np.float32(params.scale)
     return np.asarray(np.clip(np.rint(values / scale) * scale, low, high), np.float32)

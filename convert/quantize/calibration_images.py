@@ -64,24 +64,24 @@ class CalibrationImages:
         return len(self.names)
 
     @property
-    def too_few(self) -> bool:
+    def has_too_few_images(self) -> bool:
         """True if there are fewer than 16 images, too few for reliable statistics."""
         return len(self.names) < _MIN_IMAGES
 
     def __iter__(self) -> Iterator[Image]:
         """Iterate over the images in their original size."""
-        return (self.image(name) for name in self.names)
+        return (self.read_image(name) for name in self.names)
 
-    def image(self, name: str) -> Image:
+    def read_image(self, name: str) -> Image:
         """Read an image in its original size, uint8 (height, width, 3) BGR."""
         return self._frames[name] if name in self._frames else read_image(self._paths[name])
 
-    def prepared(self, limit: int) -> npt.NDArray[np.uint8]:
+    def prepare_images(self, limit: int) -> npt.NDArray[np.uint8]:
         """Resize at most `limit` evenly chosen images to the network's input: (n, height, width, 3) uint8 BGR."""
         step = max(1, -(-len(self.names) // limit))
         return np.stack([self._prepare_view(name, 0) for name in self.names[::step]])
 
-    def batches(self, description: str) -> Iterator[npt.NDArray[np.uint8]]:
+    def iterate_batches(self, description: str) -> Iterator[npt.NDArray[np.uint8]]:
         """Iterate over shuffled batches with five views of every image: original, mirrored, and three random crops.
 
         A crop fills the input and enlarges the image by up to 1.5 times. The networks were trained on cropped and
@@ -106,7 +106,7 @@ class CalibrationImages:
 
     def _prepare_view(self, name: str, view: int) -> Image:
         """Prepare view 0 (original), 1 (mirrored), or 2 and higher (random crop) of an image."""
-        image = self.image(name)
+        image = self.read_image(name)
         if view >= 2:
             # Seeded by name and view, so that an added image does not change the crops of the others.
             rng = np.random.default_rng([view, *name.encode()])
@@ -124,7 +124,7 @@ def _read_video_frames(path: Path) -> dict[str, Image]:
     interval = 1
     if kind == "video":
         with Video(path) as video:
-            interval = max(1, video.count // _MAX_VIDEO_FRAMES)
+            interval = max(1, video.frame_count // _MAX_VIDEO_FRAMES)
     frames: dict[int, Image] = {}
     for frame in read_frames(path):
         if frame.index % interval == 0:

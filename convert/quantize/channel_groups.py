@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from ..ir import graph as g
 
-Ids = npt.NDArray[np.intp]
+GroupIds = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class ChannelClasses:
+class ChannelGroups:
     """Groups of channels that share a scale, numbered from 0.
 
     Attributes:
@@ -27,7 +27,7 @@ class ChannelClasses:
         fixed: By group, True if its channels cannot be scaled, (groups,).
     """
 
-    of: dict[str, Ids]
+    ids_by_node: dict[str, GroupIds]
     fixed: npt.NDArray[np.bool_]
 
 
@@ -37,7 +37,7 @@ class _DisjointSets:
     def __init__(self) -> None:
         self._parents: list[int] = []
 
-    def add(self, count: int) -> Ids:
+    def add(self, count: int) -> GroupIds:
         """Add `count` elements, each in a set of its own, and return their numbers."""
         start = len(self._parents)
         self._parents.extend(range(start, start + count))
@@ -54,19 +54,19 @@ class _DisjointSets:
         """Merge two sets; the representative of `first` represents both."""
         self._parents[self.find(second)] = self.find(first)
 
-    def number_sets(self) -> tuple[Ids, int]:
+    def number_sets(self) -> tuple[GroupIds, int]:
         """Number the sets from 0: the number of the set of each element, and the number of sets."""
         roots = np.array([self.find(i) for i in range(len(self._parents))], np.intp)
         representatives, numbers = np.unique(roots, return_inverse=True)
         return numbers, len(representatives)
 
 
-def classify(graph: g.Graph) -> ChannelClasses:
+def group_channels(graph: g.Graph) -> ChannelGroups:
     """Group the channels of all maps of a folded graph."""
     sets = _DisjointSets()
     fixed: set[int] = set()
-    ids: dict[str, Ids] = {}
-    channel_counts = g.channels(graph)
+    ids: dict[str, GroupIds] = {}
+    channel_counts = g.count_channels(graph)
     for name, node in graph.nodes.items():
         match node:
             case g.Add():
@@ -89,7 +89,7 @@ def classify(graph: g.Graph) -> ChannelClasses:
     groups, count = sets.number_sets()
     is_fixed = np.zeros(count, np.bool_)
     is_fixed[groups[list(fixed)]] = True
-    return ChannelClasses({name: groups[own] for name, own in ids.items()}, is_fixed)
+    return ChannelGroups({name: groups[own] for name, own in ids.items()}, is_fixed)
 
 
 def _list_unscaled_maps(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _list_unscaled_maps(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
     return ()
 
 
-def scaled(graph: g.Graph, groups: ChannelClasses, scale: npt.NDArray[np.float64]) -> g.Graph:
+def scale_channels(graph: g.Graph, groups: ChannelGroups, scale: npt.NDArray[np.float64]) -> g.Graph:
     """Divide every channel by the scale of its group and adapt the weights: the graph computes the same function.
 
     Args:
@@ -111,9 +111,9 @@ def scaled(graph: g.Graph, groups: ChannelClasses, scale: npt.NDArray[np.float64
     """
     changes: dict[str, g.Node | str] = {}
     for name, node in graph.nodes.items():
-        own = scale[groups.of[name]]
+        own = scale[groups.ids_by_node[name]]
         if isinstance(node, g.Conv):
-            source = scale[groups.of[node.inputs[0]]]
+            source = scale[groups.ids_by_node[node.inputs[0]]]
             kernel = node.kernel.astype(np.float64)
             if node.depthwise:
                 kernel = kernel * source.reshape(1, 1, -1, 1) / own.reshape(1, 1, *kernel.shape[2:])

@@ -16,23 +16,24 @@ import numpy as np
 
 from ..ir import graph as g
 from .calibrate import MapStatistics
-from .channel_groups import classify, scaled
+from .channel_groups import group_channels, scale_channels
 
 _MIN_RANGE = 1e-2
 """Channels with a smaller range are scaled as if they had this one. Values of the maps are at most in the hundreds."""
 
 
-def equalized(graph: g.Graph, statistics: Mapping[str, MapStatistics], min_ratio: float) -> g.Graph:
+def equalize(graph: g.Graph, statistics: Mapping[str, MapStatistics], min_ratio: float) -> g.Graph:
     """Scale all channels that can be scaled to a range of 1; the graph computes the same function.
 
     Args:
         graph: Folded float graph.
         statistics: Statistics of its stored maps.
-        min_ratio: Smallest allowed range of a channel as a ratio of its maximum, see `MapStatistics.peaks`.
+        min_ratio: Smallest allowed range of a channel as a ratio of its maximum, see
+            `MapStatistics.compute_channel_ranges`.
     """
-    groups = classify(graph)
+    groups = group_channels(graph)
     ranges = np.zeros(len(groups.fixed))
     for name, entry in statistics.items():
-        np.maximum.at(ranges, groups.of[name], entry.peaks(min_ratio))
+        np.maximum.at(ranges, groups.ids_by_node[name], entry.compute_channel_ranges(min_ratio))
     scale = np.where(groups.fixed | (ranges == 0), 1.0, np.maximum(ranges, _MIN_RANGE))
-    return scaled(graph, groups, scale)
+    return scale_channels(graph, groups, scale)

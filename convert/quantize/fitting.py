@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..ir import graph as g
 from . import gptq
-from .calibrate import Real
+from .calibrate import FloatArray
 from .plan import QuantizedConv
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +26,9 @@ _CLIPPING_MARGIN_STD = 0.25
 """A result counts as clipped if it is more than this many standard deviations below zero."""
 
 
-def layer(conv: g.Conv, inputs: Real, target: Real, sample_weight: Real, has_relu: bool) -> QuantizedConv:
+def fit_conv(
+    conv: g.Conv, inputs: FloatArray, target: FloatArray, sample_weight: FloatArray, has_relu: bool
+) -> QuantizedConv:
     """Fit integer weights so that the convolution's result for the quantized inputs is closest to the float result.
 
     The bias corrects the change of the mean that rounding causes (bias correction, Nagel et al., 2019).
@@ -67,9 +69,9 @@ def _fit_all_outputs(patches: Array, target: Array, weights: Array) -> tuple[npt
     mean_in, mean_out = patches.mean(axis=0), target.mean(axis=0)
     patches, target = patches - mean_in, target - mean_out
     hessian = patches.T @ patches / len(patches)
-    fitted = gptq.fit(hessian, patches.T @ target / len(patches), weights)
-    scale = gptq.steps(np.diag(hessian)[:, None], fitted)
-    integers = gptq.rounded(hessian, fitted, scale)
+    fitted = gptq.fit_weights(hessian, patches.T @ target / len(patches), weights)
+    scale = gptq.choose_scales(np.diag(hessian)[:, None], fitted)
+    integers = gptq.round_weights(hessian, fitted, scale)
     return integers, scale, mean_out - mean_in @ (integers * scale)
 
 
@@ -112,7 +114,7 @@ def _compute_moments(patches: Array, target: Array, active: npt.NDArray[np.bool_
 
 def _compute_depthwise_moments(
     conv: g.Conv,
-    maps: Real,
+    maps: FloatArray,
     positions: SamplePositions,
     size: tuple[int, ...],
     target: Array,
@@ -143,13 +145,13 @@ def _compute_depthwise_moments(
 
 def _fit_per_output(moments: _Moments, weights: Array) -> tuple[npt.NDArray[np.int8], Array, Array]:
     """Fit integers for weights (inputs, outputs) with separate moments for each output."""
-    fitted = gptq.fit_each(moments.hessians, moments.cross, weights)
-    scale = gptq.steps(np.diagonal(moments.hessians, axis1=1, axis2=2).T, fitted)
-    integers = gptq.rounded_each(moments.hessians, fitted, scale)
+    fitted = gptq.fit_weights_per_output(moments.hessians, moments.cross, weights)
+    scale = gptq.choose_scales(np.diagonal(moments.hessians, axis1=1, axis2=2).T, fitted)
+    integers = gptq.round_weights_per_output(moments.hessians, fitted, scale)
     return integers, scale, moments.mean_out - (moments.means.T * integers * scale).sum(axis=0)
 
 
-def _draw_positions(shape: tuple[int, ...], sample_weight: Real) -> SamplePositions:
+def _draw_positions(shape: tuple[int, ...], sample_weight: FloatArray) -> SamplePositions:
     """Draw positions of a map (n, rows, columns) with a probability proportional to their weight."""
     rng = np.random.default_rng(0)
     _, height, width = shape
@@ -160,15 +162,15 @@ def _draw_positions(shape: tuple[int, ...], sample_weight: Real) -> SamplePositi
     return np.unravel_index(np.minimum(flat, cumulative.size - 1), shape)
 
 
-def _gather_patches(conv: g.Conv, maps: Real, positions: SamplePositions, size: tuple[int, ...]) -> Real:
+def _gather_patches(conv: g.Conv, maps: FloatArray, positions: SamplePositions, size: tuple[int, ...]) -> FloatArray:
     """Gather the inputs of the convolution at positions of its result: (positions, rows, columns, channels)."""
     padded, (rows, columns) = _pad_and_index(conv, maps, positions, size)
     return np.asarray(padded[positions[0][:, None, None], rows[:, :, None], columns[:, None, :]])
 
 
 def _index_kernel_inputs(
-    conv: g.Conv, maps: Real, positions: SamplePositions, size: tuple[int, ...]
-) -> tuple[Real, npt.NDArray[np.intp]]:
+    conv: g.Conv, maps: FloatArray, positions: SamplePositions, size: tuple[int, ...]
+) -> tuple[FloatArray, npt.NDArray[np.intp]]:
     """Return the padded maps and the index of the input of each weight at each position.
 
     Returns:
@@ -182,8 +184,8 @@ def _index_kernel_inputs(
 
 
 def _pad_and_index(
-    conv: g.Conv, maps: Real, positions: SamplePositions, size: tuple[int, ...]
-) -> tuple[Real, list[npt.NDArray[np.intp]]]:
+    conv: g.Conv, maps: FloatArray, positions: SamplePositions, size: tuple[int, ...]
+) -> tuple[FloatArray, list[npt.NDArray[np.intp]]]:
     """Return the padded maps, and the rows and columns that the kernel covers: each (positions, size of the kernel)."""
     covered, padding = [], []
     for axis in (0, 1):

@@ -24,7 +24,7 @@ _CLIP_RATIOS = np.linspace(0.2, 1.0, 41)
 _MAX_INTEGER = 127
 
 
-def fit(hessian: Array, cross: Array, weights: Array) -> Array:
+def fit_weights(hessian: Array, cross: Array, weights: Array) -> Array:
     """Fit float weights to the target by least squares, regularized toward the trained weights.
 
     Args:
@@ -36,8 +36,8 @@ def fit(hessian: Array, cross: Array, weights: Array) -> Array:
     return np.asarray(np.linalg.solve(hessian + pull * np.eye(len(hessian)), cross + pull * weights), np.float64)
 
 
-def fit_each(hessians: Array, cross: Array, weights: Array) -> Array:
-    """Fit float weights as `fit` does, with different inputs for each output.
+def fit_weights_per_output(hessians: Array, cross: Array, weights: Array) -> Array:
+    """Fit float weights as `fit_weights` does, with different inputs for each output.
 
     Args:
         hessians: Second moments of the inputs of each output, (outputs, inputs, inputs).
@@ -50,7 +50,7 @@ def fit_each(hessians: Array, cross: Array, weights: Array) -> Array:
     return np.asarray(np.linalg.solve(damped, (cross + pull[:, None] * weights.T)[..., None])[..., 0].T)
 
 
-def steps(power: Array, weights: Array) -> Array:
+def choose_scales(power: Array, weights: Array) -> Array:
     """Choose the scale of the integers of each output: the one with the smallest weighted rounding error.
 
     Args:
@@ -70,7 +70,7 @@ def steps(power: Array, weights: Array) -> Array:
     return np.asarray(best)
 
 
-def rounded(hessian: Array, weights: Array, scale: Array) -> npt.NDArray[np.int8]:
+def round_weights(hessian: Array, weights: Array, scale: Array) -> npt.NDArray[np.int8]:
     """Round weights to integers from -127 to 127; the inputs that are rounded later compensate for the errors.
 
     Args:
@@ -90,8 +90,8 @@ def rounded(hessian: Array, weights: Array, scale: Array) -> npt.NDArray[np.int8
     return result
 
 
-def rounded_each(hessians: Array, weights: Array, scale: Array) -> npt.NDArray[np.int8]:
-    """Round weights as `rounded` does, with different inputs for each output: `hessians` (outputs, inputs, inputs)."""
+def round_weights_per_output(hessians: Array, weights: Array, scale: Array) -> npt.NDArray[np.int8]:
+    """Round weights as `round_weights` does, with `hessians` (outputs, inputs, inputs), one for each output."""
     inputs = len(weights)
     damping = _DAMPING * np.trace(hessians, axis1=1, axis2=2) / inputs + 1e-12
     factor = np.linalg.cholesky(np.linalg.inv(hessians + damping[:, None, None] * np.eye(inputs)))

@@ -16,19 +16,19 @@ from ...runtime.model.interpreter import Network
 from ...runtime.model.manifest import Precision
 from ..ir import graph as g
 from .calibration_images import CalibrationImages
-from .pipeline import Calibration, Fitted, fit_network
-from .plan import Plan
-from .sensitivity import Mixed, search_mixed_precision
-from .write import write
+from .pipeline import CalibrationSet, FittedNetwork, fit_network
+from .plan import QuantizationPlan
+from .sensitivity import MixedPrecision, search_mixed_precision
+from .write import write_flatbuffer
 
-INTEGER: tuple[Precision, ...] = ("int8", "int16x8", "auto")
+INTEGER_PRECISIONS: tuple[Precision, ...] = ("int8", "int16x8", "auto")
 _MAX_IMAGES = 64
 """Images that are used of a larger folder: more images do not change the result but need memory."""
 _TIMED_RUNS = 9
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedNetwork:
     """A quantized network.
 
     Attributes:
@@ -39,11 +39,11 @@ class Quantized:
         seen: Calibration images as input of the network, and where the float network finds people in them.
     """
 
-    plan: Plan
+    plan: QuantizationPlan
     flatbuffer: bytes
     recipe: tuple[str, ...]
-    calibration: CalibrationImages
-    seen: Calibration
+    calibration_images: CalibrationImages
+    calibration_set: CalibrationSet
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Budget:
 
     max_loss: float
     unit: str
-    loss: Callable[[bytes], float]
+    measure_loss: Callable[[bytes], float]
 
 
 def quantize_graph(
@@ -68,13 +68,13 @@ def quantize_graph(
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
     note: Callable[[str], None],
-) -> Quantized:
+) -> QuantizedNetwork:
     """Quantize a folded and simplified graph.
 
     Args:
         graph: Float graph, for images in `channel_order`.
         calibration: Calibration images; at most 64 of them are used.
-        precision: One of `INTEGER`.
+        precision: One of `INTEGER_PRECISIONS`.
         channel_order: Channel order of the network's input.
         budget: Accuracy that "auto" may lose; not used by other precisions.
         note: Called with messages for the user.
@@ -83,43 +83,43 @@ def quantize_graph(
         ModelError: An operator has no integer form, or equalization changed the float network too much.
         ValueError: The precision is "auto" and there is no budget.
     """
-    images = calibration.prepared(_MAX_IMAGES)
+    images = calibration.prepare_images(_MAX_IMAGES)
     if channel_order == "rgb":
         images = np.ascontiguousarray(images[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
     fitted = fit_network(graph, images, "int16" if precision == "int16x8" else "int8")
-    seen, plan = fitted.seen, fitted.plan
-    recipe = [f"channels equalized (the float maps change by {fitted.change:.0e} of their range)"]
-    if not seen.people:
+    seen, plan = fitted.calibration_set, fitted.plan
+    recipe = [f"channels equalized (the float maps change by {fitted.max_change:.0e} of their range)"]
+    if not seen.images_with_people:
         note(
             "warning: no people found in the calibration images: the measured ranges are those of images without "
             "people; add images that show people"
         )
-    about = f"{len(images)} calibration images, {seen.people} of them with people"
+    about = f"{len(images)} calibration images, {seen.images_with_people} of them with people"
     if precision == "auto":
         if budget is None:
             raise ValueError("--precision auto needs a budget")
         plan, steps = _fit_mixed_precision(fitted, (width, height), budget, note)
         recipe += steps
     else:
-        recipe += [f"computed in float32, no 16-bit form: {name}" for name in sorted(plan.floats)]
-    flatbuffer, operators = write(plan, width, height)
+        recipe += [f"computed in float32, no 16-bit form: {name}" for name in sorted(plan.float_maps)]
+    flatbuffer, operators = write_flatbuffer(plan, width, height)
     recipe.append(f"ranges and weights of {precision} fitted layer by layer to {about}")
     recipe.append("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
-    return Quantized(plan, flatbuffer, tuple(recipe), calibration, seen)
+    return QuantizedNetwork(plan, flatbuffer, tuple(recipe), calibration, seen)
 
 
 def _fit_mixed_precision(
-    start: Fitted, size: tuple[int, int], budget: Budget, note: Callable[[str], None]
-) -> tuple[Plan, list[str]]:
+    start: FittedNetwork, size: tuple[int, int], budget: Budget, note: Callable[[str], None]
+) -> tuple[QuantizationPlan, list[str]]:
     """Find the cheapest plan within the budget, and describe the cost of its float layers for the recipe."""
 
-    def assess(plan: Plan) -> Mixed:
-        flatbuffer, _ = write(plan, *size)
-        return Mixed(plan, flatbuffer, budget.loss(flatbuffer))
+    def assess(plan: QuantizationPlan) -> MixedPrecision:
+        flatbuffer, _ = write_flatbuffer(plan, *size)
+        return MixedPrecision(plan, flatbuffer, budget.measure_loss(flatbuffer))
 
     int8 = assess(start.plan)
-    mixed = search_mixed_precision(int8, start.seen, size, assess, budget.max_loss, note)
+    mixed = search_mixed_precision(int8, start.calibration_set, size, assess, budget.max_loss, note)
     note(f"loss of {mixed.loss:.4f} {budget.unit} with {len(mixed.blocks)} blocks in float")
     if not mixed.blocks:
         return mixed.plan, [f"nothing kept in float: int8 loses {mixed.loss:.4f} {budget.unit}"]
@@ -127,7 +127,7 @@ def _fit_mixed_precision(
     added_kb = (len(mixed.flatbuffer) - len(int8.flatbuffer)) / 1e3
     cost = f"{added_kb:+.0f} kB, {int8_ms:.1f} -> {mixed_ms:.1f} ms on one thread of this computer"
     kept = ", ".join(f"{block[0]} to {block[-1]}" for block in mixed.blocks)
-    loss = f"loses {mixed.loss:.4f} {budget.unit}, all in int8 {int8.loss:.4f}; {mixed.measured} blocks measured"
+    loss = f"loses {mixed.loss:.4f} {budget.unit}, all in int8 {int8.loss:.4f}; {mixed.measured_blocks} blocks measured"
     return mixed.plan, [f"kept in float32 ({loss}; {cost}): {kept}"]
 
 
@@ -149,18 +149,19 @@ def _measure_inference_ms(flatbuffers: Sequence[bytes]) -> list[float]:
     return [float(np.median(measured)) for measured in times_ms]
 
 
-def check(precision: Precision, calibration: Path | None, report: Path | None) -> None:
+def check_options(precision: Precision, calibration: Path | None, report: Path | None) -> None:
     """Check that an integer precision has calibration images, and that a report is only requested for one.
 
     Raises:
         ModelError: The options do not fit together.
     """
-    if precision in INTEGER and calibration is None:
+    if precision in INTEGER_PRECISIONS and calibration is None:
         raise ModelError(
             f"--precision {precision} needs calibration images to measure value ranges; add --calibration DIR or VIDEO "
             "with about 50 ordinary images that show people"
         )
-    if report is not None and precision not in INTEGER:
+    if report is not None and precision not in INTEGER_PRECISIONS:
         raise ModelError(
-            f"--report is only available for integer precisions ({', '.join(INTEGER)}): got --precision {precision}"
+            f"--report is only available for integer precisions ({', '.join(INTEGER_PRECISIONS)}): "
+            f"got --precision {precision}"
         )

@@ -10,8 +10,8 @@ import numpy as np
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import fitting
-from .calibrate import Images, Real, fake_quantize
-from .plan import Plan, QuantizedConv, fused_activation, result_of
+from .calibrate import FloatArray, ImageBatch, fake_quantize
+from .plan import QuantizationPlan, QuantizedConv, find_fused_activation, find_stored_map
 
 _BATCH_SIZE = 8
 
@@ -21,39 +21,42 @@ class LayerComparison:
     """Results of one node in the float and in the quantized network, float32 (n, rows, columns, channels)."""
 
     node: g.Node
-    float_map: Real
-    quantized_map: Real
+    float_map: FloatArray
+    quantized_map: FloatArray
     """With the quantization errors of all operators up to this one."""
-    isolated_map: Real
+    isolated_map: FloatArray
     """Result of the quantized operator for the float network's maps: only the error of this operator."""
 
 
 def fit_layers(
-    plan: Plan, images: Images, sample_weight: Real, progress: Callable[[str], object] = lambda name: None
-) -> Plan:
+    plan: QuantizationPlan,
+    images: ImageBatch,
+    sample_weight: FloatArray,
+    progress: Callable[[str], object] = lambda name: None,
+) -> QuantizationPlan:
     """Fit the integer weights of all convolutions, from the first to the last.
 
     Each convolution is fitted to what the quantized layers before it compute, so it also corrects their errors.
 
     Args:
-        plan: Plan with the quantization parameters of all maps. Convolutions in `Plan.floats` are not fitted.
+        plan: Plan with the quantization parameters of all maps. Convolutions in `float_maps` are not fitted.
         images: Calibration images (n, height, width, 3), uint8.
         sample_weight: Importance of each part of each image, (n, rows, columns).
         progress: Called with the name of each convolution that was fitted.
     """
     graph = plan.graph
     unused = _find_unused_maps(graph)
-    float_maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    float_maps: dict[str, FloatArray] = {graph.input.name: images.astype(np.float32)}
     quantized_maps = dict(float_maps)
     convs: dict[str, QuantizedConv] = {}
     for name, node in graph.nodes.items():
         if isinstance(node, g.Input):
             continue
         float_maps[name] = _run_operator(node, float_maps)
-        if isinstance(node, g.Conv) and result_of(graph, node) not in plan.floats:
-            has_relu = fused_activation(graph, node) is not None
+        if isinstance(node, g.Conv) and find_stored_map(graph, node) not in plan.float_maps:
+            has_relu = find_fused_activation(graph, node) is not None
             source = quantized_maps[node.inputs[0]]
-            convs[name] = fitting.layer(node, source, float_maps[name], sample_weight, has_relu)
+            convs[name] = fitting.fit_conv(node, source, float_maps[name], sample_weight, has_relu)
             progress(name)
         quantized_maps[name] = _run_quantized_operator(plan, node, convs.get(name), quantized_maps)
         for maps in (float_maps, quantized_maps):
@@ -61,11 +64,11 @@ def fit_layers(
     return replace(plan, convs=convs)
 
 
-def compare_layers(plan: Plan, images: Images) -> Iterator[LayerComparison]:
+def compare_layers(plan: QuantizationPlan, images: ImageBatch) -> Iterator[LayerComparison]:
     """Run both networks and compare every stored map, in the order of the graph."""
     graph = plan.graph
     unused = _find_unused_maps(graph)
-    float_maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    float_maps: dict[str, FloatArray] = {graph.input.name: images.astype(np.float32)}
     quantized_maps, isolated_maps = dict(float_maps), dict(float_maps)
     for name, node in graph.nodes.items():
         if isinstance(node, g.Input):
@@ -76,13 +79,13 @@ def compare_layers(plan: Plan, images: Images) -> Iterator[LayerComparison]:
         # A ReLU is fused with the convolution before it, so their errors are counted together.
         is_fused = isinstance(node, g.Activation) and node.kind != "elu"
         isolated_maps[name] = _run_quantized_operator(plan, node, conv, isolated_maps if is_fused else float_maps)
-        if name in plan.maps:
+        if name in plan.map_params:
             yield LayerComparison(node, float_maps[name], quantized_maps[name], isolated_maps[name])
         for maps in (float_maps, quantized_maps, isolated_maps):
             _delete_maps(maps, unused[name])
 
 
-def results(plan: Plan, images: Images) -> dict[str, Real]:
+def run_quantized_network(plan: QuantizationPlan, images: ImageBatch) -> dict[str, FloatArray]:
     """Run the quantized network on images and return heatmaps and PAFs by the names of their nodes.
 
     The network is simulated in float32. Maps without quantization parameters and convolutions without integer weights
@@ -90,7 +93,7 @@ def results(plan: Plan, images: Images) -> dict[str, Real]:
     """
     graph = plan.graph
     unused = _find_unused_maps(graph)
-    maps: dict[str, Real] = {graph.input.name: images.astype(np.float32)}
+    maps: dict[str, FloatArray] = {graph.input.name: images.astype(np.float32)}
     for name, node in graph.nodes.items():
         if not isinstance(node, g.Input):
             maps[name] = _run_quantized_operator(plan, node, plan.convs.get(name), maps)
@@ -104,27 +107,29 @@ def _find_unused_maps(graph: g.Graph) -> dict[str, set[str]]:
     return {name: {i for i in node.inputs if last_reader[i] == name} for name, node in graph.nodes.items()}
 
 
-def _delete_maps(maps: dict[str, Real], names: Iterable[str]) -> None:
+def _delete_maps(maps: dict[str, FloatArray], names: Iterable[str]) -> None:
     for name in names:
         del maps[name]
 
 
-def _run_quantized_operator(plan: Plan, node: g.Node, conv: QuantizedConv | None, maps: dict[str, Real]) -> Real:
+def _run_quantized_operator(
+    plan: QuantizationPlan, node: g.Node, conv: QuantizedConv | None, maps: dict[str, FloatArray]
+) -> FloatArray:
     """Run an operator on quantized maps and quantize its result if it is stored as integers.
 
     `conv`: the integer weights of a convolution, None for a float convolution or another operator.
     """
     if isinstance(node, g.Conv) and conv is not None:
-        node = replace(node, kernel=conv.real(node.depthwise), bias=conv.bias.astype(np.float32))
+        node = replace(node, kernel=conv.dequantize_kernel(node.depthwise), bias=conv.bias.astype(np.float32))
     result = _run_operator(node, maps)
-    if node.name not in plan.maps or plan.passed_on_as_float(node.name):
+    if node.name not in plan.map_params or plan.is_never_quantized(node.name):
         return result
-    return fake_quantize(result, plan.maps[node.name])
+    return fake_quantize(result, plan.map_params[node.name])
 
 
-def _run_operator(node: g.Node, maps: dict[str, Real]) -> Real:
+def _run_operator(node: g.Node, maps: dict[str, FloatArray]) -> FloatArray:
     """Run an operator on all images, in batches."""
     inputs = [maps[i] for i in node.inputs]
     starts = range(0, len(inputs[0]), _BATCH_SIZE)
-    parts = [tensorflow.apply(node, [x[start : start + _BATCH_SIZE] for x in inputs]) for start in starts]
+    parts = [tensorflow.run_operator(node, [x[start : start + _BATCH_SIZE] for x in inputs]) for start in starts]
     return np.concatenate([np.asarray(part) for part in parts])

@@ -13,16 +13,16 @@ from ...runtime.errors import ModelError
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import layerwise
-from .calibrate import Images, Real, codes, observe
-from .cross_layer_equalization import equalized
-from .plan import Plan, stored
+from .calibrate import FloatArray, ImageBatch, choose_map_params, collect_statistics
+from .cross_layer_equalization import equalize
+from .plan import QuantizationPlan, list_stored_maps
 
 _FIT_IMAGES = 24
 """Images that the weights are fitted to: those with the largest area of people."""
 _HELD_OUT_IMAGES = 12
 """Images that decide between two plans."""
 _MIN_RANGE_RATIOS = (1.0, 0.5)
-"""Values of `min_ratio` of `MapStatistics.peaks` that are tried; int16 only uses the first."""
+"""Values of `min_ratio` of `MapStatistics.compute_channel_ranges` that are tried; int16 only uses the first."""
 _MAX_EQUALIZATION_CHANGE = 1e-4
 """Largest allowed change of the float network's maps by equalization, relative to their largest value."""
 _MIN_PRESENCE = 0.4
@@ -32,7 +32,7 @@ _BACKGROUND_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationSet:
     """Calibration images as input of the network, and where the float network finds people in them.
 
     Attributes:
@@ -40,20 +40,20 @@ class Calibration:
         presence: Largest value of the keypoint heatmaps and PAFs in each cell, (n, rows, columns), 0 to 1.
     """
 
-    images: Images
-    presence: Real
+    images: ImageBatch
+    presence: FloatArray
 
     @property
-    def people(self) -> int:
+    def images_with_people(self) -> int:
         """Number of images that show people."""
         return int((self.presence.max(axis=(1, 2)) > _MIN_PRESENCE).sum())
 
-    def others(self, count: int = _HELD_OUT_IMAGES) -> Images:
+    def select_held_out_images(self, count: int = _HELD_OUT_IMAGES) -> ImageBatch:
         """Select images that the weights are not fitted to; if there are none, images that they are fitted to."""
         order = np.argsort(-self.presence.sum(axis=(1, 2)), kind="stable")
         return self.images[order[_FIT_IMAGES:][:count] if len(order) > _FIT_IMAGES else order[:count]]
 
-    def chosen(self, count: int = _FIT_IMAGES) -> tuple[Images, Real]:
+    def select_fit_images(self, count: int = _FIT_IMAGES) -> tuple[ImageBatch, FloatArray]:
         """Select the images with the largest area of people.
 
         Returns:
@@ -68,7 +68,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedNetwork:
     """Result of `fit_network`.
 
     Attributes:
@@ -79,16 +79,17 @@ class Fitted:
     """
 
     graph: g.Graph
-    change: float
-    seen: Calibration
-    plan: Plan
+    max_change: float
+    calibration_set: CalibrationSet
+    plan: QuantizationPlan
 
 
-def fit_network(graph: g.Graph, images: Images, dtype: Literal["int8", "int16"]) -> Fitted:
+def fit_network(graph: g.Graph, images: ImageBatch, dtype: Literal["int8", "int16"]) -> FittedNetwork:
     """Quantize a folded graph.
 
     It depends on the network whether channels should be equalized by their largest or by their typical values (see
-    `MapStatistics.peaks`). For int8 both are tried. The plan with the smaller error on held-out images is returned.
+    `MapStatistics.compute_channel_ranges`). For int8 both are tried. The plan with the smaller error on
+    held-out images is returned.
 
     Args:
         graph: Folded float graph.
@@ -99,27 +100,27 @@ def fit_network(graph: g.Graph, images: Images, dtype: Literal["int8", "int16"])
         ModelError: Equalization changed the float maps by more than 1e-4 of their largest value.
     """
     with tqdm(total=len(images), desc="measuring ranges", unit="image", disable=None) as progress:
-        statistics = observe(graph, images, progress.update)
+        statistics = collect_statistics(graph, images, progress.update)
     calibration = _measure_presence(graph, images)
-    held_out = calibration.others()
+    held_out = calibration.select_held_out_images()
     float_maps = _run_float(graph, held_out)
     best, best_error = None, np.inf
     for min_ratio in _MIN_RANGE_RATIOS if dtype == "int8" else _MIN_RANGE_RATIOS[:1]:
-        prepared = equalized(graph, statistics, min_ratio)
+        prepared = equalize(graph, statistics, min_ratio)
         change = _check_equalization(graph, prepared, images[:2])
         plan = _make_plan(prepared, calibration, dtype)
-        results = layerwise.results(plan, held_out)
+        results = layerwise.run_quantized_network(plan, held_out)
         error = sum(
             float(np.mean(np.square(results[name] - target)) / np.mean(np.square(target)))
             for name, target in zip((prepared.heatmaps, prepared.pafs), float_maps, strict=True)
         )
         if best is None or error < best_error:
-            best, best_error = Fitted(prepared, change, calibration, plan), error
+            best, best_error = FittedNetwork(prepared, change, calibration, plan), error
     assert best is not None
     return best
 
 
-def _check_equalization(graph: g.Graph, prepared: g.Graph, images: Images) -> float:
+def _check_equalization(graph: g.Graph, prepared: g.Graph, images: ImageBatch) -> float:
     """Return the largest change of the outputs relative to their largest value; ModelError if it is too large."""
     pairs = zip(_run_float(graph, images), _run_float(prepared, images), strict=True)
     change = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
@@ -130,32 +131,32 @@ def _check_equalization(graph: g.Graph, prepared: g.Graph, images: Images) -> fl
     return change
 
 
-def _make_plan(graph: g.Graph, calibration: Calibration, dtype: Literal["int8", "int16"]) -> Plan:
+def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8", "int16"]) -> QuantizationPlan:
     """Quantize an equalized graph. With int16, ELUs stay in float32, because TFLite has no 16-bit ELU."""
-    images, sample_weight = calibration.chosen()
-    maps = codes(graph, observe(graph, calibration.images), dtype)
-    elus = frozenset(name for name in stored(graph) if _is_elu(graph, name))
-    plan = Plan(graph, maps, {}, elus if dtype == "int16" else frozenset())
+    images, sample_weight = calibration.select_fit_images()
+    maps = choose_map_params(graph, collect_statistics(graph, calibration.images), dtype)
+    elus = frozenset(name for name in list_stored_maps(graph) if _is_elu(graph, name))
+    plan = QuantizationPlan(graph, maps, {}, elus if dtype == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
     with tqdm(total=count, desc="fitting weights", unit="layer", disable=None) as progress:
         return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
 
 
-def _measure_presence(graph: g.Graph, images: Images) -> Calibration:
+def _measure_presence(graph: g.Graph, images: ImageBatch) -> CalibrationSet:
     """Run the float network over the images to find where people are."""
     parts = [_compute_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)]
-    return Calibration(images, np.concatenate(parts))
+    return CalibrationSet(images, np.concatenate(parts))
 
 
-def _compute_presence(graph: g.Graph, images: Images) -> Real:
+def _compute_presence(graph: g.Graph, images: ImageBatch) -> FloatArray:
     heatmaps, pafs = _run_float(graph, images)
     presence = np.maximum(np.clip(heatmaps[..., :-1], 0, 1).max(-1), np.clip(np.abs(pafs), 0, 1).max(-1))
     return np.asarray(presence, np.float32)
 
 
-def _run_float(graph: g.Graph, images: Images) -> tuple[Real, Real]:
+def _run_float(graph: g.Graph, images: ImageBatch) -> tuple[FloatArray, FloatArray]:
     """Run the float network and return heatmaps and PAFs."""
-    results = tensorflow.build(graph, images.astype(np.float32))
+    results = tensorflow.run_graph(graph, images.astype(np.float32))
     return np.asarray(results[graph.heatmaps]), np.asarray(results[graph.pafs])
 
 

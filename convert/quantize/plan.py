@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ..ir import graph as g
 
-Kind = Literal["int8", "int16", "float32"]
-LIMITS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32767, 32767)}
+MapDtype = Literal["int8", "int16", "float32"]
+INTEGER_LIMITS: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int16": (-32767, 32767)}
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class QuantParams:
 
     scale: float
     zero_point: int
-    kind: Kind
+    dtype: MapDtype
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def value_range(self) -> tuple[float, float]:
         """Smallest and largest real value that can be stored."""
-        low, high = LIMITS[self.kind]
+        low, high = INTEGER_LIMITS[self.dtype]
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
 
@@ -48,14 +48,14 @@ class QuantizedConv:
     scale: npt.NDArray[np.float64]
     bias: npt.NDArray[np.float64]
 
-    def real(self, depthwise: bool) -> g.Array:
+    def dequantize_kernel(self, depthwise: bool) -> g.Array:
         """Dequantize the kernel to float32."""
         shape = (1, 1, -1, 1) if depthwise else (1, 1, 1, -1)
         return (self.kernel * self.scale.reshape(shape)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """Quantized network before it is written to a file.
 
     Attributes:
@@ -66,55 +66,55 @@ class Plan:
     """
 
     graph: g.Graph
-    maps: Mapping[str, QuantParams]
+    map_params: Mapping[str, QuantParams]
     convs: Mapping[str, QuantizedConv]
-    floats: frozenset[str] = frozenset()
+    float_maps: frozenset[str] = frozenset()
 
-    def kind(self, name: str) -> Kind:
+    def get_dtype(self, name: str) -> MapDtype:
         """Return the dtype in which the stored map `name` is computed."""
-        return "float32" if name in self.floats else self.maps[name].kind
+        return "float32" if name in self.float_maps else self.map_params[name].dtype
 
-    def passed_on_as_float(self, name: str) -> bool:
+    def is_never_quantized(self, name: str) -> bool:
         """Return True if a map is never converted to integers: it and all operators that read it are float."""
-        readers = [result_of(self.graph, node) for node in self.graph.consumers(name)]
-        return name in self.floats and bool(readers) and all(reader in self.floats for reader in readers)
+        readers = [find_stored_map(self.graph, node) for node in self.graph.find_consumers(name)]
+        return name in self.float_maps and bool(readers) and all(reader in self.float_maps for reader in readers)
 
 
-def map_code(low: float, high: float, dtype: Kind) -> QuantParams:
+def compute_quant_params(low: float, high: float, dtype: MapDtype) -> QuantParams:
     """Compute the quantization parameters for values from `low` to `high`; the range always contains zero, exactly.
 
     int8 is asymmetric: zero is an integer between -128 and 127, so the range shifts slightly. int16 is symmetric with
     zero point 0, as TFLite requires.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    smallest, largest = LIMITS[dtype]
+    smallest, largest = INTEGER_LIMITS[dtype]
     if dtype == "int16":
         return QuantParams(max(-low, high, 1e-9) / largest, 0, dtype)
     scale = max(high - low, 1e-9) / (largest - smallest)
     return QuantParams(scale, int(np.clip(round(smallest - low / scale), smallest, largest)), dtype)
 
 
-def fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
+def find_fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
     """Find the ReLU that is fused with a convolution: the only reader of its result. None if there is none."""
-    readers = graph.consumers(conv.name)
+    readers = graph.find_consumers(conv.name)
     if len(readers) != 1 or conv.name in (graph.heatmaps, graph.pafs):
         return None
     reader = readers[0]
     return reader if isinstance(reader, g.Activation) and reader.kind != "elu" else None
 
 
-def result_of(graph: g.Graph, node: g.Node) -> str:
+def find_stored_map(graph: g.Graph, node: g.Node) -> str:
     """Return the name of the stored map with the result of a node: that of its fused ReLU, or its own."""
-    activation = fused_activation(graph, node) if isinstance(node, g.Conv) else None
+    activation = find_fused_activation(graph, node) if isinstance(node, g.Conv) else None
     return node.name if activation is None else activation.name
 
 
-def stored(graph: g.Graph) -> list[str]:
+def list_stored_maps(graph: g.Graph) -> list[str]:
     """List the names of the stored maps in the order of the graph."""
-    return list(dict.fromkeys(result_of(graph, node) for node in graph.nodes.values()))
+    return list(dict.fromkeys(find_stored_map(graph, node) for node in graph.nodes.values()))
 
 
-def same_code(graph: g.Graph) -> list[set[str]]:
+def find_maps_with_shared_params(graph: g.Graph) -> list[set[str]]:
     """Find sets of stored maps that must share their quantization parameters.
 
     The operators concat, resize, max pooling and slice copy integers, so their inputs and results must have the same

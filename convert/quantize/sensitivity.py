@@ -16,9 +16,9 @@ from ...runtime.errors import ModelError
 from ..ir import graph as g
 from ..ir import macs
 from . import layerwise
-from .calibrate import Images, Real
-from .pipeline import Calibration
-from .plan import Plan, result_of
+from .calibrate import FloatArray, ImageBatch
+from .pipeline import CalibrationSet
+from .plan import QuantizationPlan, find_stored_map
 
 _MEASURED_IMAGES = 6
 _CONVERSION_COST_MACS = 1e6
@@ -29,7 +29,7 @@ Block = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixedPrecision:
     """Mixed-precision plan and its measured loss.
 
     Attributes:
@@ -40,21 +40,21 @@ class Mixed:
         measured: Number of blocks whose gain was measured.
     """
 
-    plan: Plan
+    plan: QuantizationPlan
     flatbuffer: bytes
     loss: float
     blocks: tuple[Block, ...] = ()
-    measured: int = 0
+    measured_blocks: int = 0
 
 
 def search_mixed_precision(
-    start: Mixed,
-    calibration: Calibration,
+    start: MixedPrecision,
+    calibration: CalibrationSet,
     size: tuple[int, int],
-    assess: Callable[[Plan], Mixed],
+    assess: Callable[[QuantizationPlan], MixedPrecision],
     max_loss: float,
     note: Callable[[str], None],
-) -> Mixed:
+) -> MixedPrecision:
     """Search the plan with the fewest float blocks whose loss is at most `max_loss`.
 
     Blocks are added in the order of their gain per cost. The number of blocks is doubled until the loss is small enough
@@ -72,13 +72,13 @@ def search_mixed_precision(
     if start.loss <= max_loss:
         return start
     order = _rank_blocks(start.plan, calibration, size)
-    assessed: dict[int, Mixed] = {0: start}
+    assessed: dict[int, MixedPrecision] = {0: start}
 
     def is_good_enough(count: int) -> bool:
         if count not in assessed:
             blocks = tuple(order[:count])
-            result = assess(in_float(start.plan, _list_maps(blocks)))
-            assessed[count] = replace(result, blocks=blocks, measured=len(order))
+            result = assess(keep_in_float(start.plan, _list_maps(blocks)))
+            assessed[count] = replace(result, blocks=blocks, measured_blocks=len(order))
             note(f"{count} of {len(order)} blocks in float: loses {assessed[count].loss:.4f}")
         return assessed[count].loss <= max_loss
 
@@ -93,20 +93,20 @@ def search_mixed_precision(
     return min(good, key=lambda mix: len(mix.blocks)) if good else min(assessed.values(), key=lambda mix: mix.loss)
 
 
-def _rank_blocks(plan: Plan, calibration: Calibration, size: tuple[int, int]) -> list[Block]:
+def _rank_blocks(plan: QuantizationPlan, calibration: CalibrationSet, size: tuple[int, int]) -> list[Block]:
     """Sort all blocks by the error that their float form removes, per cost in multiply-accumulates; best first."""
-    images, _ = calibration.chosen(_MEASURED_IMAGES)
-    float_outputs = _run_network(replace(plan, convs={}, maps={}), images)
+    images, _ = calibration.select_fit_images(_MEASURED_IMAGES)
+    float_outputs = _run_network(replace(plan, convs={}, map_params={}), images)
     int8_error = _compute_error(float_outputs, _run_network(plan, images))
-    sizes = macs.sizes(plan.graph, size[1], size[0])
+    sizes = macs.compute_sizes(plan.graph, size[1], size[0])
     block_macs: dict[str, int] = {}
     for conv in plan.graph.nodes.values():
         if isinstance(conv, g.Conv):
             rows, columns = sizes[conv.name]
-            block_macs[result_of(plan.graph, conv)] = rows * columns * conv.kernel.size
+            block_macs[find_stored_map(plan.graph, conv)] = rows * columns * conv.kernel.size
     gains: dict[Block, float] = {}
     for block in tqdm(_find_blocks(plan.graph), desc="measuring blocks", unit="block", disable=None):
-        gain = int8_error - _compute_error(float_outputs, _run_network(in_float(plan, block), images))
+        gain = int8_error - _compute_error(float_outputs, _run_network(keep_in_float(plan, block), images))
         gains[block] = gain / (sum(block_macs.get(name, 0) for name in block) + _CONVERSION_COST_MACS)
     if not gains:
         raise ModelError("the network has no convolutions; --precision auto needs at least one")
@@ -118,11 +118,11 @@ def _find_blocks(graph: g.Graph) -> list[Block]:
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
     for node in graph.nodes.values():
-        name = result_of(graph, node)
+        name = find_stored_map(graph, node)
         if name in chain_of or not isinstance(node, g.Conv | g.Activation):
             continue
         source = node.inputs[0]
-        if source in chain_of and len(graph.consumers(source)) == 1:
+        if source in chain_of and len(graph.find_consumers(source)) == 1:
             chain_of[name] = chain_of[source]
         elif isinstance(node, g.Conv):
             chain_of[name] = []
@@ -137,25 +137,27 @@ def _list_maps(blocks: Iterable[Block]) -> frozenset[str]:
     return frozenset(name for block in blocks for name in block)
 
 
-def in_float(plan: Plan, floats: Iterable[str]) -> Plan:
+def keep_in_float(plan: QuantizationPlan, floats: Iterable[str]) -> QuantizationPlan:
     """Return the plan with more stored maps, and the convolutions that compute them, in float32.
 
     Args:
         plan: Plan; its float maps stay float.
         floats: Names of the stored maps to compute in float32.
     """
-    all_floats = plan.floats | frozenset(floats)
+    all_floats = plan.float_maps | frozenset(floats)
     graph = plan.graph
-    convs = {name: conv for name, conv in plan.convs.items() if result_of(graph, graph.nodes[name]) not in all_floats}
-    return replace(plan, convs=convs, floats=all_floats)
+    convs = {
+        name: conv for name, conv in plan.convs.items() if find_stored_map(graph, graph.nodes[name]) not in all_floats
+    }
+    return replace(plan, convs=convs, float_maps=all_floats)
 
 
-def _run_network(plan: Plan, images: Images) -> list[Real]:
+def _run_network(plan: QuantizationPlan, images: ImageBatch) -> list[FloatArray]:
     """Simulate the quantized network and return keypoint heatmaps (without background) and PAFs."""
-    maps = layerwise.results(plan, images)
+    maps = layerwise.run_quantized_network(plan, images)
     return [maps[plan.graph.heatmaps][..., :-1], maps[plan.graph.pafs]]
 
 
-def _compute_error(targets: list[Real], outputs: list[Real]) -> float:
+def _compute_error(targets: list[FloatArray], outputs: list[FloatArray]) -> float:
     """Compute noise power divided by signal power, summed over heatmaps and PAFs."""
     return sum(float(np.mean((a - b) ** 2) / np.mean(a**2)) for a, b in zip(targets, outputs, strict=True))

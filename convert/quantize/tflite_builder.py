@@ -49,9 +49,9 @@ class TfliteBuilder:
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
         self._code_list: list[Any] = []
-        self.counts: dict[str, int] = {}
+        self.operator_counts: dict[str, int] = {}
 
-    def tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization | None = None) -> int:
+    def add_tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization | None = None) -> int:
         """Add a tensor that an operator computes, and return its index.
 
         Args:
@@ -62,14 +62,14 @@ class TfliteBuilder:
         """
         return self._add_tensor(name, shape, dtype, 0, *_split_quantization(quantization))
 
-    def constant(
+    def add_constant(
         self, name: str, values: npt.NDArray[Any], scales: npt.NDArray[np.float64] | None = None, axis: int = 0
     ) -> int:
         """Add a tensor with constant values, and return its index.
 
         Args:
             name: Name of the tensor.
-            values: Its values, of any dtype that `tensor` allows.
+            values: Its values, of any dtype that `add_tensor` allows.
             scales: Scales of quantized values along `axis` (per-channel quantization, zero point 0), or None.
             axis: Quantized dimension.
         """
@@ -79,17 +79,19 @@ class TfliteBuilder:
         zeros = None if scales is None else np.zeros(len(scales), np.int64)
         return self._add_tensor(name, values.shape, str(values.dtype), len(self._buffers) - 1, scales, zeros, axis)
 
-    def operator(self, op: str, inputs: Sequence[int], output: int, options: Any = None, wide: bool = False) -> None:
+    def add_operator(
+        self, op: str, inputs: Sequence[int], output: int, options: Any = None, is_int16: bool = False
+    ) -> None:
         """Add an operator.
 
         Args:
             op: Name in the schema's `BuiltinOperator`, such as "CONV_2D".
             inputs: Indices of the input tensors.
             output: Index of the tensor that it computes.
-            options: Result of `options`, or None.
-            wide: True for an operator on int16: it has another version.
+            options: Result of `make_options`, or None.
+            is_int16: True for an operator on int16: it has another version.
         """
-        version = _OPERATOR_VERSIONS.get(op, (1, 1))[wide]
+        version = _OPERATOR_VERSIONS.get(op, (1, 1))[is_int16]
         if (op, version) not in self._codes:
             code = self._schema.OperatorCodeT()
             code.builtinCode = getattr(self._schema.BuiltinOperator, op)
@@ -105,9 +107,9 @@ class TfliteBuilder:
             option_type = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, option_type)
         self._operators.append(operator)
-        self.counts[op] = self.counts.get(op, 0) + 1
+        self.operator_counts[op] = self.operator_counts.get(op, 0) + 1
 
-    def options(self, table: str, **values: Any) -> Any:
+    def make_options(self, table: str, **values: Any) -> Any:
         """Make the options of an operator.
 
         Args:

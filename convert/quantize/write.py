@@ -10,14 +10,14 @@ from ...runtime.errors import ModelError
 from ...runtime.types import Quantization
 from ..ir import graph as g
 from ..ir import macs
-from .plan import Kind, Plan, QuantParams, fused_activation, map_code
+from .plan import MapDtype, QuantizationPlan, QuantParams, compute_quant_params, find_fused_activation
 from .tflite_builder import TfliteBuilder
 
 _FUSED_ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
 _NO_INTEGER_FORM = "has no integer form; convert to float16 instead"
 
 
-def write(plan: Plan, width: int, height: int) -> tuple[bytes, Mapping[str, int]]:
+def write_flatbuffer(plan: QuantizationPlan, width: int, height: int) -> tuple[bytes, Mapping[str, int]]:
     """Write the TFLite file of a plan for images (1, height, width, 3), uint8.
 
     Args:
@@ -43,13 +43,13 @@ class _Writer:
         done: Names of the nodes that are already written.
     """
 
-    def __init__(self, plan: Plan, width: int, height: int) -> None:
+    def __init__(self, plan: QuantizationPlan, width: int, height: int) -> None:
         self.plan, self.graph = plan, plan.graph
         self.builder = TfliteBuilder()
-        self.sizes = macs.sizes(plan.graph, height, width)
-        self.channels = g.channels(plan.graph)
-        self.tensors: dict[tuple[str, Kind], int] = {}
-        self.params: dict[tuple[str, Kind], QuantParams] = {}
+        self.sizes = macs.compute_sizes(plan.graph, height, width)
+        self.channels = g.count_channels(plan.graph)
+        self.tensors: dict[tuple[str, MapDtype], int] = {}
+        self.params: dict[tuple[str, MapDtype], QuantParams] = {}
         self.done: set[str] = set()
         self.outputs = {self.graph.heatmaps: "heatmaps", self.graph.pafs: "pafs"}
 
@@ -58,24 +58,24 @@ class _Writer:
         for name, node in self.graph.nodes.items():
             if name not in self.done:
                 self._write_operator(node)
-        results = [self.tensors[name, self.plan.kind(name)] for name in self.outputs]
-        return self.builder.finish([image], results), self.builder.counts
+        results = [self.tensors[name, self.plan.get_dtype(name)] for name in self.outputs]
+        return self.builder.finish([image], results), self.builder.operator_counts
 
     def _write_image(self) -> int:
         """Add the input as bytes; QUANTIZE subtracts 128 to make int8. A constant offset becomes the zero point."""
         name = self.graph.input.name
-        if name not in self.plan.maps:
-            name = self.graph.consumers(name)[0].name
+        if name not in self.plan.map_params:
+            name = self.graph.find_consumers(name)[0].name
         self.done.update({self.graph.input.name, name})
-        params = self.plan.maps[name]
+        params = self.plan.map_params[name]
         stored = Quantization(params.scale, params.zero_point + 128)
-        image = self.builder.tensor("image", self._get_shape(name), "uint8", stored)
+        image = self.builder.add_tensor("image", self._get_shape(name), "uint8", stored)
         target = self._add_map(name, "int8", params)
-        self.builder.operator("QUANTIZE", [image], target, self.builder.options("Quantize"))
+        self.builder.add_operator("QUANTIZE", [image], target, self.builder.make_options("Quantize"))
         return image
 
     def _write_operator(self, node: g.Node) -> None:
-        name, options = node.name, self.builder.options
+        name, options = node.name, self.builder.make_options
         match node:
             case g.Conv():
                 self._write_convolution(node)
@@ -86,7 +86,7 @@ class _Writer:
             case g.Concat():
                 self._write_map("CONCATENATION", name, node.inputs, options("Concatenation", axis=3))
             case g.ResizeLike():
-                size = self.builder.constant(f"{name}/size", np.array(self.sizes[name], np.int32))
+                size = self.builder.add_constant(f"{name}/size", np.array(self.sizes[name], np.int32))
                 operator_options = options("ResizeBilinear", halfPixelCenters=node.half_pixel_centers)
                 self._write_map("RESIZE_BILINEAR", name, node.inputs[:1], operator_options, [size])
             case g.MaxPool() if isinstance(node.padding, str):
@@ -95,8 +95,8 @@ class _Writer:
                 operator_options = options("Pool2D", padding=int(node.padding == "VALID"), **window, **strides)
                 self._write_map("MAX_POOL_2D", name, node.inputs, operator_options)
             case g.Slice():
-                begin = self.builder.constant(f"{name}/begin", np.array([0, 0, 0, node.start], np.int32))
-                size = self.builder.constant(f"{name}/extent", np.array(self._get_shape(name), np.int32))
+                begin = self.builder.add_constant(f"{name}/begin", np.array([0, 0, 0, node.start], np.int32))
+                size = self.builder.add_constant(f"{name}/extent", np.array(self._get_shape(name), np.int32))
                 self._write_map("SLICE", name, node.inputs, options("Slice"), [begin, size])
             case _:
                 raise ModelError(f"{name!r}: the operator {type(node).__name__} {_NO_INTEGER_FORM}")
@@ -105,16 +105,16 @@ class _Writer:
         self, op: str, name: str, sources: tuple[str, ...], options: object, constants: list[int] | None = None
     ) -> None:
         """Write an operator that reads stored maps and computes the stored map `name`."""
-        dtype = self.plan.kind(name)
+        dtype = self.plan.get_dtype(name)
         inputs = [*(self._get_map(source, dtype) for source in sources), *(constants or [])]
-        target = self._add_map(name, dtype, self.plan.maps[name])
-        self.builder.operator(op, inputs, target, options, wide=dtype == "int16")
+        target = self._add_map(name, dtype, self.plan.map_params[name])
+        self.builder.add_operator(op, inputs, target, options, is_int16=dtype == "int16")
 
     def _write_convolution(self, conv: g.Conv) -> None:
-        activation = fused_activation(self.graph, conv)
+        activation = find_fused_activation(self.graph, conv)
         name = conv.name if activation is None else activation.name
         self.done.update({conv.name, name})
-        dtype = self.plan.kind(name)
+        dtype = self.plan.get_dtype(name)
         is_capped = activation is not None and activation.cap is not None
         fused = None if activation is None else "relu" if is_capped else activation.kind
         options = {
@@ -125,20 +125,24 @@ class _Writer:
         }  # fmt: skip
         op, table = ("DEPTHWISE_CONV_2D", "DepthwiseConv2D") if conv.depthwise else ("CONV_2D", "Conv2D")
         inputs = [self._pad_input(conv, dtype), *self._add_weights(conv, dtype)]
-        operator_options = self.builder.options(table, **options)
+        operator_options = self.builder.make_options(table, **options)
         if is_capped and dtype == "float32":
             assert activation is not None
-            uncapped = self.builder.tensor(f"{conv.name}/float", self._get_shape(name), dtype)
-            self.builder.operator(op, inputs, uncapped, operator_options)
+            uncapped = self.builder.add_tensor(f"{conv.name}/float", self._get_shape(name), dtype)
+            self.builder.add_operator(op, inputs, uncapped, operator_options)
             self._write_cap(activation, uncapped)
             return
         # Integers need no MINIMUM for the cap: equalization scaled every channel that reaches its cap to a range of 1,
         # and the largest integer stands for that value.
-        self.builder.operator(
-            op, inputs, self._add_map(name, dtype, self.plan.maps[name]), operator_options, wide=dtype == "int16"
+        self.builder.add_operator(
+            op,
+            inputs,
+            self._add_map(name, dtype, self.plan.map_params[name]),
+            operator_options,
+            is_int16=dtype == "int16",
         )
 
-    def _add_weights(self, conv: g.Conv, dtype: Kind) -> list[int]:
+    def _add_weights(self, conv: g.Conv, dtype: MapDtype) -> list[int]:
         """Add kernel and bias in TFLite's axis order, and return their tensor indices."""
         rows, columns, inside, outside = conv.kernel.shape
         quantized = None if dtype == "float32" else self.plan.convs[conv.name]
@@ -148,8 +152,8 @@ class _Writer:
         if quantized is None:
             bias = np.zeros(conv.out_channels, np.float32) if conv.bias is None else conv.bias
             return [
-                self.builder.constant(f"{conv.name}/kernel", kernel),
-                self.builder.constant(f"{conv.name}/bias", bias),
+                self.builder.add_constant(f"{conv.name}/kernel", kernel),
+                self.builder.add_constant(f"{conv.name}/bias", bias),
             ]
         # The file stores the scale of the weights in float32, so the bias must be converted with that value.
         bias_scale = quantized.scale.astype(np.float32).astype(np.float64) * np.float32(
@@ -158,8 +162,8 @@ class _Writer:
         limits = np.iinfo(np.int32 if dtype == "int8" else np.int64)
         integers = np.clip(np.rint(quantized.bias / bias_scale), -(2.0**31), 2.0**31 - 1).astype(limits.dtype)
         return [
-            self.builder.constant(f"{conv.name}/kernel", kernel, quantized.scale, 3 if conv.depthwise else 0),
-            self.builder.constant(f"{conv.name}/bias", integers, bias_scale),
+            self.builder.add_constant(f"{conv.name}/kernel", kernel, quantized.scale, 3 if conv.depthwise else 0),
+            self.builder.add_constant(f"{conv.name}/bias", integers, bias_scale),
         ]
 
     def _write_activation(self, node: g.Activation) -> None:
@@ -170,11 +174,11 @@ class _Writer:
 
     def _write_cap(self, node: g.Activation, source: int) -> None:
         assert node.cap is not None
-        cap = self.builder.constant(f"{node.name}/cap", node.cap.reshape(1, 1, 1, -1))
+        cap = self.builder.add_constant(f"{node.name}/cap", node.cap.reshape(1, 1, 1, -1))
         target = self._add_map(node.name, "float32", None)
-        self.builder.operator("MINIMUM", [source, cap], target, self.builder.options("MaximumMinimum"))
+        self.builder.add_operator("MINIMUM", [source, cap], target, self.builder.make_options("MaximumMinimum"))
 
-    def _pad_input(self, conv: g.Conv, dtype: Kind) -> int:
+    def _pad_input(self, conv: g.Conv, dtype: MapDtype) -> int:
         """Get the input of a convolution; padding other than SAME and VALID is added with a PAD operator."""
         name = conv.inputs[0]
         source = self._get_map(name, dtype)
@@ -183,35 +187,37 @@ class _Writer:
         (top, bottom), (left, right) = conv.padding
         rows, columns = self.sizes[name]
         shape = (1, rows + top + bottom, columns + left + right, self.channels[name])
-        padded = self.builder.tensor(
+        padded = self.builder.add_tensor(
             f"{conv.name}/padded", shape, dtype, _to_quantization(self.params.get((name, dtype)))
         )
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-        inputs = [source, self.builder.constant(f"{conv.name}/padding", amounts)]
-        self.builder.operator("PAD", inputs, padded, self.builder.options("Pad"), wide=dtype == "int16")
+        inputs = [source, self.builder.add_constant(f"{conv.name}/padding", amounts)]
+        self.builder.add_operator("PAD", inputs, padded, self.builder.make_options("Pad"), is_int16=dtype == "int16")
         return padded
 
-    def _get_map(self, name: str, dtype: Kind) -> int:
+    def _get_map(self, name: str, dtype: MapDtype) -> int:
         """Get the stored map `name` in a dtype; a conversion is added once if it is stored in another dtype."""
         if (name, dtype) not in self.tensors:
-            stored_dtype = self.plan.kind(name)
+            stored_dtype = self.plan.get_dtype(name)
             source = self.tensors[name, stored_dtype]
-            params = None if dtype == "float32" else self.plan.maps[name]
-            if params is not None and params.kind != dtype:
-                params = map_code(*params.ends, dtype)
+            params = None if dtype == "float32" else self.plan.map_params[name]
+            if params is not None and params.dtype != dtype:
+                params = compute_quant_params(*params.value_range, dtype)
             target = self._add_map(name, dtype, params, converted=True)
             op, table = ("DEQUANTIZE", "Dequantize") if dtype == "float32" else ("QUANTIZE", "Quantize")
-            self.builder.operator(
-                op, [source], target, self.builder.options(table), wide="int16" in (stored_dtype, dtype)
+            self.builder.add_operator(
+                op, [source], target, self.builder.make_options(table), is_int16="int16" in (stored_dtype, dtype)
             )
         return self.tensors[name, dtype]
 
-    def _add_map(self, name: str, dtype: Kind, params: QuantParams | None, converted: bool = False) -> int:
+    def _add_map(self, name: str, dtype: MapDtype, params: QuantParams | None, converted: bool = False) -> int:
         label = f"{name}/{dtype}" if converted else self.outputs.get(name, name)
         params = None if dtype == "float32" else params
         if params is not None:
             self.params[name, dtype] = params
-        self.tensors[name, dtype] = self.builder.tensor(label, self._get_shape(name), dtype, _to_quantization(params))
+        self.tensors[name, dtype] = self.builder.add_tensor(
+            label, self._get_shape(name), dtype, _to_quantization(params)
+        )
         return self.tensors[name, dtype]
 
     def _get_shape(self, name: str) -> tuple[int, int, int, int]:

@@ -14,12 +14,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ...runtime.errors import InputError, MissingExtraError
-from ...runtime.io.formats import coco_keypoints
+from ...runtime.io.formats import make_coco_keypoints
 from ...runtime.io.images import read_image
 from ...runtime.skeleton import COCO18
 from ...runtime.types import Image, Pose
 from . import coco_annotations
-from .coco_annotations import PERSON, ImageEntry
+from .coco_annotations import PERSON_CATEGORY_ID, ImageEntry
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CocoScore:
     ar: float
 
     @property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """The metrics by their COCO names: AP, AP50, AP75, APm, APl, AR."""
         names = ("AP", "AP50", "AP75", "APm", "APl", "AR")
         return dict(zip(names, (self.ap, self.ap50, self.ap75, self.ap_medium, self.ap_large, self.ar), strict=True))
@@ -121,9 +121,14 @@ class CocoDataset:
                 )
             scored.append(entry.id)
             for pose in estimate(image):
-                keypoints = coco_keypoints(pose, COCO18)
+                keypoints = make_coco_keypoints(pose, COCO18)
                 results.append(
-                    {"image_id": entry.id, "category_id": PERSON, "keypoints": keypoints, "score": pose.score}
+                    {
+                        "image_id": entry.id,
+                        "category_id": PERSON_CATEGORY_ID,
+                        "keypoints": keypoints,
+                        "score": pose.score,
+                    }
                 )
         if not scored:
             raise InputError(self.unreadable[0])

@@ -28,7 +28,7 @@ KEYPOINT_NAMES = (
 )  # fmt: skip
 """Keypoints of COCO in COCO's order."""
 KEYPOINT_COUNT = len(KEYPOINT_NAMES)
-PERSON = 1
+PERSON_CATEGORY_ID = 1
 """Id of the category person in normalized annotations."""
 
 _AREA_PER_BOX = 0.53
@@ -58,8 +58,8 @@ class Annotations:
 
     Attributes:
         images: Annotated images.
-        dataset: Document for `pycocotools.coco.COCO.dataset`: integer ids, one category with the id `PERSON`, and
-            `area`, `bbox`, `iscrowd` and `num_keypoints` in every annotation.
+        dataset: Document for `pycocotools.coco.COCO.dataset`: integer ids, one category with the id
+            `PERSON_CATEGORY_ID`, and `area`, `bbox`, `iscrowd` and `num_keypoints` in every annotation.
         notes: What was derived or ignored, one sentence each.
     """
 
@@ -125,7 +125,7 @@ def normalize(document: object) -> Annotations:
     dataset = {
         "images": [{"id": entry.id, "file_name": entry.file_name} for entry in images],
         "annotations": people,
-        "categories": [{"id": PERSON, "name": "person"}],
+        "categories": [{"id": PERSON_CATEGORY_ID, "name": "person"}],
     }
     return Annotations(tuple(images), dataset, tuple(f"{count} {note}" for note, count in notes.items()))
 
@@ -315,7 +315,7 @@ def _normalize_people(
         # The ids of the file are not used: they can be text, or 0, which means "not matched" in pycocotools.
         number += 1
         person = _normalize_person(entry, name, category.order, notes)
-        yield {"id": number, "image_id": image, "category_id": PERSON, **person}
+        yield {"id": number, "image_id": image, "category_id": PERSON_CATEGORY_ID, **person}
 
 
 def _normalize_person(entry: dict[str, Any], name: str, order: tuple[int, ...], notes: Counter[str]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import numpy as np
 
 from ..ir import graph as g
 from ..ir import stages
-from ..ir.output_heads import HEATMAPS
+from ..ir.output_heads import HEATMAP_CHANNELS
 from ..quantize import layerwise
-from ..quantize.calibrate import Real
-from ..quantize.integer import Quantized
+from ..quantize.calibrate import FloatArray
+from ..quantize.integer import QuantizedNetwork
 from ..quantize.plan import QuantParams
 
 _MEASURED_IMAGES = 6
-_KEYPOINT_CHANNELS = HEATMAPS - 1
+_KEYPOINT_CHANNELS = HEATMAP_CHANNELS - 1
 _WORST_COUNT = 5
 
 
@@ -31,16 +31,16 @@ class MapError(NamedTuple):
 
     name: str
     sqnr_db: float
-    alone_db: float
-    code: QuantParams
+    isolated_db: float
+    params: QuantParams
 
 
-def measure_layer_errors(quantized: Quantized) -> list[MapError]:
+def measure_layer_errors(quantized: QuantizedNetwork) -> list[MapError]:
     """Measure the error of every stored map on the calibration images with the largest area of people.
 
     The background channel of the heatmaps is left out: its values are so large that they would hide the keypoints.
     """
-    images, _ = quantized.seen.chosen(_MEASURED_IMAGES)
+    images, _ = quantized.calibration_set.select_fit_images(_MEASURED_IMAGES)
     heatmaps = {stage.heatmaps for stage in stages.find(quantized.plan.graph)}
     errors = []
     for comparison in layerwise.compare_layers(quantized.plan, images):
@@ -51,17 +51,17 @@ def measure_layer_errors(quantized: Quantized) -> list[MapError]:
         )
         accumulated_db = _compute_sqnr_db(float_map, quantized_map)
         isolated_db = _compute_sqnr_db(float_map, isolated_map)
-        errors.append(MapError(name, accumulated_db, isolated_db, quantized.plan.maps[name]))
+        errors.append(MapError(name, accumulated_db, isolated_db, quantized.plan.map_params[name]))
     return errors
 
 
-def worst(errors: list[MapError]) -> str:
+def describe_worst_layers(errors: list[MapError]) -> str:
     """List the five operators with the largest error of their own, as text: "conv1 (12 dB), ..."."""
-    lowest = sorted(errors, key=lambda error: error.alone_db)[:_WORST_COUNT]
-    return ", ".join(f"{error.name} ({error.alone_db:.0f} dB)" for error in lowest)
+    lowest = sorted(errors, key=lambda error: error.isolated_db)[:_WORST_COUNT]
+    return ", ".join(f"{error.name} ({error.isolated_db:.0f} dB)" for error in lowest)
 
 
-def by_stage(graph: g.Graph, errors: list[MapError]) -> str:
+def describe_stages(graph: g.Graph, errors: list[MapError]) -> str:
     """List the SQNR of the heatmaps and PAFs of every stage, as text."""
     sqnr_by_name = {error.name: error.sqnr_db for error in errors}
     found = stages.find(graph)
@@ -69,7 +69,7 @@ def by_stage(graph: g.Graph, errors: list[MapError]) -> str:
     return f"signal-to-noise ratio by stage: heatmaps {heatmaps} dB, PAFs {pafs} dB"
 
 
-def _compute_sqnr_db(float_map: Real, quantized_map: Real) -> float:
+def _compute_sqnr_db(float_map: FloatArray, quantized_map: FloatArray) -> float:
     """Compute signal power divided by noise power in decibels, at most 100 (no noise)."""
     noise = float(np.mean(np.square(float_map - quantized_map, dtype=np.float64)))
     signal = float(np.mean(np.square(float_map, dtype=np.float64)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...runtime import PoseEstimator
 from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
-from ..quantize.integer import Budget, Quantized
+from ..quantize.integer import Budget, QuantizedNetwork
 from . import verify
 from .coco import CocoDataset
 
@@ -29,12 +29,14 @@ class Candidate:
 
     flatbuffer: bytes
     manifest: ModelManifest
-    reference: Callable[[], verify.Reference]
-    published: Callable[[], verify.Reference] | None = None
-    integers: Quantized | None = None
+    load_reference: Callable[[], verify.Reference]
+    load_published_reference: Callable[[], verify.Reference] | None = None
+    quantized: QuantizedNetwork | None = None
 
 
-def verify_candidate(candidate: Candidate, images: verify.Images, dataset: CocoDataset | None) -> ModelManifest:
+def verify_candidate(
+    candidate: Candidate, images: verify.ImageCollection, dataset: CocoDataset | None
+) -> ModelManifest:
     """Compare a network with its source and add the results to its manifest.
 
     Args:
@@ -49,26 +51,26 @@ def verify_candidate(candidate: Candidate, images: verify.Images, dataset: CocoD
         path = Path(temporary) / "model.tflite"
         container.write(path, candidate.flatbuffer, candidate.manifest)
         estimator = PoseEstimator(path)
-        reference = candidate.reference()
-        verification = verify.compare(reference, estimator, images)
+        reference = candidate.load_reference()
+        verification = verify.compare_with_reference(reference, estimator, images)
         if dataset is None:
             return replace(candidate.manifest, verification=verification)
-        accuracy = verify.score(estimator, dataset)
-        source_ap = verify.score_reference(reference, candidate.manifest, dataset, "scoring the source")
+        accuracy = verify.compute_accuracy(estimator, dataset)
+        source_ap = verify.compute_reference_ap(reference, candidate.manifest, dataset, "scoring the source")
         published_ap = None
-        if candidate.published is not None:
-            published = candidate.published()
-            published_ap = verify.score_reference(
+        if candidate.load_published_reference is not None:
+            published = candidate.load_published_reference()
+            published_ap = verify.compute_reference_ap(
                 published, candidate.manifest, dataset, "scoring the source as published"
             )
         verification = replace(verification, source_ap=source_ap, published_ap=published_ap)
         return replace(candidate.manifest, verification=verification, accuracy=accuracy)
 
 
-def budget(
+def make_loss_budget(
     describe: Callable[[bytes], ModelManifest],
     reference: verify.Reference,
-    images: verify.Images,
+    images: verify.ImageCollection,
     dataset: CocoDataset | None,
     max_drop: float,
 ) -> Budget:
@@ -91,9 +93,9 @@ def budget(
             container.write(path, flatbuffer, manifest)
             estimator = PoseEstimator(path)
             if dataset is None:
-                return 100 * (1 - verify.compare(reference, estimator, images).pose_agreement)
+                return 100 * (1 - verify.compare_with_reference(reference, estimator, images).pose_agreement)
             if not source_ap:
-                source_ap.append(verify.score_reference(reference, manifest, dataset, "scoring the source"))
-            return 100 * (source_ap[0] - verify.score(estimator, dataset).ap)
+                source_ap.append(verify.compute_reference_ap(reference, manifest, dataset, "scoring the source"))
+            return 100 * (source_ap[0] - verify.compute_accuracy(estimator, dataset).ap)
 
     return Budget(max_drop, "percent of the poses" if dataset is None else "points of AP", loss)

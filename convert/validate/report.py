@@ -19,7 +19,7 @@ from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
 from ...runtime.types import Image, Quantization
 from ...runtime.visualize.draw import draw_poses
-from ..quantize.integer import Quantized
+from ..quantize.integer import QuantizedNetwork
 from .layer_errors import MapError
 from .proof import Candidate
 
@@ -69,38 +69,38 @@ def _plot_errors(path: Path, errors: list[MapError]) -> None:
     positions = range(len(errors))
     axes.plot(positions, [error.sqnr_db for error in errors], label="accumulated error", color="#1565c0")
     axes.plot(
-        positions, [error.alone_db for error in errors], ".", label="error of the operator alone", color="#ef6c00"
+        positions, [error.isolated_db for error in errors], ".", label="error of the operator alone", color="#ef6c00"
     )
-    worst = sorted(positions, key=lambda i: errors[i].alone_db)[:5]
+    worst = sorted(positions, key=lambda i: errors[i].isolated_db)[:5]
     for i in worst:
-        axes.annotate(errors[i].name, (i, errors[i].alone_db), fontsize=7, rotation=20, va="top")
+        axes.annotate(errors[i].name, (i, errors[i].isolated_db), fontsize=7, rotation=20, va="top")
     axes.set_xlabel("stored maps, from input to output")
     axes.set_ylabel("signal-to-noise ratio (dB)")
     axes.set_ylim(0, 70)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right")
     figure.tight_layout()
-    with atomic.atomic(path) as temporary:
+    with atomic.replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
 
 
 def _write_images(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list[str]:
     """Draw maps and poses of source and result for the calibration images with the most people; return file names."""
-    assert isinstance(candidate.integers, Quantized)
+    assert isinstance(candidate.quantized, QuantizedNetwork)
     model = folder / "model.tflite"
     container.write(model, candidate.flatbuffer, manifest)
     try:
         estimator = PoseEstimator(model)
     finally:
         model.unlink()
-    decoder, reference = Decoder(*manifest.grid, manifest.skeleton_table), candidate.reference()
+    decoder, reference = Decoder(*manifest.grid, manifest.skeleton_table), candidate.load_reference()
     sheets: list[tuple[int, Image]] = []
-    calibration = candidate.integers.calibration
+    calibration = candidate.quantized.calibration_images
     for name in calibration.names[:: max(1, len(calibration) // _CANDIDATE_IMAGES)]:
-        image = calibration.image(name)
-        to_frame = estimator.grid_to_frame(image)
-        expected, result = reference.fields(image), estimator.infer(image)
+        image = calibration.read_image(name)
+        to_frame = estimator.compute_grid_to_frame(image)
+        expected, result = reference.infer(image), estimator.infer(image)
         panels = [
             _draw_heatmaps(expected.heatmaps, Quantization()),
             _draw_heatmaps(result.heatmaps, result.heatmap_quantization),
@@ -142,8 +142,8 @@ def _format_page(manifest: ModelManifest, errors: list[MapError], image_names: l
         or "<p>All results are within the tolerance.</p>"
     )
     rows = "".join(
-        f"<tr><td>{html.escape(e.name)}<td>{e.sqnr_db:.1f}<td>{e.alone_db:.1f}<td>{e.code.kind}"
-        f"<td>{e.code.ends[0]:.4g}<td>{e.code.ends[1]:.4g}<td>{e.code.scale:.3g}<td>{e.code.zero_point}"
+        f"<tr><td>{html.escape(e.name)}<td>{e.sqnr_db:.1f}<td>{e.isolated_db:.1f}<td>{e.params.dtype}"
+        f"<td>{e.params.value_range[0]:.4g}<td>{e.params.value_range[1]:.4g}<td>{e.params.scale:.3g}<td>{e.params.zero_point}"
         for e in errors
     )
     images = "".join(f"<p><img src={name} alt='source and result'>" for name in image_names)

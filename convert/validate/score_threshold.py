@@ -17,7 +17,7 @@ MAX_FALSE_POSES_PER_100_IMAGES = 2.0
 _MIN_IMAGES = 50
 
 
-def scores(model: Path, images: ImageFolder) -> list[float]:
+def collect_false_scores(model: Path, images: ImageFolder) -> list[float]:
     """Detect poses with any score in images without people, and return their scores."""
     estimator = PoseEstimator(model, options=DecoderOptions())
     progress = tqdm(images, total=len(images), desc="scoring background images", unit="image", disable=None)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...runtime import PoseEstimator
 from ...runtime.decode import Decoder
 from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
-from ...runtime.oks import matched, sigmas
+from ...runtime.oks import count_matches, get_sigmas
 from ...runtime.preprocess import Preprocessor
 from ...runtime.types import Image, Pose, PoseFields, Quantization
 from ..exporters import tensorflow
@@ -55,7 +55,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
 """`unknown` is the precision of a TFLite source, which is not converted."""
 
 
-class Images(Protocol):
+class ImageCollection(Protocol):
     """Collection of images, uint8 (height, width, 3) BGR."""
 
     def __len__(self) -> int: ...
@@ -66,7 +66,7 @@ class Images(Protocol):
 class Reference(Protocol):
     """Float source of a conversion."""
 
-    def fields(self, image: Image) -> PoseFields:
+    def infer(self, image: Image) -> PoseFields:
         """Compute heatmaps and PAFs of an image, uint8 (height, width, 3) BGR."""
         ...
 
@@ -80,13 +80,13 @@ class GraphReference:
         self._input = np.zeros((1, spec.height, spec.width, 3), np.float32)
 
         def network(image: Any) -> tuple[Any, Any]:
-            results = tensorflow.build(graph, image)
+            results = tensorflow.run_graph(graph, image)
             return results[graph.heatmaps], results[graph.pafs]
 
         signature = [tf.TensorSpec(self._input.shape, tf.float32)]
         self._run = tf.function(network, input_signature=signature, autograph=False)
 
-    def fields(self, image: Image) -> PoseFields:
+    def infer(self, image: Image) -> PoseFields:
         """Compute heatmaps and PAFs of an image, uint8 (height, width, 3) BGR."""
         self._preprocessor.prepare(image, "bgr", self._input[0])
         heatmaps, pafs = self._run(self._input)
@@ -133,7 +133,7 @@ class _ErrorStatistics:
         return 10 * float(np.log10(self.signal / self.noise)) if self.noise and self.signal else None
 
 
-def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> Verification:
+def compare_with_reference(reference: Reference, estimator: PoseEstimator, images: ImageCollection) -> Verification:
     """Compare maps and poses of a model with those of its source on the same images.
 
     Args:
@@ -143,22 +143,22 @@ def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> V
     """
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
-    keypoint_sigmas = sigmas(manifest.skeleton_table.keypoints)
+    keypoint_sigmas = get_sigmas(manifest.skeleton_table.keypoints)
     heatmaps, pafs = (
         _ErrorStatistics(len(manifest.skeleton_table.keypoints)),
         _ErrorStatistics(manifest.skeleton_table.paf_channels),
     )
     agreed = people = 0
     for image in tqdm(images, desc="comparing with the source", unit="image", disable=None):
-        expected = reference.fields(image)
+        expected = reference.infer(image)
         result = estimator.infer(image)
         heatmaps.add(expected.heatmaps, result.heatmaps, result.heatmap_quantization)
         pafs.add(expected.pafs, result.pafs, result.paf_quantization)
-        to_frame = estimator.grid_to_frame(image)
+        to_frame = estimator.compute_grid_to_frame(image)
         found = decoder.decode(result, to_frame)
         del result
         truth = decoder.decode(expected, to_frame)
-        matches, compared = matched(truth, found, keypoint_sigmas, least=MIN_OKS, min_keypoints=MIN_KEYPOINTS)
+        matches, compared = count_matches(truth, found, keypoint_sigmas, min_oks=MIN_OKS, min_keypoints=MIN_KEYPOINTS)
         agreed += matches
         people += compared
     return Verification(
@@ -174,26 +174,28 @@ def compare(reference: Reference, estimator: PoseEstimator, images: Images) -> V
     )
 
 
-def score_reference(reference: Reference, manifest: ModelManifest, dataset: CocoDataset, description: str) -> float:
+def compute_reference_ap(
+    reference: Reference, manifest: ModelManifest, dataset: CocoDataset, description: str
+) -> float:
     """Compute the AP of the float source with the same decoder; `description` is the label of the progress bar."""
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
     spec = manifest.input
     geometry = Preprocessor(spec.width, spec.height, spec.resize, "bgr")
 
     def estimate(image: Image) -> tuple[Pose, ...]:
-        to_frame = geometry.grid_to_frame(image.shape[1], image.shape[0], manifest.stride)
-        return decoder.decode(reference.fields(image), to_frame)
+        to_frame = geometry.compute_grid_to_frame(image.shape[1], image.shape[0], manifest.stride)
+        return decoder.decode(reference.infer(image), to_frame)
 
     return dataset.score(estimate, description).ap
 
 
-def score(estimator: PoseEstimator, dataset: CocoDataset) -> Accuracy:
+def compute_accuracy(estimator: PoseEstimator, dataset: CocoDataset) -> Accuracy:
     """Compute the AP of the converted model."""
     result = dataset.score(estimator.estimate, "scoring the converted model")
     return Accuracy(result.ap, result.ap50, result.images, dataset.name, estimator.interpreter_name)
 
 
-def shortfalls(precision: Precision, verification: Verification, accuracy: Accuracy | None) -> list[str]:
+def find_shortfalls(precision: Precision, verification: Verification, accuracy: Accuracy | None) -> list[str]:
     """List the results that are outside the tolerance of the precision, one sentence each; empty if there are none."""
     allowed = TOLERANCES[precision]
     problems = []

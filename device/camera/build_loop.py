@@ -14,7 +14,7 @@ from ...runtime.model import container, isolated_load, registry
 from ..config import Config
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
-from ..monitor.systemd import Notifier
+from ..monitor.systemd import SystemdNotifier
 from ..sinks.base import Sink
 from ..sinks.factory import open_sinks
 from ..sources.factory import open_source
@@ -34,7 +34,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     Raises:
         EdgePoseError: A model or a sink cannot be used.
     """
-    models = [registry.find_tflite(name) for name in (settings.model.path, *settings.model.when_hot)]
+    models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
     hashes = []
     for path, pin in zip(models, settings.model.pins(), strict=True):
         hashes.append(isolated_load.check_model(path, pin))
@@ -58,7 +58,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
         sinks,
         settings.loop,
         stats,
-        Notifier(),
+        SystemdNotifier(),
         StatusFile(),
     )
     return loop, stats
@@ -77,6 +77,6 @@ def _open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
             )
         from ..sinks.record import RecordSink
 
-        path = naming.fill_placeholders(output.record, naming.placeholder_values(name, source), "record")
+        path = naming.fill_placeholders(output.record, naming.make_placeholder_values(name, source), "record")
         sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
     return sinks

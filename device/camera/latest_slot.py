@@ -8,18 +8,21 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Closed(Exception):  # noqa: N818 - like StopIteration, an end and not an error
+class SlotClosed(Exception):  # noqa: N818 - like StopIteration, an end and not an error
     """The slot was closed by the other thread."""
 
 
-class Mailbox(Generic[Item]):
-    """Slot that holds at most one item. `replaced` counts the items that were overwritten before they were taken."""
+class LatestSlot(Generic[Item]):
+    """Slot that holds at most one item.
+
+    `replaced_count` is the number of items that were overwritten before they were taken.
+    """
 
     def __init__(self) -> None:
         self._condition = Condition()
         self._item: Item | None = None
         self._closed = False
-        self.replaced = 0
+        self.replaced_count = 0
 
     def put(self, item: Item) -> Item | None:
         """Store an item at once, in place of an item that was not taken yet.
@@ -32,10 +35,10 @@ class Mailbox(Generic[Item]):
         """
         with self._condition:
             if self._closed:
-                raise Closed
+                raise SlotClosed
             older, self._item = self._item, item
             if older is not None:
-                self.replaced += 1
+                self.replaced_count += 1
             self._condition.notify_all()
             return older
 
@@ -48,7 +51,7 @@ class Mailbox(Generic[Item]):
         with self._condition:
             self._condition.wait_for(lambda: self._item is None or self._closed)
             if self._closed:
-                raise Closed
+                raise SlotClosed
             self._item = item
             self._condition.notify_all()
 
@@ -66,7 +69,7 @@ class Mailbox(Generic[Item]):
             if not self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s):
                 raise TimeoutError
             if self._item is None:
-                raise Closed
+                raise SlotClosed
             item, self._item = self._item, None
             self._condition.notify_all()
             return item

@@ -15,15 +15,15 @@ from ...runtime.types import EstimateResult
 from ..config import LoopConfig
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
-from ..monitor.systemd import Notifier
+from ..monitor.systemd import SystemdNotifier
 from ..sinks.base import LOG, Message, Sink, stop_all
 from ..sources.base import FrameSource
-from ..sources.opening import Opening
+from ..sources.opening import SourceOpener
 from ..sources.rate_limit import RateLimitedSource
 from ..tracking.one_euro import OneEuroSmoother
 from ..tracking.tracker import Tracker
-from .pipeline import INFERENCE_THREAD, Pipeline, Result
-from .thermal import Adaptation
+from .pipeline import INFERENCE_THREAD_NAME, Pipeline, PipelineResult
+from .thermal import ThermalController
 
 _POLL_S = 0.1
 """Interval at which the loop checks if it has to stop, while it waits for a frame or a camera."""
@@ -140,8 +140,8 @@ class Loop:
     It runs until `stop` is called, the source ends, the run time is over, or the reader of stdout has closed the pipe.
 
     Ownership: the thread that calls `run` owns the loop, its tracker and the counters of the statistics. It owns a
-    source only from the end of `Opening` until the pipeline starts; then the capture thread of the pipeline owns the
-    source. Other threads may only call `stop`.
+    source only from the end of `SourceOpener` until the pipeline starts; then the capture thread of the pipeline owns
+    the source. Other threads may only call `stop`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Loop:
         sinks: Sequence[Sink],
         settings: LoopConfig,
         stats: Stats,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
         status: StatusFile | None = None,
     ) -> None:
         """Create the loop without starting it.
@@ -168,24 +168,24 @@ class Loop:
         """
         self._open_source, self._estimator_loaders, self._sinks = open_source, estimator_loaders, sinks
         self._settings, self._stats = settings, stats
-        self._notifier, self._status = notifier or Notifier({}), status or StatusFile("")
+        self._notifier, self._status = notifier or SystemdNotifier({}), status or StatusFile("")
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
         self._smoother = OneEuroSmoother()
-        self._thermal = Adaptation(len(estimator_loaders), settings.hot_c, settings.cool_c)
+        self._thermal = ThermalController(len(estimator_loaders), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._logged_s = monotonic()
         self._attempt = 0
         self._loss_log = _LossLog()
         self._stuck: list[tuple[threading.Thread, float]] = []
-        self.unreadable = 0
+        self.unreadable_count = 0
         """Number of images of a folder, or videos, that could not be read to their end; each was logged."""
 
     def stop(self) -> None:
         """Ask the loop to stop soon. May be called from a signal handler or another thread."""
         self._stop.set()
 
-    def remaining_threads(self) -> list[threading.Thread]:
+    def list_remaining_threads(self) -> list[threading.Thread]:
         """Return the threads that are still inside a driver, the network or a sink."""
         self._stuck = [(thread, since_s) for thread, since_s in self._stuck if thread.is_alive()]
         return [thread for thread, _ in self._stuck]
@@ -211,11 +211,11 @@ class Loop:
                 # From here on, `_run_source` or the pipeline closes the source.
                 opened, source = source, None
                 reason = self._run_source(opened, end_s)
-                self.unreadable += opened.unreadable
+                self.unreadable_count += opened.unreadable_count
                 source = self._open_next(reason, end_s)
         finally:
             self._stats.state = "stopping"
-            self._notifier.stopping()
+            self._notifier.notify_stopping()
             if source is not None:
                 source.close()
             self._remember_stuck([sink.thread for sink in stop_all(started, _SINKS_STOP_TIMEOUT_S)])
@@ -253,7 +253,7 @@ class Loop:
                     Pipeline(limited, estimator),
                     limited,
                     estimator.manifest.skeleton_table,
-                    self._thermal.model,
+                    self._thermal.model_index,
                     self._stats.dropped,
                     self._stats.skipped,
                 )
@@ -264,8 +264,8 @@ class Loop:
 
     def _load_estimator(self, end_s: float | None) -> PoseEstimator | None:
         """Return the model for the current temperature; None if the loop has to stop before the network is free."""
-        model_index = self._thermal.model
-        while any(thread.name == INFERENCE_THREAD for thread in self.remaining_threads()):
+        model_index = self._thermal.model_index
+        while any(thread.name == INFERENCE_THREAD_NAME for thread in self.list_remaining_threads()):
             # The network of the last pipeline still runs. It must end before another thread uses or frees it.
             if self._should_stop(end_s):
                 return None
@@ -284,10 +284,10 @@ class Loop:
         stall = _StallDetector(run.source, _STALL_TIMEOUT_S)
         while not self._should_stop(end_s):
             try:
-                result = run.pipeline.next_result(_POLL_S)
+                result = run.pipeline.wait_for_result(_POLL_S)
             except TimeoutError:
                 stall.check()
-                self._notifier.alive()
+                self._notifier.notify_alive()
                 continue
             if result is None:
                 return _EndReason.FINISHED
@@ -295,19 +295,19 @@ class Loop:
             if stall.delivery_time_s >= _STEADY_S:
                 self._attempt = 0
                 self._loss_log.record_recovery()
-            result = self._track_and_smooth(result, run.source.time_ns(result.frame) / 1e9, run.skeleton)
+            result = self._track_and_smooth(result, run.source.get_time_ns(result.frame) / 1e9, run.skeleton)
             self._update_frame_counts(run)
             self._publish(result, Message(result.frame, result.estimate, run.skeleton))
             self._update_thermal_level(run.source)
             # A file keeps its model: it would start again from its first frame.
-            if self._thermal.model != run.model_index and not run.source.finite:
+            if self._thermal.model_index != run.model_index and not run.source.finite:
                 return _EndReason.MODEL_CHANGED
         return _EndReason.STOPPED
 
     def _handle_source_error(self, source: FrameSource, error: InputError) -> _EndReason:
         if source.finite:
             LOG.error("%s", error)
-            self.unreadable += 1
+            self.unreadable_count += 1
             return _EndReason.UNREADABLE
         self._record_camera_loss(str(error))
         return _EndReason.CAMERA_LOST
@@ -316,7 +316,7 @@ class Loop:
         self._stats.dropped = run.dropped_before + run.pipeline.dropped
         self._stats.skipped = run.skipped_before + run.source.skipped
 
-    def _track_and_smooth(self, result: Result, time_s: float, skeleton: Skeleton) -> Result:
+    def _track_and_smooth(self, result: PipelineResult, time_s: float, skeleton: Skeleton) -> PipelineResult:
         """Track people and smooth keypoints. People keep their number if the camera is lost or the model changes."""
         poses = result.estimate.poses
         if self._settings.track:
@@ -327,24 +327,24 @@ class Loop:
             poses = self._smoother.update(poses, time_s)
         return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms))
 
-    def _publish(self, result: Result, message: Message) -> None:
+    def _publish(self, result: PipelineResult, message: Message) -> None:
         """Send one frame to the sinks, and update statistics, status file and systemd."""
         is_first = self._stats.processed == 0
-        self._stats.frame(result)
+        self._stats.record_frame(result)
         for sink in self._sinks:
             sink.send(message)
         if self._stats.state != "running":
             self._stats.state, self._stats.problem = "running", ""
         if is_first:
-            self._notifier.ready()
-        self._notifier.alive()
+            self._notifier.notify_ready()
+        self._notifier.notify_alive()
         self._status.update(self._stats, now=is_first)
         if monotonic() - self._logged_s >= _LOG_INTERVAL_S:
             self._logged_s = monotonic()
             self._log_statistics()
 
     def _log_statistics(self) -> None:
-        snapshot = self._stats.snapshot()
+        snapshot = self._stats.take_snapshot()
         text = (
             f"{snapshot.fps:.1f} FPS, {snapshot.latency_ms:.0f} ms, {snapshot.people} people, {snapshot.processed} "
             f"frames, {snapshot.dropped} dropped"
@@ -353,14 +353,14 @@ class Loop:
             + "".join(f", {flag}" for flag in snapshot.flags)
         )
         LOG.info(text)
-        self._notifier.status(text)
+        self._notifier.notify_status(text)
 
     def _current_every_nth(self) -> int:
         """Interval between processed frames: the configured one times that of the thermal level."""
         return self._settings.every_nth * self._thermal.every_nth
 
     def _update_thermal_level(self, source: RateLimitedSource) -> None:
-        if self._thermal.update(self._stats.health()):
+        if self._thermal.update(self._stats.get_health()):
             self._stats.level = self._thermal.level
             LOG.warning("board temperature: the loop now runs at slow-down level %d (0: normal)", self._thermal.level)
             source.every_nth = self._current_every_nth()
@@ -386,7 +386,7 @@ class Loop:
             InputError: The source cannot be opened.
             CameraStuckError: The driver has not returned within `_STUCK_TIMEOUT_S`.
         """
-        opening = Opening(self._open_source)
+        opening = SourceOpener(self._open_source)
         start_s = monotonic()
         while not opening.wait(_POLL_S):
             is_stuck = monotonic() - start_s > _STUCK_TIMEOUT_S
@@ -435,7 +435,7 @@ class Loop:
 
     def _report_alive(self) -> None:
         """Tell systemd and the status file that the loop is alive while it waits for the camera."""
-        self._notifier.alive()
+        self._notifier.notify_alive()
         self._status.update(self._stats)
 
     def _remember_stuck(self, threads: Sequence[threading.Thread]) -> None:
@@ -444,7 +444,7 @@ class Loop:
 
     def _check_stuck(self) -> None:
         """Raise CameraStuckError if a driver does not return: this process cannot open its device again."""
-        self.remaining_threads()
+        self.list_remaining_threads()
         now = monotonic()
         if len(self._stuck) > _MAX_STUCK_THREADS or any(now - since > _STUCK_TIMEOUT_S for _, since in self._stuck):
             raise CameraStuckError("the camera driver does not return; restart the process")

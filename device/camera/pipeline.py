@@ -9,7 +9,7 @@ Ownership:
   threads may only ask the source to stop.
 - Only the inference thread runs the interpreter. The capture thread uses the preprocessor of the estimator, the caller
   its decoder; they share no state that changes.
-- A buffer belongs to the thread that took it out of a queue or `Mailbox` last.
+- A buffer belongs to the thread that took it out of a queue or `LatestSlot` last.
 - A thread that does not end in time is left alone (`remaining_threads`): it cleans up when its driver returns, and
   until then no other thread uses its objects.
 """
@@ -29,18 +29,18 @@ from ...runtime import PoseEstimator
 from ...runtime.estimator import Buffer
 from ...runtime.types import EstimateResult, Frame, PoseFields, Timings
 from ..sources.base import FrameSource
-from .latest_slot import Closed, Mailbox
+from .latest_slot import LatestSlot, SlotClosed
 
 _BUFFER_COUNT = 3
 """One is being filled, one waits, one is being read."""
-INFERENCE_THREAD = "edgepose-inference"
+INFERENCE_THREAD_NAME = "edgepose-inference"
 """Name of the thread that runs the network."""
 _JOIN_TIMEOUT_S = 0.5
 """Maximum time that `Pipeline.__exit__` waits for the threads."""
 
 
 @dataclass(frozen=True)
-class Result:
+class PipelineResult:
     """A frame with its poses."""
 
     frame: Frame
@@ -82,8 +82,8 @@ class Pipeline:
         """
         self._source, self._estimator = source, estimator
         self._stopping = threading.Event()
-        self._prepared: Mailbox[_PreparedFrame] = Mailbox()
-        self._inferred: Mailbox[_InferredFrame] = Mailbox()
+        self._prepared: LatestSlot[_PreparedFrame] = LatestSlot()
+        self._inferred: LatestSlot[_InferredFrame] = LatestSlot()
         self._free_inputs: SimpleQueue[Buffer | None] = SimpleQueue()
         self._free_outputs: SimpleQueue[PoseFields | None] = SimpleQueue()
         self._error: BaseException | None = None
@@ -94,7 +94,7 @@ class Pipeline:
             threading.Thread(target=self._run_thread, args=(work, slot), name=name, daemon=True)
             for name, work, slot in (
                 ("edgepose-capture", self._capture, self._prepared),
-                (INFERENCE_THREAD, self._infer, self._inferred),
+                (INFERENCE_THREAD_NAME, self._infer, self._inferred),
             )
         ]
         self.remaining_threads: list[threading.Thread] = []
@@ -103,7 +103,7 @@ class Pipeline:
     @property
     def dropped(self) -> int:
         """Number of frames that were replaced by newer ones before they were decoded."""
-        return self._prepared.replaced + self._inferred.replaced
+        return self._prepared.replaced_count + self._inferred.replaced_count
 
     def __enter__(self) -> Pipeline:
         try:
@@ -124,8 +124,8 @@ class Pipeline:
 
     def _allocate_buffers(self) -> None:
         for _ in range(_BUFFER_COUNT):
-            self._free_inputs.put(self._estimator.input_buffer())
-            fields = self._estimator.fields()
+            self._free_inputs.put(self._estimator.create_input_buffer())
+            fields = self._estimator.get_fields()
             # Buffers of the same shape, not the memory of the interpreter.
             copy = fields._replace(heatmaps=np.empty_like(fields.heatmaps), pafs=np.empty_like(fields.pafs))
             self._free_outputs.put(copy)
@@ -149,15 +149,15 @@ class Pipeline:
         if not self.remaining_threads:
             self._free_inputs, self._free_outputs = SimpleQueue(), SimpleQueue()
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[PipelineResult]:
         return self
 
-    def __next__(self) -> Result:
-        if (result := self.next_result()) is None:
+    def __next__(self) -> PipelineResult:
+        if (result := self.wait_for_result()) is None:
             raise StopIteration
         return result
 
-    def next_result(self, timeout_s: float | None = None) -> Result | None:
+    def wait_for_result(self, timeout_s: float | None = None) -> PipelineResult | None:
         """Wait for the next frame and decode its poses.
 
         Args:
@@ -172,7 +172,7 @@ class Pipeline:
         """
         try:
             item = self._inferred.take(timeout_s)
-        except Closed:
+        except SlotClosed:
             if self._error is not None:
                 raise self._error from None
             return None
@@ -182,7 +182,7 @@ class Pipeline:
         self._free_outputs.put(item.fields)
         timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
         latency_ms = (monotonic_ns() - prepared.frame.captured_ns) / 1e6
-        return Result(prepared.frame, EstimateResult(poses, timings), latency_ms)
+        return PipelineResult(prepared.frame, EstimateResult(poses, timings), latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()
@@ -242,10 +242,10 @@ class Pipeline:
             else:
                 self._inferred.put_when_empty(item)
 
-    def _run_thread(self, work: Callable[[], None], slot: Mailbox[Any]) -> None:
+    def _run_thread(self, work: Callable[[], None], slot: LatestSlot[Any]) -> None:
         try:
             work()
-        except Closed:
+        except SlotClosed:
             pass
         except BaseException as error:
             self._error = error

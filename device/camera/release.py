@@ -11,7 +11,7 @@ from ...runtime import schema
 from ...runtime.errors import InputError
 from ...runtime.io.read_file import read_text
 
-NAME = "release.json"
+RELEASE_FILE_NAME = "release.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read(folder: Path) -> Release:
     Raises:
         InputError: The folder has no release file, or the file is damaged.
     """
-    path = folder / NAME
+    path = folder / RELEASE_FILE_NAME
     try:
         return schema.build(Release, json.loads(read_text(path)))
     except OSError as error:
@@ -53,7 +53,7 @@ def read(folder: Path) -> Release:
         raise InputError(f"{path}: the release file is damaged: {error}") from None
 
 
-def arguments(folder: Path) -> list[str]:
+def build_arguments(folder: Path) -> list[str]:
     """Return the arguments of `edgepose` that run the camera loop of a release."""
     release = read(folder)
     words = ["camera", "-m", str(folder / release.model), "--config", str(folder / release.config)]
@@ -74,7 +74,7 @@ def main() -> int:
         print("usage: python -m edgepose.device.camera.release RELEASE", file=sys.stderr)
         return 2
     try:
-        words = arguments(Path(sys.argv[1]).resolve())
+        words = build_arguments(Path(sys.argv[1]).resolve())
     except InputError as error:
         print(f"edgepose: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from ..monitor import board
 from .release import read as read_release
 
 
-def check(folder: Path) -> str:
+def run_self_test(folder: Path) -> str:
     """Test all models and the configuration of a release.
 
     Returns:
@@ -47,9 +47,9 @@ def main() -> int:
         Exit code: 0, or 1 if the test failed.
     """
     try:
-        print(check(Path(sys.argv[1])))
+        print(run_self_test(Path(sys.argv[1])))
         # Peak memory of this process only; the value that getrusage returns for a child includes memory of its parent.
-        print(board.entry(Path("/proc/self/status"), "VmHWM"))
+        print(board.read_entry(Path("/proc/self/status"), "VmHWM"))
     except (EdgePoseError, ValueError) as error:
         print(f"self-test failed: {error}")
         return 1

@@ -14,7 +14,7 @@ _FRAME_INTERVALS = (2, 4)
 """After the cheapest model, only every n-th frame is processed."""
 
 
-class Adaptation:
+class ThermalController:
     """Controller that derives a slow-down level from the temperature, with hysteresis (`cool_c` < `hot_c`).
 
     Level 0 is normal operation. Each level uses the next cheaper model; the levels after the last model process only
@@ -34,7 +34,7 @@ class Adaptation:
         self.level = 0
 
     @property
-    def model(self) -> int:
+    def model_index(self) -> int:
         """Index of the model to run; 0 is the normal model."""
         return min(self.level, self._model_count - 1)
 

@@ -21,7 +21,7 @@ from ..config import Config
 from ..monitor.log_filter import RepeatFilter
 from ..sinks.base import LOG
 from ..sinks.privacy import Privacy
-from ..sources.factory import KINDS
+from ..sources.factory import SOURCE_EXAMPLES
 
 _LOG_LEVELS = {
     Verbosity.QUIET: logging.WARNING,
@@ -74,19 +74,19 @@ def run(options: CameraOptions) -> int:
         try:
             loop.run(options.seconds)
         except EdgePoseError as error:
-            if not loop.remaining_threads():
+            if not loop.list_remaining_threads():
                 raise
             LOG.error("%s", " ".join(str(error).split()))
             code = 2
-    snapshot = stats.snapshot()
+    snapshot = stats.take_snapshot()
     LOG.info(
         "%d frames, %d dropped, %d skipped, %d camera losses", snapshot.processed, snapshot.dropped, snapshot.skipped,
         snapshot.camera_losses,
     )  # fmt: skip
-    if loop.unreadable:
-        LOG.error("%d of the files could not be read (see above)", loop.unreadable)
+    if loop.unreadable_count:
+        LOG.error("%d of the files could not be read (see above)", loop.unreadable_count)
         code = code or 1
-    if loop.remaining_threads():
+    if loop.list_remaining_threads():
         end_process(code)
     return code
 
@@ -149,7 +149,7 @@ docs/camera.md describes sources, sinks and settings.""",
         Option("--threads", type=Number(int, 1), metavar="N", section="Model",
                help="threads of the interpreter (default: number of cores, at most 4)"),
         Option("--source", type=InputName(), metavar="SOURCE", section="Camera",
-               help=f"{', '.join(KINDS)} (default: picamera2)"),
+               help=f"{', '.join(SOURCE_EXAMPLES)} (default: picamera2)"),
         Option("--fps", type=float, metavar="F", section="Camera", help="maximum FPS"),
         Option("--every-nth", type=int, metavar="N", section="Camera", help="process only every N-th frame"),
         Option("--no-track", is_flag=True, section="Camera", help="no person tracking and no keypoint smoothing"),

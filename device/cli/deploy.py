@@ -36,7 +36,7 @@ def run(options: DeployOptions) -> int:
         0 done; 1 at least one board failed.
     """
     targets = hosts.parse(options.boards)
-    fleet.prepare()
+    fleet.prepare_gevent()
     import platformdirs
 
     settings = rollout.Settings(
@@ -45,13 +45,13 @@ def run(options: DeployOptions) -> int:
         offline=options.offline,
         dry_run=options.dry_run,
         health_s=options.health_seconds,
-        keep=options.keep,
-        batch=options.batch,
+        kept_releases=options.keep,
+        batch_size=options.batch,
     )
     with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
-        content = staging.prepare(options.model, options.config, options.secret, Path(folder))
+        content = staging.prepare_bundle(options.model, options.config, options.secret, Path(folder))
         outcome = rollout.roll_out(targets, content, get_access(options), settings, show_note)
-    for line in rollout.lines(outcome, targets):
+    for line in rollout.format_results(outcome, targets):
         print(line)
     return 1 if outcome.problems else 0
 

@@ -11,10 +11,10 @@ from time import time
 
 from ...runtime.cli.command import Command, Option
 from ...runtime.errors import InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..deploy import facts, fleet, hosts
 from ..deploy.checks import Check, run_checks
-from ..deploy.units import BASE
+from ..deploy.units import BASE_FOLDER
 from .board_access import BoardAccess, access_options, board_argument, get_access
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
@@ -37,23 +37,27 @@ def run(options: DoctorOptions) -> int:
     problems: dict[str, str] = {}
     if options.boards:
         targets = hosts.parse(options.boards)
-        fleet.prepare()
-        boards = fleet.Fleet.of(targets, get_access(options))
+        fleet.prepare_gevent()
+        boards = fleet.Fleet.open(targets, get_access(options))
         try:
             found = {
                 name: _check_facts(seen, time())
-                for name, seen in boards.look_at_imports(boards.look(deep=True)).items()
+                for name, seen in boards.check_imports(boards.read_facts(include_cameras=True)).items()
             }
         finally:
             boards.close()
         problems = boards.problems
     else:
         done = subprocess.run(
-            [sys.executable, "-I", "-", BASE, "deep"], input=facts.script(), capture_output=True, text=True, check=False
+            [sys.executable, "-I", "-", BASE_FOLDER, "deep"],
+            input=facts.read_probe_script(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise InputError(f"this machine cannot be checked: {done.stderr[-200:]}")
-        found["this machine"] = _check_facts(facts.read(done.stdout), None)
+        found["this machine"] = _check_facts(facts.parse(done.stdout), None)
     if options.json:
         print(
             json.dumps(
@@ -63,9 +67,9 @@ def run(options: DoctorOptions) -> int:
         )
     else:
         for name, checks in found.items():
-            print("\n".join(map(printable, _format_checks(name, checks))))
+            print("\n".join(map(make_printable, _format_checks(name, checks))))
         for name, problem in problems.items():
-            print(f"{name}: no answer: {printable(problem)}")
+            print(f"{name}: no answer: {make_printable(problem)}")
     failed = any(check.verdict == "failed" for checks in found.values() for check in checks)
     return 1 if failed or problems else 0
 

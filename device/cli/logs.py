@@ -9,7 +9,7 @@ from shlex import quote
 
 from ...runtime.cli.command import Argument, Command, Number, Option
 from ...runtime.errors import InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..deploy import hosts
 from .board_access import ssh_options
 
@@ -37,7 +37,7 @@ def run(options: LogsOptions) -> int:
     if len(targets) > 1:
         raise InputError(f"expected one board, {options.board} names {len(targets)}")
     target = targets[0]
-    words = ["ssh", *target.options(options.ssh_config, options.identity)]
+    words = ["ssh", *target.make_ssh_options(options.ssh_config, options.identity)]
     journal = [
         "sudo",
         "journalctl",
@@ -59,7 +59,7 @@ def run(options: LogsOptions) -> int:
             # The journal may hold control characters that must not reach this terminal.
             while line := running.stdout.readline(_MAX_LINE_BYTES):
                 text = line.decode(errors="replace").rstrip("\n")
-                print(printable(text, limit=_MAX_LINE_BYTES, keep="\t"), flush=True)
+                print(make_printable(text, limit=_MAX_LINE_BYTES, keep="\t"), flush=True)
         code = running.returncode
     except FileNotFoundError:
         raise InputError("ssh is not installed: sudo apt install openssh-client") from None

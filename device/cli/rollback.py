@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...runtime.cli.command import Command, Number, Option
 from ...runtime.errors import InputError
 from ...runtime.io.messages import show_note
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts, plan
 from ..deploy.facts import RELEASE_ID
 from .board_access import BoardAccess, access_options, board_argument, get_access
@@ -30,23 +30,23 @@ def run(options: RollbackOptions) -> int:
     if options.to and not RELEASE_ID.fullmatch(options.to):
         raise InputError(f"--to {options.to}: expected a release such as 20261124T140000-1a2b3c4d")
     targets = hosts.parse(options.boards)
-    fleet.prepare()
-    boards = fleet.Fleet.of(targets, get_access(options))
+    fleet.prepare_gevent()
+    boards = fleet.Fleet.open(targets, get_access(options))
     try:
         work = {}
-        for name, facts in boards.look().items():
+        for name, facts in boards.read_facts().items():
             try:
-                work[name] = plan.rollback(facts, options.to, options.health_seconds)
+                work[name] = plan.make_rollback_steps(facts, options.to, options.health_seconds)
             except InputError as error:
                 boards.drop(name, str(error))
-        boards.do(work, lambda name, step: show_note(f"{name}: {step}"))
-        found = boards.look()
+        boards.run_steps(work, lambda name, step: show_note(f"{name}: {step}"))
+        found = boards.read_facts()
     finally:
         boards.close()
     for target in targets:
         problem = boards.problems.get(target.name)
         print(
-            f"{target.name}: FAILED: {printable(problem)}"
+            f"{target.name}: FAILED: {make_printable(problem)}"
             if problem
             else f"{target.name}: release {found[target.name].current} runs"
         )

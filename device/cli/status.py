@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.cli.command import Command, Option
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts
 from ..deploy.facts import Facts
-from ..monitor.health import complaints
+from ..monitor.health import decode_throttled_flags
 from .board_access import BoardAccess, access_options, board_argument, get_access
 
 _HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
@@ -50,24 +50,24 @@ def run(options: StatusOptions) -> int:
         0 done; 1 a board does not answer or does not run.
     """
     targets = hosts.parse(options.boards)
-    fleet.prepare()
-    boards = fleet.Fleet.of(targets, get_access(options))
+    fleet.prepare_gevent()
+    boards = fleet.Fleet.open(targets, get_access(options))
     try:
-        found = boards.look()
+        found = boards.read_facts()
     finally:
         boards.close()
     rows = [
-        row(t.name, found[t.name]) if t.name in found else lost(t.name, boards.problems.get(t.name, ""))
+        make_row(t.name, found[t.name]) if t.name in found else make_lost_row(t.name, boards.problems.get(t.name, ""))
         for t in targets
     ]
     if options.json:
         print(json.dumps([vars(row) for row in rows], indent=1))
     else:
-        sys.stdout.writelines(line + "\n" for line in table(rows))
-    return 0 if all(row.state == "running" for row in rows) else 1
+        sys.stdout.writelines(line + "\n" for line in format_table(rows))
+    return 0 if all(make_row.state == "running" for make_row in rows) else 1
 
 
-def row(name: str, facts: Facts) -> Row:
+def make_row(name: str, facts: Facts) -> Row:
     """Build the row of a board from its facts."""
     status: Mapping[str, Any] = facts.status if facts.running and isinstance(facts.status, dict) else {}
     release = facts.release
@@ -77,7 +77,7 @@ def row(name: str, facts: Facts) -> Row:
         else str(status.get("state") or facts.service.get("ActiveState", "unknown"))
     )
     last = _number(status.get("last_person"))
-    flags = () if facts.throttled is None else complaints(facts.throttled)
+    flags = () if facts.throttled is None else decode_throttled_flags(facts.throttled)
     return Row(
         name, facts.current or "-", f"{release.network} {release.precision}" if release else "-", state,
         _number(status.get("fps")), _count(status.get("people")), facts.temperature_c, flags,
@@ -86,12 +86,12 @@ def row(name: str, facts: Facts) -> Row:
     )  # fmt: skip
 
 
-def lost(name: str, problem: str) -> Row:
+def make_lost_row(name: str, problem: str) -> Row:
     """Build the row of a board that does not answer."""
     return Row(name, "-", "-", "no answer", None, None, None, (), None, None, problem)
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def format_table(rows: Sequence[Row]) -> list[str]:
     """Format rows as a table."""
     cells = [_HEAD] + [
         (
@@ -103,10 +103,10 @@ def table(rows: Sequence[Row]) -> list[str]:
         for row in rows
     ]  # fmt: skip
     # What a board says is not trusted: the service writes its status, and whoever is root there the rest.
-    shown = [[printable(cell, limit=60) for cell in line] for line in cells]
+    shown = [[make_printable(cell, limit=60) for cell in line] for line in cells]
     widths = [max(len(line[column]) for line in shown) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in shown]
-    return lines + [f"{row.board}: {printable(row.problem)}" for row in rows if row.problem]
+    return lines + [f"{make_row.board}: {make_printable(make_row.problem)}" for make_row in rows if make_row.problem]
 
 
 def _text(value: float | int | None, form: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ...runtime.errors import InputError
 from ..camera.release import Release
-from ..monitor.health import complaints
+from ..monitor.health import decode_throttled_flags
 from .facts import Facts
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -35,7 +35,7 @@ class Check:
     """True if nothing can be deployed until this is fixed."""
 
 
-def run_checks(facts: Facts, here_s: float | None = None, new_release: Release | None = None) -> list[Check]:
+def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Release | None = None) -> list[Check]:
     """Run all checks.
 
     Args:
@@ -46,7 +46,7 @@ def run_checks(facts: Facts, here_s: float | None = None, new_release: Release |
     release = new_release or facts.release
     return [
         *_check_system(facts), *_check_packages(facts), *_check_memory(facts, release), *_check_power(facts),
-        *_check_clock(facts, here_s), *_check_camera(facts), *_check_imports(facts), *_check_service(facts),
+        *_check_clock(facts, local_time_s), *_check_camera(facts), *_check_imports(facts), *_check_service(facts),
     ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _check_system(facts: Facts) -> Iterator[Check]:
 def _check_packages(facts: Facts) -> Iterator[Check]:
     numpy = facts.packages.get("python3-numpy")
     if numpy is not None:
-        yield Check("NumPy from apt", "ok", upstream(numpy))
+        yield Check("NumPy from apt", "ok", get_upstream_version(numpy))
     elif "python3-numpy" in facts.candidates:
         yield Check("NumPy from apt", "warning", "not installed", "deploy installs it: sudo apt install python3-numpy")
     else:
@@ -107,7 +107,7 @@ def _check_power(facts: Facts) -> Iterator[Check]:
     if facts.throttled is None:
         yield Check("power", "ok", "unknown: no firmware report (not a Raspberry Pi)")
     else:
-        flags = complaints(facts.throttled)
+        flags = decode_throttled_flags(facts.throttled)
         is_undervoltage = any("undervoltage" in flag for flag in flags)
         fix = (
             "use a power supply with 5.1 V and enough current, and a short thick cable"
@@ -204,7 +204,7 @@ def _check_service(facts: Facts) -> Iterator[Check]:
         yield Check(name, "ok", state)
 
 
-def upstream(debian: str) -> str:
+def get_upstream_version(debian: str) -> str:
     """Return the upstream version of a Debian version: 1.24.2 for `1:1.24.2+ds-1+deb12u1`."""
     version = debian.partition(":")[2] or debian
     return re.sub(r"[^\d.].*", "", version.rpartition("-")[0] or version)

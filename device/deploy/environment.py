@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...runtime.io import atomic
-from .wheelhouse import Place, pip, requirements, run, sha256_of
+from .wheelhouse import WheelTarget, compute_sha256, format_requirements, make_pip_command, run_pip
 
 _FORMAT_VERSION = "1"
 _UNUSED_PATTERNS = ("*.pyi", "*.h", "*.lib", "tests", "__pycache__")
 """Files in packages that a board does not need."""
 
 
-def compute_identity(wheels: Mapping[Path, str], target: Place, executable: str) -> str:
+def compute_identity(wheels: Mapping[Path, str], target: WheelTarget, executable: str) -> str:
     """Compute the id of an environment. The same wheels for the same Python have the same id.
 
     Args:
@@ -40,7 +40,7 @@ def compute_identity(wheels: Mapping[Path, str], target: Place, executable: str)
     return digest.hexdigest()[:16]
 
 
-def archive(wheels: Sequence[Path], target: Place, executable: str, cache: Path) -> Path:
+def build_archive(wheels: Sequence[Path], target: WheelTarget, executable: str, cache: Path) -> Path:
     """Build the environment as a `.tar.gz` in the cache, unless it is there already with the recorded SHA-256.
 
     Args:
@@ -55,11 +55,11 @@ def archive(wheels: Sequence[Path], target: Place, executable: str, cache: Path)
     Raises:
         InputError: pip cannot install the wheels.
     """
-    digests = {wheel: sha256_of(wheel) for wheel in wheels}
+    digests = {wheel: compute_sha256(wheel) for wheel in wheels}
     name = compute_identity(digests, target, executable)
     path = cache / f"{name}.tar.gz"
     hash_file = path.with_suffix(".sha256")
-    if path.is_file() and hash_file.is_file() and hash_file.read_text(encoding="utf-8").strip() == sha256_of(path):
+    if path.is_file() and hash_file.is_file() and hash_file.read_text(encoding="utf-8").strip() == compute_sha256(path):
         return path
     atomic.make_folder(cache)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,12 +69,12 @@ def archive(wheels: Sequence[Path], target: Place, executable: str, cache: Path)
         packages.mkdir(parents=True)
         requirements_file = Path(folder) / "requirements.txt"
         # pip checks the hashes again: the installed wheels are those that the id was computed from.
-        requirements_file.write_text(requirements((wheel, digests[wheel]) for wheel in wheels), encoding="utf-8")
-        words = pip("install", target) + [
+        requirements_file.write_text(format_requirements((wheel, digests[wheel]) for wheel in wheels), encoding="utf-8")
+        words = make_pip_command("install", target) + [
             "--no-index", "--no-deps", "--no-compile", "--require-hashes", "--target", str(packages),
             "-r", str(requirements_file),
         ]  # fmt: skip
-        run(words, "cannot build the environment")
+        run_pip(words, "cannot build the environment")
         shutil.rmtree(packages / "bin", ignore_errors=True)
         for pattern in _UNUSED_PATTERNS:
             for found in list(packages.rglob(pattern)):
@@ -88,17 +88,17 @@ def archive(wheels: Sequence[Path], target: Place, executable: str, cache: Path)
             f"executable = {executable}\n"
         )
         with (
-            atomic.atomic(path) as temporary,
+            atomic.replace_file(path) as temporary,
             gzip.open(temporary, "wb", compresslevel=6) as packed,
             tarfile.open(fileobj=packed, mode="w") as tar,
         ):
-            tar.add(root, arcname=".", filter=plain)
+            tar.add(root, arcname=".", filter=normalize_entry)
     # The archive stays in the cache for months; the hash ensures that a board gets what was built here.
-    atomic.write_text(hash_file, sha256_of(path) + "\n")
+    atomic.write_text(hash_file, compute_sha256(path) + "\n")
     return path
 
 
-def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def normalize_entry(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """Normalize owner, time and mode of a tar entry, which differ between workstations."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""

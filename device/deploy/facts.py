@@ -10,10 +10,10 @@ from typing import Any
 
 from ...runtime import schema
 from ...runtime.errors import InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..camera.release import Release
 from . import untrusted
-from .units import NAME
+from .units import BOARD_NAME_PATTERN
 
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}
 """Debian names of architectures to those of Python."""
@@ -88,17 +88,17 @@ class Facts:
         return self.service.get("ActiveState") == "active"
 
 
-def script() -> str:
+def read_probe_script() -> str:
     """Return the source code of the probe."""
     return (files(__package__ or "") / "board" / "probe.py").read_text(encoding="utf-8")
 
 
-def imports_script() -> str:
+def read_imports_script() -> str:
     """Return the source code of the program that checks the imports."""
     return (files(__package__ or "") / "board" / "imports.py").read_text(encoding="utf-8")
 
 
-def read(output: str) -> Facts:
+def parse(output: str) -> Facts:
     """Parse the output of the probe.
 
     The board is not trusted: text that is later used in a command, a path or a file is checked here.
@@ -113,19 +113,19 @@ def read(output: str) -> Facts:
         facts = schema.build(Facts, found)
         _check_facts(facts)
     except (InputError, ValueError, TypeError) as error:
-        excerpt = printable(output, limit=80)
-        raise InputError(f"not a valid answer of the probe: {printable(error)}; got '{excerpt}'") from None
+        excerpt = make_printable(output, limit=80)
+        raise InputError(f"not a valid answer of the probe: {make_printable(error)}; got '{excerpt}'") from None
     # Only valid ids are used in commands; other names on the board are ignored.
     return replace(
         facts,
         releases=tuple(name for name in facts.releases if RELEASE_ID.fullmatch(name)),
         environments=tuple(name for name in facts.environments if ENVIRONMENT_ID.fullmatch(name)),
         groups=tuple(name for name in facts.groups if _SAFE_WORD.fullmatch(name)),
-        name=facts.name if NAME.fullmatch(facts.name) else "",
+        name=facts.name if BOARD_NAME_PATTERN.fullmatch(facts.name) else "",
     )
 
 
-def read_imports(output: str) -> dict[str, str]:
+def parse_imports(output: str) -> dict[str, str]:
     """Parse the output of `board/imports.py`.
 
     Returns:
@@ -158,7 +158,7 @@ def _check_facts(facts: Facts) -> None:
             raise ValueError(f"{name}: expected letters, digits and ._+~:-, got {word!r}")
 
 
-def can_be_linked(executable: str) -> bool:
+def is_allowed_python(executable: str) -> bool:
     """Return True if the path is a Python of the system; an environment may link to no other."""
     return _PYTHON_PATH.fullmatch(executable) is not None
 

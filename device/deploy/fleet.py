@@ -1,7 +1,7 @@
 """Connections to boards over SSH with pyinfra: read facts and run steps on all boards of a batch in parallel.
 
-pyinfra uses gevent: `Fleet.run` and `Fleet.do` start a greenlet per board and wait for all of them. A board that fails
-is removed from the batch and does not stop the others.
+pyinfra uses gevent: `Fleet.run` and `Fleet.run_steps` start a greenlet per board and wait for all of them. A board that
+fails is removed from the batch and does not stop the others.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from time import monotonic
 from typing import Any
 
 from ...runtime.errors import InputError, MissingExtraError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from . import facts, host_keys, plan, untrusted
 from .facts import Facts
-from .host_keys import Connection
+from .host_keys import SshConnection
 from .hosts import Target
-from .plan import Packages, Put, Run, Step
-from .units import BASE
+from .plan import PackageInstallation, RootCommand, Step, Upload
+from .units import BASE_FOLDER
 
 _CONNECT_TIMEOUT_S = 15
 _COMMAND_TIMEOUT_S = 120
 
 
-def prepare() -> None:
+def prepare_gevent() -> None:
     """Prepare the process for pyinfra, which handles many boards with gevent.
 
     Each command calls this once, before anything opens a connection, because it replaces sockets and threads of the
@@ -49,7 +49,7 @@ def prepare() -> None:
     import gevent
     from pyinfra.api.exceptions import PyinfraError
 
-    # gevent must not print a traceback for a board that failed: `Fleet.do` reports it.
+    # gevent must not print a traceback for a board that failed: `Fleet.run_steps` reports it.
     gevent.get_hub().NOT_ERROR += (PyinfraError,)
 
 
@@ -66,9 +66,9 @@ class Access:
     ask: Callable[[str], bool] | None = None
     """Function that asks the user a yes-or-no question; None refuses new boards."""
 
-    def admitted(self, targets: Sequence[Target]) -> tuple[dict[str, Connection], dict[str, str]]:
-        """Check the host keys of all boards, see `host_keys.admitted`."""
-        return host_keys.admitted(targets, self.ssh_config, accept_new=self.accept_new, ask=self.ask)
+    def check_host_keys(self, targets: Sequence[Target]) -> tuple[dict[str, SshConnection], dict[str, str]]:
+        """Check the host keys of all boards, see `host_keys.check_host_keys`."""
+        return host_keys.check_host_keys(targets, self.ssh_config, accept_new=self.accept_new, ask=self.ask)
 
 
 class Fleet:
@@ -78,7 +78,7 @@ class Fleet:
         problems: Why a board failed, by name. A board that failed is not used any more.
     """
 
-    def __init__(self, links: Mapping[str, Connection], access: Access) -> None:
+    def __init__(self, links: Mapping[str, SshConnection], access: Access) -> None:
         """Create the pyinfra state; nothing is connected yet.
 
         Args:
@@ -87,14 +87,14 @@ class Fleet:
         """
         from pyinfra.api import Config, Inventory, State
 
-        from .pyinfra_callbacks import Watcher
+        from .pyinfra_callbacks import PyinfraCallbacks
 
         self.problems: dict[str, str] = {}
         hosts = [
             (name, {
                 "ssh_hostname": link.alias, "ssh_port": link.port, "ssh_user": link.user,
                 "ssh_known_hosts_file": str(link.known_hosts),
-                "ssh_strict_host_key_checking": "yes" if link.checks else "no",
+                "ssh_strict_host_key_checking": "yes" if link.checks_host_key else "no",
                 **({"ssh_key": str(access.identity)} if access.identity else {}),
                 **({"ssh_config_file": str(access.ssh_config)} if access.ssh_config else {}),
             })
@@ -102,13 +102,13 @@ class Fleet:
         ]  # fmt: skip
         self._state = State(check_for_changes=False)
         self._state.init(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=_CONNECT_TIMEOUT_S))
-        self._watcher = Watcher(self.problems)
+        self._watcher = PyinfraCallbacks(self.problems)
         self._state.add_callback_handler(self._watcher)
 
     @classmethod
-    def of(cls, targets: Sequence[Target], access: Access) -> Fleet:
+    def open(cls, targets: Sequence[Target], access: Access) -> Fleet:
         """Check the host keys of the boards and connect to all that can be reached."""
-        links, problems = access.admitted(targets)
+        links, problems = access.check_host_keys(targets)
         fleet = cls(links, access)
         fleet.problems.update(problems)
         fleet.connect()
@@ -139,40 +139,40 @@ class Fleet:
         """Names of the boards that have not failed, in the order of the user."""
         return [host.name for host in self._state.inventory if host in self._state.active_hosts]
 
-    def look(self, *, deep: bool = False) -> dict[str, Facts]:
+    def read_facts(self, *, include_cameras: bool = False) -> dict[str, Facts]:
         """Read the facts of all boards with the probe. A board without valid facts is dropped.
 
         The probe runs as the login user, with the Python of the system and without the import path of that user.
 
         Args:
-            deep: If True, also look for cameras, which takes seconds.
+            include_cameras: If True, also look for cameras, which takes seconds.
         """
-        command_line = f"/usr/bin/python3 -I - {BASE}{' deep' if deep else ''}"
+        command_line = f"/usr/bin/python3 -I - {BASE_FOLDER}{' include_cameras' if include_cameras else ''}"
         found: dict[str, Facts] = {}
-        for name, (done, out, err) in self.run(command_line, stdin=facts.script()).items():
+        for name, (done, out, err) in self.run(command_line, stdin=facts.read_probe_script()).items():
             try:
                 if not done:
                     raise InputError(f"/usr/bin/python3 does not run on the board: {(err or out)[-200:]}")
-                found[name] = facts.read(out)
+                found[name] = facts.parse(out)
             except Exception as error:  # an unexpected error of one board must not stop the others
                 self.drop(name, str(error))
         return found
 
-    def look_at_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
+    def check_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
         """Check what the current releases can import, as the service user in the sandbox of the service.
 
         Returns:
             The facts with `imports`; unchanged for boards without a release that belongs to root.
         """
-        scripts = plan.install_script()
+        scripts = plan.build_install_script()
         checked = dict(found)
         for name, board in found.items():
             # Only releases of root are executed: in the old layout the Python environment belongs to the service user.
             if board.current is None or not board.folders or not board.release_owned:
                 continue
-            done, out, _ = self.run(plan.import_check(board), scripts, sudo=True, only=name)[name]
+            done, out, _ = self.run(plan.make_import_check_command(board), scripts, sudo=True, only=name)[name]
             try:
-                checked[name] = replace(board, imports=facts.read_imports(out if done else "{}"))
+                checked[name] = replace(board, imports=facts.parse_imports(out if done else "{}"))
             except InputError as error:
                 checked[name] = replace(board, imports={"edgepose.runtime": f"the import check failed: {error}"})
         return checked
@@ -220,14 +220,14 @@ class Fleet:
         """Remove a board from the batch and store the reason in `problems`."""
         from pyinfra.api.exceptions import PyinfraError
 
-        self.problems[name] = printable(reason)
+        self.problems[name] = make_printable(reason)
         host = self._state.inventory.get_host(name)
         try:
             self._state.fail_hosts({host})
         except PyinfraError:
             return
 
-    def do(self, work: Mapping[str, Sequence[Step]], note: Callable[[str, str], None]) -> None:
+    def run_steps(self, work: Mapping[str, Sequence[Step]], note: Callable[[str, str], None]) -> None:
         """Run the steps of all boards: boards in parallel, the steps of a board in order.
 
         If a step fails, the remaining steps of the board are skipped, and the failure is added to `problems`.
@@ -249,7 +249,7 @@ class Fleet:
         for name, pairs in operations.items():
             for step, operation in pairs:
                 if not (operation.is_complete() and operation.did_succeed()):
-                    self.problems[name] = printable(f"{step.name}: {self._describe_failure(name, operation)}")
+                    self.problems[name] = make_printable(f"{step.name}: {self._describe_failure(name, operation)}")
                     break
 
     def _add_operation(self, host: Any, step: Step) -> Any:
@@ -259,7 +259,7 @@ class Fleet:
 
         function: Any
         match step:
-            case Packages():
+            case PackageInstallation():
                 function = apt.packages
                 arguments: dict[str, Any] = {
                     "packages": list(step.packages),
@@ -267,7 +267,7 @@ class Fleet:
                     "no_recommends": True,
                     "_timeout": 1800,
                 }
-            case Put():
+            case Upload():
                 function = remote.put
                 arguments = {
                     "src": str(step.source),
@@ -275,14 +275,14 @@ class Fleet:
                     "create_remote_dir": False,
                     "force": True,
                 }
-            case Run():
+            case RootCommand():
                 function = server.shell
                 arguments = {
                     "commands": [step.command],
                     "_stdin": step.stdin,
                     "_timeout": step.timeout_s,
                 }
-        sudo = not isinstance(step, Put)
+        sudo = not isinstance(step, Upload)
         return add_op(self._state, function, name=step.name, host=host, _sudo=sudo, **arguments)[host]
 
     def _describe_failure(self, name: str, operation: Any) -> str:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import EdgePoseError, InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from .hosts import Target
 
 _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
-class Connection:
+class SshConnection:
     """SSH settings of a board after applying the user's OpenSSH configuration (`ssh -G`)."""
 
     alias: str
@@ -25,7 +25,7 @@ class Connection:
     port: int
     user: str
     known_hosts: Path
-    checks: bool
+    checks_host_key: bool
     """False if StrictHostKeyChecking is off for this host, so that OpenSSH does not check its key."""
 
     @property
@@ -34,7 +34,7 @@ class Connection:
         return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
 
-def connection(target: Target, config: Path | None = None) -> Connection:
+def read_ssh_settings(target: Target, config: Path | None = None) -> SshConnection:
     """Read the SSH settings of a board with `ssh -G`.
 
     Args:
@@ -44,7 +44,7 @@ def connection(target: Target, config: Path | None = None) -> Connection:
     Raises:
         InputError: OpenSSH is not installed, or its configuration is not valid.
     """
-    done = _run(["ssh", "-G", *target.options(config), target.host])
+    done = _run(["ssh", "-G", *target.make_ssh_options(config), target.host])
     if done.returncode:
         raise InputError(f"{target.name}: ssh refuses this address or its configuration: {done.stderr.strip()}")
     options: dict[str, str] = {}
@@ -52,15 +52,15 @@ def connection(target: Target, config: Path | None = None) -> Connection:
         key, _, value = line.partition(" ")
         options.setdefault(key, value)
     file = options.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
-    return Connection(
+    return SshConnection(
         target.host, options["hostname"], int(options["port"]), options["user"], Path(file).expanduser(),
         options.get("stricthostkeychecking") not in ("no", "off", "false"),
     )  # fmt: skip
 
 
-def admitted(
+def check_host_keys(
     targets: Sequence[Target], config: Path | None, *, accept_new: bool, ask: Callable[[str], bool] | None
-) -> tuple[dict[str, Connection], dict[str, str]]:
+) -> tuple[dict[str, SshConnection], dict[str, str]]:
     """Check the host keys of all boards before any work begins.
 
     Args:
@@ -75,10 +75,10 @@ def admitted(
     connections, problems = {}, {}
     for target in targets:
         try:
-            link = connection(target, config)
-            problem = admit(target, link, accept_new=accept_new, ask=ask)
+            link = read_ssh_settings(target, config)
+            problem = check_host_key(target, link, accept_new=accept_new, ask=ask)
         except (EdgePoseError, OSError, ValueError, KeyError) as error:
-            problems[target.name] = printable(error)
+            problems[target.name] = make_printable(error)
             continue
         if problem:
             problems[target.name] = problem
@@ -87,13 +87,16 @@ def admitted(
     return connections, problems
 
 
-def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[str], bool] | None) -> str:
+def check_host_key(target: Target, link: SshConnection, *, accept_new: bool, ask: Callable[[str], bool] | None) -> str:
     """Check that the key of a board is known; add the key of a new board if the user agrees or `accept_new` is True.
 
     Returns:
         The problem in one line; empty if the key is known now. It is not raised, so that the other boards continue.
     """
-    if not link.checks or _run(["ssh-keygen", "-F", link.listed_as, "-f", str(link.known_hosts)]).returncode == 0:
+    if (
+        not link.checks_host_key
+        or _run(["ssh-keygen", "-F", link.listed_as, "-f", str(link.known_hosts)]).returncode == 0
+    ):
         return ""
     scanned = _run(["ssh-keyscan", "-T", str(_TIMEOUT_S), "-p", str(link.port), link.hostname])
     keys = [line for line in scanned.stdout.splitlines() if line and not line.startswith("#")]
@@ -111,7 +114,7 @@ def admit(target: Target, link: Connection, *, accept_new: bool, ask: Callable[[
 
 def ask_user(question: str) -> bool:
     """Ask a yes-or-no question on the terminal."""
-    print(printable(question, keep="\n"), file=sys.stderr)
+    print(make_printable(question, keep="\n"), file=sys.stderr)
     return input("yes or no? ").strip().lower() in ("y", "yes")
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ...runtime.io.read_file import read_text
-from .units import NAME
+from .units import BOARD_NAME_PATTERN
 
 _ADDRESS_PATTERN = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>\d{1,5}))?")
 _MAX_BOARDS = 1000
@@ -28,10 +28,10 @@ class Target:
     host: str
     user: str | None = None
     port: int | None = None
-    device: str = ""
+    display_name: str = ""
     """Display name for the board (EDGEPOSE_NAME); empty keeps the present one, which is the host name at first."""
 
-    def options(self, config: Path | None = None, identity: Path | None = None) -> list[str]:
+    def make_ssh_options(self, config: Path | None = None, identity: Path | None = None) -> list[str]:
         """Return the command-line options for OpenSSH programs.
 
         Args:
@@ -57,11 +57,12 @@ def parse(words: Iterable[str]) -> list[Target]:
         for text in _read_list(word) if word.startswith("@") else [word]:
             target = _parse_address(text)
             other = found.setdefault(target.name, target)
-            if target.device and not other.device:
+            if target.display_name and not other.display_name:
                 found[target.name] = target
-            elif target.device and target.device != other.device:
+            elif target.display_name and target.display_name != other.display_name:
                 raise InputError(
-                    f"{target.name}: named twice: {other.device!r} and {target.device!r}; remove one of the names"
+                    f"{target.name}: named twice: {other.display_name!r} and {target.display_name!r}; "
+                    "remove one of the names"
                 )
     if not found:
         raise InputError("expected at least one board: user@host[:port], or @FILE with one board per line")
@@ -85,8 +86,8 @@ def _read_list(word: str) -> list[str]:
 def _parse_address(line: str) -> Target:
     text, *display_names = re.split(r"\s+name=", line.strip(), maxsplit=1)
     device = display_names[0].strip() if display_names else ""
-    if display_names and not NAME.fullmatch(device):
-        escaped = printable(device, limit=80)
+    if display_names and not BOARD_NAME_PATTERN.fullmatch(device):
+        escaped = make_printable(device, limit=80)
         raise InputError(f"{text[:80]!r}: name={escaped}: expected 1 to 64 letters, digits, spaces and .()&',-_")
     match = _ADDRESS_PATTERN.fullmatch(text)
     # OpenSSH would read a name that begins with a dash as an option.

@@ -12,12 +12,12 @@ from shlex import quote
 from ...runtime.errors import InputError
 from ..camera.release import Release
 from . import units
-from .facts import Facts, imports_script
-from .units import BASE, GROUPS, HELPER, RECOVER, SECRETS, SECRETS_HASH, SERVICE
+from .facts import Facts, read_imports_script
+from .units import BASE_FOLDER, CAMERA_GROUPS, HELPER_PATH, RECOVER_PATH, SECRETS_HASH_PATH, SECRETS_PATH, SERVICE_PATH
 
 
 @dataclass(frozen=True)
-class Packages:
+class PackageInstallation:
     """Installation of system packages with apt."""
 
     name: str
@@ -25,7 +25,7 @@ class Packages:
 
 
 @dataclass(frozen=True)
-class Put:
+class Upload:
     """Upload of a large file `source` as the login user, into the upload folder of that user."""
 
     name: str
@@ -34,7 +34,7 @@ class Put:
 
 
 @dataclass(frozen=True)
-class Run:
+class RootCommand:
     """Shell command that runs as root. Secrets are passed in `stdin`, so that they appear on no command line."""
 
     name: str
@@ -43,7 +43,7 @@ class Run:
     stdin: str | None = None
 
 
-Step = Packages | Put | Run
+Step = PackageInstallation | Upload | RootCommand
 
 _LOADER = """\
 import sys, types
@@ -58,7 +58,7 @@ sys.exit(module.main(sys.argv[1:]))
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BoardRelease:
     """Release for one board, with the files to send."""
 
     release: Release
@@ -74,7 +74,7 @@ class Wanted:
     """Display name of the board (EDGEPOSE_NAME); empty keeps the present one, which is the host name at first."""
 
 
-def apt_packages(facts: Facts, source: str) -> tuple[str, ...]:
+def find_missing_packages(facts: Facts, source: str) -> tuple[str, ...]:
     """Return the missing apt packages: those that must match the Python of the system, and those of the camera."""
     needed = ["python3-numpy"]
     if facts.tag.startswith("armv"):
@@ -84,7 +84,7 @@ def apt_packages(facts: Facts, source: str) -> tuple[str, ...]:
     return tuple(name for name in needed if name not in facts.packages)
 
 
-def own_files(facts: Facts, name: str = "") -> dict[str, str]:
+def render_own_files(facts: Facts, name: str = "") -> dict[str, str]:
     """Return path and contents of our files outside the base folder.
 
     Args:
@@ -92,23 +92,27 @@ def own_files(facts: Facts, name: str = "") -> dict[str, str]:
         name: Display name of the board; empty keeps the present one.
     """
     helper = (files(__package__ or "") / "board" / "activate.sh").read_text(encoding="utf-8")
-    return {SERVICE: units.service(facts.groups, name or facts.name), RECOVER: units.recover(), HELPER: helper}
+    return {
+        SERVICE_PATH: units.make_service_unit(facts.groups, name or facts.name),
+        RECOVER_PATH: units.make_recover_unit(),
+        HELPER_PATH: helper,
+    }
 
 
-def up_to_date(facts: Facts, release: Release, source: str, name: str = "") -> bool:
+def is_up_to_date(facts: Facts, release: Release, source: str, name: str = "") -> bool:
     """Return True if the board already runs this release with this source and name, and is healthy."""
     return (
-        same_release(facts, release) is not None
+        find_same_release(facts, release) is not None
         and facts.folders
         and facts.healthy
         and facts.running
         and facts.service.get("UnitFileState") == "enabled"
-        and not apt_packages(facts, source)
+        and not find_missing_packages(facts, source)
         and not list(_make_own_file_steps(facts, name))
     )
 
 
-def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
+def make_steps(facts: Facts, wanted: BoardRelease, health_s: int, keep: int) -> list[Step]:
     """Plan the steps of a deployment.
 
     If the deployment is interrupted at any step, the previous release keeps running.
@@ -123,17 +127,19 @@ def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
         The steps in order; empty if there is nothing to do.
     """
     release = wanted.release
-    if up_to_date(facts, release, wanted.source, wanted.name):
+    if is_up_to_date(facts, release, wanted.source, wanted.name):
         return []
     planned: list[Step] = []
-    if packages := apt_packages(facts, wanted.source):
-        planned.append(Packages(f"system packages {', '.join(packages)}", packages))
+    if packages := find_missing_packages(facts, wanted.source):
+        planned.append(PackageInstallation(f"system packages {', '.join(packages)}", packages))
     send_environment = release.environment not in facts.environments
-    present_id = same_release(facts, release)
+    present_id = find_same_release(facts, release)
     if not facts.folders or send_environment or present_id is None:
         # Needed for every upload: the upload folder must be empty and belong to the login user.
         planned.append(
-            _make_root_step("user edgepose and folders", "prepare", BASE, str(facts.uid), _join_camera_groups(facts))
+            _make_root_step(
+                "user edgepose and folders", "prepare", BASE_FOLDER, str(facts.uid), _join_camera_groups(facts)
+            )
         )
     if send_environment:
         planned += _make_environment_steps(release.environment, wanted.environment, facts.uid)
@@ -142,23 +148,23 @@ def steps(facts: Facts, wanted: Wanted, health_s: int, keep: int) -> list[Step]:
     name = release.id if present_id is None else present_id
     own_file_steps = list(_make_own_file_steps(facts, wanted.name))
     planned += own_file_steps
-    if any(step.name in (SERVICE, RECOVER) for step in own_file_steps):
-        planned.append(Run("reload the units of systemd", "systemctl daemon-reload"))
+    if any(step.name in (SERVICE_PATH, RECOVER_PATH) for step in own_file_steps):
+        planned.append(RootCommand("reload the units of systemd", "systemctl daemon-reload"))
     if wanted.secrets:
-        planned.append(_make_file_step("secrets", SECRETS, "600", wanted.secrets))
-        planned.append(_make_file_step("hash of the secrets", SECRETS_HASH, "600", wanted.secrets_hash))
-    planned.append(_make_self_test_step(facts, f"{BASE}/releases/{name}"))
+        planned.append(_make_file_step("secrets", SECRETS_PATH, "600", wanted.secrets))
+        planned.append(_make_file_step("hash of the secrets", SECRETS_HASH_PATH, "600", wanted.secrets_hash))
+    planned.append(_make_self_test_step(facts, f"{BASE_FOLDER}/releases/{name}"))
     planned.append(
-        Run(
+        RootCommand(
             f"switch to {name}, healthy for {health_s} s",
-            _make_detached_command(HELPER, "switch", name, str(health_s), str(keep)),
+            _make_detached_command(HELPER_PATH, "switch", name, str(health_s), str(keep)),
             health_s + 900,
         )
     )
     return planned
 
 
-def same_release(facts: Facts, release: Release) -> str | None:
+def find_same_release(facts: Facts, release: Release) -> str | None:
     """Return the id of the current release if it has the same contents and secrets, healthy or not; otherwise None."""
     present = facts.release
     if (
@@ -170,7 +176,7 @@ def same_release(facts: Facts, release: Release) -> str | None:
     return present.id
 
 
-def rollback(facts: Facts, release: str | None, health_s: int) -> list[Step]:
+def make_rollback_steps(facts: Facts, release: str | None, health_s: int) -> list[Step]:
     """Plan the steps back to an earlier release.
 
     Args:
@@ -181,21 +187,21 @@ def rollback(facts: Facts, release: str | None, health_s: int) -> list[Step]:
     Raises:
         InputError: The script on the board has another version, so it is not known what it does as root.
     """
-    helper_source = own_files(facts)[HELPER]
-    if not facts.folders or facts.files.get(HELPER) != hashlib.sha256(helper_source.encode()).hexdigest():
+    helper_source = render_own_files(facts)[HELPER_PATH]
+    if not facts.folders or facts.files.get(HELPER_PATH) != hashlib.sha256(helper_source.encode()).hexdigest():
         raise InputError("deployed by another version of edgepose; run `edgepose deploy` once, then roll back")
-    command = _make_detached_command(HELPER, "rollback", release or "-", str(health_s))
-    return [Run(f"back to {release or 'the release before'}", command, health_s + 900)]
+    command = _make_detached_command(HELPER_PATH, "rollback", release or "-", str(health_s))
+    return [RootCommand(f"back to {release or 'the release before'}", command, health_s + 900)]
 
 
-def import_check(facts: Facts) -> str:
+def make_import_check_command(facts: Facts) -> str:
     """Return the root command that checks the imports of the current release in the sandbox of the service."""
-    words = [f"{BASE}/current/venv/bin/python", *units.PYTHON_OPTIONS, "-c", imports_script()]
-    command = units.sandboxed(units.IMPORTS_UNIT, facts.groups, words)
+    words = [f"{BASE_FOLDER}/current/venv/bin/python", *units.PYTHON_OPTIONS, "-c", read_imports_script()]
+    command = units.make_sandboxed_command(units.IMPORTS_UNIT, facts.groups, words)
     return _make_install_command("sandbox", "65536", *command)
 
 
-def install_script() -> str:
+def build_install_script() -> str:
     """Return the source code of the program for the root steps: `folders.py` and `install.py` in one script."""
     board = files(__package__ or "") / "board"
     sources = {name: (board / f"{name}.py").read_text(encoding="utf-8") for name in ("folders", "install")}
@@ -207,11 +213,11 @@ def _make_install_command(*words: str) -> str:
     return " ".join(map(quote, ("/usr/bin/python3", "-I", "-S", "-B", "-", *words)))
 
 
-def _make_root_step(name: str, *words: str, timeout_s: int = 600) -> Run:
-    return Run(name, _make_install_command(*words), timeout_s, stdin=install_script())
+def _make_root_step(name: str, *words: str, timeout_s: int = 600) -> RootCommand:
+    return RootCommand(name, _make_install_command(*words), timeout_s, stdin=build_install_script())
 
 
-def _make_self_test_step(facts: Facts, release_folder: str) -> Run:
+def _make_self_test_step(facts: Facts, release_folder: str) -> RootCommand:
     """Run the self-test as the service user in the sandbox of the service, with at most 64 KiB of output."""
     words = [
         f"{release_folder}/venv/bin/python",
@@ -220,7 +226,7 @@ def _make_self_test_step(facts: Facts, release_folder: str) -> Run:
         "edgepose.device.camera.self_test",
         release_folder,
     ]
-    command = units.sandboxed(units.SELF_TEST_UNIT, facts.groups, words)
+    command = units.make_sandboxed_command(units.SELF_TEST_UNIT, facts.groups, words)
     return _make_root_step("self-test", "sandbox", "65536", *command)
 
 
@@ -231,7 +237,7 @@ def _make_detached_command(*words: str) -> str:
 
 
 def _join_camera_groups(facts: Facts) -> str:
-    return ",".join(group for group in GROUPS if group in facts.groups)
+    return ",".join(group for group in CAMERA_GROUPS if group in facts.groups)
 
 
 def _make_environment_steps(name: str, archive: Path, uid: int) -> Iterator[Step]:
@@ -249,24 +255,24 @@ def _make_archive_steps(names: tuple[str, str], kind: str, name: str, archive: P
     """Send an archive. Root checks its hash, unpacks it in a staging folder and moves the result to its place."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    yield Put(names[0], f"{BASE}/uploads/{uid}/{name}.tar", archive)
-    yield _make_root_step(names[1], "unpack", BASE, kind, name, str(uid), digest, timeout_s=1800)
+    yield Upload(names[0], f"{BASE_FOLDER}/uploads/{uid}/{name}.tar", archive)
+    yield _make_root_step(names[1], "unpack", BASE_FOLDER, kind, name, str(uid), digest, timeout_s=1800)
 
 
-def _make_own_file_steps(facts: Facts, name: str) -> Iterator[Run]:
-    for path, content in own_files(facts, name).items():
+def _make_own_file_steps(facts: Facts, name: str) -> Iterator[RootCommand]:
+    for path, content in render_own_files(facts, name).items():
         if facts.files.get(path) != hashlib.sha256(content.encode()).hexdigest():
-            yield _make_file_step(path, path, "755" if path == HELPER else "644", content)
+            yield _make_file_step(path, path, "755" if path == HELPER_PATH else "644", content)
 
 
-def _make_file_step(name: str, path: str, mode: str, content: str) -> Run:
+def _make_file_step(name: str, path: str, mode: str, content: str) -> RootCommand:
     """Write a small file of root. It is never incomplete, and only root can read it until its mode is set."""
     # The folders of these files belong to root: the one of systemd, ours in /etc and ours in /usr/local/lib.
     new = quote(f"{path}.new")
     folder = quote(str(Path(path).parent))
-    folder_mode = "700" if path in (SECRETS, SECRETS_HASH) else "755"
+    folder_mode = "700" if path in (SECRETS_PATH, SECRETS_HASH_PATH) else "755"
     command = (
         f"umask 077 && install -d -m {folder_mode} {folder} && rm -f {new} && cat > {new} && chmod {mode} {new} && "
         f"sync {new} && mv -T {new} {quote(path)} && sync -f {quote(path)}"
     )
-    return Run(name, command, stdin=content)
+    return RootCommand(name, command, stdin=content)

@@ -14,7 +14,7 @@ from pyinfra.context import ctx_host
 _COLOR_CODE = re.compile(r"\x1b\[[\d;]*m")
 
 
-class Watcher(BaseStateCallback):
+class PyinfraCallbacks(BaseStateCallback):
     """Receiver of the events and log messages of pyinfra.
 
     It stores why a connection failed in the `problems` of the fleet, calls `note` with board and step when a step

@@ -9,16 +9,16 @@ from pathlib import Path
 from time import time
 
 from ...runtime.errors import EdgePoseError, InputError
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ..config import Config
 from . import environment, plan, wheelhouse
-from .checks import blocking_error, run_checks, upstream
-from .facts import Facts, can_be_linked
+from .checks import blocking_error, get_upstream_version, run_checks
+from .facts import Facts, is_allowed_python
 from .fleet import Access, Fleet
 from .hosts import Target
-from .plan import Wanted
+from .plan import BoardRelease
 from .staging import ReleaseBundle, hash_secrets
-from .units import SECRETS_HASH
+from .units import SECRETS_HASH_PATH
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Settings:
     dry_run: bool = False
     health_s: int = 20
     """Time that a new release must run without an error."""
-    keep: int = 3
+    kept_releases: int = 3
     """Number of releases that stay on a board."""
-    batch: int = 10
+    batch_size: int = 10
     """Number of boards at the same time."""
 
 
@@ -62,11 +62,11 @@ def roll_out(
         settings: Settings of the rollout.
         note: Function that prints a progress message.
     """
-    connections, problems = access.admitted(targets)
-    names = BoardNames({target.name: target.device for target in targets}, note)
+    connections, problems = access.check_host_keys(targets)
+    names = BoardNames({target.name: target.display_name for target in targets}, note)
     outcome, remaining, first_succeeded = Outcome(problems=problems), list(connections), settings.dry_run
     while remaining:
-        count = settings.batch if first_succeeded else 1
+        count = settings.batch_size if first_succeeded else 1
         batch, remaining = remaining[:count], remaining[count:]
         fleet = Fleet({name: connections[name] for name in batch}, access)
         try:
@@ -114,7 +114,7 @@ class BoardNames:
         other = self._taken.setdefault(name.casefold(), board)
         if other != board:
             self._note(
-                f"{board}: warning: {other} is called {printable(name, limit=80)} too; MQTT and Home Assistant"
+                f"{board}: warning: {other} is called {make_printable(name, limit=80)} too; MQTT and Home Assistant"
                 " cannot distinguish them; give each board a name in the list of boards: HOST name=NAME"
             )
         return listed_name
@@ -135,16 +135,16 @@ def _deploy(
     note: Callable[[str], None],
 ) -> None:
     """Deploy to the boards of one batch."""
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, BoardRelease] = {}
     work: dict[str, list[plan.Step]] = {}
-    for name, facts in fleet.look().items():
+    for name, facts in fleet.read_facts().items():
         try:
-            wanted[name] = _wanted(name, facts, content, settings, note)
+            wanted[name] = _prepare_board_release(name, facts, content, settings, note)
             display_name = names.choose(name, facts, _get_configured_name(content))
             wanted[name] = _add_secrets_and_archive(
                 fleet, name, facts, content, replace(wanted[name], name=display_name)
             )
-            work[name] = plan.steps(facts, wanted[name], settings.health_s, settings.keep)
+            work[name] = plan.make_steps(facts, wanted[name], settings.health_s, settings.kept_releases)
         except EdgePoseError as error:
             fleet.drop(name, str(error))
             continue
@@ -159,7 +159,7 @@ def _deploy(
             outcome.done[name] = "".join(["would be changed:", *(f"\n  {step.name}" for step in steps)])
         return
     if work:
-        fleet.do(work, lambda name, step: note(f"{name}: {step}"))
+        fleet.run_steps(work, lambda name, step: note(f"{name}: {step}"))
     for name, steps in work.items():
         if name not in fleet.problems:
             outcome.done[name] = f"{steps[-1].name.partition(',')[0].removeprefix('switch to ')}: healthy".replace(
@@ -167,7 +167,9 @@ def _deploy(
             )
 
 
-def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]) -> Wanted:
+def _prepare_board_release(
+    name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]
+) -> BoardRelease:
     """Collect the files for one board. Raises InputError if the board cannot run them."""
     checks = run_checks(facts, time(), content.release)
     for check in checks:
@@ -175,51 +177,53 @@ def _wanted(name: str, facts: Facts, content: ReleaseBundle, settings: Settings,
             note(f"{name}: warning: {check.name}: {check.seen}; {check.fix}")
     if blocking := [check for check in checks if check.blocks]:
         raise blocking_error(blocking)
-    if not can_be_linked(facts.executable):
+    if not is_allowed_python(facts.executable):
         raise InputError(f"expected Python in /usr/bin or /usr/local/bin, got {facts.executable!r}")
-    wheel_target = place_of(facts)
-    own_wheel = wheelhouse.own_wheel(settings.wheels, wheel_target.tag)
+    wheel_target = get_wheel_target(facts)
+    own_wheel = wheelhouse.find_own_wheel(settings.wheels, wheel_target.tag)
     cache = settings.cache / "wheels"
     wheels = wheelhouse.collect(wheel_target, own_wheel, cache, offline=settings.offline, note=note)
-    packed = environment.archive(wheels, wheel_target, facts.executable, settings.cache / "environments")
-    release = content.for_board(packed.name.partition(".")[0], facts.release)
-    return Wanted(release, content.source, packed, content.folder, "")
+    packed = environment.build_archive(wheels, wheel_target, facts.executable, settings.cache / "environments")
+    release = content.create_release(packed.name.partition(".")[0], facts.release)
+    return BoardRelease(release, content.source, packed, content.folder, "")
 
 
-def _add_secrets_and_archive(fleet: Fleet, name: str, facts: Facts, content: ReleaseBundle, wanted: Wanted) -> Wanted:
+def _add_secrets_and_archive(
+    fleet: Fleet, name: str, facts: Facts, content: ReleaseBundle, wanted: BoardRelease
+) -> BoardRelease:
     """Add the archive of the release, and the secrets if they differ from those on the board."""
     secrets = secrets_hash = ""
     release = wanted.release
     if content.secrets:
-        stored_hash = fleet.read_as_root(name, SECRETS_HASH) if facts.release is not None else ""
+        stored_hash = fleet.read_as_root(name, SECRETS_HASH_PATH) if facts.release is not None else ""
         secrets_id, secrets_hash = hash_secrets(content.secrets, stored_hash)
         release = replace(release, secrets=secrets_id)
-        if secrets_hash != stored_hash or plan.same_release(facts, release) is None:
+        if secrets_hash != stored_hash or plan.find_same_release(facts, release) is None:
             secrets = content.secrets
     # Boards of a batch can have releases with the same id, if they have the same contents and the same second.
     folder = content.folder / hashlib.sha256(name.encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     archive = folder / f"{release.id}.tar"
-    content.archive(release, archive)
+    content.write_archive(release, archive)
     return replace(
         wanted, release=release, archive=archive, secrets=secrets, secrets_hash=secrets_hash if secrets else ""
     )
 
 
-def place_of(facts: Facts) -> wheelhouse.Place:
+def get_wheel_target(facts: Facts) -> wheelhouse.WheelTarget:
     """Return what the wheels are chosen for: machine, Python, system, and the packages that come from apt."""
     versions = {**facts.candidates, **facts.packages}
     names = {"python3-numpy": "numpy"}
     if facts.tag.startswith("armv"):
         names["python3-opencv"] = "opencv-python-headless"
-    from_apt = {index: upstream(versions[debian]) for debian, index in names.items() if debian in versions}
-    return wheelhouse.Place(facts.tag, (facts.python[0], facts.python[1]), facts.codename, from_apt)
+    from_apt = {index: get_upstream_version(versions[debian]) for debian, index in names.items() if debian in versions}
+    return wheelhouse.WheelTarget(facts.tag, (facts.python[0], facts.python[1]), facts.codename, from_apt)
 
 
-def lines(outcome: Outcome, targets: Sequence[Target]) -> Iterator[str]:
+def format_results(outcome: Outcome, targets: Sequence[Target]) -> Iterator[str]:
     """Yield a line for each board with its result, in the order of the targets."""
     for target in targets:
         if target.name in outcome.problems:
-            yield f"{target.name}: FAILED: {printable(outcome.problems[target.name])}"
+            yield f"{target.name}: FAILED: {make_printable(outcome.problems[target.name])}"
         elif target.name in outcome.done:
-            yield printable(f"{target.name}: {outcome.done[target.name]}", keep="\n")
+            yield make_printable(f"{target.name}: {outcome.done[target.name]}", keep="\n")

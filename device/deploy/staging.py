@@ -20,11 +20,11 @@ from ...runtime import self_check
 from ...runtime.errors import InputError, ModelError
 from ...runtime.io.read_file import read_text
 from ...runtime.model import container, isolated_load
-from ...runtime.model.registry import find_tflite
-from ...runtime.version import version
+from ...runtime.model.registry import find_model_file
+from ...runtime.version import get_version
 from .. import config
-from ..camera.release import NAME, Release
-from .environment import plain
+from ..camera.release import RELEASE_FILE_NAME, Release
+from .environment import normalize_entry
 
 DEFAULT_CONFIG = """\
 # Default of `edgepose deploy` without --config: writes the poses of the camera to a file that is rotated.
@@ -53,7 +53,7 @@ class ReleaseBundle:
         """Camera source of the configuration."""
         return self.settings.camera.source
 
-    def for_board(self, environment: str, present: Release | None = None, secrets_id: str = "") -> Release:
+    def create_release(self, environment: str, present: Release | None = None, secrets_id: str = "") -> Release:
         """Create the description of the release for one board. Its id is the time and a hash of the contents.
 
         Args:
@@ -79,20 +79,20 @@ class ReleaseBundle:
             }
         )
 
-    def archive(self, release: Release, path: Path) -> None:
+    def write_archive(self, release: Release, path: Path) -> None:
         """Write the release as a `.tar` with a link to its environment."""
         with tarfile.open(path, "w") as tar:
             for name in (release.model, *release.when_hot, release.config):
-                tar.add(self.folder / name, arcname=name, filter=plain)
-            description_file = self.folder / NAME
+                tar.add(self.folder / name, arcname=name, filter=normalize_entry)
+            description_file = self.folder / RELEASE_FILE_NAME
             description_file.write_text(json.dumps(asdict(release), indent=1) + "\n")
-            tar.add(description_file, arcname=NAME, filter=plain)
+            tar.add(description_file, arcname=RELEASE_FILE_NAME, filter=normalize_entry)
             link = tarfile.TarInfo("venv")
             link.type, link.linkname = tarfile.SYMTYPE, f"../../environments/{release.environment}"
             tar.addfile(link)
 
 
-def prepare(model: str | None, config_path: Path | None, secrets: Sequence[str], folder: Path) -> ReleaseBundle:
+def prepare_bundle(model: str | None, config_path: Path | None, secrets: Sequence[str], folder: Path) -> ReleaseBundle:
     """Collect the files of a release, check them and run the self-test on the workstation.
 
     Args:
@@ -121,16 +121,16 @@ def prepare(model: str | None, config_path: Path | None, secrets: Sequence[str],
     names = [model or parsed.model.path, *parsed.model.when_hot]
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
     for name, file, pin in zip(names, stored, parsed.model.pins(), strict=True):
-        _copy_model(find_tflite(name), folder / file, pin)
+        _copy_model(find_model_file(name), folder / file, pin)
     manifest = container.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
-    lines = _secrets(secrets)
+    lines = _read_secrets(secrets)
     content = hashlib.sha256("\n".join(digests).encode()).hexdigest()
     release = Release(
-        id="", version=version(), network=manifest.network, precision=manifest.precision, model_sha256=digests[0],
+        id="", version=get_version(), network=manifest.network, precision=manifest.precision, model_sha256=digests[0],
         content_sha256=content, when_hot=tuple(stored[1:]),
     )  # fmt: skip
-    (folder / NAME).write_text(json.dumps(asdict(release)))
+    (folder / RELEASE_FILE_NAME).write_text(json.dumps(asdict(release)))
     memory_mb = _run_self_test(folder)
     return ReleaseBundle(folder, parsed, Release(**{**asdict(release), "memory_mb": memory_mb}), lines)
 
@@ -175,7 +175,7 @@ def _copy_model(source: Path, target: Path, sha256: str | None) -> None:
         self_check.record(target)
 
 
-def _secrets(names: Sequence[str]) -> str:
+def _read_secrets(names: Sequence[str]) -> str:
     """Return environment variables as lines for an EnvironmentFile. Raises InputError if one cannot be used."""
     lines = []
     for name in names:

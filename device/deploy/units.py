@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BASE = "/opt/edgepose"
-HELPER = "/usr/local/lib/edgepose/activate"
-SECRETS = "/etc/edgepose/secrets.env"
-SECRETS_HASH = "/etc/edgepose/secrets.json"
+BASE_FOLDER = "/opt/edgepose"
+HELPER_PATH = "/usr/local/lib/edgepose/activate"
+SECRETS_PATH = "/etc/edgepose/secrets.env"
+SECRETS_HASH_PATH = "/etc/edgepose/secrets.json"
 """Slow hash of the secrets with its salt, readable only by root; shows if the given secrets have changed."""
-SERVICE = "/etc/systemd/system/edgepose.service"
-RECOVER = "/etc/systemd/system/edgepose-recover.service"
+SERVICE_PATH = "/etc/systemd/system/edgepose.service"
+RECOVER_PATH = "/etc/systemd/system/edgepose-recover.service"
 USER = "edgepose"
-GROUPS = ("video", "render")
+CAMERA_GROUPS = ("video", "render")
 """Groups that may open a camera on Raspberry Pi OS and Debian."""
 
 PYTHON_OPTIONS = ("-I", "-B", "-u")
 """Options of every Python that runs as the service: no PYTHON* variables, no site-packages of the user, no working
 folder on the import path (-I); no bytecode files (-B); unbuffered output (-u)."""
-ENVIRONMENT = ("PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
+ENVIRONMENT_VARIABLES = ("PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
 SELF_TEST_UNIT = "edgepose-self-test"
 IMPORTS_UNIT = "edgepose-imports"
-NAME = re.compile(r"\w[\w .()&',-]{0,62}\w|\w")
+BOARD_NAME_PATTERN = re.compile(r"\w[\w .()&',-]{0,62}\w|\w")
 """Display name of a board, without quotes, % and other characters that are special in a unit file."""
 
 SANDBOX = (
@@ -111,7 +111,7 @@ PrivateNetwork=yes
 """
 
 
-def service(groups: Sequence[str], name: str = "") -> str:
+def make_service_unit(groups: Sequence[str], name: str = "") -> str:
     """Return the unit file of the service.
 
     Args:
@@ -121,18 +121,18 @@ def service(groups: Sequence[str], name: str = "") -> str:
     Raises:
         ValueError: The name contains characters that are special in a unit file.
     """
-    if name and not NAME.fullmatch(name):
+    if name and not BOARD_NAME_PATTERN.fullmatch(name):
         raise ValueError(f"expected a name of 1 to 64 letters, digits, spaces and .()&',-_, got {name!r}")
-    camera_groups = [group for group in GROUPS if group in groups]
+    camera_groups = [group for group in CAMERA_GROUPS if group in groups]
     line = f"SupplementaryGroups={' '.join(camera_groups)}\n" if camera_groups else ""
     return _SERVICE_TEMPLATE.format(
-        user=USER, groups=line, base=BASE, secrets=SECRETS, options=" ".join(PYTHON_OPTIONS),
-        environment=" ".join(ENVIRONMENT), name=f'Environment="EDGEPOSE_NAME={name}"\n' if name else "",
+        user=USER, groups=line, base=BASE_FOLDER, secrets=SECRETS_PATH, options=" ".join(PYTHON_OPTIONS),
+        environment=" ".join(ENVIRONMENT_VARIABLES), name=f'Environment="EDGEPOSE_NAME={name}"\n' if name else "",
         sandbox="".join(f"{key}={value}\n" for key, value in SANDBOX),
     )  # fmt: skip
 
 
-def sandboxed(unit: str, groups: Sequence[str], words: Sequence[str]) -> list[str]:
+def make_sandboxed_command(unit: str, groups: Sequence[str], words: Sequence[str]) -> list[str]:
     """Return the command line that runs a program once as the service user, in the sandbox of the service.
 
     The program has no network, no state folder and no runtime folder, so there is nothing that it may write to.
@@ -142,17 +142,17 @@ def sandboxed(unit: str, groups: Sequence[str], words: Sequence[str]) -> list[st
         groups: Groups that exist on the board.
         words: Command line of the program.
     """
-    camera_groups = [group for group in GROUPS if group in groups]
+    camera_groups = [group for group in CAMERA_GROUPS if group in groups]
     properties = [("User", USER), ("WorkingDirectory", "/"), ("PrivateNetwork", "yes"), ("RuntimeMaxSec", "300")]
     if camera_groups:
         properties.append(("SupplementaryGroups", " ".join(camera_groups)))
-    properties += [("Environment", entry) for entry in ENVIRONMENT]
+    properties += [("Environment", entry) for entry in ENVIRONMENT_VARIABLES]
     return [
         "systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}",
         *(word for key, value in (*properties, *SANDBOX) for word in ("-p", f"{key}={value}")), "--", *words,
     ]  # fmt: skip
 
 
-def recover() -> str:
+def make_recover_unit() -> str:
     """Return the unit file that systemd starts if the service has failed 5 times in 300 s."""
-    return _RECOVER_TEMPLATE.format(helper=HELPER)
+    return _RECOVER_TEMPLATE.format(helper=HELPER_PATH)

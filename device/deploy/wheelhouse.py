@@ -30,12 +30,12 @@ _GLIBC_MINOR_VERSIONS = {"bookworm": 36, "trixie": 41}
 """Minor version of glibc 2 by Debian codename."""
 _MAX_ROUNDS = 4
 _PIN_PATTERN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.+!]+) --hash=sha256:(?P<digest>[0-9a-f]{64})")
-HASHES = "SHA256SUMS"
+HASHES_FILE = "SHA256SUMS"
 """File with the hashes of edgepose's own wheels in the same folder, written by `make wheels`."""
 
 
 @dataclass(frozen=True)
-class Place:
+class WheelTarget:
     """Machine, Python and system that wheels are chosen for."""
 
     tag: str
@@ -63,7 +63,7 @@ class Place:
         return [*names, f"manylinux2014_{self.tag}", f"linux_{self.tag}"]
 
 
-def own_wheel(folders: Iterable[Path], tag: str) -> Path:
+def find_own_wheel(folders: Iterable[Path], tag: str) -> Path:
     """Find the newest wheel of edgepose for a machine.
 
     Args:
@@ -89,21 +89,23 @@ def own_wheel(folders: Iterable[Path], tag: str) -> Path:
 def _check_listed(wheel: Path) -> None:
     """Compare the SHA-256 of a wheel with the one that `make wheels` has written, if the folder has such a file."""
     try:
-        lines = (wheel.parent / HASHES).read_text(encoding="utf-8").splitlines()
+        lines = (wheel.parent / HASHES_FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return
     recorded = {name.strip(): digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if recorded.get(wheel.name) != sha256_of(wheel):
-        raise InputError(f"{wheel}: its SHA-256 is not the one in {HASHES} of the same folder; run `make wheels` again")
+    if recorded.get(wheel.name) != compute_sha256(wheel):
+        raise InputError(
+            f"{wheel}: its SHA-256 is not the one in {HASHES_FILE} of the same folder; run `make wheels` again"
+        )
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def requirements(wheels: Iterable[tuple[Path, str]]) -> str:
+def format_requirements(wheels: Iterable[tuple[Path, str]]) -> str:
     """Return the text of a requirements file for the hash-checking mode of pip: file and SHA-256 of each wheel."""
     return "".join(
         f"{_get_package_name(path)} @ {path.resolve().as_uri()} --hash=sha256:{digest}\n" for path, digest in wheels
@@ -114,7 +116,7 @@ def _get_package_name(wheel: Path) -> str:
     return wheel.name.partition("-")[0]
 
 
-def collect(target: Place, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
+def collect(target: WheelTarget, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
     """Collect all wheels for a board. Wheels of an earlier call are used again without a request to the index.
 
     The first call records the SHA-256 of the wheels, as given by the index, in `lock.json`. Later calls check them.
@@ -153,7 +155,7 @@ def collect(target: Place, own: Path, cache: Path, *, offline: bool, note: Calla
         for _ in range(_MAX_ROUNDS):
             digests = _download_wheels(target, needed, folder)
             chosen = list(digests)
-            missing = _missing([own, *chosen, *stand_ins], target)
+            missing = _find_missing_requirements([own, *chosen, *stand_ins], target)
             if not missing:
                 break
             needed += missing
@@ -176,7 +178,7 @@ def _read_locked_wheels(lock: Path, key: str) -> list[Path] | None:
     try:
         wheels = json.loads(lock.read_text(encoding="utf-8"))["wheels"]
         paths = {lock.parent / Path(name).name: digest for name, digest in wheels.items()}
-        return list(paths) if all(sha256_of(path) == digest for path, digest in paths.items()) else None
+        return list(paths) if all(compute_sha256(path) == digest for path, digest in paths.items()) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -188,12 +190,12 @@ def _has_lock(lock: Path, key: str) -> bool:
         return False
 
 
-def _read_own_requirements(own: Path, target: Place) -> list[str]:
+def _read_own_requirements(own: Path, target: WheelTarget) -> list[str]:
     """Return the direct requirements of edgepose on the board."""
     return sorted(str(requirement) for requirement in _read_requirements(own, target, ("", *target.extras)))
 
 
-def _read_requirements(wheel: Path, target: Place, extras: Iterable[str]) -> list[Any]:
+def _read_requirements(wheel: Path, target: WheelTarget, extras: Iterable[str]) -> list[Any]:
     """Return the requirements of a wheel that apply to the board, without their markers."""
     from packaging.requirements import Requirement
 
@@ -216,7 +218,7 @@ def _read_requirements(wheel: Path, target: Place, extras: Iterable[str]) -> lis
     return found
 
 
-def _missing(wheels: list[Path], target: Place) -> list[str]:
+def _find_missing_requirements(wheels: list[Path], target: WheelTarget) -> list[str]:
     """Return the requirements of the wheels that none of the wheels fulfills."""
     from packaging.utils import canonicalize_name
 
@@ -230,7 +232,7 @@ def _missing(wheels: list[Path], target: Place) -> list[str]:
     return sorted(set(found))
 
 
-def _download_wheels(target: Place, wanted: list[str], folder: Path) -> dict[Path, str]:
+def _download_wheels(target: WheelTarget, wanted: list[str], folder: Path) -> dict[Path, str]:
     """Download the wheels that pip chooses, except for existing ones; return all of them with their SHA-256."""
     constraints = folder / "constraints.txt"
     pins = read_pins(target)
@@ -238,18 +240,18 @@ def _download_wheels(target: Place, wanted: list[str], folder: Path) -> dict[Pat
     lines += [f"{name}==={version}\n" for name, (version, _) in pins.items()]
     atomic.write_text(constraints, "".join(lines))
     report = folder / "report.json"
-    words = pip("install", target) + [
+    words = make_pip_command("install", target) + [
         "--dry-run", "--ignore-installed", "--target", str(folder), "--report", str(report),
         "--find-links", str(folder), "--constraint", str(constraints), *wanted,
     ]  # fmt: skip
-    run(words, f"no wheels for {target.name}")
+    run_pip(words, f"no wheels for {target.name}")
     chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
     digests: dict[Path, str] = {}
     lines = []
     for entry in chosen:
         download = entry["download_info"]
         path = folder / Path(download["url"]).name.replace("%2B", "+")
-        digest = download.get("archive_info", {}).get("hashes", {}).get("sha256") or sha256_of(path)
+        digest = download.get("archive_info", {}).get("hashes", {}).get("sha256") or compute_sha256(path)
         _, wanted_digest = pins.get(_canonicalize_name(entry["metadata"]["name"]), ("", digest))
         if digest != wanted_digest:
             raise InputError(f"{path.name}: expected the pinned SHA-256 {wanted_digest}, got {digest}")
@@ -257,14 +259,14 @@ def _download_wheels(target: Place, wanted: list[str], folder: Path) -> dict[Pat
         lines.append(f"{entry['metadata']['name']}==={entry['metadata']['version']} --hash=sha256:{digest}\n")
     pinned_requirements = folder / "requirements.txt"
     atomic.write_text(pinned_requirements, "".join(lines))
-    words = pip("download", target) + [
+    words = make_pip_command("download", target) + [
         "--no-deps", "--require-hashes", "--find-links", str(folder), "-d", str(folder), "-r", str(pinned_requirements),
     ]  # fmt: skip
-    run(words, f"no wheels for {target.name}")
+    run_pip(words, f"no wheels for {target.name}")
     return digests
 
 
-def read_pins(target: Place) -> dict[str, tuple[str, str]]:
+def read_pins(target: WheelTarget) -> dict[str, tuple[str, str]]:
     """Return the pinned wheels for a board: version and SHA-256 by name.
 
     This version of edgepose was tested with them. The files in `pins/` are requirements files of pip with hashes. For a
@@ -283,7 +285,8 @@ def read_pins(target: Place) -> dict[str, tuple[str, str]]:
 def format_pins(wheels: Iterable[Path]) -> str:
     """Return the text of a pin file for the wheels of a board."""
     lines = sorted(
-        f"{_canonicalize_name(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} --hash=sha256:{sha256_of(wheel)}\n"
+        f"{_canonicalize_name(wheel.name.split('-')[0])}=={wheel.name.split('-')[1]} "
+        f"--hash=sha256:{compute_sha256(wheel)}\n"
         for wheel in wheels
     )
     return "".join(lines)
@@ -293,7 +296,7 @@ def _canonicalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pip(verb: str, target: Place) -> list[str]:
+def make_pip_command(verb: str, target: WheelTarget) -> list[str]:
     """Return the command line of pip that chooses wheels for the board."""
     abi = f"cp{target.python[0]}{target.python[1]}"
     words = [sys.executable, "-P", "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
@@ -302,7 +305,7 @@ def pip(verb: str, target: Place) -> list[str]:
     return words + [word for platform in target.list_platforms() for word in ("--platform", platform)]
 
 
-def run(words: list[str], failure: str) -> None:
+def run_pip(words: list[str], failure: str) -> None:
     """Run pip. Raises InputError with the last lines of its error output."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:

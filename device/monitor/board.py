@@ -7,8 +7,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from .health import temperature_c
-from .procfs import text as _read_text
+from .health import read_temperature_c
+from .procfs import read_text
 
 _ROOT = Path("/")
 
@@ -37,7 +37,7 @@ class Board:
         return ", ".join([*parts, f"load {self.load:.1f}"])
 
 
-def describe(root: Path = _ROOT) -> Board:
+def read_board(root: Path = _ROOT) -> Board:
     """Read the description of this machine.
 
     The values come from the device tree (/proc/device-tree/model), /proc/cpuinfo, /proc/meminfo, /proc/loadavg and
@@ -47,23 +47,23 @@ def describe(root: Path = _ROOT) -> Board:
         root: Folder to read instead of / (for tests).
     """
     return Board(
-        name=_read_text(root / "proc/device-tree/model").rstrip("\0") or entry(root / "proc/cpuinfo", "model name"),
+        name=read_text(root / "proc/device-tree/model").rstrip("\0") or read_entry(root / "proc/cpuinfo", "model name"),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
-        memory_mb=int((entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
-        governor=_read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        temperature_c=temperature_c(root),
-        load=float((_read_text(root / "proc/loadavg") or "0").split()[0]),
+        memory_mb=int((read_entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
+        governor=read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        temperature_c=read_temperature_c(root),
+        load=float((read_text(root / "proc/loadavg") or "0").split()[0]),
     )
 
 
-def entry(path: Path, key: str) -> str:
+def read_entry(path: Path, key: str) -> str:
     """Read the first value of a key from a file with lines `key : value`, such as /proc/cpuinfo.
 
     Returns:
         The value; empty if there is no such file or key.
     """
-    for line in _read_text(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()

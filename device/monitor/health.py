@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .procfs import text as _read_text
+from .procfs import read_text
 
 _ROOT = Path("/")
 _THROTTLED_FLAGS = {
@@ -46,13 +46,13 @@ def read(root: Path = _ROOT, firmware: bool = True) -> Health:
     """
     frequency_khz = _read_number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     return Health(
-        temperature_c=temperature_c(root),
+        temperature_c=read_temperature_c(root),
         frequency_mhz=None if frequency_khz is None else frequency_khz / 1000,
         flags=_read_flags(root, firmware),
     )
 
 
-def temperature_c(root: Path = _ROOT) -> float | None:
+def read_temperature_c(root: Path = _ROOT) -> float | None:
     """Read the temperature of the first thermal zone, which is the processor on every Raspberry Pi.
 
     Args:
@@ -66,17 +66,17 @@ def temperature_c(root: Path = _ROOT) -> float | None:
 class ProcessorTime:
     """Processor time at one moment, in seconds, summed over all cores."""
 
-    busy: float
+    busy_s: float
     """Time of all processes since boot."""
-    own: float
+    own_s: float
     """Time of this process."""
 
     @classmethod
-    def now(cls, root: Path = _ROOT) -> ProcessorTime:
+    def read(cls, root: Path = _ROOT) -> ProcessorTime:
         """Read the processor time from /proc/stat.
 
         Time that a hypervisor took for other virtual machines (steal) counts as busy. If /proc/stat cannot be read,
-        `busy` is equal to `own`.
+        `busy_s` is equal to `own_s`.
 
         Args:
             root: Folder to read instead of / (for tests).
@@ -89,19 +89,19 @@ class ProcessorTime:
             return cls(own, own)
         return cls((user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), own)
 
-    def others_since(self, start: ProcessorTime) -> float:
+    def compute_others_s(self, start: ProcessorTime) -> float:
         """Compute the time in seconds that other processes used between `start` and this moment."""
-        return max(0.0, (self.busy - start.busy) - (self.own - start.own))
+        return max(0.0, (self.busy_s - start.busy_s) - (self.own_s - start.own_s))
 
 
-def complaints(bits: int) -> tuple[str, ...]:
+def decode_throttled_flags(bits: int) -> tuple[str, ...]:
     """Decode the value of get_throttled into short descriptions such as `undervoltage`."""
     return tuple(name for bit, name in _THROTTLED_FLAGS.items() if bits >> bit & 1)
 
 
 def _read_flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
     file = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
-    text = _read_text(file)
+    text = read_text(file)
     if not text and firmware and root == _ROOT and (tool := shutil.which("vcgencmd")):
         process = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
         text = process.stdout.strip().rpartition("=")[2]
@@ -109,9 +109,9 @@ def _read_flags(root: Path, firmware: bool) -> tuple[str, ...] | None:
         bits = int(text, 16)
     except ValueError:
         return None
-    return complaints(bits)
+    return decode_throttled_flags(bits)
 
 
 def _read_number(path: Path) -> float | None:
-    text = _read_text(path)
+    text = read_text(path)
     return int(text) if text.lstrip("-").isdigit() else None

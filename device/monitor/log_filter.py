@@ -7,7 +7,7 @@ import re
 import threading
 from time import monotonic
 
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ...runtime.io.redact import mask_credentials
 
 _INTERVAL_S = 60.0
@@ -35,7 +35,7 @@ class RepeatFilter(logging.Filter):
             # A library passed wrong arguments to its log call. Its caller must not get an exception for that.
             text = mask_credentials(f"{record.msg} {record.args}")
         # Parts of the text come from cameras, brokers and files. They must not forge lines or control the terminal.
-        text = printable(text)
+        text = make_printable(text)
         record.msg, record.args = text, ()
         if record.exc_info and record.exc_info[0] is not None:
             # The formatter uses this text instead of formatting the exception again.

@@ -12,9 +12,9 @@ from statistics import median
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
-from ...runtime.io.printable import printable
+from ...runtime.io.printable import make_printable
 from ...runtime.types import Timings
-from ..camera.pipeline import Result
+from ..camera.pipeline import PipelineResult
 from . import health
 from .health import Health
 
@@ -66,13 +66,16 @@ class SinkCounters(Protocol):
 
     name: str
 
-    def counts(self) -> dict[str, int | str]:
+    def get_counts(self) -> dict[str, int | str]:
         """Return the number of sent and lost messages, and the current problem."""
         ...
 
 
 class Stats:
-    """Collector of the statistics. The thread of the loop writes; any thread may call `snapshot` and `health`."""
+    """Collector of the statistics.
+
+    The thread of the loop writes. Any thread may call `take_snapshot` and `get_health`.
+    """
 
     def __init__(self, model: str) -> None:
         """Start the clock of the uptime.
@@ -91,7 +94,7 @@ class Stats:
         self._health = Health(None, None, None)
         self._health_read_s = 0.0
 
-    def frame(self, result: Result) -> None:
+    def record_frame(self, result: PipelineResult) -> None:
         """Record a processed frame."""
         with self._lock:
             self.processed += 1
@@ -101,18 +104,18 @@ class Stats:
                 self._last_person = time()
             self._recent.append(_ProcessedFrame(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
 
-    def health(self, max_age_s: float = 2.0) -> Health:
+    def get_health(self, max_age_s: float = 2.0) -> Health:
         """Return the state of the board. It is read again if the last value is older than `max_age_s` seconds."""
         if monotonic() - self._health_read_s >= max_age_s:
             self._health_read_s = monotonic()
             self._health = health.read(firmware=False)
         return self._health
 
-    def snapshot(self) -> Snapshot:
+    def take_snapshot(self) -> Snapshot:
         """Return the current state of the loop."""
         with self._lock:
             recent = list(self._recent)
-        board = self.health()
+        board = self.get_health()
         elapsed_s = monotonic() - recent[0].time_s if len(recent) > 1 else 0.0
         stages: dict[str, float] = {}
         if recent:
@@ -123,8 +126,8 @@ class Stats:
             uptime_s=monotonic() - self._start_s,
             state=self.state,
             # The web page, Home Assistant and terminals show these texts; parts come from cameras and model files.
-            problem=printable(self.problem, limit=400),
-            model=printable(self.model, limit=100),
+            problem=make_printable(self.problem, limit=400),
+            model=make_printable(self.model, limit=100),
             fps=(len(recent) - 1) / elapsed_s if elapsed_s > 0 else 0.0,
             latency_ms=median(frame.latency_ms for frame in recent) if recent else 0.0,
             stages_ms=stages,
@@ -139,7 +142,7 @@ class Stats:
             flags=board.flags or (),
             memory_mb=_read_resident_mb(),
             disk_free_mb=_read_disk_free_mb(),
-            sinks={f"{number}-{sink.name}": sink.counts() for number, sink in enumerate(self.sinks)},
+            sinks={f"{number}-{sink.name}": sink.get_counts() for number, sink in enumerate(self.sinks)},
         )
 
 

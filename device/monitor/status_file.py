@@ -45,6 +45,6 @@ class StatusFile:
         temporary = self._path.with_suffix(".part")
         with suppress(OSError):
             # A full disk in memory must not end the loop.
-            temporary.write_text(json.dumps(asdict(stats.snapshot())) + "\n")
+            temporary.write_text(json.dumps(asdict(stats.take_snapshot())) + "\n")
             temporary.chmod(0o644)  # every user who logs in may read it
             temporary.replace(self._path)

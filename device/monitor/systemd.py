@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from time import monotonic
 
 
-class Notifier:
+class SystemdNotifier:
     """Sender of messages to systemd. It does nothing if the process was not started by systemd with a notify socket."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -21,12 +21,12 @@ class Notifier:
         self._watchdog_sent_s = 0.0
         self._is_ready = self._ready_sent = False
 
-    def ready(self) -> None:
+    def notify_ready(self) -> None:
         """Report that the service is ready: the loop has processed its first frame."""
         self._is_ready = True
         self._ready_sent = self._send("READY=1")
 
-    def alive(self) -> None:
+    def notify_alive(self) -> None:
         """Send the watchdog message if it is due. The loop may call it as often as it likes.
 
         A loop that hangs does not call it, and systemd restarts the service. If the ready message was not accepted
@@ -40,11 +40,11 @@ class Notifier:
             self._watchdog_sent_s = monotonic()
             self._send("WATCHDOG=1")
 
-    def status(self, text: str) -> None:
+    def notify_status(self, text: str) -> None:
         """Set the line that `systemctl status` shows."""
         self._send("STATUS=" + " ".join(text.split()))
 
-    def stopping(self) -> None:
+    def notify_stopping(self) -> None:
         """Report that the service is stopping."""
         self._send("STOPPING=1")
 

@@ -19,7 +19,7 @@ from time import monotonic
 
 from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io import formats
-from ...runtime.io.naming import device_name
+from ...runtime.io.naming import get_device_name
 from ...runtime.skeleton import Skeleton
 from ...runtime.types import EstimateResult, Frame
 
@@ -50,19 +50,21 @@ class Message:
     frame: Frame
     estimate: EstimateResult
     skeleton: Skeleton
-    device: str = field(default_factory=device_name)
+    device: str = field(default_factory=get_device_name)
     """Display name of this device."""
     capture_time: str | None = field(init=False)
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "capture_time", formats.capture_time(self.frame.captured_ns))
+        object.__setattr__(self, "capture_time", formats.format_capture_time(self.frame.captured_ns))
 
     @cached_property
     def line(self) -> str:
         """JSON as described in docs/output.md, without a line break."""
-        return formats.edgepose_line(self.frame, self.estimate, device=self.device, taken=self.capture_time)
+        return formats.format_edgepose_line(
+            self.frame, self.estimate, device=self.device, captured_at=self.capture_time
+        )
 
 
 class Sink:
@@ -158,19 +160,19 @@ class Sink:
         """
         raise NotImplementedError
 
-    def attend(self) -> None:
-        """Do the work that a caller of `poke` has requested. Called in the sink's thread."""
+    def handle_wake(self) -> None:
+        """Do the work that a caller of `wake` has requested. Called in the sink's thread."""
 
     def close(self) -> None:
         """Release all resources. Called once in the sink's thread, after the last message."""
 
-    def poke(self) -> None:
-        """Wake the sink's thread: it ends its retry delay and calls `attend`. Can be called from any thread."""
+    def wake(self) -> None:
+        """Wake the sink's thread: it ends its retry delay and calls `handle_wake`. Can be called from any thread."""
         with self._condition:
             self._wake_requested = True
             self._condition.notify()
 
-    def counts(self) -> dict[str, int | str]:
+    def get_counts(self) -> dict[str, int | str]:
         """Return sent and lost messages and the current problem, for log, web page and metrics."""
         return {"sent": self.sent, "lost": self.lost, "problem": self.problem}
 
@@ -212,7 +214,7 @@ class Sink:
                 wake_requested, self._wake_requested = self._wake_requested, False
                 message = self._queue.popleft() if self._queue else None
             if wake_requested:
-                self.attend()
+                self.handle_wake()
             if message is None:
                 if self._stop_requested:
                     return
@@ -223,7 +225,7 @@ class Sink:
                 # Not only SinkError: an error of a library must not end the thread silently.
                 with self._condition:
                     self.lost += 1
-                self._troubled(str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}")
+                self._set_problem(str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}")
                 with self._condition:
                     if (
                         self._condition.wait_for(lambda: self._stop_requested or self._wake_requested, delay_s)
@@ -234,7 +236,7 @@ class Sink:
             else:
                 self.sent += 1
                 delay_s = _FIRST_RETRY_DELAY_S
-                self._troubled("")
+                self._set_problem("")
 
     def _close_safely(self) -> None:
         try:
@@ -243,7 +245,7 @@ class Sink:
             reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             LOG.warning("%s: cannot be closed: %s", self.name, reason)
 
-    def _troubled(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         """Set `problem`; log it when it begins and when it is over, not for each message."""
         if problem and not self.problem:
             LOG.warning("%s: %s", self.name, problem)

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
-from ...runtime.io.naming import device_name, fill_placeholders, placeholder_values
+from ...runtime.io.naming import fill_placeholders, get_device_name, make_placeholder_values
 from ...runtime.io.redact import mask_credentials
 from ..monitor.stats import Stats
 from .base import Sink
@@ -71,15 +71,15 @@ def open_sinks(
         stats: Statistics that the web page shows.
         privacy: Privacy mode of the images on the web page; None is an error if there is a page.
         insecure: If True, other computers may see the web page without a token.
-        name: Display name of this device; default: `naming.device_name()`.
+        name: Display name of this device; default: `naming.get_device_name()`.
         source: Camera source as given by the user, for `{source}`.
 
     Raises:
         InputError: An address is not valid. The message says what was expected and what was given.
         ValueError: An option is out of range.
     """
-    name = name or device_name()
-    device = _Device(name, placeholder_values(name, source or "camera"))
+    name = name or get_device_name()
+    device = _Device(name, make_placeholder_values(name, source or "camera"))
     return [_open_sink(text, stats, privacy, insecure, device) for text in addresses]
 
 
@@ -202,13 +202,14 @@ def _parse_path(text: str, name: str, device: _Device) -> Path:
 
 
 def _open_mqtt_sink(text: str, parts: SplitResult, options: dict[str, str], device: _Device) -> Sink:
-    from .mqtt import PASSWORD, MqttSink, Tls
+    from .mqtt import PASSWORD_VARIABLE, MqttSink, Tls
 
     secure = parts.scheme == "mqtts"
     host = _get_host(text, parts)
     if parts.password is not None:
         raise InputError(
-            f"{parts.scheme}://{host}: passwords are not allowed in the address; put the password into {PASSWORD}"
+            f"{parts.scheme}://{host}: passwords are not allowed in the address; "
+            f"put the password into {PASSWORD_VARIABLE}"
         )
     if not secure and (found := [key for key in _TLS_OPTION_NAMES if key in options]):
         raise InputError(f"sink {text!r}: option {found[0]!r} needs mqtts://")

@@ -39,7 +39,7 @@ from .privacy import Privacy, apply_privacy
 if TYPE_CHECKING:
     from aiohttp import web
 
-TOKEN = "EDGEPOSE_HTTP_TOKEN"  # nosec B105
+TOKEN_VARIABLE = "EDGEPOSE_HTTP_TOKEN"  # nosec B105
 _Handler: TypeAlias = "Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]"
 _MAX_STREAMS = 8
 _MAX_FPS = 10.0
@@ -117,18 +117,18 @@ class HttpSink(Sink):
         self._options = options or PageOptions()
         self._scheme = "https" if self._options.certificate else "http"
         self._tls = _load_certificate(self._options)
-        self._token = os.environ.get(TOKEN, "")
+        self._token = os.environ.get(TOKEN_VARIABLE, "")
         local = host == "localhost" or _is_loopback(host)
         address = f"{self._scheme}://{host}:{port}"
         if self._token and len(self._token) < _MIN_TOKEN_LENGTH:
             raise InputError(
-                f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN}, "
+                f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN_VARIABLE}, "
                 f"got {len(self._token)}"
             )
         if not local and not insecure and not self._token:
             raise InputError(
                 f"{address}: the page can be reached by others: no token is set; put a token of {_MIN_TOKEN_LENGTH} "
-                f"characters or more into {TOKEN}, or use --insecure"
+                f"characters or more into {TOKEN_VARIABLE}, or use --insecure"
             )
         self._hosts = _list_allowed_hosts(host) | self._options.hosts
         self._latest: Message | None = None
@@ -200,7 +200,7 @@ class HttpSink(Sink):
     async def _run_server(self) -> None:
         from aiohttp import web
 
-        from .http_limits import KEEPALIVE_TIMEOUT_S, Connection, Listener
+        from .http_limits import KEEPALIVE_TIMEOUT_S, HttpConnection, Listener
 
         self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_error)
@@ -223,7 +223,7 @@ class HttpSink(Sink):
         web_server = web.Server(self._handle_request)
         listener = Listener(
             self._connections,
-            lambda: Connection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
+            lambda: HttpConnection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
             self._tls,
         )
         try:
@@ -237,10 +237,10 @@ class HttpSink(Sink):
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request. After a refusal the connection is closed, so that a client cannot keep it open."""
-        from .http_limits import Connection
+        from .http_limits import HttpConnection
 
         connection = request.protocol
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, HttpConnection)
         connection.begin_answer()
         try:
             response = await self._check_and_route(request)
@@ -327,7 +327,7 @@ class HttpSink(Sink):
         from aiohttp import web
 
         try:
-            text = metrics.format_metrics(self._stats.snapshot())
+            text = metrics.format_metrics(self._stats.take_snapshot())
         except MissingExtraError as error:
             return web.Response(status=501, text=f"{error}\n", headers=_HEADERS)
         return web.Response(text=text, headers=_HEADERS)
@@ -335,7 +335,7 @@ class HttpSink(Sink):
     async def _serve_health(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        snapshot = self._stats.snapshot()
+        snapshot = self._stats.take_snapshot()
         is_healthy = snapshot.state == "running" and not snapshot.problem
         return web.json_response(asdict(snapshot), status=200 if is_healthy else 503, headers=_HEADERS)
 
@@ -350,21 +350,21 @@ class HttpSink(Sink):
     async def _serve_mjpeg(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
-        from .http_limits import write
+        from .http_limits import write_part
 
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
                 if image := await self._render_jpeg():
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
-                    await write(request, response, head.encode() + image + b"\r\n")
+                    await write_part(request, response, head.encode() + image + b"\r\n")
                 await self._wait_for_message(1 / _MAX_FPS)
         return response
 
     async def _serve_events(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
-        from .http_limits import write
+        from .http_limits import write_part
 
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
         last_message, stats_sent_s = None, 0.0
@@ -372,11 +372,11 @@ class HttpSink(Sink):
             while accepted and not self._is_stopping:
                 if (message := self._latest) is not None and message is not last_message:
                     last_message = message
-                    await write(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
+                    await write_part(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
                 if monotonic() - stats_sent_s >= 1:
                     stats_sent_s = monotonic()
-                    stats = json.dumps(asdict(self._stats.snapshot()))
-                    await write(request, response, f"event: stats\ndata: {stats}\n\n".encode())
+                    stats = json.dumps(asdict(self._stats.take_snapshot()))
+                    await write_part(request, response, f"event: stats\ndata: {stats}\n\n".encode())
                 await self._wait_for_message(0.0)
         return response
 
@@ -386,7 +386,7 @@ class HttpSink(Sink):
 
         A client that disconnects ends the context without an exception.
         """
-        from .http_limits import Connection
+        from .http_limits import HttpConnection
 
         if request.method == "HEAD":
             await response.prepare(request)
@@ -398,7 +398,7 @@ class HttpSink(Sink):
             yield False
             return
         self._clients += 1
-        if isinstance(request.protocol, Connection):
+        if isinstance(request.protocol, HttpConnection):
             request.protocol.begin_stream()
         try:
             await response.prepare(request)
@@ -426,12 +426,12 @@ class HttpSink(Sink):
             latest = self._latest
             if latest is None or latest is message or monotonic() - rendered_s < 0.5 / _MAX_FPS:
                 return image
-            image = await asyncio.to_thread(_encoded, latest, self._privacy)
+            image = await asyncio.to_thread(_encode_jpeg, latest, self._privacy)
             self._image = (latest, monotonic(), image)
             return image
 
 
-def _encoded(message: Message, privacy: Privacy) -> bytes:
+def _encode_jpeg(message: Message, privacy: Privacy) -> bytes:
     image = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
     ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes() if ok else b""

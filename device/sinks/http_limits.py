@@ -31,13 +31,13 @@ _TLS_SHUTDOWN_TIMEOUT_S = 2.0
 _ACCEPT_RETRY_DELAY_S = 1.0
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """HTTP connection with time limits for sending a request and for reading the answer.
 
     All methods run in the event loop of the page, which owns `connections`.
     """
 
-    def __init__(self, connections: set[Connection], *args: Any, **options: Any) -> None:
+    def __init__(self, connections: set[HttpConnection], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._connections = connections
         self._event_loop: asyncio.AbstractEventLoop = options["loop"]
@@ -115,7 +115,7 @@ class Listener:
     """
 
     def __init__(
-        self, connections: set[Connection], factory: Callable[[], Connection], tls: ssl.SSLContext | None
+        self, connections: set[HttpConnection], factory: Callable[[], HttpConnection], tls: ssl.SSLContext | None
     ) -> None:
         self._connections, self._factory, self._tls = connections, factory, tls
         self._sockets: list[socket.socket] = []
@@ -175,7 +175,7 @@ class Listener:
             # sock_accept returns at once if a connection is waiting: give the other tasks a turn.
             await asyncio.sleep(0)
 
-    async def _start_connection(self, client_socket: socket.socket, connection: Connection) -> None:
+    async def _start_connection(self, client_socket: socket.socket, connection: HttpConnection) -> None:
         limits: dict[str, Any] = {}
         if self._tls is not None:
             limits = {
@@ -194,7 +194,7 @@ class Listener:
                 client_socket.close()
 
 
-async def write(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> None:
+async def write_part(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> None:
     """Send a part of a stream.
 
     Raises:

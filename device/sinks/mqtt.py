@@ -24,11 +24,11 @@ from time import monotonic
 from typing import Any
 
 from ...runtime.errors import InputError, MissingExtraError
-from ...runtime.io.naming import device_name, make_slug
-from ...runtime.version import version
+from ...runtime.io.naming import get_device_name, make_slug
+from ...runtime.version import get_version
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 
-PASSWORD = "EDGEPOSE_MQTT_PASSWORD"  # nosec B105
+PASSWORD_VARIABLE = "EDGEPOSE_MQTT_PASSWORD"  # nosec B105
 _MAX_QUEUED_MESSAGES = 100
 """Maximum number of messages with QoS 1 or 2 that paho keeps until the broker confirms them."""
 _KEEPALIVE_S = 15
@@ -121,7 +121,7 @@ class MqttSink(Sink):
             user: User name; the password is read from EDGEPOSE_MQTT_PASSWORD.
             qos: MQTT quality of service of the poses: 0, 1 or 2.
             discovery: Discovery prefix of Home Assistant; empty turns discovery off.
-            device: Display name of this device; default: `naming.device_name()`.
+            device: Display name of this device; default: `naming.get_device_name()`.
             tls: Files for an encrypted connection; None connects without encryption.
 
         Raises:
@@ -130,7 +130,7 @@ class MqttSink(Sink):
         if qos not in (0, 1, 2):
             raise ValueError(f"mqtt: expected a qos of 0, 1 or 2, got {qos}")
         super().__init__()
-        self._device = device or device_name()
+        self._device = device or get_device_name()
         self._slug = make_slug(self._device)
         topic = topic.rstrip("/") or f"edgepose/{self._slug}"
         for text in (topic, discovery):
@@ -181,7 +181,7 @@ class MqttSink(Sink):
         if self._refusal:
             raise InputError(self._refusal)
         if not self._is_connected():
-            self._troubled(f"{self._address} {self._offline_reason}; trying again in the background")
+            self._set_problem(f"{self._address} {self._offline_reason}; trying again in the background")
 
     def write(self, message: Message) -> None:
         """Publish the poses, and the number of people if it has changed.
@@ -244,7 +244,7 @@ class MqttSink(Sink):
             protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
         )
         if self._user:
-            client.username_pw_set(self._user, os.environ.get(PASSWORD))
+            client.username_pw_set(self._user, os.environ.get(PASSWORD_VARIABLE))
         if self._context is not None:
             client.tls_set_context(self._context)
         client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
@@ -280,9 +280,11 @@ class MqttSink(Sink):
             self._offline_reason = f"refuses: {reason}"
             if reason.value in _PERMANENT_REFUSAL_CODES:
                 user = self._user or "none"
-                self._refusal = f"{self._address}: the broker refuses: {reason} (user {user}, password from {PASSWORD})"
+                self._refusal = (
+                    f"{self._address}: the broker refuses: {reason} (user {user}, password from {PASSWORD_VARIABLE})"
+                )
         self._answered.set()
-        self.poke()
+        self.wake()
 
     def _on_connect_fail(self, client: Any, userdata: Any) -> None:
         """Note why connecting failed. paho calls this inside its `except OSError`, so that the error is available."""
@@ -297,7 +299,7 @@ class MqttSink(Sink):
                 "certificate of its authority with mqtts://...?ca=FILE"
             )
         self._answered.set()
-        self.poke()
+        self.wake()
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if client is not self._client:
@@ -359,7 +361,7 @@ class MqttSink(Sink):
         """Request the sink's thread to replace `client`, and disconnect it."""
         self._replace_requested = True
         client.disconnect()
-        self.poke()
+        self.wake()
 
     def _publish_discovery(self, client: Any) -> None:
         """Publish device and sensor for the MQTT discovery of Home Assistant."""
@@ -368,8 +370,8 @@ class MqttSink(Sink):
             "name": "People", "unique_id": f"{identifier}_people", "state_topic": f"{self._topic}/people",
             "availability_topic": f"{self._topic}/status", "icon": "mdi:account-group", "state_class": "measurement",
             "device": {"identifiers": [identifier], "name": self._device, "manufacturer": "edgepose",
-                       "sw_version": version()},
-            "origin": {"name": "edgepose", "sw_version": version()},
+                       "sw_version": get_version()},
+            "origin": {"name": "edgepose", "sw_version": get_version()},
         }  # fmt: skip
         client.publish(f"{self._discovery}/sensor/{self._slug}/people/config", json.dumps(sensor), qos=1, retain=True)
 

@@ -32,10 +32,10 @@ def open_source(source: str | int | PathLike[str] = "picamera2", **settings: Any
         TypeError: There is no setting of this name.
         ValueError: A setting is out of range.
     """
-    return open_configured(camera_config(source, settings))
+    return open_configured(make_camera_config(source, settings))
 
 
-def camera_config(source: str | int | PathLike[str], settings: dict[str, Any]) -> CameraConfig:
+def make_camera_config(source: str | int | PathLike[str], settings: dict[str, Any]) -> CameraConfig:
     """Make and check the settings `[camera]` from the arguments of `open_source`.
 
     Raises:

@@ -22,12 +22,12 @@ class FrameSource:
     """True if the source sets the frame rate: a frame that is not read in time is lost."""
     finite = False
     """True for files: the source ends, and it is not opened again after an error."""
-    media_time = False
+    uses_media_time = False
     """True if tracking and rates use `Frame.timestamp_ns`, because frames are read faster than they were taken."""
 
     def __init__(self) -> None:
         self._stop_requested = threading.Event()
-        self.unreadable = 0
+        self.unreadable_count = 0
         """Number of images that could not be read and were skipped; each was logged."""
 
     def frames(self) -> Iterator[Frame]:
@@ -45,9 +45,9 @@ class FrameSource:
     def close(self) -> None:
         """Release the device. Only the thread that owns the source may call it, while `frames` is not running."""
 
-    def time_ns(self, frame: Frame) -> int:
+    def get_time_ns(self, frame: Frame) -> int:
         """Return the time of a frame in nanoseconds, on the clock that rate limits and tracking use."""
-        return frame.timestamp_ns if self.media_time else frame.captured_ns
+        return frame.timestamp_ns if self.uses_media_time else frame.captured_ns
 
 
 class SyntheticCamera(FrameSource):
@@ -57,7 +57,7 @@ class SyntheticCamera(FrameSource):
     """
 
     def __init__(
-        self, people: int = 5, width: int = 640, height: int = 480, fps: float | None = 30.0, painted: int = 20
+        self, people: int = 5, width: int = 640, height: int = 480, fps: float | None = 30.0, distinct_frames: int = 20
     ) -> None:
         """Paint the frames.
 
@@ -75,7 +75,7 @@ class SyntheticCamera(FrameSource):
             raise ValueError(f"fps: expected more than 0 and at most 1000 frames per second, got {fps:g}")
         super().__init__()
         scene = Scene(people, width, height)
-        images = [scene.frame(index).image for index in range(painted)]
+        images = [scene.render_frame(index).image for index in range(distinct_frames)]
         # Forward and then backward, so that no person jumps at the end.
         self._images = images + images[-2:0:-1]
         self._fps, self.live = fps, fps is not None

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
-from ...runtime.io.images import IMAGES, VIDEOS, inspect_file
+from ...runtime.io.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, inspect_file
 from ...runtime.io.redact import mask_credentials
 from ..config import CameraConfig
 from .base import FrameSource, SyntheticCamera
 from .credentials import add_credentials
 
-KINDS = (
+SOURCE_EXAMPLES = (
     "picamera2", "v4l2:N", "/dev/video0", "rtsp://...", "http://...", "a video", "an image", "a folder of images",
     "synthetic[:PEOPLE]",
 )  # fmt: skip
@@ -60,7 +60,7 @@ def open_source(settings: CameraConfig) -> FrameSource:
         # FFmpeg accepts schemes in lower case only.
         return opencv.NetworkCamera(add_credentials(kind.lower() + ":" + rest), settings.fps)
     if not settings.source:
-        raise InputError(f"the source is empty; use one of {', '.join(KINDS)}")
+        raise InputError(f"the source is empty; use one of {', '.join(SOURCE_EXAMPLES)}")
     path = Path(expand_home(settings.source))
     if path.is_dir():
         return opencv.ImageFiles(path)
@@ -86,11 +86,11 @@ def _explain_unknown_source(source: str) -> str:
         )
     if set("*?[") & set(source):
         return f"{source}: file name patterns are not supported; give the folder of the images"
-    if path.suffix.lower() in (*VIDEOS, *IMAGES) or "/" in source:
+    if path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) or "/" in source:
         return f"{mask_credentials(source)}: no such file, folder or device"
     close = difflib.get_close_matches(kind, ["picamera2", "v4l2", "synthetic", "rtsp", "http"], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{mask_credentials(source)}: unknown source; expected {', '.join(KINDS)}{hint}"
+    return f"{mask_credentials(source)}: unknown source; expected {', '.join(SOURCE_EXAMPLES)}{hint}"
 
 
 def _open_file(path: Path, settings: CameraConfig) -> FrameSource:

@@ -129,7 +129,7 @@ class NetworkCamera(_OpenCvCamera):
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS
         ]  # fmt: skip
         if not self._capture.open(address, cv2.CAP_FFMPEG, options):
-            answer = snapshot.ask(address)
+            answer = snapshot.probe_address(address)
             if not answer.is_snapshot:
                 raise InputError(f"{self._name}: {answer.problem}")
             self._is_snapshot = True
@@ -165,7 +165,7 @@ class NetworkCamera(_OpenCvCamera):
             if self._stop_requested.wait(max(0.0, due - monotonic())):
                 return
             due = max(due + 1 / self._snapshot_fps, monotonic())
-            image = snapshot.fetch(self._address, self._stop_requested.is_set)
+            image = snapshot.fetch_image(self._address, self._stop_requested.is_set)
             if self._stop_requested.is_set():
                 return
             yield _make_live_frame(image, self._name, index)
@@ -217,7 +217,7 @@ class VideoFile(FrameSource):
 class ImageFiles(FrameSource):
     """Image files, each read once, with all pages of a file.
 
-    An image that cannot be read is logged, counted in `unreadable` and skipped.
+    An image that cannot be read is logged, counted in `unreadable_count` and skipped.
     """
 
     live = False
@@ -248,7 +248,7 @@ class ImageFiles(FrameSource):
                     yield replace(frame, index=index, captured_ns=monotonic_ns())
                     index += 1
             except (InputError, cv2.error, MemoryError, ValueError, OSError) as error:
-                self.unreadable += 1
+                self.unreadable_count += 1
                 LOG.error("%s", str(error) if isinstance(error, InputError) else f"{path}: {error}")
 
 

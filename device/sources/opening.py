@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .base import FrameSource
 
 
-class Opening:
+class SourceOpener:
     """One attempt to open a source.
 
     Ownership: the opening thread owns the source until `take` passes it to the caller. After `abandon`, the opening

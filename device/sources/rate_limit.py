@@ -24,7 +24,7 @@ class RateLimitedSource(FrameSource):
         """
         super().__init__()
         self._source, self._max_fps = source, max_fps
-        self.live, self.finite, self.media_time = source.live, source.finite, source.media_time
+        self.live, self.finite, self.uses_media_time = source.live, source.finite, source.uses_media_time
         self.every_nth = every_nth
         """Interval between frames that are passed on; may be changed at any time, by any thread."""
         self.skipped = 0
@@ -34,7 +34,7 @@ class RateLimitedSource(FrameSource):
         due_ns, last_ns, count = 0, 0, 0
         for frame in self._source.frames():
             count += 1
-            time_ns = self.time_ns(frame)
+            time_ns = self.get_time_ns(frame)
             if time_ns < last_ns:
                 due_ns = 0  # a repeated video has started again
             last_ns = time_ns

@@ -31,7 +31,7 @@ _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 _CHUNK_BYTES = 1 << 16
 
 
-class Answer(NamedTuple):
+class ProbeResult(NamedTuple):
     """Content of an address from which FFmpeg reads no video."""
 
     is_snapshot: bool
@@ -42,10 +42,10 @@ class Answer(NamedTuple):
 
 def is_snapshot(address: str) -> bool:
     """Return True if an address returns one image; False for a stream, or if there is no answer."""
-    return urlsplit(address).scheme.lower() in ("http", "https") and ask(address).is_snapshot
+    return urlsplit(address).scheme.lower() in ("http", "https") and probe_address(address).is_snapshot
 
 
-def ask(address: str) -> Answer:
+def probe_address(address: str) -> ProbeResult:
     """Request an address once to find out what it returns.
 
     Takes at most five seconds. It never raises an error, and the result contains no credentials.
@@ -56,18 +56,20 @@ def ask(address: str) -> Answer:
     try:
         parts = urlsplit(address)
         if parts.scheme.lower() not in ("http", "https"):
-            return Answer(
+            return ProbeResult(
                 False, _try_connection(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 554))
             )
         with _open(address) as response:
             kind = str(response.headers.get_content_type())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Answer(False, _describe_failure(error))
+        return ProbeResult(False, _describe_failure(error))
     if kind.startswith("image/"):
-        return Answer(True)
+        return ProbeResult(True)
     if kind in ("text/html", "application/xhtml+xml"):
-        return Answer(False, "this is a web page; look for the address of the stream in the settings of the camera")
-    return Answer(False, f"no video at this address: the server sends {kind[:60]}; check the path")
+        return ProbeResult(
+            False, "this is a web page; look for the address of the stream in the settings of the camera"
+        )
+    return ProbeResult(False, f"no video at this address: the server sends {kind[:60]}; check the path")
 
 
 def _try_connection(host: str, port: int) -> str:
@@ -100,7 +102,7 @@ def _describe_failure(error: Exception) -> str:
     return f"the request failed: {text[:160]}"
 
 
-def fetch(address: str, canceled: Callable[[], bool] = lambda: False) -> Image:
+def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False) -> Image:
     """Request and decode one image.
 
     Args:

@@ -24,7 +24,7 @@ class OneEuroSmoother:
     """One-Euro filter for poses that a `Tracker` has numbered; poses without a number are not changed."""
 
     def __init__(
-        self, min_cutoff_hz: float = 1.5, beta: float = 4.0, speed_cutoff_hz: float = 1.0, keep_s: float = 1.0
+        self, min_cutoff_hz: float = 1.5, beta: float = 4.0, speed_cutoff_hz: float = 1.0, max_absence_s: float = 1.0
     ) -> None:
         """Create a filter without people.
 
@@ -32,7 +32,7 @@ class OneEuroSmoother:
             min_cutoff_hz: Cutoff frequency for a still keypoint; lower values remove more jitter.
             beta: Increase of the cutoff frequency in Hz per person height per second; higher values reduce the lag.
             speed_cutoff_hz: Cutoff frequency of the low-pass filter for the speed.
-            keep_s: Time in seconds for which the state of an absent person is kept.
+            max_absence_s: Time in seconds for which the state of an absent person is kept.
 
         Raises:
             ValueError: A cutoff frequency is not above 0, or `beta` is negative.
@@ -42,8 +42,8 @@ class OneEuroSmoother:
                 "OneEuroSmoother: expected cutoff frequencies above 0 and beta of at least 0, "
                 f"got {min_cutoff_hz:g} Hz, {speed_cutoff_hz:g} Hz and beta {beta:g}"
             )
-        self._min_cutoff_hz, self._beta, self._speed_cutoff_hz, self._keep_s = (
-            min_cutoff_hz, beta, speed_cutoff_hz, keep_s
+        self._min_cutoff_hz, self._beta, self._speed_cutoff_hz, self._max_absence_s = (
+            min_cutoff_hz, beta, speed_cutoff_hz, max_absence_s
         )  # fmt: skip
         # One row per person: filtered position (NaN if absent), filtered speed in heights per second, time of the last
         # update.
@@ -87,7 +87,7 @@ class OneEuroSmoother:
         for person, row in list(self._row_of_person.items()):
             # The age is negative if a repeated video has started again.
             age_s = time_s - self._time_s[row]
-            if not 0 <= age_s <= self._keep_s:
+            if not 0 <= age_s <= self._max_absence_s:
                 del self._row_of_person[person]
                 self._points[row] = np.nan
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.oks import sigmas
+from ...runtime.oks import get_sigmas
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
 
@@ -31,32 +31,34 @@ _MIN_COMMON_KEYPOINTS = 3
 class Tracker:
     """Tracker that assigns a number to each person. Use one tracker per source of frames."""
 
-    def __init__(self, skeleton: Skeleton = COCO18, *, least: float = 0.15, keep_s: float = 1.0) -> None:
+    def __init__(self, skeleton: Skeleton = COCO18, *, min_oks: float = 0.15, max_absence_s: float = 1.0) -> None:
         """Create a tracker without people.
 
         Args:
             skeleton: Skeleton of the poses.
-            least: Minimum OKS, above 0 and below 1. A pose that is less similar to all people is a new person.
-            keep_s: Time in seconds after which an absent person is forgotten.
+            min_oks: Minimum OKS, above 0 and below 1. A pose that is less similar to all people is a new person.
+            max_absence_s: Time in seconds after which an absent person is forgotten.
 
         Raises:
             ValueError: A parameter is out of range.
         """
-        if not (0 < least < 1 and keep_s >= 0):
+        if not (0 < min_oks < 1 and max_absence_s >= 0):
             raise ValueError(
                 "Tracker: expected a minimum OKS above 0 and below 1, and an absence of at least 0 s, "
-                f"got {least:g} and {keep_s:g} s"
+                f"got {min_oks:g} and {max_absence_s:g} s"
             )
         keypoint_count = len(skeleton.keypoints)
-        self._exponent_factors = (-0.5 / np.square(2 * _SIGMA_FACTOR * sigmas(skeleton.keypoints))).astype(np.float32)
-        self._min_oks, self._keep_s = least, keep_s
+        self._exponent_factors = (-0.5 / np.square(2 * _SIGMA_FACTOR * get_sigmas(skeleton.keypoints))).astype(
+            np.float32
+        )
+        self._min_oks, self._max_absence_s = min_oks, max_absence_s
         # One row per known person: number, last position of each keypoint, velocity in pixels per second, time of the
         # last pose.
         self._person = np.zeros(0, np.int64)
         self._keypoints = np.zeros((0, keypoint_count, 3), np.float32)
         self._velocity = np.zeros((0, 2), np.float32)
         self._seen_s = np.zeros(0)
-        self.people = 0
+        self.people_count = 0
         """Number of people that were assigned a number so far."""
 
     def update(self, poses: Sequence[Pose], time_s: float) -> tuple[Pose, ...]:
@@ -71,7 +73,7 @@ class Tracker:
             The poses in the same order, with their person numbers (from 1).
         """
         age_s = time_s - self._seen_s
-        is_recent = (age_s >= 0) & (age_s <= self._keep_s)
+        is_recent = (age_s >= 0) & (age_s <= self._max_absence_s)
         if not is_recent.all():
             self._keep_rows(is_recent)
         if not poses:
@@ -138,11 +140,11 @@ class Tracker:
 
     def _add_people(self, found: Points, time_s: float) -> None:
         count = len(found)
-        self._person = np.concatenate((self._person, np.arange(self.people + 1, self.people + count + 1)))
+        self._person = np.concatenate((self._person, np.arange(self.people_count + 1, self.people_count + count + 1)))
         self._keypoints = np.concatenate((self._keypoints, found))
         self._velocity = np.concatenate((self._velocity, np.zeros((count, 2), np.float32)))
         self._seen_s = np.concatenate((self._seen_s, np.full(count, time_s)))
-        self.people += count
+        self.people_count += count
 
     def _keep_rows(self, rows: npt.NDArray[np.bool_]) -> None:
         self._person, self._keypoints = self._person[rows], self._keypoints[rows]

@@ -136,7 +136,9 @@ class ModelName(InputName):
         """Return the names of models, and let the shell complete names of files."""
         from ..model import registry
 
-        names = [path.stem for path in registry.packaged()] + [model.name for model in registry.known_models()]
+        names = [path.stem for path in registry.list_packaged_models()] + [
+            model.name for model in registry.load_known_models()
+        ]
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
         return [*found, CompletionItem(incomplete, type="file")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..io.printable import printable
+from ..io.printable import make_printable
 from ..model import container, registry
 from ..model.manifest import ModelManifest
 from .command import Argument, Checked, Command, ModelName, Option
@@ -22,7 +22,7 @@ class InfoOptions:
 
 def run(options: InfoOptions) -> int:
     """Print the manifest of a model."""
-    path = registry.find_tflite(options.model)
+    path = registry.find_model_file(options.model)
     manifest = container.read(path, options.sha256)
     print(manifest.to_json() if options.json else describe_manifest(path, manifest), end="")
     return 0
@@ -58,7 +58,7 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     else:
         rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
     # The texts come from the file and may hold control characters.
-    return f"{printable(path)}\n" + "".join(f"  {name:9} {printable(text)}\n" for name, text in rows)
+    return f"{make_printable(path)}\n" + "".join(f"  {name:9} {make_printable(text)}\n" for name, text in rows)
 
 
 command = Command(

@@ -20,10 +20,10 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from ..errors import EdgePoseError
 from ..io.messages import Verbosity, get_verbosity, set_verbosity
-from ..io.printable import printable
+from ..io.printable import make_printable
 from ..io.redact import mask_credentials
 from .command import apply_common_options, common_options, describe_usage_error
-from .signals import exit_code, raised_signals
+from .signals import get_exit_code, raise_on_signals
 
 
 class CommandEntry(NamedTuple):
@@ -126,9 +126,9 @@ class CommandLine(click.Group):
         kept = ("args", "_protected_args", "protected_args")
         has_command = any(vars(ctx).get(name) for name in kept)
         if ctx.params.pop("version"):
-            from ..version import version
+            from ..version import get_version
 
-            print(f"edgepose {version()}", flush=True)
+            print(f"edgepose {get_version()}", flush=True)
             return 0
         apply_common_options(ctx.params)
         if not has_command:
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     try:
         try:
-            with raised_signals():
+            with raise_on_signals():
                 return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
             # Here, so that it also holds for help texts. What fails goes before the result.
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return _fail("edgepose", f"cannot write to standard output: {error.strerror or error}")
     except KeyboardInterrupt as end:
-        return exit_code(end)
+        return get_exit_code(end)
 
 
 def _run(arguments: list[str]) -> int:
@@ -238,13 +238,13 @@ def _drop_stdout() -> None:
 def _show_traceback() -> None:
     if get_verbosity() >= Verbosity.VERBOSE:
         with suppress(OSError):
-            print(printable(mask_credentials(traceback.format_exc()), limit=100_000, keep="\n"), file=sys.stderr)
+            print(make_printable(mask_credentials(traceback.format_exc()), limit=100_000, keep="\n"), file=sys.stderr)
 
 
 def _fail(name: str, message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
     with suppress(OSError):  # there is no stderr to write to
-        print(f"{name}: " + printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
+        print(f"{name}: " + make_printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)
     return 2
 
 

@@ -15,13 +15,13 @@ from ..errors import EdgePoseError, InputError, ModelError, OutputError
 from ..estimator import PoseEstimator
 from ..io import atomic, formats, images
 from ..io.images import Video
-from ..io.inputs import Input, describe_left_out, expand, frames
+from ..io.inputs import Input, describe_skipped_files, find_inputs, read_input
 from ..io.messages import show_note, show_progress, show_warning
 from ..io.record_file import RecordFile, RecordWriteError
 from ..model import container, isolated_load, registry
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
-from ..visualize.writer import Drawings
+from ..visualize.writer import DrawingWriter
 from .command import Argument, Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
 
 
@@ -54,7 +54,7 @@ def run(options: RunOptions) -> int:
     failures: list[str] = []
     inputs = [item for name in options.inputs for item in _expand(name)]
     _refuse_overwriting(options, inputs)
-    for line in describe_left_out(inputs):
+    for line in describe_skipped_files(inputs):
         show_note(line)
     summary = _Summary()
     if all(item.error for item in inputs):
@@ -74,7 +74,7 @@ def run(options: RunOptions) -> int:
 def _expand(name: str) -> list[Input]:
     """The inputs behind one argument. One that is not there keeps its place: those after it keep their numbers."""
     try:
-        return expand(name)
+        return find_inputs(name)
     except InputError as error:
         return [Input(name, None, error=str(error))]
     except (OSError, ValueError) as error:
@@ -95,7 +95,7 @@ def _refuse_overwriting(options: RunOptions, inputs: list[Input]) -> None:
 
 def _process(options: RunOptions, inputs: list[Input], failures: list[str], summary: _Summary) -> None:
     decoder_options = None if options.min_score is None else DecoderOptions(min_score=options.min_score)
-    path = registry.find_tflite(options.model)
+    path = registry.find_model_file(options.model)
     sha256 = isolated_load.check_model(path, options.sha256)
     estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
     if estimator.manifest.untrained and not options.allow_untrained:
@@ -105,7 +105,7 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
         )
     with ExitStack() as stack:
         skeleton = estimator.manifest.skeleton_table
-        drawings = stack.enter_context(Drawings(options.draw, skeleton)) if options.draw else None
+        drawings = stack.enter_context(DrawingWriter(options.draw, skeleton)) if options.draw else None
         _write(options, inputs, _estimates(inputs, estimator, options.max_pixels, failures, summary, drawings),
                skeleton, summary)  # fmt: skip
     if summary.frames:
@@ -133,13 +133,13 @@ def _write(
             folder.write(frame, estimate)
         return
     if options.json == "-":
-        formats.document(kind, results, skeleton, sys.stdout.write, ids)
+        formats.write_results(kind, results, skeleton, sys.stdout.write, ids)
         return
     stopped: BaseException | None = None
-    with suppress(_NothingToWriteError), atomic.atomic(Path(options.json)) as temporary:
+    with suppress(_NothingToWriteError), atomic.replace_file(Path(options.json)) as temporary:
         with RecordFile(temporary) as file:
             try:
-                formats.document(kind, results, skeleton, file.write, ids)
+                formats.write_results(kind, results, skeleton, file.write, ids)
             except (Exception, KeyboardInterrupt) as error:
                 stopped = error
         if not summary.frames:
@@ -168,14 +168,14 @@ def _estimates(
     max_pixels: int,
     failures: list[str],
     summary: _Summary,
-    drawings: Drawings | None,
+    drawings: DrawingWriter | None,
 ) -> Iterator[tuple[Frame, EstimateResult]]:
     total = _count(inputs)
     with show_progress(total, "finding people", "frame") as progress:
         for source in inputs:
             drawn = drawings
             try:
-                for frame in frames(source, max_pixels):
+                for frame in read_input(source, max_pixels):
                     estimate = estimator.estimate(frame.image, frame.channel_order)
                     summary.add(estimate)
                     yield frame, estimate
@@ -191,7 +191,7 @@ def _estimates(
                 failures.append(_describe(source.name, error))
 
 
-def _draw(drawings: Drawings, source: Input, frame: Frame, estimate: EstimateResult) -> str:
+def _draw(drawings: DrawingWriter, source: Input, frame: Frame, estimate: EstimateResult) -> str:
     """Draw one frame; returns why it cannot be drawn, or "". Raises OutputError if the folder cannot be written."""
     try:
         drawings.add(frame, estimate, video=source.is_video)
@@ -223,9 +223,9 @@ def _count(inputs: list[Input]) -> int | None:
             continue
         try:
             with Video(source.path) as video:
-                if not video.count:
+                if not video.frame_count:
                     return None
-                total += video.count
+                total += video.frame_count
         except InputError:
             return None
     return total
@@ -291,7 +291,7 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
                help="output format (default: edgepose)"),
         Option("--draw", type=PathName("dir"), metavar="DIR", section="Output",
                help="write images and videos with the skeletons drawn"),
-        Option("--max-pixels", default=images.MAX_PIXELS, type=Number(int, 1, images.MAX_PIXELS_OPENCV), metavar="N",
+        Option("--max-pixels", default=images.MAX_PIXELS, type=Number(int, 1, images.OPENCV_MAX_PIXELS), metavar="N",
                section="Input",
                help=f"refuse larger images and video frames before decoding (default: {images.MAX_PIXELS})"),
     ],

@@ -19,7 +19,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def raised_signals() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Raise Terminated in the main thread at SIGTERM and SIGHUP. A signal that is ignored (`nohup`) stays ignored.
 
     Does nothing in other threads. `edgepose camera` has handlers of its own inside (`device.camera.shutdown`).
@@ -38,7 +38,7 @@ def raised_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def exit_code(end: KeyboardInterrupt) -> int:
+def get_exit_code(end: KeyboardInterrupt) -> int:
     """The exit code of a command that a signal has ended, as shells count: 128 and the number of the signal."""
     return 128 + (end.number if isinstance(end, Terminated) else signal.SIGINT)
 

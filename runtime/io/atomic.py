@@ -15,7 +15,7 @@ _MAX_LINKS = 40
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file that replaces `path` on success and is removed on an error.
 
     The temporary file is in the same folder, so the replacement is atomic. The permissions of an existing file are
@@ -41,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot write here: {error.strerror}") from None
     try:
         yield temporary
-        move(temporary, target)
+        move_into_place(temporary, target)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -49,7 +49,7 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def move(temporary: Path, path: Path) -> None:
+def move_into_place(temporary: Path, path: Path) -> None:
     """Replace `path` by a finished file; keep the permissions and, if possible, the owner of an existing file.
 
     Raises:
@@ -97,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    with atomic(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

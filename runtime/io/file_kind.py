@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..model import tflite_extent
-from .image_header import image_kind
-from .read_file import is_special
+from .image_header import detect_image_kind
+from .read_file import is_special_file
 
 Use = Literal["convert", "model"]
 """How the file was given: as the source of `edgepose convert`, or as a model to run."""
@@ -83,7 +83,7 @@ _DESCRIPTION_BY_SUFFIX = {
     ".rknn": "an RKNN network; give the network that it was compiled from",
 }
 """Formats of other frameworks that are not always recognized by their content."""
-EDGE_TPU = "compiled for the Edge TPU; give the .tflite that it was compiled from"
+EDGE_TPU_DESCRIPTION = "compiled for the Edge TPU; give the .tflite that it was compiled from"
 
 
 def describe(path: Path, use: Use | None = None) -> str | None:
@@ -117,7 +117,7 @@ def describe(path: Path, use: Use | None = None) -> str | None:
 
 def _open(path: Path) -> BinaryIO:
     """Open a file for reading. Raises OSError for FIFOs and devices, because reading them could block forever."""
-    if is_special(path):
+    if is_special_file(path):
         raise OSError(errno.EINVAL, "expected a regular file", str(path))
     return path.open("rb")
 
@@ -164,10 +164,10 @@ def _describe_content(path: Path) -> str | None:
     if not head:
         return "an empty file; download it again"
     if head[4:8] == b"TFL3":
-        return EDGE_TPU if is_edge_tpu(path) else "a TFLite model; {tflite}"
+        return EDGE_TPU_DESCRIPTION if is_edge_tpu(path) else "a TFLite model; {tflite}"
     if head.startswith(b"PK\x03\x04"):
         return _describe_zip(path)
-    if (image := image_kind(head[:32])) in _IMAGE_KINDS:
+    if (image := detect_image_kind(head[:32])) in _IMAGE_KINDS:
         return f"a {image} image"
     if head[:4] == b"RIFF":
         return "a video or an image"

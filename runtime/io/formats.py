@@ -13,28 +13,28 @@ from typing import Any, Literal
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Pose
 from . import atomic
-from .images import VIDEOS
-from .naming import device_name
+from .images import VIDEO_SUFFIXES
+from .naming import get_device_name
 from .redact import mask_credentials
 
 Format = Literal["edgepose", "openpose", "coco"]
-VERSION = 2
+FORMAT_VERSION = 2
 """Version of edgepose's JSON Lines; increased if an entry is removed or changes its meaning."""
 
 _MAX_ID_DIGITS = 15
 """Integers with more digits lose precision in some JSON readers."""
 
 
-def edgepose_line(
-    frame: Frame, estimate: EstimateResult, *, device: str | None = None, taken: str | None = None
+def format_edgepose_line(
+    frame: Frame, estimate: EstimateResult, *, device: str | None = None, captured_at: str | None = None
 ) -> str:
     """Format one frame as a JSON line: device, source, time, poses in pixels of the frame, time per stage.
 
     Args:
         frame: The frame. Credentials in the address of its source are removed.
         estimate: The poses in the frame.
-        device: Display name of the device; default: `naming.device_name()`.
-        taken: Time of the exposure as RFC 3339 (`capture_time`); None if unknown, as for files.
+        device: Display name of the device; default: `naming.get_device_name()`.
+        captured_at: Time of the exposure as RFC 3339 (`format_capture_time`); None if unknown, as for files.
 
     Returns:
         The line without a line end.
@@ -42,11 +42,11 @@ def edgepose_line(
     height, width = frame.image.shape[:2]
     return _to_compact_json(
         {
-            "version": VERSION,
-            "device": device_name() if device is None else device,
+            "version": FORMAT_VERSION,
+            "device": get_device_name() if device is None else device,
             "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
             "index": frame.index,
-            "time": taken,
+            "time": captured_at,
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,
@@ -56,7 +56,7 @@ def edgepose_line(
     )
 
 
-def capture_time(captured_ns: int) -> str | None:
+def format_capture_time(captured_ns: int) -> str | None:
     """Convert a time of the monotonic clock to wall-clock time.
 
     The result is the current wall-clock time minus the age of the capture. If the system clock is set while the program
@@ -81,17 +81,17 @@ def make_pose_entry(pose: Pose) -> dict[str, Any]:
     return {**person, "score": round(pose.score, 4), "keypoints": _round_keypoints(pose)}
 
 
-def openpose_line(frame: Frame, estimate: EstimateResult) -> str:
+def format_openpose_line(frame: Frame, estimate: EstimateResult) -> str:
     """Format one frame as a JSON line for stdout: the OpenPose document plus `source` and `index`."""
-    return _to_compact_json({**openpose_document(estimate), "source": frame.source, "index": frame.index})
+    return _to_compact_json({**make_openpose_document(estimate), "source": frame.source, "index": frame.index})
 
 
 def format_openpose_file(estimate: EstimateResult) -> str:
     """Format one frame as the JSON text of an OpenPose file (version 1.3, COCO model with 18 keypoints)."""
-    return _to_compact_json(openpose_document(estimate))
+    return _to_compact_json(make_openpose_document(estimate))
 
 
-def openpose_document(estimate: EstimateResult) -> dict[str, Any]:
+def make_openpose_document(estimate: EstimateResult) -> dict[str, Any]:
     """Return the OpenPose document of one frame (version 1.3, COCO model with 18 keypoints)."""
     people = [
         {
@@ -195,7 +195,9 @@ class CocoImageIds:
         key = source, index
         if key not in self._ids:
             number = (
-                None if self._images_known or Path(source).suffix.lower() in VIDEOS else _parse_trailing_number(source)
+                None
+                if self._images_known or Path(source).suffix.lower() in VIDEO_SUFFIXES
+                else _parse_trailing_number(source)
             )
             if number is not None and number not in self._used:
                 self._ids[key] = number
@@ -219,7 +221,9 @@ def _parse_trailing_number(name: str) -> int | None:
     return int(matched[0])
 
 
-def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, image_id: int) -> list[dict[str, Any]]:
+def make_coco_results(
+    frame: Frame, estimate: EstimateResult, skeleton: Skeleton, image_id: int
+) -> list[dict[str, Any]]:
     """Convert the poses of one frame to COCO keypoint results, with 17 keypoints per person.
 
     Each result also contains `file_name`, the source as it was given, and `frame`, the index of the frame in it.
@@ -228,7 +232,7 @@ def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, ima
         {
             "image_id": image_id,
             "category_id": 1,
-            "keypoints": coco_keypoints(pose, skeleton),
+            "keypoints": make_coco_keypoints(pose, skeleton),
             "score": round(pose.score, 5),
             "file_name": frame.source,
             "frame": frame.index,
@@ -237,7 +241,7 @@ def coco_results(frame: Frame, estimate: EstimateResult, skeleton: Skeleton, ima
     ]
 
 
-def coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
+def make_coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
     """Return 17 times x, y, 1 in COCO's order, in pixels of the frame; 0, 0, 0 for a keypoint that was not found."""
     ordered = pose.keypoints[list(skeleton.coco_order)]
     return [
@@ -247,7 +251,7 @@ def coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
     ]
 
 
-def document(
+def write_results(
     kind: Format,
     results: Iterable[tuple[Frame, EstimateResult]],
     skeleton: Skeleton,
@@ -266,7 +270,7 @@ def document(
         image_ids: IDs of the images, for `coco`; if None, images are numbered when they are used.
     """
     if kind != "coco":
-        line = edgepose_line if kind == "edgepose" else openpose_line
+        line = format_edgepose_line if kind == "edgepose" else format_openpose_line
         for frame, estimate in results:
             write(line(frame, estimate) + "\n")
         return
@@ -274,7 +278,7 @@ def document(
     separator = "[\n"
     try:
         for frame, estimate in results:
-            for result in coco_results(frame, estimate, skeleton, ids(frame.source, frame.index)):
+            for result in make_coco_results(frame, estimate, skeleton, ids(frame.source, frame.index)):
                 write(separator + _to_compact_json(result))
                 separator = ",\n"
     finally:

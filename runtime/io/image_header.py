@@ -29,12 +29,12 @@ class ImageHeader(NamedTuple):
     kind: str
     width: int
     height: int
-    frames: int = 1
-    pages: tuple[int, ...] = ()
-    complete: bool = True
+    frame_count: int = 1
+    page_indices: tuple[int, ...] = ()
+    is_complete: bool = True
 
 
-def image_kind(start: bytes) -> str | None:
+def detect_image_kind(start: bytes) -> str | None:
     """Return the name of the image format of a file from its first 32 bytes, or None if the format is unknown."""
     for magic, kind in _KIND_BY_MAGIC:
         if start.startswith(magic):
@@ -63,7 +63,7 @@ def read_header(content: Content) -> ImageHeader | None:
     Raises:
         ValueError: The format is known, but the header is cut off or damaged.
     """
-    kind = image_kind(content[:32])
+    kind = detect_image_kind(content[:32])
     if kind is None:
         return None
     try:
@@ -122,7 +122,7 @@ def _read_jpeg(content: Content) -> ImageHeader:
             second = ImageHeader("JPEG", 0, 0)
         frames = 2 if (second.width, second.height) == (width, height) else 1
     # Thumbnails are before the frame header, so an end marker after it belongs to the image itself.
-    return ImageHeader("JPEG", width, height, frames, complete=content.rfind(b"\xff\xd9") > position)
+    return ImageHeader("JPEG", width, height, frames, is_complete=content.rfind(b"\xff\xd9") > position)
 
 
 def _read_gif(content: Content) -> ImageHeader:
@@ -227,7 +227,7 @@ def _read_pnm(content: Content) -> ImageHeader:
 
 
 def _read_heif(content: Content) -> ImageHeader:
-    kind = image_kind(content[:32]) or "AVIF"
+    kind = detect_image_kind(content[:32]) or "AVIF"
     width = height = 0
     for position in _find_all(content, b"ispe"):
         w, h = struct.unpack(">II", content[position + 8 : position + 16])

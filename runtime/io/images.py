@@ -20,15 +20,15 @@ from ..errors import InputError, OutputError
 from ..stderr import suppress_stderr
 from ..types import Frame, Image
 from . import file_kind
-from .atomic import atomic
-from .image_header import ImageHeader, image_kind, read_header
+from .atomic import replace_file
+from .image_header import ImageHeader, detect_image_kind, read_header
 from .video_extent import find_missing_bytes
 
-IMAGES = (
+IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
     ".pbm", ".pnm", ".pam", ".pfm", ".gif", ".avif", ".jp2", ".j2k", ".hdr", ".sr", ".ras",
 )  # fmt: skip
-VIDEOS = (
+VIDEO_SUFFIXES = (
     ".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".m2v", ".flv", ".f4v",
     ".h264", ".264", ".h265", ".265", ".hevc", ".3gp", ".3g2", ".wmv", ".asf", ".ogv", ".vob", ".mjpeg", ".mjpg",
     ".mxf",
@@ -36,7 +36,7 @@ VIDEOS = (
 
 MAX_PIXELS = 1 << 26
 """Default limit for an image or video frame: 67 megapixels, 200 MB in memory."""
-MAX_PIXELS_OPENCV = 1 << 28
+OPENCV_MAX_PIXELS = 1 << 28
 """OpenCV's own limit and the maximum of `max_pixels`. `edgepose.runtime` sets it before OpenCV is imported."""
 
 _JPEG_QUALITY = 92
@@ -44,7 +44,7 @@ _MAX_JPEG_SIDE_PX = 65500
 _DEFAULT_FPS = 25.0
 
 FileKind = Literal["image", "animation", "pages", "video"]
-"""`animation`: an image file with several frames and their times; `pages`: a TIFF file with several images."""
+"""`animation`: an image file with several frames and their times; `page_indices`: a TIFF file with several images."""
 
 
 class FolderContents(NamedTuple):
@@ -56,7 +56,7 @@ class FolderContents(NamedTuple):
     """
 
     images: list[Path]
-    left_out: list[str]
+    skipped: list[str]
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -75,7 +75,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     header = _read_file_header(path, max_pixels)
     if header is None:
         raise InputError(
-            f"{path}: expected an image ({', '.join(IMAGES)}), {_describe_content(path, 'decoded as one')}"
+            f"{path}: expected an image ({', '.join(IMAGE_SUFFIXES)}), {_describe_content(path, 'decoded as one')}"
         )
     image = _decode(path, header, max_pixels)
     if image is None and header.kind == "GIF":  # OpenCV decodes GIF since version 4.11, FFmpeg in all versions.
@@ -121,9 +121,9 @@ def inspect_file(path: Path) -> FileKind:
         InputError: The file is missing, empty, not a regular file, or an image with a damaged header.
     """
     header = _read_file_header(path, None)
-    if header is None or (header.kind == "JPEG" and header.frames > 1):
+    if header is None or (header.kind == "JPEG" and header.frame_count > 1):
         return "video"
-    if header.frames == 1:
+    if header.frame_count == 1:
         return "image"
     return "pages" if header.kind == "TIFF" else "animation"
 
@@ -154,9 +154,10 @@ def read_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     for image, timestamp_ms in _decode_sequence(path, header, max_pixels):
         yield Frame(image, str(path), count, round(timestamp_ms * 1e6))
         count += 1
-    if count < header.frames:
+    if count < header.frame_count:
         raise InputError(
-            f"{path}: {count} of {header.frames} frames can be decoded; the file is damaged or this OpenCV is too old"
+            f"{path}: {count} of {header.frame_count} frames can be decoded; "
+            "the file is damaged or this OpenCV is too old"
         )
 
 
@@ -175,16 +176,16 @@ def write_image(path: Path, image: Image) -> None:
         ok, encoded = cv2.imencode(path.suffix, image, options)
     if not ok:
         raise OutputError(f"{path}: an image of {image.shape[1]}x{image.shape[0]} pixels cannot be encoded")
-    with atomic(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
 
-def fits_jpeg(image: Image) -> bool:
+def fits_in_jpeg(image: Image) -> bool:
     """Return True if no side of the image is longer than JPEG's limit of 65500 pixels."""
     return int(max(image.shape[:2])) <= _MAX_JPEG_SIDE_PX
 
 
-def survey_folder(folder: Path) -> FolderContents:
+def scan_folder(folder: Path) -> FolderContents:
     """Find the images directly in a folder, by suffix or content. Hidden files are skipped.
 
     A file with the suffix of an image is included whatever its content is, so that damaged images are reported when
@@ -200,7 +201,7 @@ def survey_folder(folder: Path) -> FolderContents:
                 continue
             if path.is_dir():
                 left_out.append(f"{path.name}/")
-            elif path.suffix.lower() in IMAGES or _is_decodable(path):
+            elif path.suffix.lower() in IMAGE_SUFFIXES or _is_decodable(path):
                 images.append(path)
             else:
                 left_out.append(path.name)
@@ -215,9 +216,9 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         InputError: The folder cannot be read or contains no images.
     """
-    found = survey_folder(folder).images
+    found = scan_folder(folder).images
     if not found:
-        raise InputError(f"{folder}: no images in this folder (expected {', '.join(IMAGES)})")
+        raise InputError(f"{folder}: no images in this folder (expected {', '.join(IMAGE_SUFFIXES)})")
     return found
 
 
@@ -253,7 +254,7 @@ class Video:
         except InputError:
             self._capture.release()
             raise
-        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.frame_count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
 
@@ -301,12 +302,12 @@ def open_capture(path: Path) -> cv2.VideoCapture:
     """
     place = path.absolute()
     ffmpeg = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() else cv2.CAP_ANY
-    if "%" not in str(place) and place.suffix.lower() not in IMAGES:
+    if "%" not in str(place) and place.suffix.lower() not in IMAGE_SUFFIXES:
         return cv2.VideoCapture(str(place), ffmpeg)
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / "video"
         with place.open("rb") as file:
-            if image_kind(file.read(32)) == "JPEG":
+            if detect_image_kind(file.read(32)) == "JPEG":
                 link = link.with_suffix(".mjpeg")
         link.symlink_to(place.resolve())
         return cv2.VideoCapture(str(link), ffmpeg)
@@ -319,7 +320,7 @@ def _read_file_header(path: Path, max_pixels: int | None) -> ImageHeader | None:
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise InputError(f"{path}: expected an image or a video, the file is empty")
-            if image_kind(file.read(32)) is None:
+            if detect_image_kind(file.read(32)) is None:
                 return None
             with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
                 header = read_header(content)
@@ -366,7 +367,7 @@ def _decode(path: Path, header: ImageHeader, max_pixels: int) -> Image | None:
 def _decode_bytes(
     content: np.typing.NDArray[np.uint8], name: str, header: ImageHeader, max_pixels: int
 ) -> Image | None:
-    if not header.complete:
+    if not header.is_complete:
         # OpenCV would decode the existing part and fill the rest with gray.
         raise InputError(f"{name}: the {header.kind} is cut off; copy or download it again")
     try:
@@ -397,10 +398,10 @@ def _decode_sequence(path: Path, header: ImageHeader, max_pixels: int) -> Iterat
     content = np.fromfile(path, np.uint8)
     animated = header.kind != "TIFF" and hasattr(cv2, "imdecodeanimation")  # OpenCV 4.12 or later
     chunk = max(1, max_pixels // (header.width * header.height)) if header.kind != "TIFF" else 1
-    numbers = header.pages or range(header.frames)
+    numbers = header.page_indices or range(header.frame_count)
     time_ms = 0.0
-    for start in range(0, header.frames, chunk):
-        size = min(chunk, header.frames - start)
+    for start in range(0, header.frame_count, chunk):
+        size = min(chunk, header.frame_count - start)
         durations = [0.0] * size
         images: list[Image] = []
         with suppress_stderr(show_on_error=False):
@@ -433,7 +434,7 @@ def _is_decodable(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            kind = image_kind(file.read(32))
+            kind = detect_image_kind(file.read(32))
         return kind is not None and (kind == "GIF" or bool(cv2.haveImageReader(str(path.absolute()))))
     except (OSError, cv2.error):
         return False

@@ -12,12 +12,12 @@ from pathlib import Path
 from ..errors import InputError
 from ..types import Frame
 from .atomic import try_expand_home
-from .images import MAX_PIXELS, VIDEOS, FileKind, inspect_file, read_frames, survey_folder
+from .images import MAX_PIXELS, VIDEO_SUFFIXES, FileKind, inspect_file, read_frames, scan_folder
 from .redact import mask_credentials
 
 SYNTHETIC = "synthetic"
 
-_MULTI_FRAME_SUFFIXES = (*VIDEOS, ".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif")
+_MULTI_FRAME_SUFFIXES = (*VIDEO_SUFFIXES, ".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif")
 _MAX_NAMES_LISTED = 5
 
 
@@ -64,7 +64,7 @@ class Input:
         return self.path is not None and self.path.suffix.lower() in _MULTI_FRAME_SUFFIXES
 
 
-def expand(name: str) -> list[Input]:
+def find_inputs(name: str) -> list[Input]:
     """Return the inputs that one command-line argument stands for.
 
     Args:
@@ -84,7 +84,7 @@ def expand(name: str) -> list[Input]:
         raise InputError("'': no such image, folder or video; the name is empty")
     path = Path(try_expand_home(name))
     if path.is_dir():
-        images = survey_folder(path).images
+        images = scan_folder(path).images
         if not images:
             raise InputError(f"{path}: no images in this folder{_describe_skipped(path)}")
         return [Input(str(image), image, folder=str(path)) for image in images]
@@ -98,17 +98,17 @@ def expand(name: str) -> list[Input]:
         found = sorted(glob.glob(str(path)))  # noqa: PTH207 - patterns may be absolute
         if not found:
             raise InputError(f"{name}: no file matches this pattern")
-        return [item for match in found for item in expand(match)]
+        return [item for match in found for item in find_inputs(match)]
     raise InputError(f"{name}: no such image, folder or video")
 
 
-def describe_left_out(inputs: list[Input]) -> list[str]:
+def describe_skipped_files(inputs: list[Input]) -> list[str]:
     """Return one line per folder that lists the files in it that are not read."""
     folders = dict.fromkeys(item.folder for item in inputs if item.folder)
     return [f"{folder}{text}" for folder in folders if (text := _describe_skipped(Path(folder)))]
 
 
-def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
+def read_input(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """Read the frames of one input: one frame of an image or scene, all frames of a video, animation or TIFF file.
 
     Args:
@@ -123,7 +123,7 @@ def frames(source: Input, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     if source.path is None:
         from ..synthetic import Scene
 
-        yield Frame(Scene(source.people).frame(0).image, source.name)
+        yield Frame(Scene(source.people).render_frame(0).image, source.name)
     else:
         yield from read_frames(source.path, max_pixels)
 
@@ -151,7 +151,7 @@ def _make_hint(name: str) -> str:
 
 
 def _describe_skipped(folder: Path) -> str:
-    names = survey_folder(folder).left_out
+    names = scan_folder(folder).skipped
     if not names:
         return ""
     listed = ", ".join(names[:_MAX_NAMES_LISTED]) + (", ..." if len(names) > _MAX_NAMES_LISTED else "")

@@ -10,7 +10,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from .printable import printable
+from .printable import make_printable
 
 _LOG_INTERVAL_S = 10.0
 """Without a terminal, progress is one line in this time."""
@@ -64,7 +64,7 @@ def show_warning(message: str) -> None:
 
 def _write(message: str) -> None:
     with suppress(OSError):  # there is no standard error to write to
-        print(f"edgepose: {printable(message)}", file=sys.stderr, flush=True)
+        print(f"edgepose: {make_printable(message)}", file=sys.stderr, flush=True)
 
 
 class Progress(Protocol):

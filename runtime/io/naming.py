@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import InputError
 from .redact import mask_credentials
 
-VARIABLE = "EDGEPOSE_NAME"
+NAME_VARIABLE = "EDGEPOSE_NAME"
 """Environment variable that holds the name of this device; the host name is used if it is empty or not set."""
 MAX_NAME_LENGTH = 64
 _MAX_SLUG_LENGTH = 40
@@ -26,10 +26,10 @@ _ASCII_REPLACEMENTS = str.maketrans(
 """Letters that Unicode does not decompose into a letter and a mark, or that need two ASCII letters without the mark."""
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _ASCII_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_configured = ""
+_configured_name = ""
 
 
-def host_name() -> str:
+def get_host_name() -> str:
     """Return the host name.
 
     Returns:
@@ -46,19 +46,19 @@ def host_name() -> str:
     return f"edgepose-{_make_short_hash(machine)}" if machine else "edgepose"
 
 
-def device_name() -> str:
+def get_device_name() -> str:
     """Return the name set by `set_device_name`, otherwise EDGEPOSE_NAME, otherwise the host name.
 
     Raises:
         InputError: EDGEPOSE_NAME is not a valid name.
     """
-    return _configured or resolve_name("")
+    return _configured_name or resolve_name("")
 
 
 def set_device_name(name: str) -> None:
-    """Set the name that `device_name` returns in this process; an empty name restores the default."""
-    global _configured
-    _configured = name
+    """Set the name that `get_device_name` returns in this process; an empty name restores the default."""
+    global _configured_name
+    _configured_name = name
 
 
 def resolve_name(configured: str) -> str:
@@ -70,12 +70,12 @@ def resolve_name(configured: str) -> str:
     Raises:
         InputError: The name is not valid or contains an unknown placeholder.
     """
-    where, text = ("name", configured) if configured else (VARIABLE, os.environ.get(VARIABLE, ""))
+    where, text = ("name", configured) if configured else (NAME_VARIABLE, os.environ.get(NAME_VARIABLE, ""))
     if not text.strip():
-        return host_name()
+        return get_host_name()
     if not is_valid_name(text):
         raise InputError(f"{where}: expected 1 to {MAX_NAME_LENGTH} printable characters, got {text[:80]!r}")
-    return fill_placeholders(text.strip(), {"hostname": host_name()}, where)
+    return fill_placeholders(text.strip(), {"hostname": get_host_name()}, where)
 
 
 def is_valid_name(name: str) -> bool:
@@ -113,9 +113,9 @@ def make_source_slug(source: str) -> str:
     return make_slug(path.stem if path.suffix or len(path.parts) > 1 else source)
 
 
-def placeholder_values(name: str, source: str) -> dict[str, str]:
+def make_placeholder_values(name: str, source: str) -> dict[str, str]:
     """Return the values of `{hostname}`, `{name}` (slug of the display name) and `{source}`."""
-    host = host_name()
+    host = get_host_name()
     return {
         "hostname": host if _ASCII_HOST_NAME.fullmatch(host) else make_slug(host),
         "name": make_slug(name),

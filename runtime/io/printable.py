@@ -7,7 +7,7 @@ import unicodedata
 MAX_LENGTH = 2000
 
 
-def printable(text: object, *, limit: int = MAX_LENGTH, keep: str = "") -> str:
+def make_printable(text: object, *, limit: int = MAX_LENGTH, keep: str = "") -> str:
     r"""Return `text` with control characters escaped, for example as `\x1b`.
 
     Escape sequences, line ends, characters that change the text direction, private and unassigned characters and lone

@@ -48,7 +48,7 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
     return read_bytes(path, limit).decode("utf-8")
 
 
-def is_special(path: Path) -> bool:
+def is_special_file(path: Path) -> bool:
     """Return True for FIFOs, devices and sockets: they must not be opened as files, because reading could block."""
     try:
         mode = path.stat().st_mode

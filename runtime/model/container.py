@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from ..errors import ModelError, NoManifestError
 from ..io import file_kind
-from ..io.atomic import atomic
+from ..io.atomic import replace_file
 from . import zip_reader
 from .manifest import ModelManifest
 
@@ -35,7 +35,7 @@ _MAX_BYTES = 1 << 31
 _TFLITE_IDENTIFIER = b"TFL3"
 
 
-class Model(NamedTuple):
+class LoadedModel(NamedTuple):
     """Content of a model file.
 
     Attributes:
@@ -47,7 +47,7 @@ class Model(NamedTuple):
     network: bytes
 
 
-def load(path: Path, sha256: str | None = None) -> Model:
+def load(path: Path, sha256: str | None = None) -> LoadedModel:
     """Read and check a model file.
 
     The file is read only once, so the returned bytes are those that were checked.
@@ -68,7 +68,7 @@ def load(path: Path, sha256: str | None = None) -> Model:
                 raise ModelError(f"{path}: the file was truncated while it was read; copy it again")
             network += piece
     _check_hash(path, manifest, hashlib.sha256(network).hexdigest(), sha256)
-    return Model(manifest, network)
+    return LoadedModel(manifest, network)
 
 
 def read(path: Path, sha256: str | None = None) -> ModelManifest:
@@ -145,9 +145,9 @@ def _open_tflite(path: Path) -> Iterator[tuple[int, int]]:
 def _read_manifest_entry(path: Path, handle: int, size: int) -> ModelManifest:
     try:
         found = zip_reader.read(handle, size, _MANIFEST_NAME, _MAX_MANIFEST_BYTES)
-    except zip_reader.NoContainerError:
+    except zip_reader.NoZipError:
         if file_kind.is_edge_tpu(path):
-            raise ModelError(f"{path}: {file_kind.EDGE_TPU}") from None
+            raise ModelError(f"{path}: {file_kind.EDGE_TPU_DESCRIPTION}") from None
         if damage := file_kind.find_damage(path):
             raise ModelError(f"{path}: {damage}") from None
         raise NoManifestError(
@@ -183,7 +183,7 @@ def write(path: Path, flatbuffer: bytes, manifest: ModelManifest) -> None:
     Args:
         path: The model file.
         flatbuffer: The TFLite network.
-        manifest: Its manifest; length and SHA-256 must be those of `flatbuffer` (`identity`).
+        manifest: Its manifest; length and SHA-256 must be those of `read_flatbuffer` (`compute_identity`).
 
     Raises:
         OutputError: The file cannot be written.
@@ -191,11 +191,11 @@ def write(path: Path, flatbuffer: bytes, manifest: ModelManifest) -> None:
     content = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(content, "a") as archive:
         archive.writestr(zipfile.ZipInfo(_MANIFEST_NAME), manifest.to_json())
-    with atomic(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def flatbuffer(path: Path) -> bytes:
+def read_flatbuffer(path: Path) -> bytes:
     """Read the network of a TFLite file with or without a manifest: the bytes before an appended ZIP, or all bytes.
 
     Raises:
@@ -215,7 +215,7 @@ def flatbuffer(path: Path) -> bytes:
     return content[:length]
 
 
-def identity(network: bytes) -> tuple[str, int]:
+def compute_identity(network: bytes) -> tuple[str, int]:
     """Return SHA-256 and length of a flatbuffer, as stored in the manifest."""
     return hashlib.sha256(network).hexdigest(), len(network)
 

@@ -53,10 +53,10 @@ class OperatorTensor(NamedTuple):
     name: str
     shape: tuple[int, ...]
     item_bytes: int
-    whole: bool
+    is_integer: bool
 
 
-def choose() -> tuple[str, Any]:
+def choose_interpreter() -> tuple[str, Any]:
     """Return name and `Interpreter` class of the interpreter package to use.
 
     This is the package in the environment variable EDGEPOSE_INTERPRETER, or the first one of `PACKAGES` that is
@@ -86,7 +86,8 @@ class Network:
     """Network loaded into the interpreter.
 
     The file is loaded without checks. The interpreter **crashes the process** on some damaged files, so the caller must
-    check the hash of the file first (`container.load`) or load it in a child process (`isolated_load.probe`).
+    check the hash of the file first (`container.load`) or load it in a child process
+    (`isolated_load.load_in_child_process`).
 
     Attributes:
         interpreter_name: Name of the interpreter package.
@@ -99,7 +100,7 @@ class Network:
 
         Args:
             path: The TFLite file; only used in messages if `content` is given.
-            threads: Number of threads; default: `default_threads()`.
+            threads: Number of threads; default: `get_default_threads()`.
             content: The TFLite flatbuffer; None reads it from `path`.
 
         Raises:
@@ -108,12 +109,12 @@ class Network:
         """
         if threads is not None and threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
-        self.interpreter_name, interpreter_class = choose()
+        self.interpreter_name, interpreter_class = choose_interpreter()
         source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
             # The interpreters print their delegate and each error to stderr. The exception has the same information.
             with suppress_stderr(show_on_error=False):
-                self._interpreter = interpreter_class(**source, num_threads=threads or default_threads())
+                self._interpreter = interpreter_class(**source, num_threads=threads or get_default_threads())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -124,7 +125,7 @@ class Network:
             info.number: self._interpreter.tensor(info.number) for info in (*self.inputs, *self.outputs)
         }
 
-    def tensor(self, info: TensorInfo) -> npt.NDArray[Any]:
+    def get_tensor(self, info: TensorInfo) -> npt.NDArray[Any]:
         """Return the memory of an input or output as an array, without a copy.
 
         Release the array before `invoke`: the interpreter does not run while references to its memory exist.
@@ -142,7 +143,7 @@ class Network:
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"inference failed: {' '.join(str(error).split())}") from None
 
-    def operators(self) -> list[tuple[str, list[OperatorTensor], list[OperatorTensor]]]:
+    def list_operators(self) -> list[tuple[str, list[OperatorTensor], list[OperatorTensor]]]:
         """Return kind, inputs and outputs of every operator, in the order of the file. Delegates are left out."""
         operators = []
         for details in self._interpreter._get_ops_details():
@@ -154,7 +155,7 @@ class Network:
         return operators
 
     @property
-    def delegated(self) -> bool:
+    def is_delegated(self) -> bool:
         """True if a delegate runs the network or a part of it. On a CPU, the delegate is XNNPACK."""
         return any(details["op_name"] in _DELEGATE_NAMES for details in self._interpreter._get_ops_details())
 
@@ -165,7 +166,7 @@ class Network:
         return OperatorTensor(details["name"], shape, dtype.itemsize, dtype.kind in "iu")
 
 
-def default_threads() -> int:
+def get_default_threads() -> int:
     """Return the default number of threads: the CPU cores this process may use, at most 4.
 
     More threads make these networks hardly faster.

@@ -22,11 +22,11 @@ from ..errors import ModelError
 from ..types import Quantization
 from . import container
 from .interpreter import Network, TensorInfo
-from .registry import cache_folder, packaged
+from .registry import get_cache_folder, list_packaged_models
 
 
 @dataclass(frozen=True)
-class ProbeResult:
+class NetworkTensors:
     """Input and output tensors of a network that was loaded and run successfully."""
 
     inputs: tuple[TensorInfo, ...]
@@ -37,7 +37,7 @@ MAX_MEMORY_BYTES = 6 << 30
 """Limit for the address space of the child process, which contains libraries, network and tensors."""
 
 
-def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> ProbeResult:
+def load_in_child_process(path: Path, timeout_s: float = 120, network: bytes | None = None) -> NetworkTensors:
     """Load a network and run it once on zeros, in a child process.
 
     Args:
@@ -50,7 +50,7 @@ def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> P
             finish in time.
     """
     if network is None:
-        network = container.flatbuffer(path)
+        network = container.read_flatbuffer(path)
     command = [sys.executable, "-P", "-m", "edgepose.runtime.model.isolated_load", str(path), str(int(timeout_s) + 1)]
     try:
         child = subprocess.run(command, input=network, capture_output=True, timeout=timeout_s, check=False)
@@ -67,7 +67,7 @@ def probe(path: Path, timeout_s: float = 120, network: bytes | None = None) -> P
         raise ModelError(message if message.startswith(str(path)) else f"{path}: cannot be loaded: {message}")
     try:
         answer = json.loads(child.stdout.splitlines()[-1])
-        return ProbeResult(
+        return NetworkTensors(
             *(tuple(_parse_tensor_info(entry) for entry in answer[key]) for key in ("inputs", "outputs"))
         )
     except (ValueError, KeyError, IndexError, TypeError):
@@ -84,12 +84,14 @@ def check_first_load(path: Path) -> str:
         have changed since the probe.
 
     Raises:
-        ModelError: As for `probe`, or the model file is damaged.
+        ModelError: As for `load_in_child_process`, or the model file is damaged.
     """
     digest = container.read_manifest(path).flatbuffer_sha256
-    passed_file = cache_folder() / "probed" / digest
-    if not passed_file.is_file() and path.resolve() not in {packaged_path.resolve() for packaged_path in packaged()}:
-        probe(path, network=container.load(path, digest).network)
+    passed_file = get_cache_folder() / "probed" / digest
+    if not passed_file.is_file() and path.resolve() not in {
+        packaged_path.resolve() for packaged_path in list_packaged_models()
+    }:
+        load_in_child_process(path, network=container.load(path, digest).network)
         with suppress(OSError):
             passed_file.parent.mkdir(parents=True, exist_ok=True)
             passed_file.touch()
@@ -137,7 +139,7 @@ def _main() -> int:
     try:
         network = Network(path, threads=1, content=flatbuffer)
         for info in network.inputs:
-            network.tensor(info)[...] = np.zeros((), info.dtype)
+            network.get_tensor(info)[...] = np.zeros((), info.dtype)
         network.invoke()
     except ModelError as error:
         print(error, file=sys.stderr)

@@ -15,11 +15,11 @@ _LIST_NAME = "models.toml"
 _PACKAGED_LIST = Path(__file__).parent.parent / _LIST_NAME
 _PACKAGED_FOLDER = Path(__file__).parent.parent / "models"
 
-DEFAULT = "edgepose-tiny"
+DEFAULT_MODEL = "edgepose-tiny"
 """Name of the model that is part of the package and is used if no model is given."""
 
 
-def known_models() -> tuple[KnownModel, ...]:
+def load_known_models() -> tuple[KnownModel, ...]:
     """Read the lists of known models.
 
     The first list is part of the package. Then follows `models.toml` in each search folder, if it exists. If a name is
@@ -29,33 +29,33 @@ def known_models() -> tuple[KnownModel, ...]:
         ModelError: A list has an invalid entry, which the message names.
     """
     found: dict[str, KnownModel] = {}
-    for path in (_PACKAGED_LIST, *(folder / _LIST_NAME for folder in search_folders())):
+    for path in (_PACKAGED_LIST, *(folder / _LIST_NAME for folder in get_search_folders())):
         if path.is_file():
             for model in read_list(path):
                 found.setdefault(model.name, model)
     return tuple(found.values())
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """Return the cache folder of the user for models. It may not exist."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("edgepose"))
 
 
-def search_folders() -> list[Path]:
+def get_search_folders() -> list[Path]:
     """Return the folders of EDGEPOSE_MODELS (separated as in PATH), then the cache folder."""
     folders = [Path(part).expanduser() for part in os.environ.get(_FOLDERS_VARIABLE, "").split(os.pathsep) if part]
-    return [*folders, cache_folder()]
+    return [*folders, get_cache_folder()]
 
 
-def known(name: str) -> KnownModel | None:
+def find_known_model(name: str) -> KnownModel | None:
     """Return the known model with this name, or None.
 
     Raises:
-        ModelError: As for `known_models`.
+        ModelError: As for `load_known_models`.
     """
-    return next((model for model in known_models() if model.name == name), None)
+    return next((model for model in load_known_models() if model.name == name), None)
 
 
 def find_weights(model: KnownModel) -> Path | None:
@@ -65,19 +65,19 @@ def find_weights(model: KnownModel) -> Path | None:
         Path of the first file of the model in the first folder that contains all its files with the right hashes, or
         None.
     """
-    for folder in search_folders():
+    for folder in get_search_folders():
         for place in (folder / model.name, folder):
             if all(file.matches(place / file.name) for file in model.files):
                 return place / model.files[0].name
     return None
 
 
-def packaged() -> tuple[Path, ...]:
+def list_packaged_models() -> tuple[Path, ...]:
     """Return the model files that are part of the package, sorted by name."""
     return tuple(sorted(_PACKAGED_FOLDER.glob("*.tflite")))
 
 
-def find_tflite(name: str | None) -> Path:
+def find_model_file(name: str | None) -> Path:
     """Find the model file for the value of `-m`.
 
     Args:
@@ -89,15 +89,15 @@ def find_tflite(name: str | None) -> Path:
     Raises:
         ModelError: There is no such model; the message lists the folders that were searched.
     """
-    name = name or DEFAULT
+    name = name or DEFAULT_MODEL
     path = Path(name)
     if path.suffix == ".tflite" or path.parent != Path() or path.exists():
         return path
     for candidate in _iterate_candidates(name):
         if candidate.is_file():
             return candidate
-    places = ", ".join(str(folder) for folder in search_folders())
-    if known(name):
+    places = ", ".join(str(folder) for folder in get_search_folders())
+    if find_known_model(name):
         hint = f"create it with `edgepose convert {name} -o {name}.tflite`"
     else:
         near = difflib.get_close_matches(name, _list_names(), n=1)
@@ -106,12 +106,12 @@ def find_tflite(name: str | None) -> Path:
 
 
 def _iterate_candidates(name: str) -> Iterator[Path]:
-    for folder in search_folders():
+    for folder in get_search_folders():
         yield folder / f"{name}.tflite"
         yield folder / name / f"{name}.tflite"
     yield _PACKAGED_FOLDER / f"{name}.tflite"
 
 
 def _list_names() -> list[str]:
-    found = [path.stem for folder in search_folders() for path in sorted(folder.glob("*.tflite"))]
-    return [*(path.stem for path in packaged()), *found, *(model.name for model in known_models())]
+    found = [path.stem for folder in get_search_folders() for path in sorted(folder.glob("*.tflite"))]
+    return [*(path.stem for path in list_packaged_models()), *found, *(model.name for model in load_known_models())]

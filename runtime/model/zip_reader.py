@@ -22,7 +22,7 @@ _STORED, _DEFLATED = 0, 8
 _HAS_DESCRIPTOR, _IS_ENCRYPTED = 1 << 3, 1 << 0
 
 
-class NoContainerError(ValueError):
+class NoZipError(ValueError):
     """The file has no ZIP at its end, or the ZIP does not contain the member."""
 
 
@@ -82,14 +82,14 @@ def read(handle: int, size: int, wanted: str, limit: int) -> MemberContent:
     if end != directory:
         raise ValueError("there are bytes between the members of its ZIP and their directory")
     if found is None:
-        raise NoContainerError(f"no {wanted}")
+        raise NoZipError(f"no {wanted}")
     return MemberContent(min(member.offset for member in members), found)
 
 
 def _read_directory(handle: int, size: int) -> tuple[list[_Member], int]:
     """Return the members of the ZIP in the order of its directory, and the offset of the directory."""
     if size < _END.size:
-        raise NoContainerError("no ZIP")
+        raise NoZipError("no ZIP")
     end = size - _END.size
     magic, disk, start_disk, here, count, length, directory, comment = _END.unpack(
         _read_exactly(handle, _END.size, end)
@@ -98,7 +98,7 @@ def _read_directory(handle: int, size: int) -> tuple[list[_Member], int]:
         tail = _read_exactly(handle, min(size, _END.size + 0xFFFF), max(0, end - 0xFFFF))
         if b"PK\5\6" in tail:
             raise ValueError("there are bytes after its ZIP, or the ZIP has a comment")
-        raise NoContainerError("no ZIP")
+        raise NoZipError("no ZIP")
     if comment or disk or start_disk or here != count or directory + length != end:
         raise ValueError("its ZIP does not end where the file ends")
     if not 1 <= count <= MAX_MEMBERS or length > MAX_DIRECTORY_BYTES:

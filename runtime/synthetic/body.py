@@ -41,7 +41,7 @@ class Motion:
     turn: float
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> Motion:
+    def create_random(cls, rng: np.random.Generator) -> Motion:
         """Draw a random motion."""
         low = rng.uniform(0.15, 0.5)
         return cls(
@@ -55,7 +55,7 @@ class Motion:
         )
 
 
-def keypoints(motion: Motion, time_s: float) -> Points:
+def compute_keypoints(motion: Motion, time_s: float) -> Points:
     """Compute the keypoints at a time, in body coordinates: (18, 2) float32."""
     swing = sin(2 * pi * motion.rate * time_s + motion.phase)
     other = sin(2 * pi * motion.rate * time_s + motion.phase + 0.9)

@@ -6,12 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..skeleton import COCO18, Skeleton
-from .body import Motion, keypoints
+from .body import Motion, compute_keypoints
 
 Maps = npt.NDArray[np.float32]
 
 
-def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, sigma: float = 1.0) -> tuple[Maps, Maps]:
+def render_fields(
+    people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, sigma: float = 1.0
+) -> tuple[Maps, Maps]:
     """Render heatmaps and PAFs from keypoints.
 
     A heatmap has a Gaussian at each keypoint; where Gaussians overlap, the maximum is taken. A PAF has unit vectors up
@@ -57,7 +59,7 @@ def fields(people: Maps, height: int, width: int, skeleton: Skeleton = COCO18, s
     return heatmaps, pafs
 
 
-def crowd(count: int, height: int, width: int, rng: np.random.Generator) -> Maps:
+def place_people(count: int, height: int, width: int, rng: np.random.Generator) -> Maps:
     """Place random people side by side, so that they do not overlap.
 
     Returns:
@@ -70,7 +72,7 @@ def crowd(count: int, height: int, width: int, rng: np.random.Generator) -> Maps
         row, column = divmod(i, columns)
         slot_w, slot_h = width / columns, height / rows
         size = min(slot_h, slot_w / 0.8) * rng.uniform(0.85, 0.95)
-        body = keypoints(Motion.random(rng), float(rng.uniform(0, 10)))
+        body = compute_keypoints(Motion.create_random(rng), float(rng.uniform(0, 10)))
         people[i, :, 0] = (column + 0.5) * slot_w + body[:, 0] * size
         people[i, :, 1] = (row + 0.5) * slot_h + (0.5 - body[:, 1]) * size
     return people - 0.5

@@ -19,48 +19,48 @@ _MAX_LAYERS = 9
 _LIGHT_DIRECTION = np.array((-0.35, -0.5))  # toward the light; x right, y down
 
 
-def polygon(canvas: Image, points: npt.NDArray[Any], color: Color) -> None:
+def fill_polygon(canvas: Image, points: npt.NDArray[Any], color: Color) -> None:
     """Fill a convex polygon: (n, 2) points in pixels, measured from the corner of the image."""
     fixed = np.round((points - 0.5) * 2**_FRACTION_BITS).astype(np.int32)
     cv2.fillConvexPoly(canvas, fixed, color, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def capsule(canvas: Image, a: Point, b: Point, radius_a: float, radius_b: float, color: Color) -> None:
+def fill_capsule(canvas: Image, a: Point, b: Point, radius_a: float, radius_b: float, color: Color) -> None:
     """Fill a limb: two circles and the area between them, shaded like a cylinder."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     for shrink, shade, shift in _make_layers(color, min(radius_a, radius_b)):
-        polygon(canvas, _make_capsule_outline(a + shift, b + shift, radius_a * shrink, radius_b * shrink), shade)
+        fill_polygon(canvas, _make_capsule_outline(a + shift, b + shift, radius_a * shrink, radius_b * shrink), shade)
 
 
-def ellipse(canvas: Image, center: Point, radius_x: float, radius_y: float, color: Color) -> None:
+def fill_ellipse(canvas: Image, center: Point, radius_x: float, radius_y: float, color: Color) -> None:
     """Fill an ellipse, shaded like a ball."""
     angles = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     circle = np.stack((np.cos(angles) * radius_x, np.sin(angles) * radius_y), axis=1)
     for shrink, shade, shift in _make_layers(color, min(radius_x, radius_y)):
-        polygon(canvas, np.asarray(center) + shift + circle * shrink, shade)
+        fill_polygon(canvas, np.asarray(center) + shift + circle * shrink, shade)
 
 
-def torso(canvas: Image, corners: npt.NDArray[Any], color: Color) -> None:
+def fill_torso(canvas: Image, corners: npt.NDArray[Any], color: Color) -> None:
     """Fill a trunk: `corners` is a convex polygon (n, 2), shaded from its sides to its middle."""
     middle = corners.mean(axis=0)
     narrow = 0.5 * float(np.ptp(corners[:, 0]))
     for shrink, shade, shift in _make_layers(color, 0.6 * narrow):
-        polygon(canvas, middle + shift + (corners - middle) * (shrink, 0.5 + 0.5 * shrink), shade)
+        fill_polygon(canvas, middle + shift + (corners - middle) * (shrink, 0.5 + 0.5 * shrink), shade)
 
 
-def stroke(canvas: Image, points: npt.NDArray[Any], color: Color, thickness: float) -> None:
+def draw_line(canvas: Image, points: npt.NDArray[Any], color: Color, thickness: float) -> None:
     """Draw a thin open line through `points` (n, 2), for example a brow or a mouth."""
     fixed = np.round((points - 0.5) * 2**_FRACTION_BITS).astype(np.int32)
     cv2.polylines(canvas, [fixed], False, color, max(1, round(thickness)), cv2.LINE_AA, _FRACTION_BITS)
 
 
-def shaded(color: Color, factor: float) -> Color:
+def scale_brightness(color: Color, factor: float) -> Color:
     """Make a color lighter (`factor` > 1) or darker (`factor` < 1)."""
     b, g, r = (min(255.0, channel * factor) for channel in color)
     return b, g, r
 
 
-def texture(height: int, width: int, rng: np.random.Generator) -> Image:
+def create_texture(height: int, width: int, rng: np.random.Generator) -> Image:
     """Create a background of smooth colored noise on three scales, darker toward the bottom.
 
     Returns:
@@ -80,7 +80,9 @@ def _make_layers(color: Color, radius: float) -> list[tuple[float, Color, npt.ND
     """Return relative size, color and offset of each layer, the outermost first. Small shapes get fewer layers."""
     count = max(2, min(_MAX_LAYERS, round(radius)))
     steps = np.linspace(0, 1, count)
-    return [(1 - 0.75 * t, shaded(color, 0.66 + 0.48 * t), _LIGHT_DIRECTION * radius * 0.45 * t) for t in steps]
+    return [
+        (1 - 0.75 * t, scale_brightness(color, 0.66 + 0.48 * t), _LIGHT_DIRECTION * radius * 0.45 * t) for t in steps
+    ]
 
 
 def _make_capsule_outline(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ..types import Image
 from . import paint
-from .body import Motion, Points, keypoints
-from .figure import Look, draw
+from .body import Motion, Points, compute_keypoints
+from .figure import Appearance, draw_person
 
 _PERSON_WIDTH = 1.0
 """Width that a person with moving arms needs, as a fraction of its height."""
@@ -36,7 +36,7 @@ class SceneFrame:
 @dataclass(frozen=True)
 class _Person:
     motion: Motion
-    look: Look
+    look: Appearance
     x: float
     floor: float
     height: float
@@ -65,19 +65,19 @@ class Scene:
             )
         self.people, self.width, self.height, self.fps = people, width, height, fps
         rng = np.random.default_rng(seed)
-        self._background = paint.texture(height, width, rng)
+        self._background = paint.create_texture(height, width, rng)
         noise = (rng.standard_normal((height, width, 3), np.float32) for _ in range(_NOISE_PATTERNS))
         self._noise = [np.round(3.5 * pattern).astype(np.int16) for pattern in noise]
         self._people = _place_people(people, width, height, rng)
 
-    def frame(self, index: int) -> SceneFrame:
+    def render_frame(self, index: int) -> SceneFrame:
         """Render frame `index`. Frames can be rendered in any order."""
         time_s = index / self.fps
         canvas = self._background.copy()
         keypoints_frame = np.zeros((self.people, 18, 2), np.float32)
         for i, person in enumerate(self._people):
             keypoints_frame[i] = _compute_keypoints_frame(person, time_s)
-            draw(canvas, keypoints_frame[i], person.height, person.look)
+            draw_person(canvas, keypoints_frame[i], person.height, person.look)
         cv2.GaussianBlur(canvas, (3, 3), 0.6, dst=canvas)
         # Sensor noise. A few patterns are enough to make consecutive frames differ.
         cv2.add(canvas, self._noise[index % _NOISE_PATTERNS], dst=canvas, dtype=cv2.CV_8U)
@@ -85,7 +85,7 @@ class Scene:
 
 
 def _compute_keypoints_frame(person: _Person, time_s: float) -> Points:
-    points = keypoints(person.motion, time_s)
+    points = compute_keypoints(person.motion, time_s)
     x = person.x + person.sway * sin(2 * pi * 0.25 * time_s + person.motion.phase)
     placed = np.stack((x + points[:, 0] * person.height, person.floor - points[:, 1] * person.height), axis=1)
     return placed.astype(np.float32)
@@ -110,6 +110,13 @@ def _place_people(people: int, width: int, height: int, rng: np.random.Generator
         x = (column + 0.5 + (columns - in_row) / 2) * slot_width
         floor = (row + 0.5) * slot_height + 0.5 * size
         placed.append(
-            _Person(Motion.random(rng), Look.random(rng), x, floor, size, 0.06 * max_height * rng.uniform(0, 1))
+            _Person(
+                Motion.create_random(rng),
+                Appearance.create_random(rng),
+                x,
+                floor,
+                size,
+                0.06 * max_height * rng.uniform(0, 1),
+            )
         )
     return placed

@@ -30,11 +30,11 @@ def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18)
         A copy of the image with the drawings.
     """
     canvas = image.copy()
-    colors = limb_colors(skeleton)
+    colors = compute_limb_colors(skeleton)
     for pose in poses:
         thickness = _choose_thickness(pose)
         for limb, color in zip(skeleton.limbs, colors, strict=True):
-            if limb.starts and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
+            if limb.can_seed and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
                 a, b = (_to_fixed_point(pose.keypoints[part]) for part in (limb.a, limb.b))
                 cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
                 cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -48,7 +48,7 @@ def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18)
 
 
 @cache
-def limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
+def compute_limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
     """Return one BGR color per limb, 0 to 255, with evenly spaced hues."""
     count = len(skeleton.limbs)
     hues = (colorsys.hsv_to_rgb(i / count, 0.85, 1.0) for i in range(count))

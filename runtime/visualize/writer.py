@@ -10,14 +10,14 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..io import atomic
-from ..io.images import VIDEOS, fits_jpeg, open_capture, write_image
+from ..io.images import VIDEO_SUFFIXES, fits_in_jpeg, open_capture, write_image
 from ..skeleton import Skeleton
 from ..stderr import suppress_stderr
 from ..types import EstimateResult, Frame, Image
 from .draw import draw_poses
 
 
-class Drawings:
+class DrawingWriter:
     """Writer that draws poses on frames and writes `NAME.jpg` for an image and `NAME.mp4` for a video.
 
     An image that is too large for JPEG (a side of more than 65500 pixels) is written as PNG. A video gets its final
@@ -39,7 +39,7 @@ class Drawings:
         self.paths: list[Path] = []
         self._video: _DrawnVideo | None = None
 
-    def __enter__(self) -> Drawings:
+    def __enter__(self) -> DrawingWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -60,10 +60,10 @@ class Drawings:
             InputError: Frames of this size cannot be encoded as a video.
         """
         drawn = draw_poses(frame.image, estimate, self._skeleton)
-        if Path(frame.source).suffix.lower() in VIDEOS if video is None else video:
+        if Path(frame.source).suffix.lower() in VIDEO_SUFFIXES if video is None else video:
             self._add_to_video(frame, drawn)
             return
-        path = self._find_unused_path(_make_stem(frame), ".jpg" if fits_jpeg(drawn) else ".png")
+        path = self._find_unused_path(_make_stem(frame), ".jpg" if fits_in_jpeg(drawn) else ".png")
         write_image(path, drawn)
         self.paths.append(path)
 
@@ -134,7 +134,7 @@ class _DrawnVideo:
                     capture.release()
                 if found != self._frames:
                     raise OutputError(f"{self.path}: the video cannot be written completely; the disk may be full")
-                atomic.move(self._partial, self.path)
+                atomic.move_into_place(self._partial, self.path)
         finally:
             self._partial.unlink(missing_ok=True)
 

@@ -36,7 +36,7 @@ def make_row(model: str = "net.tflite", fps: float = 100.0, ap: float | None = 0
 
 
 def make_profile(*found: Row) -> Profile:
-    return Profile(board.describe(), "synthetic:5", "2026-01-01T00:00:00+00:00", found or (make_row(),))
+    return Profile(board.read_board(), "synthetic:5", "2026-01-01T00:00:00+00:00", found or (make_row(),))
 
 
 def test_a_profile_survives_json(tmp_path: Path) -> None:
@@ -96,25 +96,25 @@ def check_refusal(document: object) -> None:
         except InputError as error:
             assert "\n" not in str(error)
         else:
-            assert table.text(profile.rows)
-            assert table.as_csv([profile])
+            assert table.format_table(profile.rows)
+            assert table.format_csv([profile])
 
 
 def test_a_table_shows_failed_rows_and_estimates() -> None:
     guessed = Row("net.tflite", 4, fps=17.6, latency_ms=Latency(56.9, 56.9, 56.9), estimate="Raspberry Pi 4")
-    text = table.text([make_row(), guessed, Row("broken.tflite", 1, error="expected a TFLite model")])
+    text = table.format_table([make_row(), guessed, Row("broken.tflite", 1, error="expected a TFLite model")])
     lines = text.splitlines()
     assert lines[0].split()[:2] == ["model", "precision"]
     assert "100.0" in lines[1]
     assert "0.300" in lines[1]
     assert "~17.6" in lines[2], "an estimate is marked"
     assert lines[3] == "broken x1: expected a TFLite model"
-    assert "XNNPACK" in table.operators(make_row())
-    assert "-2.4%" in table.operators(make_row()), "how nearly the operators add up"
+    assert "XNNPACK" in table.format_operators(make_row())
+    assert "-2.4%" in table.format_operators(make_row()), "how nearly the operators add up"
 
 
 def test_csv_has_one_line_per_row() -> None:
-    found = list(csv.DictReader(io.StringIO(table.as_csv([make_profile(), make_profile(make_row("b.tflite"))]))))
+    found = list(csv.DictReader(io.StringIO(table.format_csv([make_profile(), make_profile(make_row("b.tflite"))]))))
     assert [row["model"] for row in found] == ["net.tflite", "b.tflite"]
     assert float(found[0]["inference_ms"]) == 8.0
 
@@ -134,27 +134,27 @@ def test_a_plot_shows_every_panel(tmp_path: Path) -> None:
 
 def test_single_operators_compute_the_same_as_the_network(small_model: Path, tmp_path: Path) -> None:
     """An image gives the same result if it passes through the single operators as in the whole network."""
-    flatbuffer = container.flatbuffer(small_model)
+    flatbuffer = container.read_flatbuffer(small_model)
     extractor = operators.OperatorExtractor(flatbuffer)
     whole = Network(small_model, 1)
-    assert len(extractor) == len(whole.operators())
+    assert len(extractor) == len(whole.list_operators())
     image = np.random.default_rng(0).uniform(0, 255, whole.inputs[0].shape).astype(np.float32)
     known = {whole.inputs[0].name: image}
     for number in range(len(extractor)):
         (tmp_path / "one.tflite").write_bytes(extractor.extract(number))
         single = Network(tmp_path / "one.tflite", 1)
         for info in single.inputs:
-            single.tensor(info)[...] = known[info.name]
+            single.get_tensor(info)[...] = known[info.name]
         single.invoke()
-        known.update({info.name: np.array(single.tensor(info)) for info in single.outputs})
-    whole.tensor(whole.inputs[0])[...] = image
+        known.update({info.name: np.array(single.get_tensor(info)) for info in single.outputs})
+    whole.get_tensor(whole.inputs[0])[...] = image
     whole.invoke()
     for info in whole.outputs:
-        np.testing.assert_allclose(whole.tensor(info), known[info.name], atol=1e-4)
+        np.testing.assert_allclose(whole.get_tensor(info), known[info.name], atol=1e-4)
 
 
 def test_a_damaged_flatbuffer_is_refused_or_cut_into_operators(small_model: Path) -> None:
-    whole = container.flatbuffer(small_model)
+    whole = container.read_flatbuffer(small_model)
     refused = 0
     for seed in range(300):
         damaged = bytearray(whole)
@@ -173,14 +173,16 @@ def test_a_damaged_flatbuffer_is_refused_or_cut_into_operators(small_model: Path
 def test_macs_of_a_loaded_network_are_those_of_its_manifest(small_model: Path) -> None:
     from edgepose.benchmarks.profile import macs
 
-    assert sum(op.macs for op in macs.operators(Network(small_model, 1))) == container.read(small_model).macs
+    assert (
+        sum(op.macs for op in macs.compute_operator_costs(Network(small_model, 1))) == container.read(small_model).macs
+    )
 
 
 def test_profile_measures_a_pose_network_and_any_other(
     small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.tflite"
-    other.write_bytes(container.flatbuffer(small_model))
+    other.write_bytes(container.read_flatbuffer(small_model))
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(other.read_bytes()[:5000])
     out = tmp_path / "p.json"
@@ -217,7 +219,7 @@ def test_profile_measures_a_pose_network_and_any_other(
 
 def test_every_operator_is_measured(small_model: Path) -> None:
     """How nearly the latencies add up depends on the machine: docs/benchmarks.md has figures."""
-    found, total = operators.measure_operators(container.flatbuffer(small_model), 1)
+    found, total = operators.measure_operators(container.read_flatbuffer(small_model), 1)
     assert [op.number for op in found] == list(range(len(found)))
     assert sum(op.macs for op in found) == container.read(small_model).macs
     assert total > max(op.ms for op in found) > 0
@@ -267,22 +269,22 @@ def test_more_threads_than_cores_is_a_warning() -> None:
 def test_estimates_are_near_published_results() -> None:
     for run in estimate.PINTO:
         others = [other for other in estimate.PINTO if other is not run]
-        assert run.macs / estimate.rate(others) == pytest.approx(run.ms, rel=0.15)
+        assert run.macs / estimate.fit_macs_per_ms(others) == pytest.approx(run.ms, rel=0.15)
     # TensorFlow Lite with one program on two boards (A. Allan, 2023), not used for the estimate: 112.6 and 23.5 ms.
-    gain = estimate.macs_per_ms("pi5", "int8", 4) / estimate.macs_per_ms("pi4", "int8", 4)
+    gain = estimate.estimate_macs_per_ms("pi5", "int8", 4) / estimate.estimate_macs_per_ms("pi4", "int8", 4)
     assert gain == pytest.approx(112.6 / 23.5, rel=0.15)
     for name in estimate.BOARDS:
-        speeds = [estimate.macs_per_ms(name, "int8", threads) for threads in (1, 2, 3, 4)]
+        speeds = [estimate.estimate_macs_per_ms(name, "int8", threads) for threads in (1, 2, 3, 4)]
         assert speeds == sorted(speeds)
-        assert estimate.macs_per_ms(name, "float", 4) < speeds[-1]
+        assert estimate.estimate_macs_per_ms(name, "float", 4) < speeds[-1]
 
 
 def test_an_estimate_is_marked(small_model: Path) -> None:
-    row = estimate.row("small", small_model, 4, "Raspberry Pi 4")
+    row = estimate.estimate_row("small", small_model, 4, "Raspberry Pi 4")
     assert row.estimate == "Raspberry Pi 4"
     assert "estimate" in row.warnings[0]
     assert row.fps == pytest.approx(1e3 / row.stages_ms["inference"])
-    assert estimate.row("x", Path("nowhere.tflite"), 4, "Raspberry Pi 4").error
+    assert estimate.estimate_row("x", Path("nowhere.tflite"), 4, "Raspberry Pi 4").error
 
 
 def test_frames_never_end(tmp_path: Path) -> None:
@@ -312,9 +314,9 @@ def test_health_is_read_from_kernel_and_firmware(tmp_path: Path) -> None:
     assert found.throttled
     assert not health.Health(None, None, ("throttled since boot",)).throttled
     assert health.read(tmp_path / "nowhere") == health.Health(None, None, None)
-    before = health.ProcessorTime.now(tmp_path)
-    assert before.busy == pytest.approx(1.9)
-    assert health.ProcessorTime(before.busy + 3, before.own + 1).others_since(before) == pytest.approx(2.0)
+    before = health.ProcessorTime.read(tmp_path)
+    assert before.busy_s == pytest.approx(1.9)
+    assert health.ProcessorTime(before.busy_s + 3, before.own_s + 1).compute_others_s(before) == pytest.approx(2.0)
 
 
 def test_a_worker_that_hangs_is_an_error_in_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def other(lab: Lab) -> list[str]:
 
 
 def images() -> Path:
-    from ..conftest import data
+    from ..conftest import find_test_data
 
-    return data("calibration") / "images"
+    return find_test_data("calibration") / "images"
 
 
 def deploy(lab: Lab, model: Path, *boards: Board, more: list[str] | None = None, source: str = "synthetic:1") -> Done:
@@ -108,7 +108,7 @@ def test_root_owns_the_files_and_no_port_is_open(one: Board) -> None:
 
 def test_the_unit_runs_in_a_sandbox(tmp_path: Path) -> None:
     unit = tmp_path / "edgepose.service"
-    unit.write_text(units.service(units.GROUPS))
+    unit.write_text(units.make_service_unit(units.CAMERA_GROUPS))
     words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(unit)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]

@@ -11,7 +11,7 @@ from edgepose.device.sources.opencv import V4l2Camera
 from edgepose.runtime.errors import InputError
 
 
-def refused(number: int, width: int, height: int, expected: str) -> None:
+def check_refusal(number: int, width: int, height: int, expected: str) -> None:
     """Raise an exception if the camera can be opened, or if the error is a different one."""
     try:
         V4l2Camera(number, width, height, None)
@@ -35,10 +35,10 @@ def main() -> None:
     assert 5 < rate < 70, rate
     assert later[-1].timestamp_ns > later[0].timestamp_ns
     print(f"{rate:.0f} frames a second of 640x480")
-    refused(0, 640, 480, "in use by another program")
+    check_refusal(0, 640, 480, "in use by another program")
     camera.close()
-    refused(0, 333, 222, "does not support 333x222; the nearest size is")
-    refused(5, 640, 480, "there is no such camera; available: /dev/video0")
+    check_refusal(0, 333, 222, "does not support 333x222; the nearest size is")
+    check_refusal(5, 640, 480, "there is no such camera; available: /dev/video0")
     again = open_source(CameraConfig("v4l2:0", 640, 480))
     next(again.frames())
     again.close()

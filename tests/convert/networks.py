@@ -96,10 +96,10 @@ def operator(v1: Any, node: g.Node, inputs: list[Any]) -> Any:
         case g.Conv():
             return v1.nn.conv2d(inputs[0], node.kernel, [1, *node.strides, 1], node.padding, name=node.name)
         case g.BatchNorm():
-            mean, variance = ([], []) if node.training else (node.mean, node.variance)
+            mean, variance = ([], []) if node.is_training else (node.mean, node.variance)
             return v1.raw_ops.FusedBatchNorm(
                 x=inputs[0], scale=node.gamma, offset=node.beta, mean=mean, variance=variance, epsilon=node.epsilon,
-                is_training=node.training, name=node.name,
+                is_training=node.is_training, name=node.name,
             )[0]  # fmt: skip
         case g.Activation():
             return {"relu": v1.nn.relu, "relu6": v1.nn.relu6, "elu": v1.nn.elu}[node.kind](inputs[0], name=node.name)

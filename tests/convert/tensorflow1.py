@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from edgepose.convert.ir import graph as g
-from edgepose.convert.networks import Definition
+from edgepose.convert.networks import NetworkDefinition
 
 from .networks import RNG, operator
 
 
-def random_weights(definition: Definition) -> dict[str, np.ndarray]:
+def random_weights(definition: NetworkDefinition) -> dict[str, np.ndarray]:
     """Return random arrays for all required variables, scaled so that activations keep their magnitude."""
     found = {}
     for variable in definition.variables:
@@ -42,7 +42,9 @@ class WrittenNetwork:
     frozen: Path
 
 
-def write(definition: Definition, weights: dict[str, np.ndarray], images: np.ndarray, folder: Path) -> WrittenNetwork:
+def write(
+    definition: NetworkDefinition, weights: dict[str, np.ndarray], images: np.ndarray, folder: Path
+) -> WrittenNetwork:
     """Write a checkpoint (with the state of an optimizer) and a frozen graph of a network with these weights."""
     import tensorflow as tf
 

@@ -13,7 +13,7 @@ from edgepose.runtime import PoseEstimator
 from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 
-from ..conftest import call_edgepose, run_edgepose, weights
+from ..conftest import call_edgepose, find_weights, run_edgepose
 from .networks import small_graph, write_frozen_graph
 
 
@@ -22,7 +22,7 @@ def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
-        cv2.imwrite(str(folder / f"{seed}.png"), Scene(2, 320, 240, seed=seed).frame(0).image)
+        cv2.imwrite(str(folder / f"{seed}.png"), Scene(2, 320, 240, seed=seed).render_frame(0).image)
     return folder
 
 
@@ -73,7 +73,7 @@ def test_a_failed_verification_exits_with_1_and_writes_the_file(
 @pytest.mark.convert
 def test_rgb_models_give_the_same_maps(frozen: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     maps = []
-    image = Scene(2, 96, 64).frame(0).image
+    image = Scene(2, 96, 64).render_frame(0).image
     for order in ("bgr", "rgb"):
         out = tmp_path / f"{order}.tflite"
         options = ["--input-size", "96x64", "--channel-order", order]
@@ -110,7 +110,7 @@ def test_training_mode_needs_calibration_images(
 @pytest.mark.convert
 def test_the_published_graph_is_refused_without_calibration(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x.tflite"
-    result = call_edgepose(capfd, "convert", weights("mobilenet_v2_small"), "-o", out)
+    result = call_edgepose(capfd, "convert", find_weights("mobilenet_v2_small"), "-o", out)
     assert result.returncode == 2
     assert "its 39 batch normalizations need statistics; add --calibration DIR" in result.stderr
     assert not out.exists()
@@ -120,14 +120,14 @@ def test_a_manifest_is_added_to_a_tflite(strong_model: Path, tmp_path: Path) -> 
     """The network is unchanged, so TensorFlow is not needed."""
     original = container.read(strong_model)
     bare = tmp_path / "bare.tflite"
-    bare.write_bytes(container.flatbuffer(strong_model))
+    bare.write_bytes(container.read_flatbuffer(strong_model))
     out = tmp_path / "out.tflite"
     result = run_edgepose("convert", bare, "-o", out, "--resize", "stretch")
     assert result.returncode == 0, result.stderr
     manifest = container.read(out)
     assert manifest.flatbuffer_sha256 == original.flatbuffer_sha256
     assert (manifest.input.resize, manifest.stride, manifest.network) == ("stretch", 8, "bare")
-    assert len(PoseEstimator(out).estimate(Scene(2, 640, 480).frame(0).image)) == 2
+    assert len(PoseEstimator(out).estimate(Scene(2, 640, 480).render_frame(0).image)) == 2
 
 
 def test_a_tflite_with_one_joined_output(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_tflite_with_one_joined_output(tmp_path: Path) -> None:
     manifest = container.read(out)
     assert (manifest.heatmaps.start, manifest.heatmaps.stop, manifest.pafs.start, manifest.pafs.stop) == (0, 19, 19, 57)
     assert manifest.heatmaps.tensor == manifest.pafs.tensor
-    assert len(PoseEstimator(out, threads=2).estimate(Scene(2, 640, 480).frame(0).image)) == 2
+    assert len(PoseEstimator(out, threads=2).estimate(Scene(2, 640, 480).render_frame(0).image)) == 2
 
 
 def _model_folders() -> list[str]:

@@ -14,23 +14,23 @@ from edgepose.convert.validate import score_threshold
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.model import container, registry
-from edgepose.runtime.oks import matched, sigmas
+from edgepose.runtime.oks import count_matches, get_sigmas
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
 
-from ..conftest import call_edgepose, data
+from ..conftest import call_edgepose, find_test_data
 
-PACKAGED = {path.stem: path for path in registry.packaged()}
+PACKAGED = {path.stem: path for path in registry.list_packaged_models()}
 
 
 def make_true_poses(scene: Scene, index: int) -> list[Pose]:
-    shown = scene.frame(index).keypoints
+    shown = scene.render_frame(index).keypoints
     return [Pose(np.concatenate((points, np.ones((18, 1), np.float32)), axis=1), 1.0) for points in shown]
 
 
 def test_packaged_models_are_small() -> None:
-    path = registry.find_tflite(None)
+    path = registry.find_model_file(None)
     assert path == PACKAGED["edgepose-tiny"]
     assert path.stat().st_size <= 1_500_000
     manifest = container.read(path)
@@ -46,12 +46,12 @@ def test_packaged_models_are_small() -> None:
 @pytest.mark.parametrize("people", [1, 2, 3])
 def test_finds_all_people_in_synthetic_scenes(name: str, people: int) -> None:
     estimator = PoseEstimator(PACKAGED[name])
-    spread = sigmas(COCO18.keypoints)
+    spread = get_sigmas(COCO18.keypoints)
     hits = wanted = found = 0
     for seed in range(6):
         scene = Scene(people, 640, 480, seed=seed)
-        poses = estimator.estimate(scene.frame(20).image).poses
-        there, count = matched(make_true_poses(scene, 20), poses, spread, least=0.5, min_keypoints=5)
+        poses = estimator.estimate(scene.render_frame(20).image).poses
+        there, count = count_matches(make_true_poses(scene, 20), poses, spread, min_oks=0.5, min_keypoints=5)
         hits, wanted, found = hits + there, wanted + count, found + len(poses)
     assert hits >= 0.9 * wanted
     assert found <= 1.1 * wanted
@@ -60,12 +60,12 @@ def test_finds_all_people_in_synthetic_scenes(name: str, people: int) -> None:
 def test_an_image_without_people_has_no_poses() -> None:
     estimator = PoseEstimator()
     for seed in range(10):
-        assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).frame(0).image)) == 0
+        assert len(estimator.estimate(Scene(0, 640, 480, seed=seed).render_frame(0).image)) == 0
 
 
 @pytest.mark.once
 def test_no_model_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
+    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).render_frame(5).image)
     done = call_edgepose(capfd, "run", tmp_path / "photo.png")
     assert done.returncode == 0
     assert len(json.loads(done.stdout)["poses"]) == 2
@@ -75,7 +75,7 @@ def test_no_model_option_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: 
 @pytest.mark.once
 def test_ap_is_at_least_the_required_value(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools")
-    images = data("coco-dev")
+    images = find_test_data("coco-dev")
     done = call_edgepose(
         capfd,
         "eval",
@@ -102,9 +102,9 @@ def test_the_minimum_score_leaves_two_false_poses_per_100_images() -> None:
 
 def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
     for seed in range(3):
-        cv2.imwrite(str(tmp_path / f"{seed}.png"), Scene(1, 320, 240, seed=seed).frame(0).image)
-    path = registry.find_tflite(None)
-    seen = score_threshold.scores(path, ImageFolder(tmp_path))
+        cv2.imwrite(str(tmp_path / f"{seed}.png"), Scene(1, 320, 240, seed=seed).render_frame(0).image)
+    path = registry.find_model_file(None)
+    seen = score_threshold.collect_false_scores(path, ImageFolder(tmp_path))
     assert len(seen) >= 3
     least = container.read(path).min_score
     assert least is not None
@@ -114,6 +114,6 @@ def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
 
 @pytest.mark.once
 def test_the_minimum_score_is_an_option(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).frame(5).image)
+    cv2.imwrite(str(tmp_path / "photo.png"), Scene(2, 640, 480).render_frame(5).image)
     none = call_edgepose(capfd, "run", tmp_path / "photo.png", "--min-score", "0.99")
     assert json.loads(none.stdout)["poses"] == []

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.convert.distill.images import Sample, pack, read_samples, unpack
-from edgepose.convert.distill.views import Views, mirrored_order, truth
+from edgepose.convert.distill.images import Sample, pack_samples, read_samples, unpack_samples
+from edgepose.convert.distill.views import ViewGenerator, draw_annotated_maps, get_mirror_order
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
-from edgepose.runtime.synthetic.fields import crowd, fields
+from edgepose.runtime.synthetic.fields import place_people, render_fields
 
 pytestmark = pytest.mark.once
 ROW = "0 0.5 0.5 0.2 0.4 " + " ".join("0.5 0.25 2" for _ in range(17))
@@ -34,7 +34,7 @@ def test_rows_of_labels_become_people(tmp_path: Path) -> None:
 
 
 def test_mirroring_swaps_left_and_right() -> None:
-    order = mirrored_order()
+    order = get_mirror_order()
     assert [order[i] for i in order] == list(range(18)), "twice is nothing"
     names = COCO18.keypoints
     assert names[order[names.index("right_wrist")]] == "left_wrist"
@@ -48,10 +48,10 @@ def test_keypoints_are_transformed_with_the_image(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dot.png"), image)
     person = np.full((1, 18, 2), np.nan, np.float32)
     person[0, 0] = (200.5 / 320, 90.5 / 240)
-    views = Views([Sample(tmp_path / "dot.png", person)], 192, seed=3)
+    views = ViewGenerator([Sample(tmp_path / "dot.png", person)], 192, seed=3)
     seen = 0
     for _ in range(60):
-        view, people = views._placed(image, person * np.array((320, 240), np.float32))
+        view, people = views._transform_randomly(image, person * np.array((320, 240), np.float32))
         if np.isnan(people[0, 0]).any():
             continue
         mask = (view.min(axis=2) > 230) & (view.max(axis=2) > 230)
@@ -67,14 +67,14 @@ def test_keypoints_are_transformed_with_the_image(tmp_path: Path) -> None:
 
 
 def test_missing_keypoints_add_no_targets(rng: np.random.Generator) -> None:
-    people = crowd(2, 30, 40, rng)
+    people = place_people(2, 30, 40, rng)
     partial = people.copy()
     partial[0, 4] = np.nan
-    heatmaps, pafs = fields(partial, 30, 40)
+    heatmaps, pafs = render_fields(partial, 30, 40)
     assert np.isfinite(heatmaps).all()
     assert np.isfinite(pafs).all()
-    whole, _ = fields(people, 30, 40)
-    only, _ = fields(people[1:], 30, 40)
+    whole, _ = render_fields(people, 30, 40)
+    only, _ = render_fields(people[1:], 30, 40)
     assert np.array_equal(heatmaps[:, :, 4], only[:, :, 4])
     assert np.array_equal(heatmaps[:, :, 3], whole[:, :, 3])
 
@@ -82,7 +82,7 @@ def test_missing_keypoints_add_no_targets(rng: np.random.Generator) -> None:
 def test_targets_use_the_grid_of_the_heatmaps() -> None:
     people = np.full((1, 18, 2), np.nan, np.float32)
     people[0, 0] = (8 * 10 + 4, 8 * 5 + 4)
-    heatmaps, _ = truth(people, 20, 8, 0.9)
+    heatmaps, _ = draw_annotated_maps(people, 20, 8, 0.9)
     assert np.unravel_index(heatmaps[:, :, 0].argmax(), (20, 20)) == (5, 10)
     assert heatmaps[5, 10, 0] == pytest.approx(1)
 
@@ -93,18 +93,18 @@ def test_pytorch_and_tensorflow_give_the_same_results(network: str) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
     from edgepose.convert.distill.torch_graph import GraphModule
     from edgepose.convert.exporters import tensorflow
-    from edgepose.convert.networks import define
+    from edgepose.convert.networks import define_network
     from edgepose.convert.passes import fold
     from edgepose.convert.passes.random_weights import fill
     from edgepose.convert.passes.simplify import simplify
 
-    graph = simplify(fold.fold(fill(define(network).graph)))
+    graph = simplify(fold.fold(fill(define_network(network).graph)))
     module = GraphModule(graph)
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
-    wanted = tensorflow.build(graph, image)
+    wanted = tensorflow.run_graph(graph, image)
     with torch.no_grad():
         made = module(torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2))), (graph.heatmaps, graph.pafs))
-    back = tensorflow.build(module.to_graph(), image)
+    back = tensorflow.run_graph(module.to_graph(), image)
     for name in (graph.heatmaps, graph.pafs):
         reference = np.asarray(wanted[name])
         scale = np.abs(reference).max()
@@ -117,24 +117,24 @@ def test_images_are_stored_in_one_archive(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{number:012}.jpg"), np.full((480, 640, 3), 20 * number, np.uint8))
     (tmp_path / "000000000007.txt").write_text(f"{ROW}\n")
     samples = read_samples(tmp_path, tmp_path)
-    pack(samples, tmp_path / "images.zip")
-    back = unpack(tmp_path / "images.zip", tmp_path / "out")
+    pack_samples(samples, tmp_path / "images.zip")
+    back = unpack_samples(tmp_path / "images.zip", tmp_path / "out")
     assert [len(sample.people) for sample in back] == [1, 0]
     assert np.allclose(back[0].people, samples[0].people, equal_nan=True)
     assert cv2.imread(str(back[0].path)).shape == (240, 320, 3)
     (tmp_path / "other.zip").write_bytes(b"PK")
     with pytest.raises(InputError, match="packed for training"):
-        unpack(tmp_path / "other.zip", tmp_path / "out")
+        unpack_samples(tmp_path / "other.zip", tmp_path / "out")
 
 
 @pytest.mark.parametrize("network", ["mobilenet_v2_small", "lightweight"])
 def test_a_graph_is_read_back_unchanged(network: str, tmp_path: Path) -> None:
     from edgepose.convert.ir import graph_file
-    from edgepose.convert.networks import define
+    from edgepose.convert.networks import define_network
     from edgepose.convert.passes.random_weights import fill
     from edgepose.runtime.errors import ModelError
 
-    graph = fill(define(network).graph)
+    graph = fill(define_network(network).graph)
     graph_file.save(graph, tmp_path / "graph.npz")
     back = graph_file.load(tmp_path / "graph.npz")
     assert list(back.nodes) == list(graph.nodes)
@@ -152,25 +152,25 @@ def test_a_graph_is_read_back_unchanged(network: str, tmp_path: Path) -> None:
 def test_a_teacher_during_training_gives_the_same_targets(tmp_path: Path) -> None:
     """Targets computed by the teacher during training (on a GPU) equal the targets that were computed before."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
-    from edgepose.convert.distill.targets import Lesson, Oracle, lesson, together
-    from edgepose.convert.networks import define
+    from edgepose.convert.distill.targets import BatchTeacher, TrainingExample, make_example, merge_targets
+    from edgepose.convert.networks import define_network
     from edgepose.convert.passes import fold
     from edgepose.convert.passes.random_weights import fill
     from edgepose.convert.passes.simplify import simplify
 
-    graph = simplify(fold.fold(fill(define("lightweight").graph)))
-    people = crowd(1, 12, 12, np.random.default_rng(0)) * 8 + 4
+    graph = simplify(fold.fold(fill(define_network("lightweight").graph)))
+    people = place_people(1, 12, 12, np.random.default_rng(0)) * 8 + 4
     view = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
-    alone = lesson(view, people, None)
+    alone = make_example(view, people, None)
     assert alone.heatmaps.shape == (19, 12, 12)
-    batch = Lesson(*(torch.from_numpy(part[None]) for part in alone))
-    oracle = Oracle(graph, "cpu")
-    finished = oracle.finish(batch, batch.view.float())
+    batch = TrainingExample(*(torch.from_numpy(part[None]) for part in alone))
+    oracle = BatchTeacher(graph, "cpu")
+    finished = oracle.add_teacher_maps(batch, batch.view.float())
     with torch.no_grad():
         made = oracle._network(batch.view.float(), (graph.heatmaps, graph.pafs))
     planes = [made[name][0].permute(1, 2, 0) for name in (graph.heatmaps, graph.pafs)]
     known = [torch.from_numpy(part.transpose(1, 2, 0).copy()) for part in (alone.heatmaps, alone.pafs)]
-    wanted = together(*planes, *known, axis=-1)
+    wanted = merge_targets(*planes, *known, axis=-1)
     for ours, theirs in zip(finished[1:], wanted, strict=True):
         assert torch.equal(ours[0], theirs.permute(2, 0, 1))
     assert (finished.heatmaps[0, :18] >= batch.heatmaps[0, :18]).all()
@@ -179,33 +179,33 @@ def test_a_teacher_during_training_gives_the_same_targets(tmp_path: Path) -> Non
 @pytest.mark.convert
 def test_training_continues_from_its_checkpoint(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
-    from edgepose.convert.distill.targets import Lesson
-    from edgepose.convert.distill.train import Schedule, Training
-    from edgepose.convert.networks import define
+    from edgepose.convert.distill.targets import TrainingExample
+    from edgepose.convert.distill.train import Schedule, Trainer
+    from edgepose.convert.networks import define_network
     from edgepose.convert.passes import fold
     from edgepose.convert.passes.random_weights import fill
     from edgepose.convert.passes.simplify import simplify
 
-    graph = simplify(fold.fold(fill(define("mobilenet_v2_small").cut(1).graph)))
+    graph = simplify(fold.fold(fill(define_network("mobilenet_v2_small").cut(1).graph)))
     rng = np.random.default_rng(1)
-    batch = Lesson(
+    batch = TrainingExample(
         rng.integers(0, 256, (2, 3, 64, 64)).astype(np.uint8),
         rng.random((2, 19, 8, 8), np.float32),
         rng.random((2, 38, 8, 8), np.float32),
     )
-    schedule = Schedule(400, batch=2, rate=3e-3, warm_up=4, quantized=0.5)
+    schedule = Schedule(400, batch_size=2, learning_rate=3e-3, warm_up_views=4, quantized_share=0.5)
     torch.manual_seed(0)
-    training = Training(graph, schedule)
-    first = training.step(batch)
+    training = Trainer(graph, schedule)
+    first = training.train_on_batch(batch)
     for _ in range(20):
-        last = training.step(batch)
+        last = training.train_on_batch(batch)
     assert last < first
-    training.save(tmp_path / "checkpoint.pt")
-    again = Training(graph, schedule)
-    again.load(tmp_path / "checkpoint.pt")
-    assert again.seen == training.seen
-    assert again.step(batch) == pytest.approx(training.step(batch), rel=1e-3)
-    assert not again.quantized
-    again.seen = 390
-    assert again.quantized
-    assert np.isfinite(again.step(batch)), "with simulated integers"
+    training.save_checkpoint(tmp_path / "checkpoint.pt")
+    again = Trainer(graph, schedule)
+    again.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert again.views_seen == training.views_seen
+    assert again.train_on_batch(batch) == pytest.approx(training.train_on_batch(batch), rel=1e-3)
+    assert not again.is_quantized
+    again.views_seen = 390
+    assert again.is_quantized
+    assert np.isfinite(again.train_on_batch(batch)), "with simulated integers"

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from edgepose.convert.ir import input_sizes, macs, stages
-from edgepose.convert.networks import NETWORKS, define
+from edgepose.convert.networks import NETWORKS, define_network
 from edgepose.convert.passes.fold import fold
 from edgepose.convert.passes.simplify import simplify
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 
-from ..conftest import call_edgepose, run_edgepose, weights
+from ..conftest import call_edgepose, find_weights, run_edgepose
 from .networks import small_graph
 
 PRECISIONS = ("float32", "float16", "dynamic")
@@ -43,8 +43,8 @@ def assert_runs(path: Path) -> None:
     manifest = estimator.manifest
     assert manifest.untrained
     network = manifest.network
-    assert manifest.parameters == simplify(fold(define(network).graph)).parameters
-    fields = estimator.infer(Scene(1, 640, 480).frame(0).image)
+    assert manifest.parameters == simplify(fold(define_network(network).graph)).parameters
+    fields = estimator.infer(Scene(1, 640, 480).render_frame(0).image)
     rows, columns = 144 // manifest.stride, 192 // manifest.stride
     assert fields.heatmaps.shape == (rows, columns, 19)
     assert fields.pafs.shape == (rows, columns, 38)
@@ -92,7 +92,7 @@ def test_random_weights_are_marked_and_refused(tmp_path: Path, capfd: pytest.Cap
 @pytest.mark.convert
 def test_an_imported_graph_is_cut_after_a_stage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """human-pose-estimation-0001 cut after its first stage costs less and has the outputs of that stage."""
-    source = weights("human-pose-estimation-0001")
+    source = find_weights("human-pose-estimation-0001")
     out = tmp_path / "one.tflite"
     result = call_edgepose(capfd, "convert", source, "-o", out, "--stages", "1", "--input-size", "4:3-small")
     assert result.returncode == 0, result.stderr
@@ -105,9 +105,9 @@ def test_an_imported_graph_is_cut_after_a_stage(tmp_path: Path, capfd: pytest.Ca
     whole = openvino_ir.load(source)
     assert manifest.macs == macs.count(stages.cut(whole, 1), 192, 256)
     assert manifest.macs < 0.65 * macs.count(whole, 192, 256)
-    image = Scene(2, 256, 192).frame(0).image
+    image = Scene(2, 256, 192).render_frame(0).image
     first = stages.find(whole)[0]
-    expected = tensorflow.build(whole, image[None].astype(np.float32), first)
+    expected = tensorflow.run_graph(whole, image[None].astype(np.float32), first)
     fields = PoseEstimator(out).infer(image)
     np.testing.assert_allclose(fields.heatmaps, expected[first.heatmaps][0], atol=1e-3)
     np.testing.assert_allclose(fields.pafs, expected[first.pafs][0], atol=1e-3)
@@ -122,7 +122,7 @@ def test_a_network_without_refinement_has_one_stage() -> None:
 @pytest.mark.convert
 def test_wrong_use_is_one_line_and_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.tflite"
-    weights("human-pose-estimation-0001")
+    find_weights("human-pose-estimation-0001")
     for arguments, words in [
         (["cmu"], "cmu: no published weights are known"),
         (["mobilenet_v2_smal"], "did you mean mobilenet_v2_small"),
@@ -150,7 +150,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 def test_named_sizes_have_their_aspect_ratio() -> None:
-    for name, (width, height) in input_sizes.SIZES.items():
+    for name, (width, height) in input_sizes.NAMED_SIZES.items():
         assert (width % 16, height % 16) == (0, 0)
         across, down = map(int, name.partition("-")[0].split(":"))
         assert abs(width / height / (across / down) - 1) < 0.01
@@ -160,7 +160,7 @@ def test_named_sizes_have_their_aspect_ratio() -> None:
 
 
 def test_sizes_with_misaligned_features_are_reported() -> None:
-    graph = define("mobilenet_v2_small").graph
-    assert macs.misaligned(graph, 360, 480)
-    assert not macs.misaligned(graph, 336, 448)
-    assert not macs.misaligned(define("mobilenet_thin").graph, 360, 480)
+    graph = define_network("mobilenet_v2_small").graph
+    assert macs.has_misaligned_resize(graph, 360, 480)
+    assert not macs.has_misaligned_resize(graph, 336, 448)
+    assert not macs.has_misaligned_resize(define_network("mobilenet_thin").graph, 360, 480)

@@ -14,7 +14,7 @@ from edgepose.convert.ir import macs
 from edgepose.convert.ir.output_heads import choose_outputs
 from edgepose.runtime.errors import ModelError
 
-from ..conftest import data, weights
+from ..conftest import find_test_data, find_weights
 from .networks import conv, small_graph, write_frozen_graph
 
 pytestmark = pytest.mark.convert
@@ -28,7 +28,7 @@ def images(rng: np.random.Generator) -> np.ndarray:
 def run_graph(graph: g.Graph, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
-    results = tensorflow.build(graph, images.astype(np.float32))
+    results = tensorflow.run_graph(graph, images.astype(np.float32))
     return results[graph.heatmaps].numpy(), results[graph.pafs].numpy()
 
 
@@ -44,9 +44,9 @@ def test_folding_changes_nothing_but_the_number_of_operators(images: np.ndarray)
     graph = small_graph()
     folded = fold(graph)
     assert_same(graph, folded, images)
-    assert list(folded.of_type(g.BatchNorm)) == []
+    assert list(folded.find_nodes(g.BatchNorm)) == []
     # Not folded: the offset of the input (because of the zero padding) and the normalization after the concat.
-    assert [node.name for node in folded.of_type(g.Affine)] == ["scaled", "bn3"]
+    assert [node.name for node in folded.find_nodes(g.Affine)] == ["scaled", "bn3"]
     assert folded.nodes["scaled"].scale.tolist() == [1.0]  # type: ignore[attr-defined]
 
 
@@ -91,11 +91,11 @@ def test_statistics_are_those_of_all_images_together(images: np.ndarray) -> None
     from edgepose.convert.passes import bn_statistics
 
     graph = small_graph(training=True)
-    assert [layer.name for layer in bn_statistics.training_layers(graph)] == ["bn1", "bn3"]
+    assert [layer.name for layer in bn_statistics.find_training_layers(graph)] == ["bn1", "bn3"]
     spread = (images * np.array([0.2, 0.5, 1, 0.1]).reshape(4, 1, 1, 1)).astype(np.uint8)
-    first = tensorflow.build(graph, spread.astype(np.float32), ["conv1"])["conv1"].numpy()
+    first = tensorflow.run_graph(graph, spread.astype(np.float32), ["conv1"])["conv1"].numpy()
     for batches in ([spread], [spread[:3], spread[3:]]):
-        fixed = bn_statistics.fix(graph, batches)
+        fixed = bn_statistics.set_measured_statistics(graph, batches)
         norm = fixed.nodes["bn1"]
         assert isinstance(norm, g.BatchNorm)
         assert norm.mean is not None
@@ -104,7 +104,7 @@ def test_statistics_are_those_of_all_images_together(images: np.ndarray) -> None
         np.testing.assert_allclose(norm.variance, first.var(axis=(0, 1, 2)), rtol=1e-3)
     mean_of_variances = first.var(axis=(1, 2)).mean(axis=0)
     assert (norm.variance > 1.05 * mean_of_variances).any()  # the variance between images is included
-    assert_same(graph, bn_statistics.fix(graph, [spread]), spread, 1e-3)
+    assert_same(graph, bn_statistics.set_measured_statistics(graph, [spread]), spread, 1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -132,7 +132,7 @@ def test_outputs_can_be_named(tmp_path: Path) -> None:
             frozen_graph.load(tmp_path / "net.pb", heatmaps=wrong[0], pafs=wrong[1])
 
 
-def nodes_with(*channels: int) -> tuple[dict[str, g.Node], list[str]]:
+def make_nodes(*channels: int) -> tuple[dict[str, g.Node], list[str]]:
     nodes: dict[str, g.Node] = {"image": g.Input(name="image")}
     for number, count in enumerate(channels):
         nodes[f"out{number}"] = conv(f"out{number}", "image", (1, 1, 3, count))
@@ -140,17 +140,17 @@ def nodes_with(*channels: int) -> tuple[dict[str, g.Node], list[str]]:
 
 
 def test_outputs_are_found_by_their_channels() -> None:
-    assert choose_outputs("f", *nodes_with(38, 19, 5), None, None).heatmaps == "out1"
-    split = choose_outputs("f", *nodes_with(57), None, None)
+    assert choose_outputs("f", *make_nodes(38, 19, 5), None, None).heatmaps == "out1"
+    split = choose_outputs("f", *make_nodes(57), None, None)
     assert [type(split.nodes[name]) for name in (split.heatmaps, split.pafs)] == [g.Slice, g.Slice]
-    assert g.channels(split)[split.heatmaps] == 19
+    assert g.count_channels(split)[split.heatmaps] == 19
     for channels in ((19, 19, 38), (19,), (), (56,)):
         with pytest.raises(ModelError, match="Name them with --heatmaps and --pafs"):
-            choose_outputs("f", *nodes_with(*channels), None, None)
+            choose_outputs("f", *make_nodes(*channels), None, None)
 
 
 def test_unused_branches_are_removed() -> None:
-    nodes, results = nodes_with(38, 19, 500)
+    nodes, results = make_nodes(38, 19, 500)
     assert list(choose_outputs("f", nodes, results, None, None).nodes) == ["image", "out0", "out1"]
 
 
@@ -162,16 +162,16 @@ def test_macs_and_sizes_match_tensorflow(images: np.ndarray) -> None:
     for height, width in ((64, 96), (72, 40)):
         shapes = {}
         image = np.zeros((1, height, width, 3), np.float32)
-        tensorflow.build(graph, image, observe=lambda node, value: shapes.update({node.name: value.shape}))  # noqa: B023
-        known = macs.sizes(graph, height, width)
+        tensorflow.run_graph(graph, image, observe=lambda node, value: shapes.update({node.name: value.shape}))  # noqa: B023
+        known = macs.compute_sizes(graph, height, width)
         assert {name: tuple(shape[1:3]) for name, shape in shapes.items()} == known
-        channels = g.channels(graph)
+        channels = g.count_channels(graph)
         assert {name: shape[3] for name, shape in shapes.items()} == channels
     assert macs.count(graph, 64, 96) == sum(
         known_size[0] * known_size[1] * node.kernel.size
-        for node in graph.of_type(g.Conv)
+        for node in graph.find_nodes(g.Conv)
         if isinstance(node, g.Conv)
-        for known_size in [macs.sizes(graph, 64, 96)[node.name]]
+        for known_size in [macs.compute_sizes(graph, 64, 96)[node.name]]
     )
 
 
@@ -219,7 +219,7 @@ def test_damaged_frozen_graphs_are_one_line(tmp_path: Path, rng: np.random.Gener
 def test_damaged_openvino_networks_are_one_line(tmp_path: Path, rng: np.random.Generator) -> None:
     from edgepose.convert.importers import openvino_ir
 
-    source = weights("human-pose-estimation-0001")
+    source = find_weights("human-pose-estimation-0001")
     text, binary = source.read_text(), source.with_suffix(".bin").read_bytes()
     place = tmp_path / "net.xml"
     with pytest.raises(ModelError, match=r"expected net\.bin"):
@@ -254,8 +254,8 @@ def test_real_networks_reproduce_their_own_outputs(name: str) -> None:
     """The expected heatmaps and PAFs are outputs of the published files, stored as float16."""
     from edgepose.convert.importers import detect
 
-    graph = detect.find(str(weights(name))).load(detect.Wanted()).graph
-    for path in sorted((data("golden") / name).glob("*.npz"))[:2]:
+    graph = detect.find_source(str(find_weights(name))).load(detect.ImportOptions()).graph
+    for path in sorted((find_test_data("golden") / name).glob("*.npz"))[:2]:
         golden: Any = np.load(path)
         heatmaps, pafs = run_graph(graph, golden["input_bgr"][None])
         np.testing.assert_allclose(heatmaps[0], golden["heatmaps"], atol=1e-3)

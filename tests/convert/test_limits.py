@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepose.convert.download import fetch
+from edgepose.convert.download import fetch_model
 from edgepose.convert.importers import frozen_graph, openvino_ir
 from edgepose.runtime.errors import ModelError
 from edgepose.runtime.model import registry_file
@@ -19,7 +19,7 @@ from edgepose.runtime.model import registry_file
 from ..conftest import call_edgepose
 
 
-def constant(graph: Any, name: str, shape: list[int]) -> None:
+def add_constant(graph: Any, name: str, shape: list[int]) -> None:
     node = graph.node.add(name=name, op="Const")
     tensor = node.attr["value"].tensor
     tensor.dtype = 1
@@ -35,7 +35,7 @@ def test_a_constant_of_one_repeated_value(shape: list[int], tmp_path: Path, capf
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef()
-    constant(graph, "c", shape)
+    add_constant(graph, "c", shape)
     path = tmp_path / "bomb.pb"
     path.write_bytes(graph.SerializeToString())
     assert path.stat().st_size < 100
@@ -50,8 +50,8 @@ def test_constants_that_are_multiplied(tmp_path: Path) -> None:
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef()
-    constant(graph, "a", [60_000, 1])
-    constant(graph, "b", [1, 60_000])
+    add_constant(graph, "a", [60_000, 1])
+    add_constant(graph, "b", [1, 60_000])
     graph.node.add(name="m", op="Mul", input=["a", "b"])
     path = tmp_path / "bomb.pb"
     path.write_bytes(graph.SerializeToString())
@@ -65,7 +65,7 @@ def test_many_constants_together(tmp_path: Path) -> None:
 
     graph = tf.compat.v1.GraphDef()
     for number in range(10):
-        constant(graph, f"c{number}", [1 << 25])
+        add_constant(graph, f"c{number}", [1 << 25])
     path = tmp_path / "bomb.pb"
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelError, match="all arrays together"):
@@ -126,7 +126,7 @@ def test_a_download_without_end_is_aborted(endless: str, monkeypatch: pytest.Mon
     file = registry_file.WeightFile("a.npz", (registry_file.UrlSource(endless),), git_blob="0" * 40)
     model = registry_file.KnownModel("endless", "cmu", (file,), "MIT", "x", (432, 368))
     with pytest.raises(ModelError, match="more than 5 MB"):
-        fetch(model, retries=0)
+        fetch_model(model, retries=0)
 
 
 @pytest.mark.convert

@@ -11,11 +11,11 @@ import pytest
 
 from edgepose.convert.ir import graph as g
 from edgepose.convert.ir import macs, stages
-from edgepose.convert.networks import NETWORKS, define
-from edgepose.convert.networks.builder import Builder
+from edgepose.convert.networks import NETWORKS, define_network
+from edgepose.convert.networks.builder import NetworkBuilder
 from edgepose.runtime.errors import ModelError
 
-from ..conftest import weights
+from ..conftest import find_weights
 
 HEIGHT, WIDTH = 368, 432
 
@@ -34,7 +34,7 @@ def test_every_networks_docstring_gives_its_true_cost() -> None:
     tables = read_documented_costs()
     assert tables.keys() == NETWORKS.keys()
     for name, (*widths, gmac, parameters, _) in tables.items():
-        graph = define(name).graph
+        graph = define_network(name).graph
         assert gmac == f"{macs.count(graph, HEIGHT, WIDTH) / 1e9:.2f}", name
         assert parameters == f"{graph.parameters / 1e6:.2f}", name
         if widths:
@@ -44,8 +44,8 @@ def test_every_networks_docstring_gives_its_true_cost() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_maps_of_the_right_shape(name: str) -> None:
-    graph = define(name).graph
-    channels, sizes = g.channels(graph), macs.sizes(graph, HEIGHT, WIDTH)
+    graph = define_network(name).graph
+    channels, sizes = g.count_channels(graph), macs.compute_sizes(graph, HEIGHT, WIDTH)
     stride = 4 if name in ("mobilenet", "mobilenet_fast", "mobilenet_accurate") else 8
     for output, expected in ((graph.heatmaps, 19), (graph.pafs, 38)):
         assert channels[output] == expected
@@ -56,7 +56,7 @@ def test_every_network_gives_maps_of_the_right_shape(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_weight_has_one_name(name: str) -> None:
-    definition = define(name)
+    definition = define_network(name)
     names = [variable.name for variable in definition.variables]
     assert len(names) == len(set(names))
     convolutions = [node for node in definition.graph.nodes.values() if isinstance(node, g.Conv)]
@@ -70,7 +70,7 @@ def test_mobilenet_thin_has_exactly_the_variables_of_upstreams_training_graph() 
 
     The digest is computed from their sorted names and shapes.
     """
-    variables = sorted((v.name, v.shape) for v in define("mobilenet_thin").variables if v.required)
+    variables = sorted((v.name, v.shape) for v in define_network("mobilenet_thin").variables if v.required)
     assert len(variables) == 359
     text = "\n".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in variables)
     assert (
@@ -80,24 +80,24 @@ def test_mobilenet_thin_has_exactly_the_variables_of_upstreams_training_graph() 
 
 def test_lightweight_has_the_published_number_of_parameters() -> None:
     """4.099 million parameters, from the Open Model Zoo page of human-pose-estimation-0001."""
-    assert round(define("lightweight").graph.parameters / 1e6, 3) == 4.099
+    assert round(define_network("lightweight").graph.parameters / 1e6, 3) == 4.099
 
 
 def test_macs_of_the_stages_of_mobilenet_v2_small() -> None:
     """Compare GMAC after each stage with the reference figures."""
-    graph = define("mobilenet_v2_small").graph
+    graph = define_network("mobilenet_v2_small").graph
     costs = [macs.count(stages.cut(graph, k), HEIGHT, WIDTH) / 1e9 for k in range(1, 7)]
     assert [round(cost, 3) for cost in costs] == [0.404, 0.525, 0.645, 0.766, 0.886, 1.006]
 
 
 def test_mobilenet_v2_large_has_the_kernels_of_real_weights() -> None:
     """Kernel shapes and their counts equal those of a TFLite file of this network with int8 kernels."""
-    from edgepose.runtime.model.interpreter import choose
+    from edgepose.runtime.model.interpreter import choose_interpreter
 
-    path = weights("pinto_mobilenet_v2_1.4")
-    details = choose()[1](model_path=str(path)).get_tensor_details()
+    path = find_weights("pinto_mobilenet_v2_1.4")
+    details = choose_interpreter()[1](model_path=str(path)).get_tensor_details()
     stored = sorted(tuple(d["shape"]) for d in details if d["dtype"] == np.int8 and len(d["shape"]) == 4)
-    nodes = define("mobilenet_v2_large").graph.nodes.values()
+    nodes = define_network("mobilenet_v2_large").graph.nodes.values()
     ours = []
     for conv in nodes:
         if isinstance(conv, g.Conv):
@@ -111,21 +111,21 @@ def test_mobilenet_v2_large_has_the_kernels_of_real_weights() -> None:
 
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(ModelError, match="did you mean mobilenet_thin"):
-        define("mobilnet_thin")
+        define_network("mobilnet_thin")
 
 
 def test_duplicate_names_and_unused_layers_are_refused() -> None:
-    b = Builder()
-    b.conv("a", "image", 19)
+    b = NetworkBuilder()
+    b.add_conv("a", "image", 19)
     with pytest.raises(ValueError, match="two nodes"):
-        b.conv("a", "image", 19)
-    heatmaps, pafs = b.conv("h", "image", 19), b.conv("p", "image", 38)
+        b.add_conv("a", "image", 19)
+    heatmaps, pafs = b.add_conv("h", "image", 19), b.add_conv("p", "image", 38)
     with pytest.raises(ValueError, match="no output needs"):
-        b.definition("x", heatmaps, pafs)
+        b.build("x", heatmaps, pafs)
 
 
 def test_a_network_is_cut_with_its_variables() -> None:
-    whole = define("mobilenet_thin")
+    whole = define_network("mobilenet_thin")
     two = whole.cut(2)
     assert not any("Stage3" in variable.name for variable in two.variables)
     assert {v.node for v in two.variables} <= set(two.graph.nodes)

@@ -53,7 +53,7 @@ def test_an_object_array_made_of_raw_bytes_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out.tflite").exists()
 
 
-def array_state(state: Any, code: Any = "f4", order: str = "<") -> bytes:
+def make_array_state(state: Any, code: Any = "f4", order: str = "<") -> bytes:
     dtype = Call(np.dtype, (code, False, True), (3, order, None, None, None, -1, -1, 0))
     shape, content = state
     reconstruct = np.empty(0).__reduce__()[0]
@@ -65,16 +65,16 @@ def array_state(state: Any, code: Any = "f4", order: str = "<") -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (array_state(((4,), b"\0" * 15)), "number of bytes"),
-        (array_state(((-4,), b"")), "valid shape"),
-        (array_state(((True,), b"\0" * 4)), "valid shape"),
-        (array_state(((1 << 40,), b"")), "at most"),
-        (array_state(((1,), b"\0" * 8), "O8"), "has more than one object"),
-        (array_state(((1,), b"\0" * 8), "M8"), "dtype"),
-        (array_state(((1,), b"\0" * 8), "V8"), "dtype"),
-        (array_state(((1,), b"\0" * 16), "c16"), "dtype"),
-        (array_state(((1,), b"\0" * 4), "f4", "!"), "byte order"),
-        (array_state(((1,), b"\0" * 4), "i4,i4"), "dtype"),
+        (make_array_state(((4,), b"\0" * 15)), "number of bytes"),
+        (make_array_state(((-4,), b"")), "valid shape"),
+        (make_array_state(((True,), b"\0" * 4)), "valid shape"),
+        (make_array_state(((1 << 40,), b"")), "at most"),
+        (make_array_state(((1,), b"\0" * 8), "O8"), "has more than one object"),
+        (make_array_state(((1,), b"\0" * 8), "M8"), "dtype"),
+        (make_array_state(((1,), b"\0" * 8), "V8"), "dtype"),
+        (make_array_state(((1,), b"\0" * 16), "c16"), "dtype"),
+        (make_array_state(((1,), b"\0" * 4), "f4", "!"), "byte order"),
+        (make_array_state(((1,), b"\0" * 4), "i4,i4"), "dtype"),
         (b"\x80\x02}r\xff\xff\xff\xff.", "memo index"),
         (b"\x80\x02cos\nsystem\n.", "only arrays are accepted"),
         (b"\x80\x02cnumpy\ndtype\n}b.", "sets attributes of a function"),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import call_edgepose, run_edgepose, weights
+from ..conftest import call_edgepose, find_weights, run_edgepose
 
 pytest.importorskip("pypi_simple")
 pytest.importorskip("pooch")
@@ -150,14 +150,14 @@ def write_list(folder: Path, more: str = "", size: int = len(CONTENT)) -> None:
     )
 
 
-def stored(cache: Path) -> list[Path]:
+def list_stored(cache: Path) -> list[Path]:
     return sorted(path for path in cache.rglob("*") if path.is_file()) if cache.exists() else []
 
 
 def assert_fetched(cache: Path) -> None:
     done = run_edgepose("models", "fetch", "local")
     assert (done.returncode, done.stdout) == (0, f"{cache / 'local/net.pb'}\n"), done
-    assert [path.read_bytes() for path in stored(cache)] == [CONTENT]
+    assert [path.read_bytes() for path in list_stored(cache)] == [CONTENT]
 
 
 @pytest.mark.parametrize("digest", ["", None])
@@ -267,7 +267,7 @@ def test_a_fault_is_one_line_and_leaves_nothing(
     assert words in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "EDGEPOSE_MODELS" in done.stderr
-    assert stored(cache) == []
+    assert list_stored(cache) == []
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_an_index_that_cannot_be_reached_is_one_line(
         monkeypatch.setenv(name, value)
     done = call_edgepose(capfd, "models", "fetch", "local")
     assert (done.returncode, words in done.stderr, done.stderr.count("\n")) == (2, True, 1), done
-    assert stored(cache) == []
+    assert list_stored(cache) == []
 
 
 def test_a_stalled_index_times_out(index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_a_stalled_index_times_out(index: Index, cache: Path, monkeypatch: pytes
         index.stalls.set()
     assert done.returncode == 2
     assert "the package index does not answer" in done.stderr
-    assert stored(cache) == []
+    assert list_stored(cache) == []
 
 
 def test_a_decompression_bomb_is_refused(cache: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,9 +327,9 @@ def test_no_space_is_one_line_and_leaves_nothing(index: Index, cache: Path, tmp_
     assert done.returncode == 2, done
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert stored(cache) == []
+    assert list_stored(cache) == []
     assert "/simple/gone" not in index.asked, "another source does not make room"
 
 
 def test_mobilenet_thin_is_on_the_index() -> None:
-    assert hashlib.sha256(weights("mobilenet_thin").read_bytes()).hexdigest().startswith("51f84ea82b3d")
+    assert hashlib.sha256(find_weights("mobilenet_thin").read_bytes()).hexdigest().startswith("51f84ea82b3d")

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.convert.ir import graph as g
-from edgepose.convert.networks import define
+from edgepose.convert.networks import define_network
 from edgepose.convert.passes.fold import fold
 from edgepose.convert.passes.simplify import simplify
 from edgepose.convert.quantize import gptq
-from edgepose.convert.quantize.channel_groups import classify, scaled
-from edgepose.convert.quantize.plan import map_code
+from edgepose.convert.quantize.channel_groups import group_channels, scale_channels
+from edgepose.convert.quantize.plan import compute_quant_params
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.decode import Decoder
 from edgepose.runtime.errors import ModelError
@@ -34,7 +34,7 @@ from .tensorflow1 import random_weights
 
 @pytest.fixture
 def images(rng: np.random.Generator) -> np.ndarray:
-    return np.stack([cv2.resize(Scene(2, 320, 240, seed=s).frame(s).image, (96, 64)) for s in range(6)])
+    return np.stack([cv2.resize(Scene(2, 320, 240, seed=s).render_frame(s).image, (96, 64)) for s in range(6)])
 
 
 @pytest.fixture
@@ -42,22 +42,22 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "images"
     place.mkdir()
     for seed in range(4):
-        cv2.imwrite(str(place / f"{seed}.png"), Scene(1 + seed, 160, 120, seed=seed).frame(0).image)
+        cv2.imwrite(str(place / f"{seed}.png"), Scene(1 + seed, 160, 120, seed=seed).render_frame(0).image)
     return place
 
 
 def maps(graph: g.Graph, images: np.ndarray) -> list[np.ndarray]:
     from edgepose.convert.exporters import tensorflow
 
-    results = tensorflow.build(graph, images.astype(np.float32))
+    results = tensorflow.run_graph(graph, images.astype(np.float32))
     return [results[graph.heatmaps].numpy(), results[graph.pafs].numpy()]
 
 
 def networks() -> list[g.Graph]:
-    from edgepose.convert.importers.weights import fill
+    from edgepose.convert.importers.weights import fill_definition
 
-    definitions = [define(name) for name in ("mobilenet_v2_w0.5_r0.5", "lightweight")]
-    return [small_graph(), *(fill(d.cut(2), random_weights(d), "memory")[0] for d in definitions)]
+    definitions = [define_network(name) for name in ("mobilenet_v2_w0.5_r0.5", "lightweight")]
+    return [small_graph(), *(fill_definition(d.cut(2), random_weights(d), "memory")[0] for d in definitions)]
 
 
 def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray) -> None:
@@ -71,12 +71,12 @@ def assert_same(first: g.Graph, second: g.Graph, images: np.ndarray) -> None:
 def test_channels_can_be_scaled_without_a_change(number: int, images: np.ndarray, rng: np.random.Generator) -> None:
     """Random scales over three orders of magnitude for every group of channels do not change the function."""
     graph = simplify(fold(networks()[number]))
-    classes = classify(graph)
+    classes = group_channels(graph)
     scale = np.where(classes.fixed, 1.0, 10 ** rng.uniform(-1.5, 1.5, len(classes.fixed)))
     assert (~classes.fixed).sum() > 20
     for output in (graph.heatmaps, graph.pafs, graph.input.name):
-        assert classes.fixed[classes.of[output]].all()
-    assert_same(graph, scaled(graph, classes, scale), images)
+        assert classes.fixed[classes.ids_by_node[output]].all()
+    assert_same(graph, scale_channels(graph, classes, scale), images)
 
 
 @pytest.mark.convert
@@ -85,26 +85,26 @@ def test_simplifying_changes_nothing_but_the_number_of_operators(images: np.ndar
         folded = fold(graph)
         simple = simplify(folded)
         assert_same(folded, simple, images)
-        affine = [node for node in simple.of_type(g.Affine) if node.inputs != (simple.input.name,)]
+        affine = [node for node in simple.find_nodes(g.Affine) if node.inputs != (simple.input.name,)]
         assert affine == []
         pointless = [
-            c for c in simple.of_type(g.Conv)
+            c for c in simple.find_nodes(g.Conv)
             if isinstance(c, g.Conv) and c.depthwise and c.kernel.shape[:2] == (1, 1)
         ]  # fmt: skip
         assert len(pointless) == (1 if graph is not None and "bn3" in simple.nodes else 0)
-        same = [c for c in simple.of_type(g.Conv) if isinstance(c, g.Conv) and c.strides == (1, 1)]
+        same = [c for c in simple.find_nodes(g.Conv) if isinstance(c, g.Conv) and c.strides == (1, 1)]
         assert all(conv.padding == "SAME" or conv.kernel.shape[:2] == (1, 1) for conv in same)
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.sampled_from(["int8", "int16"]))
 def test_zero_is_exact_and_the_range_ends_are_close(a: float, b: float, kind: str) -> None:
     low, high = sorted((a, b))
-    code = map_code(low, high, kind)  # type: ignore[arg-type]
+    code = compute_quant_params(low, high, kind)  # type: ignore[arg-type]
     assert -128 <= code.zero_point <= 127
     assert code.scale > 0
     step = code.scale
-    assert code.ends[0] <= min(low, 0) + step
-    assert code.ends[1] >= max(high, 0) - step
+    assert code.value_range[0] <= min(low, 0) + step
+    assert code.value_range[1] >= max(high, 0) - step
 
 
 @pytest.mark.parametrize("inputs", [9, 32, 100])
@@ -115,8 +115,8 @@ def test_gptq_is_better_than_rounding_to_nearest(inputs: int, rng: np.random.Gen
     hessian = x.T @ x / len(x)
     step = np.abs(weights).max(axis=0) / 7
     nearest = np.rint(weights / step) * step
-    by_effect = gptq.rounded(hessian, weights, step) * step
-    each = gptq.rounded_each(np.stack([hessian] * 64), weights, step) * step
+    by_effect = gptq.round_weights(hessian, weights, step) * step
+    each = gptq.round_weights_per_output(np.stack([hessian] * 64), weights, step) * step
     errors = [float(np.square(x @ (w - weights)).mean()) for w in (by_effect, each, nearest)]
     assert errors[0] < 0.5 * errors[2]
     assert errors[1] < 0.5 * errors[2]
@@ -128,34 +128,34 @@ def test_gptq_is_better_than_rounding_to_nearest(inputs: int, rng: np.random.Gen
 def test_the_file_gives_the_simulated_results(kind: str, images: np.ndarray, tmp_path: Path) -> None:
     """Compare the integers of TFLite with the simulation, and roughly with the float network."""
     from edgepose.convert.quantize import layerwise, pipeline, sensitivity
-    from edgepose.convert.quantize.write import write
+    from edgepose.convert.quantize.write import write_flatbuffer
     from edgepose.runtime.model.interpreter import Network
 
     fitted = pipeline.fit_network(simplify(fold(small_graph())), images, kind)  # type: ignore[arg-type]
-    assert fitted.change < 1e-4
+    assert fitted.max_change < 1e-4
     prepared, plan = fitted.graph, fitted.plan
-    some = frozenset(list(plan.maps)[6:9])
-    mixed = sensitivity.in_float(plan, some)
+    some = frozenset(list(plan.map_params)[6:9])
+    mixed = sensitivity.keep_in_float(plan, some)
     for plan_now in (plan, mixed):
-        flatbuffer, counts = write(plan_now, 96, 64)
-        assert counts.get("DEQUANTIZE", 0) == 0 or plan_now.floats
+        flatbuffer, counts = write_flatbuffer(plan_now, 96, 64)
+        assert counts.get("DEQUANTIZE", 0) == 0 or plan_now.float_maps
         (tmp_path / "net.tflite").write_bytes(flatbuffer)
         network = Network(tmp_path / "net.tflite")
         assert network.inputs[0].dtype == "uint8"
-        wanted = layerwise.results(plan_now, images[:2])
+        wanted = layerwise.run_quantized_network(plan_now, images[:2])
         for number, image in enumerate(images[:2]):
-            network.tensor(network.inputs[0])[0] = image
+            network.get_tensor(network.inputs[0])[0] = image
             network.invoke()
             for info in network.outputs:
                 name = prepared.heatmaps if info.name == "heatmaps" else prepared.pafs
-                real = network.tensor(info)[0].astype(np.float32)
+                real = network.get_tensor(info)[0].astype(np.float32)
                 if info.dtype != "float32":
                     real = (real - info.quantization.zero_point) * info.quantization.scale
                 expected = wanted[name][number]
                 noise = np.square(real - expected).mean() / np.square(expected).mean()
                 assert noise < (1e-2 if kind == "int8" else 1e-4), (name, noise)
     true = maps(prepared, images[:2])
-    coded = layerwise.results(plan, images[:2])
+    coded = layerwise.run_quantized_network(plan, images[:2])
     for a, name in zip(true, (prepared.heatmaps, prepared.pafs), strict=True):
         assert np.square(coded[name] - a).mean() / np.square(a).mean() < (2e-2 if kind == "int8" else 2e-3)
 
@@ -169,7 +169,7 @@ def scenes() -> Path:
         for index in (0, 20, 40, 60):
             path = folder / f"{people}-{index}.png"
             if not path.exists():
-                write_image(path, Scene(people, 640, 480).frame(index).image)
+                write_image(path, Scene(people, 640, 480).render_frame(index).image)
     return folder
 
 
@@ -189,20 +189,20 @@ def test_an_int8_network_finds_people(int8_model: Path) -> None:
     assert manifest.verification is not None
     assert manifest.verification.heatmaps_sqnr_db is not None
     assert manifest.verification.heatmaps_sqnr_db > 10
-    image = Scene(2, 640, 480).frame(0).image
+    image = Scene(2, 640, 480).render_frame(0).image
     assert sum(pose.score > 0.3 for pose in PoseEstimator(int8_model).estimate(image)) == 2
 
 
 def test_int8_outputs_are_decoded_directly(int8_model: Path) -> None:
     """Decoding int8 outputs finds the same people as decoding their dequantized values."""
     estimator = PoseEstimator(int8_model)
-    image = Scene(3, 640, 480).frame(7).image
+    image = Scene(3, 640, 480).render_frame(7).image
     fields = estimator.infer(image)
     assert fields.heatmaps.dtype == fields.pafs.dtype == np.int8
     pairs = ((fields.heatmaps, fields.heatmap_quantization), (fields.pafs, fields.paf_quantization))
     real = [((m.astype(np.float32) - q.zero_point) * np.float32(q.scale)).astype(np.float32) for m, q in pairs]
     decoder = Decoder(*estimator.manifest.grid, estimator.manifest.skeleton_table)
-    to_frame = estimator.grid_to_frame(image)
+    to_frame = estimator.compute_grid_to_frame(image)
     stored, other = decoder.decode(fields, to_frame), decoder.decode(PoseFields(*real), to_frame)
     assert len(stored) == len(other) >= 2
     for a, b in zip(stored, other, strict=True):
@@ -251,7 +251,7 @@ def test_calibration_takes_a_video_one_image_and_gray_ones(
     video = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
     for index in range(6):
-        writer.write(Scene(2, 160, 120).frame(index).image)
+        writer.write(Scene(2, 160, 120).render_frame(index).image)
     writer.release()
     one = tmp_path / "one"
     one.mkdir()
@@ -293,10 +293,10 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, folder: Path, capfd: pytest
 
 @pytest.mark.convert
 def test_an_offset_that_cannot_be_quantized_is_reported(images: np.ndarray) -> None:
-    from edgepose.convert.quantize.calibrate import image_code
+    from edgepose.convert.quantize.calibrate import choose_image_params
 
     graph = small_graph()
     uneven = g.Affine(name="scaled", inputs=("image",), scale=np.ones(1, np.float32),
                       offset=np.array([-103.9, -116.8, -123.7], np.float32))  # fmt: skip
     with pytest.raises(ModelError, match=r"'scaled' adds .* convert to float16 instead"):
-        image_code(graph.substitute({"scaled": uneven}))
+        choose_image_params(graph.substitute({"scaled": uneven}))

@@ -20,7 +20,7 @@ from edgepose.runtime.errors import ModelError
 from edgepose.runtime.model import registry
 from edgepose.runtime.model.registry_file import read_list
 
-from ..conftest import run_edgepose, slowness
+from ..conftest import measure_slowness, run_edgepose
 
 pytestmark = pytest.mark.once
 
@@ -107,7 +107,7 @@ def listed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "cache/edgepose"
 
 
-def stored(cache: Path) -> list[Path]:
+def list_stored(cache: Path) -> list[Path]:
     return sorted(path for path in cache.rglob("*") if path.is_file()) if cache.exists() else []
 
 
@@ -118,7 +118,7 @@ def test_weights_are_fetched_once(name: str, server: Server, listed: Path) -> No
         result = run_edgepose("models", "fetch", name)
         assert (result.returncode, result.stdout) == (0, f"{listed / name / 'net.pb'}\n"), result
     assert server.asked == 1
-    assert [path.read_bytes() for path in stored(listed)] == [CONTENT]
+    assert [path.read_bytes() for path in list_stored(listed)] == [CONTENT]
     assert json.loads(run_edgepose("models", "show", name, "--json").stdout)["weights"] == str(listed / name / "net.pb")
 
 
@@ -129,7 +129,7 @@ def test_a_temporary_fault_is_retried(name: str, first: Answer, server: Server, 
     result = run_edgepose("models", "fetch", name)
     assert result.returncode == 0, result
     assert server.asked == 2
-    assert [path.read_bytes() for path in stored(listed)] == [CONTENT]
+    assert [path.read_bytes() for path in list_stored(listed)] == [CONTENT]
 
 
 @pytest.mark.parametrize("name", ["local", "local_git"])
@@ -151,21 +151,21 @@ def test_a_permanent_fault_is_one_line_and_leaves_nothing(
     assert words in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
     assert server.asked == asked
-    assert stored(listed) == []
+    assert list_stored(listed) == []
 
 
 def test_a_stalled_server_times_out(server: Server, listed: Path) -> None:
-    from edgepose.convert.download import fetch
+    from edgepose.convert.download import fetch_model
 
     server.answers = [stalled]
-    model = registry.known("local")
+    model = registry.find_known_model("local")
     assert model is not None
     start = time.monotonic()
     with pytest.raises(ModelError, match="does not answer"):
-        fetch(model, timeout_s=(0.3, 0.3), retries=1)
-    assert time.monotonic() - start < 10 * slowness()
+        fetch_model(model, timeout_s=(0.3, 0.3), retries=1)
+    assert time.monotonic() - start < 10 * measure_slowness()
     assert server.asked == 2
-    assert stored(listed) == []
+    assert list_stored(listed) == []
 
 
 def test_a_server_that_is_not_there_is_one_line(listed: Path) -> None:
@@ -197,18 +197,18 @@ def test_no_space_is_one_line_and_leaves_nothing(server: Server, listed: Path) -
     assert done.returncode == 2, done
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert stored(listed) == []
+    assert list_stored(listed) == []
 
 
 def test_the_packages_own_list_is_read() -> None:
-    names = [model.name for model in registry.known_models()]
+    names = [model.name for model in registry.load_known_models()]
     assert names[:4] == ["human-pose-estimation-0001", "mobilenet_v2_small", "mobilenet_thin", "mobilenet_v2_large"]
-    thin = registry.known("mobilenet_thin")
+    thin = registry.find_known_model("mobilenet_thin")
     assert thin is not None
     assert thin.files[0].sha256.startswith("51f84ea82b3d")
     from edgepose.convert.networks import NETWORKS
 
-    assert {model.network for model in registry.known_models()} <= NETWORKS.keys()
+    assert {model.network for model in registry.load_known_models()} <= NETWORKS.keys()
 
 
 MODEL = 'network = "cmu"\npublished = "x"\nlicence = "x"\ninput_size = "432x368"\n'

@@ -14,8 +14,8 @@ from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import EstimateResult, Frame, Pose, Timings
 
 
-def message(index: int = 0, people: int = 2) -> Message:
-    frame = Scene(people, 320, 240).frame(index)
+def make_message(index: int = 0, people: int = 2) -> Message:
+    frame = Scene(people, 320, 240).render_frame(index)
     poses = tuple(
         Pose(np.column_stack((truth, np.ones(18))).astype(np.float32), 0.9, person)
         for person, truth in enumerate(frame.keypoints, 1)
@@ -23,7 +23,7 @@ def message(index: int = 0, people: int = 2) -> Message:
     return Message(Frame(frame.image, "scene", index), EstimateResult(poses, Timings(1, 2, 3)), COCO18)
 
 
-def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not happen in time"

@@ -26,10 +26,10 @@ from edgepose.device.cli import status as status_command
 from edgepose.device.deploy import facts, hosts, plan, rollout, staging, units, wheelhouse
 from edgepose.device.deploy.board import install
 from edgepose.runtime.errors import InputError
-from edgepose.runtime.io.printable import printable
+from edgepose.runtime.io.printable import make_printable
 
 from ..conftest import HANG_S
-from .test_deploy import FRESH, RELEASE, make_board, running, wanted, wheel
+from .test_deploy import FRESH, RELEASE, make_board, make_running_board, make_wanted, wheel
 
 pytestmark = pytest.mark.once
 ID, OTHER, ENVIRONMENT = "20261124T140000-1a2b3c4d", "20261125T140000-1a2b3c4d", "e" * 16
@@ -219,7 +219,7 @@ def test_an_upload_with_a_name_that_is_no_id_is_refused(base: Path, name: str) -
 
 def test_the_output_of_the_service_user_is_cut_off() -> None:
     words = [sys.executable, "-I", "-S", "-B", "-", "sandbox", "1000", "sh", "-c", "yes | head -c 5000000; exit 3"]
-    done = subprocess.run(words, input=plan.install_script().encode(), capture_output=True)
+    done = subprocess.run(words, input=plan.build_install_script().encode(), capture_output=True)
     assert (done.returncode, len(done.stdout)) == (3, 1000)
 
 
@@ -344,13 +344,13 @@ def test_a_planted_status_file_is_not_followed(activate: Callable[..., Any], tmp
 )
 def test_an_answer_that_would_do_harm_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="probe"):
-        facts.read(json.dumps({**FRESH, **changes}))
+        facts.parse(json.dumps({**FRESH, **changes}))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, '"' + "x" * (2 << 20) + '"'])
 def test_deep_and_large_answers_are_refused(text: str) -> None:
     with pytest.raises(InputError):
-        facts.read(text)
+        facts.parse(text)
 
 
 def test_invalid_ids_are_not_used_in_commands() -> None:
@@ -360,15 +360,15 @@ def test_invalid_ids_are_not_used_in_commands() -> None:
     )
     assert (seen.releases, seen.environments, seen.groups, seen.name) == ((ID,), (ENVIRONMENT,), ("video",), "")
     other = dataclasses.replace(RELEASE, id=OTHER)
-    assert running(RELEASE, current=OTHER).release is None
-    assert running(other).release == other
-    assert running(dataclasses.replace(RELEASE, secrets="$(x)")).release is None
-    assert running(dataclasses.replace(RELEASE, model_sha256="x")).release is None
+    assert make_running_board(RELEASE, current=OTHER).release is None
+    assert make_running_board(other).release == other
+    assert make_running_board(dataclasses.replace(RELEASE, secrets="$(x)")).release is None
+    assert make_running_board(dataclasses.replace(RELEASE, model_sha256="x")).release is None
 
 
 @pytest.mark.parametrize("changes", [{"release_owned": False}, {"folders": False}])
 def test_a_release_that_root_does_not_own_is_deployed_again(tmp_path: Path, changes: dict[str, Any]) -> None:
-    found = [step.name for step in plan.steps(running(**changes), wanted(tmp_path), 20, 3)]
+    found = [step.name for step in plan.make_steps(make_running_board(**changes), make_wanted(tmp_path), 20, 3)]
     assert found[0] == "user edgepose and folders"
     if "release_owned" in changes:
         assert f"release {RELEASE.id} unpacked" in found
@@ -376,15 +376,15 @@ def test_a_release_that_root_does_not_own_is_deployed_again(tmp_path: Path, chan
 
 def test_a_rollback_by_another_version_of_the_script_is_refused() -> None:
     with pytest.raises(InputError, match="run `edgepose deploy` once"):
-        plan.rollback(running(files={}), None, 5)
-    (step,) = plan.rollback(running(), None, 5)
-    assert isinstance(step, plan.Run)
+        plan.make_rollback_steps(make_running_board(files={}), None, 5)
+    (step,) = plan.make_rollback_steps(make_running_board(), None, 5)
+    assert isinstance(step, plan.RootCommand)
     assert shlex.split(step.command)[-3:] == ["rollback", "-", "5"]
 
 
 @given(st.text())
 def test_output_cannot_control_the_terminal(text: str) -> None:
-    shown = printable(text)
+    shown = make_printable(text)
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in shown)
 
 
@@ -392,7 +392,7 @@ def test_status_shows_no_escape_sequences() -> None:
     evil = "\x1b]0;owned\x07\u202e\r\n"
     status = {"state": evil, "problem": evil, "people": [evil], "fps": 10**15, "uptime_s": True, "last_person": evil}
     release = dataclasses.replace(RELEASE, network=evil)
-    lines = status_command.table([status_command.row("one", running(release, status=status))])
+    lines = status_command.format_table([status_command.make_row("one", make_running_board(release, status=status))])
     assert "\\x1b]0;owned" in "".join(lines)
     assert all(char.isprintable() for line in lines for char in line)
 
@@ -413,28 +413,28 @@ class FakeFleet:
     def __init__(self, found: dict[str, facts.Facts]) -> None:
         self.found, self.problems, self.done = found, dict[str, str](), list[str]()
 
-    def look(self) -> dict[str, facts.Facts]:
+    def read_facts(self) -> dict[str, facts.Facts]:
         return self.found
 
     def drop(self, name: str, why: str) -> None:
         self.problems[name] = why
 
-    def do(self, work: dict[str, Any], note: Any) -> None:
+    def run_steps(self, work: dict[str, Any], note: Any) -> None:
         self.done += work
 
 
 def roll_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: dict[str, facts.Facts], given: dict[str, str]
 ) -> tuple[FakeFleet, list[str]]:
-    def make(name: str, *more: Any) -> plan.Wanted:
+    def make(name: str, *more: Any) -> plan.BoardRelease:
         if name == "bad":
             raise RuntimeError("\x1b[2J what nobody thought of")
-        return wanted(tmp_path)
+        return make_wanted(tmp_path)
 
     (tmp_path / "stage").mkdir()
     for name in ("model.tflite", "camera.toml"):
         (tmp_path / "stage" / name).write_text("x")
-    monkeypatch.setattr(rollout, "_wanted", make)
+    monkeypatch.setattr(rollout, "_prepare_board_release", make)
     said: list[str] = []
     content = staging.ReleaseBundle(tmp_path / "stage", config.Config(), RELEASE, "")
     fleet: Any = FakeFleet(found)
@@ -459,15 +459,15 @@ def test_boards_with_the_same_name_are_reported(tmp_path: Path, monkeypatch: pyt
 def test_a_list_of_boards_can_name_them(tmp_path: Path) -> None:
     path = tmp_path / "shop.txt"
     path.write_text("pi@door name=Küche 2  # by the door\npi@counter\n")
-    assert [(target.name, target.device) for target in hosts.parse([f"@{path}"])] == [
+    assert [(target.name, target.display_name) for target in hosts.parse([f"@{path}"])] == [
         ("pi@door", "Küche 2"),
         ("pi@counter", ""),
     ]
-    assert [target.device for target in hosts.parse(["pi@door", f"@{path}"])] == ["Küche 2", ""]
+    assert [target.display_name for target in hosts.parse(["pi@door", f"@{path}"])] == ["Küche 2", ""]
     path.write_text("pi@door\tname=one\npi@door name=two\n")
     with pytest.raises(InputError, match="named twice"):
         hosts.parse([f"@{path}"])
-    assert 'Environment="EDGEPOSE_NAME=Küche 2"\n' in units.service([], "Küche 2")
+    assert 'Environment="EDGEPOSE_NAME=Küche 2"\n' in units.make_service_unit([], "Küche 2")
 
 
 @pytest.mark.parametrize("name", ["", 'a"', "a%h", "a\\", "$x", "a\x1b", "x" * 65, "a/b", "a#"])
@@ -476,18 +476,18 @@ def test_names_that_systemd_would_read_are_refused(name: str) -> None:
         hosts.parse([f"pi@door name={name}"])
     if name:
         with pytest.raises(ValueError, match="expected"):
-            units.service([], name)
+            units.make_service_unit([], name)
 
 
 def test_a_name_is_kept_until_another_is_given(tmp_path: Path) -> None:
-    text = units.service(units.GROUPS, "door")
-    files = {**plan.own_files(running()), units.SERVICE: text}
+    text = units.make_service_unit(units.CAMERA_GROUPS, "door")
+    files = {**plan.render_own_files(make_running_board()), units.SERVICE_PATH: text}
     hashes = {path: hashlib.sha256(content.encode()).hexdigest() for path, content in files.items()}
-    named = running(name="door", files=hashes)
-    assert plan.steps(named, wanted(tmp_path), 20, 3) == []
-    changed = dataclasses.replace(wanted(tmp_path), name="window")
-    assert [step.name for step in plan.steps(named, changed, 20, 3)][:2] == [
-        units.SERVICE,
+    named = make_running_board(name="door", files=hashes)
+    assert plan.make_steps(named, make_wanted(tmp_path), 20, 3) == []
+    changed = dataclasses.replace(make_wanted(tmp_path), name="window")
+    assert [step.name for step in plan.make_steps(named, changed, 20, 3)][:2] == [
+        units.SERVICE_PATH,
         "reload the units of systemd",
     ]
 
@@ -503,41 +503,41 @@ def test_secrets_are_hashed_with_a_random_salt() -> None:
 
 
 def test_only_root_can_read_the_hash_of_the_secrets(tmp_path: Path) -> None:
-    asked = dataclasses.replace(wanted(tmp_path, secrets="A=b\n"), secrets_hash="{}")
-    step = next(step for step in plan.steps(make_board(), asked, 20, 3) if step.name == "hash of the secrets")
-    assert isinstance(step, plan.Run)
-    assert f"chmod 600 {units.SECRETS_HASH}.new" in step.command
+    asked = dataclasses.replace(make_wanted(tmp_path, secrets="A=b\n"), secrets_hash="{}")
+    step = next(step for step in plan.make_steps(make_board(), asked, 20, 3) if step.name == "hash of the secrets")
+    assert isinstance(step, plan.RootCommand)
+    assert f"chmod 600 {units.SECRETS_HASH_PATH}.new" in step.command
 
 
 def test_a_changed_wheel_is_detected(tmp_path: Path) -> None:
     own = wheel(tmp_path, "edgepose", "0.1", "tool")
-    place = wheelhouse.Place("aarch64", (3, 11), "bookworm")
+    place = wheelhouse.WheelTarget("aarch64", (3, 11), "bookworm")
     folder = tmp_path / "cache" / place.name
     folder.mkdir(parents=True)
     tool = wheel(folder, "tool", "1.0")
     key = hashlib.sha256(json.dumps([["tool"], {}, wheelhouse.read_pins(place)], sort_keys=True).encode()).hexdigest()
-    lock = {"key": key, "wheels": {tool.name: wheelhouse.sha256_of(tool)}}
+    lock = {"key": key, "wheels": {tool.name: wheelhouse.compute_sha256(tool)}}
     (folder / "lock.json").write_text(json.dumps(lock))
     collect = SimpleNamespace(offline=True, note=print)
     assert wheelhouse.collect(place, own, tmp_path / "cache", **vars(collect)) == [own, tool]
     wheel(folder, "tool", "1.0", "something-else")
     with pytest.raises(InputError, match="without --offline"):
         wheelhouse.collect(place, own, tmp_path / "cache", **vars(collect))
-    (tmp_path / wheelhouse.HASHES).write_text(f"{'0' * 64}  {own.name}\n")
+    (tmp_path / wheelhouse.HASHES_FILE).write_text(f"{'0' * 64}  {own.name}\n")
     (tmp_path / "edgepose-0.1-cp311-abi3-manylinux2014_aarch64.whl").write_bytes(own.read_bytes())
     with pytest.raises(InputError, match="SHA-256"):
-        wheelhouse.own_wheel([tmp_path], "aarch64")
+        wheelhouse.find_own_wheel([tmp_path], "aarch64")
 
 
 @pytest.mark.parametrize("name", ["aarch64-python3.11-bookworm", "aarch64-python3.13-trixie"])
 def test_the_wheels_of_a_board_are_pinned_with_hashes(name: str) -> None:
     tag, python, codename = name.split("-")
     major, minor = python.removeprefix("python").split(".")
-    pins = wheelhouse.read_pins(wheelhouse.Place(tag, (int(major), int(minor)), codename))
+    pins = wheelhouse.read_pins(wheelhouse.WheelTarget(tag, (int(major), int(minor)), codename))
     lines = (Path(wheelhouse.__file__).parent / f"pins/{name}.txt").read_text().splitlines()
     assert {"aiohttp", "ai-edge-litert", "opencv-python-headless", "paho-mqtt"} <= set(pins)
     assert len(pins) == len(lines), "every line is understood"
-    assert wheelhouse.read_pins(wheelhouse.Place("aarch64", (3, 99), "nowhere")) == {}
+    assert wheelhouse.read_pins(wheelhouse.WheelTarget("aarch64", (3, 99), "nowhere")) == {}
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
@@ -549,7 +549,11 @@ def test_the_probe_follows_no_link_of_the_service(tmp_path: Path, kind: str) -> 
     planted = release / "release.json"
     planted.symlink_to(tmp_path / "secret") if kind == "link" else os.mkfifo(planted)
     done = subprocess.run(
-        [sys.executable, "-I", "-", str(tmp_path)], input=facts.script(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-I", "-", str(tmp_path)],
+        input=facts.read_probe_script(),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     found = json.loads(done.stdout)
     assert found["release"] is None

@@ -15,7 +15,7 @@ from edgepose.device.cli import camera as camera_command
 from edgepose.device.config import Config, OutputConfig
 from edgepose.runtime.io import naming
 
-from ..conftest import HANG_S, slowness
+from ..conftest import HANG_S, measure_slowness
 
 pytestmark = pytest.mark.once
 
@@ -28,14 +28,21 @@ def edgepose(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def camera(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_camera(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return edgepose(
-        folder, "camera", "--source", "synthetic:1", "--seconds", f"{2 * slowness():.1f}", *arguments, **variables
+        folder,
+        "camera",
+        "--source",
+        "synthetic:1",
+        "--seconds",
+        f"{2 * measure_slowness():.1f}",
+        *arguments,
+        **variables,
     )
 
 
 def test_the_camera_writes_its_name_and_source(tmp_path: Path) -> None:
-    done = camera(tmp_path, "--name", "Küche", "--sink", "jsonl:{name}-{source}.jsonl", EDGEPOSE_NAME="other")
+    done = run_camera(tmp_path, "--name", "Küche", "--sink", "jsonl:{name}-{source}.jsonl", EDGEPOSE_NAME="other")
     assert done.returncode == 0, done.stderr
     first = json.loads((tmp_path / "kueche-synthetic-1.jsonl").read_text().splitlines()[0])
     assert (first["version"], first["device"]) == (2, "Küche")
@@ -44,7 +51,7 @@ def test_the_camera_writes_its_name_and_source(tmp_path: Path) -> None:
 
 def test_the_name_comes_from_the_environment_and_paths_from_home(tmp_path: Path) -> None:
     (tmp_path / "camera.toml").write_text('[output]\nsinks = ["jsonl:~/a?b#{name}.jsonl"]\nrecord = "~/{name}.avi"\n')
-    done = camera(tmp_path, "--config", "~/camera.toml", "--privacy", "blur", EDGEPOSE_NAME="Front door")
+    done = run_camera(tmp_path, "--config", "~/camera.toml", "--privacy", "blur", EDGEPOSE_NAME="Front door")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "a?b#front-door.jsonl").read_text().splitlines()[0])["device"] == "Front door"
     assert (tmp_path / "front-door.avi").stat().st_size > 1000
@@ -60,7 +67,7 @@ def test_the_name_comes_from_the_environment_and_paths_from_home(tmp_path: Path)
     ],
 )
 def test_wrong_names_are_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    done = camera(tmp_path, *arguments)
+    done = run_camera(tmp_path, *arguments)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert expected in done.stderr
@@ -69,17 +76,17 @@ def test_wrong_names_are_one_line(tmp_path: Path, arguments: list[str], expected
 def test_a_dead_broker_delays_neither_start_nor_end_of_the_camera(tmp_path: Path) -> None:
     pytest.importorskip("paho.mqtt.client")
     start = time.monotonic()
-    without = camera(tmp_path, "--sink", "jsonl:x.jsonl")
+    without = run_camera(tmp_path, "--sink", "jsonl:x.jsonl")
     middle = time.monotonic()
-    done = camera(tmp_path, "--sink", "jsonl:y.jsonl", "--sink", "mqtt://127.0.0.1:9/x")
+    done = run_camera(tmp_path, "--sink", "jsonl:y.jsonl", "--sink", "mqtt://127.0.0.1:9/x")
     assert (without.returncode, done.returncode) == (0, 0), done.stderr
-    assert time.monotonic() - middle < middle - start + 2 * slowness()
+    assert time.monotonic() - middle < middle - start + 2 * measure_slowness()
     assert "mqtt://127.0.0.1:9 cannot be reached: Connection refused; trying again in the background" in done.stderr
 
 
 def test_run_writes_the_host_name_and_no_time(tmp_path: Path) -> None:
     line = json.loads(edgepose(tmp_path, "run", "synthetic:1").stdout)
-    assert (line["device"], line["time"], line["source"]) == (naming.host_name(), None, "synthetic:1")
+    assert (line["device"], line["time"], line["source"]) == (naming.get_host_name(), None, "synthetic:1")
 
 
 def test_home_folders_are_expanded_wherever_a_path_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from edgepose.device.camera import self_test
 from edgepose.device.camera.release import Release
 from edgepose.device.cli import status as status_command
 from edgepose.device.deploy import environment, facts, hosts, plan, rollout, staging, units, wheelhouse
-from edgepose.device.deploy.checks import run_checks, upstream
+from edgepose.device.deploy.checks import get_upstream_version, run_checks
 from edgepose.device.deploy.facts import Facts
 from edgepose.runtime import self_check
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
@@ -48,22 +48,22 @@ RELEASE = Release("20261124T140000-1a2b3c4d", "0.1.0", "net", "int8", "a" * 64, 
 
 
 def make_board(**changes: Any) -> Facts:
-    return facts.read(json.dumps({**FRESH, **changes}))
+    return facts.parse(json.dumps({**FRESH, **changes}))
 
 
-def wanted(tmp_path: Path, release: Release = RELEASE, secrets: str = "") -> plan.Wanted:
+def make_wanted(tmp_path: Path, release: Release = RELEASE, secrets: str = "") -> plan.BoardRelease:
     for name in ("e.tar.gz", "r.tar"):
         (tmp_path / name).write_bytes(b"x")
-    return plan.Wanted(release, "synthetic:1", tmp_path / "e.tar.gz", tmp_path / "r.tar", secrets)
+    return plan.BoardRelease(release, "synthetic:1", tmp_path / "e.tar.gz", tmp_path / "r.tar", secrets)
 
 
-def running(release: Release = RELEASE, **changes: Any) -> Facts:
+def make_running_board(release: Release = RELEASE, **changes: Any) -> Facts:
     """Return the facts of a board on which a release is completely installed and running."""
     from dataclasses import asdict
     from hashlib import sha256
 
     seen = make_board()
-    files = {path: sha256(text.encode()).hexdigest() for path, text in plan.own_files(seen).items()}
+    files = {path: sha256(text.encode()).hexdigest() for path, text in plan.render_own_files(seen).items()}
     return make_board(**{
         "current": release.id, "release": asdict(release), "healthy": True, "releases": [release.id], "folders": True,
         "environments": [release.environment], "files": files,
@@ -71,7 +71,7 @@ def running(release: Release = RELEASE, **changes: Any) -> Facts:
     })  # fmt: skip
 
 
-def names(steps: list[plan.Step]) -> list[str]:
+def list_names(steps: list[plan.Step]) -> list[str]:
     return [step.name for step in steps]
 
 
@@ -103,7 +103,9 @@ def test_any_text_is_a_board_or_an_error(text: str) -> None:
         found = hosts.parse([text] if not text.startswith("@") else ["x"])
     except InputError:
         return
-    assert all(not word.startswith("-") or word in ("-l", "-p") for target in found for word in target.options())
+    assert all(
+        not word.startswith("-") or word in ("-l", "-p") for target in found for word in target.make_ssh_options()
+    )
     assert not any(set(target.host) & set(" ;$&|`'\"\n") for target in found)
 
 
@@ -117,8 +119,10 @@ def test_a_list_of_boards_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_fresh_board_gets_everything_in_order(tmp_path: Path) -> None:
-    found = names(
-        plan.steps(make_board(packages={}, candidates={"python3-numpy": "1:1.24.2-1"}), wanted(tmp_path), 20, 3)
+    found = list_names(
+        plan.make_steps(
+            make_board(packages={}, candidates={"python3-numpy": "1:1.24.2-1"}), make_wanted(tmp_path), 20, 3
+        )
     )
     kinds = ("system packages python3-numpy", "user edgepose", "environment", "environment", "release", "release",
              "/etc", "/etc", "/usr/local", "reload the units", "self-test", "switch to")  # fmt: skip
@@ -127,7 +131,7 @@ def test_a_fresh_board_gets_everything_in_order(tmp_path: Path) -> None:
 
 
 def test_a_running_release_is_not_deployed_again(tmp_path: Path) -> None:
-    assert plan.steps(running(), wanted(tmp_path), 20, 3) == []
+    assert plan.make_steps(make_running_board(), make_wanted(tmp_path), 20, 3) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +145,7 @@ def test_a_running_release_is_not_deployed_again(tmp_path: Path) -> None:
     ],
 )
 def test_changes_on_the_board_are_corrected(tmp_path: Path, changes: dict[str, Any], first: str | None) -> None:
-    found = names(plan.steps(running(**changes), wanted(tmp_path), 20, 3))
+    found = list_names(plan.make_steps(make_running_board(**changes), make_wanted(tmp_path), 20, 3))
     assert (found[:1] or [None]) == [first]
     if found:
         assert found[-1] == f"switch to {RELEASE.id}, healthy for 20 s", "the same release, not a second one"
@@ -149,28 +153,28 @@ def test_changes_on_the_board_are_corrected(tmp_path: Path, changes: dict[str, A
 
 def test_an_upgrade_of_the_model_sends_the_release_alone(tmp_path: Path) -> None:
     new = replace(RELEASE, id="20261125T140000-00000000", content_sha256="c" * 64)
-    found = names(plan.steps(running(), wanted(tmp_path, new), 20, 3))
+    found = list_names(plan.make_steps(make_running_board(), make_wanted(tmp_path, new), 20, 3))
     assert [name.split()[0] for name in found] == ["user", "release", "release", "self-test", "switch"]
 
 
 def test_secrets_are_kept_if_none_are_given(tmp_path: Path) -> None:
     kept = replace(RELEASE, secrets="0" * 32)
-    assert plan.steps(running(kept), wanted(tmp_path, kept), 20, 3) == []
+    assert plan.make_steps(make_running_board(kept), make_wanted(tmp_path, kept), 20, 3) == []
     changed = replace(RELEASE, id="20261125T140000-00000000", secrets="1" * 32)
-    found = names(plan.steps(running(kept), wanted(tmp_path, changed, 'A="b"\n'), 20, 3))
+    found = list_names(plan.make_steps(make_running_board(kept), make_wanted(tmp_path, changed, 'A="b"\n'), 20, 3))
     assert "secrets" in found
     assert found[-1].startswith("switch to 20261125T140000-00000000"), "the loop reads them when it starts"
     (tmp_path / "camera.toml").write_text("")
     content = staging.ReleaseBundle(tmp_path, config.Config(), RELEASE, "")
-    assert content.for_board("e" * 16, kept).secrets == "0" * 32
+    assert content.create_release("e" * 16, kept).secrets == "0" * 32
 
 
 def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
-    steps = plan.steps(make_board(), wanted(tmp_path, secrets='EDGEPOSE_HTTP_TOKEN="correct-horse"\n'), 20, 3)
-    commands = [step.command for step in steps if isinstance(step, plan.Run)]
+    steps = plan.make_steps(make_board(), make_wanted(tmp_path, secrets='EDGEPOSE_HTTP_TOKEN="correct-horse"\n'), 20, 3)
+    commands = [step.command for step in steps if isinstance(step, plan.RootCommand)]
     assert not any("correct-horse" in command for command in commands)
     step = next(step for step in steps if step.name == "secrets")
-    assert isinstance(step, plan.Run)
+    assert isinstance(step, plan.RootCommand)
     assert step.stdin == 'EDGEPOSE_HTTP_TOKEN="correct-horse"\n'
     assert "umask 077" in step.command
     assert "chmod 600" in step.command
@@ -178,12 +182,14 @@ def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
 
 def test_code_of_a_release_runs_in_the_sandbox(tmp_path: Path) -> None:
     """It runs as the service user, with every property of the unit, and without the user's site-packages."""
-    step = next(step for step in plan.steps(make_board(), wanted(tmp_path), 20, 3) if step.name == "self-test")
-    assert isinstance(step, plan.Run)
+    step = next(
+        step for step in plan.make_steps(make_board(), make_wanted(tmp_path), 20, 3) if step.name == "self-test"
+    )
+    assert isinstance(step, plan.RootCommand)
     words = shlex.split(step.command)
     given = [after for word, after in itertools.pairwise(words) if word == "-p"]
     assert given[0] == "User=edgepose"
-    unit = units.service(units.GROUPS)
+    unit = units.make_service_unit(units.CAMERA_GROUPS)
     for key, value in units.SANDBOX:
         assert f"{key}={value}" in given
         assert f"{key}={value}\n" in unit
@@ -194,8 +200,8 @@ def test_code_of_a_release_runs_in_the_sandbox(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", range(12))
 def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -> None:
-    steps = plan.steps(make_board(packages={}), wanted(tmp_path, secrets="A=b\n"), 20, 3)
-    if step < len(steps) and isinstance(run := steps[step], plan.Run):
+    steps = plan.make_steps(make_board(packages={}), make_wanted(tmp_path, secrets="A=b\n"), 20, 3)
+    if step < len(steps) and isinstance(run := steps[step], plan.RootCommand):
         assert subprocess.run(["sh", "-n", "-c", run.command], check=False).returncode == 0
 
 
@@ -228,13 +234,13 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
     ],
 )  # fmt: skip
 def test_doctor_reports_faults_and_solutions(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
-    checks = {check.name: check for check in run_checks(make_board(**changes), here_s=1e9)}
+    checks = {check.name: check for check in run_checks(make_board(**changes), local_time_s=1e9)}
     assert checks[name].verdict == verdict
     assert word in checks[name].fix
 
 
 def test_a_healthy_board_has_no_complaints() -> None:
-    assert [check for check in run_checks(running(), here_s=1e9) if check.verdict != "ok"] == []
+    assert [check for check in run_checks(make_running_board(), local_time_s=1e9) if check.verdict != "ok"] == []
 
 
 @pytest.mark.parametrize(
@@ -242,22 +248,22 @@ def test_a_healthy_board_has_no_complaints() -> None:
     [("1:1.24.2-1+deb12u1", "1.24.2"), ("1:2.2.4+ds-1", "2.2.4"), ("4.6.0+dfsg-12", "4.6.0"), ("2.0", "2.0")],
 )
 def test_versions_of_debian_are_read(debian: str, expected: str) -> None:
-    assert upstream(debian) == expected
+    assert get_upstream_version(debian) == expected
 
 
 @given(st.one_of(st.text(max_size=100), st.dictionaries(st.sampled_from(sorted(FRESH)), st.integers()).map(json.dumps)))
 def test_an_invalid_answer_is_an_error(text: str) -> None:
     try:
-        facts.read(text)
+        facts.parse(text)
     except InputError as error:
         assert "probe" in str(error)
 
 
 def test_facts_of_this_machine() -> None:
     done = subprocess.run(
-        [sys.executable, "-", "/nowhere", "deep"], input=facts.script(), capture_output=True, text=True
+        [sys.executable, "-", "/nowhere", "deep"], input=facts.read_probe_script(), capture_output=True, text=True
     )
-    seen = facts.read(done.stdout)
+    seen = facts.parse(done.stdout)
     assert seen.python[:2] == sys.version_info[:2]
     assert seen.current is None
     assert seen.memory_mb > 100
@@ -287,29 +293,32 @@ def test_requirements_are_those_of_the_board(tmp_path: Path) -> None:
         'old; python_version < "3.13"',
         'x; extra == "camera"',
     )
-    new, board64 = wheelhouse.Place("x86_64", (3, 13), "trixie"), wheelhouse.Place("aarch64", (3, 11), "bookworm")
-    assert wheelhouse._missing([own], new) == ["x"]
-    assert wheelhouse._missing([own], board64) == ["old", "tool>=2", "x"]
+    new, board64 = (
+        wheelhouse.WheelTarget("x86_64", (3, 13), "trixie"),
+        wheelhouse.WheelTarget("aarch64", (3, 11), "bookworm"),
+    )
+    assert wheelhouse._find_missing_requirements([own], new) == ["x"]
+    assert wheelhouse._find_missing_requirements([own], board64) == ["old", "tool>=2", "x"]
     there = [wheel(tmp_path, name, version) for name, version in (("tool", "1.9"), ("old", "1"), ("x", "1"))]
-    assert wheelhouse._missing([own, *there], board64) == ["tool>=2"]
+    assert wheelhouse._find_missing_requirements([own, *there], board64) == ["tool>=2"]
 
 
 def test_no_wheel_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="make wheels"):
-        wheelhouse.own_wheel([tmp_path], "aarch64")
+        wheelhouse.find_own_wheel([tmp_path], "aarch64")
 
 
 def test_wheels_that_are_not_here_are_not_fetched_offline(tmp_path: Path) -> None:
     own = wheel(tmp_path, "edgepose", "0.1", "absent-package-of-nobody")
-    place = wheelhouse.Place("aarch64", (3, 11), "bookworm", {"numpy": "1.24.2"})
+    place = wheelhouse.WheelTarget("aarch64", (3, 11), "bookworm", {"numpy": "1.24.2"})
     with pytest.raises(InputError, match="without --offline"):
         wheelhouse.collect(place, own, tmp_path / "cache", offline=True, note=print)
 
 
 def test_a_32_bit_board_gets_opencv_from_apt() -> None:
     seen = make_board(bits=32, architecture="armhf", candidates={"python3-opencv": "4.6.0+dfsg-12"})
-    assert plan.apt_packages(seen, "picamera2") == ("python3-opencv", "python3-picamera2")
-    place = rollout.place_of(seen)
+    assert plan.find_missing_packages(seen, "picamera2") == ("python3-opencv", "python3-picamera2")
+    place = rollout.get_wheel_target(seen)
     assert place.tag == "armv7l"
     assert place.from_apt == {"numpy": "1.24.2", "opencv-python-headless": "4.6.0"}
     assert "tflite" in place.extras
@@ -322,10 +331,10 @@ def test_an_environment_is_a_virtual_environment(tmp_path: Path) -> None:
         archive.writestr("tiny.py", "answer = 42\n")
         archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("tiny-1.0.dist-info/RECORD", "")
-    place = wheelhouse.Place("x86_64", (sys.version_info[0], sys.version_info[1]), "bookworm")
+    place = wheelhouse.WheelTarget("x86_64", (sys.version_info[0], sys.version_info[1]), "bookworm")
     executable = str(Path(sys.executable).resolve())
-    path = environment.archive([packed], place, executable, tmp_path / "cache")
-    assert environment.archive([packed], place, executable, tmp_path / "cache") == path, "made once"
+    path = environment.build_archive([packed], place, executable, tmp_path / "cache")
+    assert environment.build_archive([packed], place, executable, tmp_path / "cache") == path, "made once"
     with tarfile.open(path) as tar:
         assert {member.mode & 0o022 for member in tar.getmembers() if not member.issym()} == {0}
         tar.extractall(tmp_path / "venv", filter="fully_trusted")
@@ -341,19 +350,19 @@ def test_a_release_is_tested_before_it_is_sent(small_model: Path, tmp_path: Path
     settings = tmp_path / "camera.toml"
     settings.write_text(CONFIG)
     (tmp_path / "stage").mkdir()
-    content = staging.prepare(str(small_model), settings, [], tmp_path / "stage")
+    content = staging.prepare_bundle(str(small_model), settings, [], tmp_path / "stage")
     assert 50 < content.release.memory_mb < 1000
-    first = content.for_board("e" * 16)
-    assert first.content_sha256 == content.for_board("e" * 16, first).content_sha256
-    assert first.content_sha256 != content.for_board("f" * 16, first).content_sha256
-    assert first.content_sha256 != content.for_board("e" * 16).content_sha256, "credentials in it: a random salt"
-    content.archive(first, tmp_path / "r.tar")
+    first = content.create_release("e" * 16)
+    assert first.content_sha256 == content.create_release("e" * 16, first).content_sha256
+    assert first.content_sha256 != content.create_release("f" * 16, first).content_sha256
+    assert first.content_sha256 != content.create_release("e" * 16).content_sha256, "credentials in it: a random salt"
+    content.write_archive(first, tmp_path / "r.tar")
     with tarfile.open(tmp_path / "r.tar") as tar:
         tar.extractall(tmp_path / "release", filter="fully_trusted")
     assert service.read(tmp_path / "release") == first
-    words = service.arguments(tmp_path / "release")
+    words = service.build_arguments(tmp_path / "release")
     assert words[:3] == ["camera", "-m", str(tmp_path / "release/model.tflite")]
-    assert "reference poses reproduced" in self_test.check(tmp_path / "release")
+    assert "reference poses reproduced" in self_test.run_self_test(tmp_path / "release")
 
 
 def test_a_model_with_different_results_is_detected(small_model: Path, tmp_path: Path) -> None:
@@ -363,18 +372,18 @@ def test_a_model_with_different_results_is_detected(small_model: Path, tmp_path:
     assert moved, "the network sees somebody in one of the scenes"
     wrong = replace(manifest, golden=replace(manifest.golden, poses=moved))
     path = tmp_path / "wrong.tflite"
-    container.write(path, container.flatbuffer(small_model), wrong)
+    container.write(path, container.read_flatbuffer(small_model), wrong)
     (tmp_path / "stage").mkdir()
     settings = tmp_path / "camera.toml"
     settings.write_text(CONFIG)
     with pytest.raises(ModelError, match=r"0 of \d+ reference poses were found"):
-        staging.prepare(str(path), settings, [], tmp_path / "stage")
+        staging.prepare_bundle(str(path), settings, [], tmp_path / "stage")
 
 
 def test_missing_reference_poses_are_recorded(small_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.tflite"
     manifest = container.read(small_model)
-    container.write(path, container.flatbuffer(small_model), replace(manifest, golden=None))
+    container.write(path, container.read_flatbuffer(small_model), replace(manifest, golden=None))
     self_check.record(path)
     assert container.read(path).golden == manifest.golden
     assert container.read(path).flatbuffer_sha256 == manifest.flatbuffer_sha256
@@ -396,17 +405,17 @@ def test_secrets_that_cannot_be_kept(
     if value is not None:
         monkeypatch.setenv(name, value)
     with pytest.raises(EdgePoseError, match=problem):
-        staging._secrets([name])
+        staging._read_secrets([name])
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     for name, text in (
-        ("edgepose.service", units.service(units.GROUPS)),
-        ("edgepose-recover.service", units.recover()),
+        ("edgepose.service", units.make_service_unit(units.CAMERA_GROUPS)),
+        ("edgepose-recover.service", units.make_recover_unit()),
     ):
         (tmp_path / name).write_text(text)
-    assert "SupplementaryGroups=video\n" in units.service(["video", "audio"])
-    assert "SupplementaryGroups" not in units.service([])
+    assert "SupplementaryGroups=video\n" in units.make_service_unit(["video", "audio"])
+    assert "SupplementaryGroups" not in units.make_service_unit([])
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / "edgepose.service"], capture_output=True, text=True
     )
@@ -425,10 +434,10 @@ def test_status_in_a_table() -> None:
         "problem": "",
     }
     rows = [
-        status_command.row("one", running(status=status, throttled=0x50000)),
-        status_command.lost("two", "cannot be reached"),
+        status_command.make_row("one", make_running_board(status=status, throttled=0x50000)),
+        status_command.make_lost_row("two", "cannot be reached"),
     ]
-    first, second, third, problem = status_command.table(rows)
+    first, second, third, problem = status_command.format_table(rows)
     assert first.split()[:3] == ["board", "release", "model"]
     for word in (
         "20261124T140000-1a2b3c4d",
@@ -453,7 +462,7 @@ def test_help_has_examples(command: str, capfd: pytest.CaptureFixture[str]) -> N
 def test_a_loop_that_is_stopped_while_it_starts_is_no_failure() -> None:
     """Otherwise `systemctl restart` would start the recovery, which returns to the previous release."""
     from edgepose.device.deploy import units
-    from edgepose.runtime.cli.signals import Terminated, exit_code
+    from edgepose.runtime.cli.signals import Terminated, get_exit_code
 
-    code = exit_code(Terminated(signal.SIGTERM))
-    assert f"\nSuccessExitStatus={code}\n" in units.service(["video"])
+    code = get_exit_code(Terminated(signal.SIGTERM))
+    assert f"\nSuccessExitStatus={code}\n" in units.make_service_unit(["video"])

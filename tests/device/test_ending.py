@@ -23,7 +23,7 @@ from edgepose.device.config import CameraConfig, LoopConfig
 from edgepose.device.monitor.stats import Stats
 from edgepose.device.sources.base import FrameSource, SyntheticCamera
 from edgepose.device.sources.factory import open_source
-from edgepose.device.sources.opening import Opening
+from edgepose.device.sources.opening import SourceOpener
 from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.stderr import suppress_stderr
@@ -36,7 +36,7 @@ class Hanging(SyntheticCamera):
     """Source whose driver hangs after some frames until `release` is set. It records the threads that use it."""
 
     def __init__(self, frames: int = 2, fps: float = 100.0) -> None:
-        super().__init__(1, 320, 240, fps, painted=2)
+        super().__init__(1, 320, 240, fps, distinct_frames=2)
         self._left = frames
         self.release = threading.Event()
         self.closed_by: list[str] = []
@@ -78,7 +78,7 @@ def test_a_driver_that_hangs_is_closed_when_it_returns(estimator: PoseEstimator)
         next(results)
         with pytest.raises(TimeoutError):
             while True:
-                results.next_result(0.3)
+                results.wait_for_result(0.3)
     assert [thread.name for thread in pipeline.remaining_threads] == ["edgepose-capture"]
     assert camera.closed_by == [], "nobody else may close it"
     camera.release.set()
@@ -90,9 +90,9 @@ def test_a_driver_that_hangs_does_not_keep_the_loop(estimator: PoseEstimator) ->
     camera, stats = Hanging(), Stats("test")
     loop = Loop(lambda: camera, [lambda: estimator], [], LoopConfig(), stats)
     loop.run(0.6)
-    assert [thread.name for thread in loop.remaining_threads()] == ["edgepose-capture"]
+    assert [thread.name for thread in loop.list_remaining_threads()] == ["edgepose-capture"]
     camera.release.set()
-    wait_until(lambda: not loop.remaining_threads())
+    wait_until(lambda: not loop.list_remaining_threads())
 
 
 def test_a_driver_that_never_returns_ends_the_loop_for_the_service_manager(
@@ -122,16 +122,16 @@ def test_an_opening_that_hangs_is_abandoned_and_closed_later() -> None:
         gate.wait()
         return camera
 
-    opening = Opening(open_slowly)
+    opening = SourceOpener(open_slowly)
     assert not opening.wait(0.05)
     opening.abandon()
     gate.set()
     opening.thread.join(20)
     assert camera.closed_by == ["edgepose-open"]
-    opened = Opening(lambda: camera)
+    opened = SourceOpener(lambda: camera)
     assert opened.wait(20)
     assert opened.take() is camera
-    failed = Opening(lambda: open_source(CameraConfig("v4l3:0")))
+    failed = SourceOpener(lambda: open_source(CameraConfig("v4l3:0")))
     assert failed.wait(20)
     with pytest.raises(InputError, match="did you mean v4l2"):
         failed.take()
@@ -162,7 +162,7 @@ def test_two_pipelines_never_run_one_network_at_once(estimator: PoseEstimator, m
                 yield frame
 
     stats = Stats("test")
-    Loop(lambda: Short(1, 320, 240, 50, painted=2), [lambda: estimator], [], LoopConfig(), stats).run(2.5)
+    Loop(lambda: Short(1, 320, 240, 50, distinct_frames=2), [lambda: estimator], [], LoopConfig(), stats).run(2.5)
     assert stats.camera_losses > 1
     assert most[0] == 1
 

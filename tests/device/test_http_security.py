@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from edgepose.device.config import CameraConfig
 from edgepose.device.monitor.log_filter import RepeatFilter
 from edgepose.device.monitor.stats import Stats
-from edgepose.device.monitor.systemd import Notifier
+from edgepose.device.monitor.systemd import SystemdNotifier
 from edgepose.device.sinks import metrics
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.http import HttpSink
@@ -32,8 +32,8 @@ from edgepose.device.sources.credentials import add_credentials
 from edgepose.device.sources.factory import open_source
 from edgepose.runtime.errors import InputError, MissingExtraError
 
-from ..conftest import call_edgepose, slowness
-from .sink_helpers import message, wait
+from ..conftest import call_edgepose, measure_slowness
+from .sink_helpers import make_message, wait_until
 from .test_page import get, open_stream, page
 
 pytestmark = pytest.mark.once
@@ -44,7 +44,7 @@ def connect(sink: Any) -> socket.socket:
     return socket.create_connection(("127.0.0.1", sink.port), timeout=120)
 
 
-def answer_to(sink: Any, request: bytes) -> bytes:
+def send_request(sink: Any, request: bytes) -> bytes:
     """Send a request and return everything that the server sends until it closes the connection."""
     with connect(sink) as link:
         link.sendall(request)
@@ -78,9 +78,9 @@ def test_an_incomplete_request_is_closed_after_the_timeout(short_timeouts: None,
         links = [stack.enter_context(connect(sink)) for _ in range(20)]
         for link in links:
             link.sendall(start)
-        wait(lambda: len(sink._connections) == 20)
+        wait_until(lambda: len(sink._connections) == 20)
         assert get(sink, "/").status == 200, "others are answered meanwhile"
-        wait(lambda: not sink._connections)
+        wait_until(lambda: not sink._connections)
 
 
 def test_an_incomplete_second_request_is_closed_too(short_timeouts: None) -> None:
@@ -88,7 +88,7 @@ def test_an_incomplete_second_request_is_closed_too(short_timeouts: None) -> Non
         link.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert link.recv(65536).startswith(b"HTTP/1.1 200")
         link.sendall(b"GET / HT")
-        wait(lambda: not sink._connections)
+        wait_until(lambda: not sink._connections)
 
 
 def test_single_bytes_do_not_extend_the_timeout(short_timeouts: None) -> None:
@@ -97,14 +97,14 @@ def test_single_bytes_do_not_extend_the_timeout(short_timeouts: None) -> None:
             for _ in range(200):
                 link.sendall(b"X")
                 time.sleep(0.05)
-        wait(lambda: not sink._connections)
+        wait_until(lambda: not sink._connections)
 
 
 def test_connections_are_limited() -> None:
     with page() as sink, ExitStack() as stack:
         for _ in range(32):
             stack.enter_context(connect(sink))
-        wait(lambda: len(sink._connections) == 32)
+        wait_until(lambda: len(sink._connections) == 32)
         with connect(sink) as link, pytest.raises((ConnectionError, AssertionError)):
             assert link.recv(1) == b"x", "it is closed at once"
         assert len(sink._connections) == 32
@@ -114,20 +114,20 @@ def test_connections_are_limited() -> None:
 def test_unread_streams_are_closed(short_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression test: eight unread streams blocked all other clients."""
     # Large images quickly fill the socket buffers.
-    monkeypatch.setattr("edgepose.device.sinks.http._encoded", lambda *_: bytes(1_000_000))
+    monkeypatch.setattr("edgepose.device.sinks.http._encode_jpeg", lambda *_: bytes(1_000_000))
     with page() as sink, ExitStack() as stack:
         for number in range(8):
             link = stack.enter_context(connect(sink))
             link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             link.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            wait(lambda expected=number + 1: sink._clients == expected)
+            wait_until(lambda expected=number + 1: sink._clients == expected)
         assert get(sink, "/poses").status == 503
 
         def room() -> bool:
-            sink.send(message(int(time.monotonic() * 10) % 5, people=3))
+            sink.send(make_message(int(time.monotonic() * 10) % 5, people=3))
             return int(sink._clients) < 8
 
-        wait(room, 60)
+        wait_until(room, 60)
 
 
 def connect_slowly(sink: Any) -> socket.socket:
@@ -149,7 +149,7 @@ def test_unread_answers_are_closed(short_timeouts: None, monkeypatch: pytest.Mon
         for link in links:
             link.sendall(b"G")
             link.setblocking(False)
-        wait(lambda: len(sink._connections) == 32)
+        wait_until(lambda: len(sink._connections) == 32)
         requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200
         sent = [1] * len(links)
         end = time.monotonic() + 60
@@ -165,14 +165,14 @@ def test_unread_answers_are_closed(short_timeouts: None, monkeypatch: pytest.Mon
 
 def test_an_unread_image_is_closed(short_timeouts: None) -> None:
     with page() as sink, ExitStack() as stack:
-        latest = message()
+        latest = make_message()
         sink.send(latest)
         sink._image = (latest, time.monotonic(), bytes(9_000_000))
         for _ in range(32):
             link = stack.enter_context(connect_slowly(sink))
             link.sendall(b"GET /snapshot.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait(lambda: len(sink._connections) == 32)
-        wait(lambda: not sink._connections)
+        wait_until(lambda: len(sink._connections) == 32)
+        wait_until(lambda: not sink._connections)
         assert get(sink, "/metrics").status == 200
 
 
@@ -180,9 +180,9 @@ def test_a_refused_client_cannot_keep_its_connection(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
     with page() as sink:
         for head in ("/ HTTP/1.1\r\nHost: localhost", "/ HTTP/1.1\r\nHost: evil.example"):
-            assert b"\r\nConnection: close\r\n" in answer_to(sink, f"GET {head}\r\n\r\n".encode())
+            assert b"\r\nConnection: close\r\n" in send_request(sink, f"GET {head}\r\n\r\n".encode())
         known = f"\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-        answer = answer_to(sink, f"GET /nothing HTTP/1.1{known}".encode())
+        answer = send_request(sink, f"GET /nothing HTTP/1.1{known}".encode())
         assert answer.startswith(b"HTTP/1.1 404")
         assert b"\r\nConnection: close\r\n" in answer
         assert b"nosniff" in answer
@@ -216,7 +216,7 @@ def test_the_process_survives_without_free_descriptors(tmp_path: Path) -> None:
             finally:
                 link.close()
 
-        wait(healthy, 60)
+        wait_until(healthy, 60)
         for _ in range(150):
             try:
                 link = socket.create_connection(("127.0.0.1", port), timeout=1)
@@ -228,7 +228,7 @@ def test_the_process_survives_without_free_descriptors(tmp_path: Path) -> None:
         assert child.poll() is None, log.read_text()
         for link in links:
             link.close()
-        wait(healthy, 60)
+        wait_until(healthy, 60)
     finally:
         child.terminate()
         assert child.wait(20) == 0, log.read_text()
@@ -271,7 +271,7 @@ def test_bad_bytes_are_refused(
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
     with page() as sink:
         head = request_bytes.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-        answer = answer_to(sink, head)
+        answer = send_request(sink, head)
         assert int(answer.split(b" ", 2)[1]) in statuses, answer[:200]
         assert b"Traceback" not in answer
     assert not [record for record in caplog.records if record.exc_info and record.levelno >= logging.ERROR]
@@ -314,10 +314,10 @@ def test_cookies_of_other_programs_on_the_host_do_no_harm() -> None:
 
 def test_head_has_no_body() -> None:
     with page() as sink:
-        sink.send(message())
+        sink.send(make_message())
         for path in ("/", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg"):
             head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            answer = answer_to(sink, head.encode())
+            answer = send_request(sink, head.encode())
             assert answer.startswith(b"HTTP/1.1 200"), path
             assert answer.endswith(b"\r\n\r\n"), path
             assert answer.count(b"\r\n\r\n") == 1, path
@@ -326,7 +326,7 @@ def test_head_has_no_body() -> None:
 
 def test_requests_of_other_sites_are_refused() -> None:
     with page() as sink:
-        sink.send(message())
+        sink.send(make_message())
         for site in ("cross-site", "same-site"):
             other = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
             assert get(sink, "/snapshot.jpg", **other).status == 403
@@ -411,15 +411,15 @@ def test_connections_are_limited_before_they_speak_tls(
         with ExitStack() as stack:
             for _ in range(32):
                 stack.enter_context(connect(sink))
-            wait(lambda: len(sink._connections) == 32)
+            wait_until(lambda: len(sink._connections) == 32)
             with connect(sink) as link, suppress(ConnectionError):
                 assert link.recv(1) == b"", "it is closed at once"
-            wait(lambda: not sink._connections)
+            wait_until(lambda: not sink._connections)
         with connect(sink):
-            wait(lambda: sink._connections)
+            wait_until(lambda: sink._connections)
             start = time.monotonic()
             sink.stop()
-            assert time.monotonic() - start < 1 * slowness()
+            assert time.monotonic() - start < 1 * measure_slowness()
             assert not sink.thread.is_alive()
     finally:
         sink.stop()
@@ -588,7 +588,7 @@ def test_the_watchdog_works_without_free_descriptors(monkeypatch: pytest.MonkeyP
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("edgepose.device.monitor.systemd.socket.socket", fail)
-    Notifier({"NOTIFY_SOCKET": "@edgepose-test"}).ready()
+    SystemdNotifier({"NOTIFY_SOCKET": "@edgepose-test"}).notify_ready()
 
 
 def test_counters_are_exact() -> None:
@@ -599,7 +599,7 @@ def test_counters_are_exact() -> None:
     stats.processed = 12_345_678
     values = {
         sample.name: sample.value
-        for family in text_string_to_metric_families(metrics.format_metrics(stats.snapshot()))
+        for family in text_string_to_metric_families(metrics.format_metrics(stats.take_snapshot()))
         for sample in family.samples
     }
     assert values["edgepose_frames_processed_total"] == 12_345_678
@@ -609,4 +609,4 @@ def test_counters_are_exact() -> None:
 def test_metrics_without_their_library_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgepose\[camera\]'"):
-        metrics.format_metrics(Stats("x").snapshot())
+        metrics.format_metrics(Stats("x").take_snapshot())

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from edgepose.device import config
 from edgepose.device.camera.loop import Loop
-from edgepose.device.camera.thermal import Adaptation
+from edgepose.device.camera.thermal import ThermalController
 from edgepose.device.config import CameraConfig, LoopConfig
 from edgepose.device.monitor.health import Health
 from edgepose.device.monitor.stats import Stats
-from edgepose.device.monitor.systemd import Notifier
+from edgepose.device.monitor.systemd import SystemdNotifier
 from edgepose.device.sinks.base import Message, Sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sources.base import FrameSource, SyntheticCamera
@@ -36,7 +36,7 @@ from edgepose.runtime import PoseEstimator
 from edgepose.runtime.errors import EdgePoseError, InputError
 from edgepose.runtime.types import Frame
 
-from ..conftest import HANG_S, call_edgepose, run_edgepose, slowness
+from ..conftest import HANG_S, call_edgepose, measure_slowness, run_edgepose
 
 
 class CollectingSink(Sink):
@@ -56,7 +56,7 @@ class FragileCamera(SyntheticCamera):
     """Camera that is lost after some frames."""
 
     def __init__(self, frames: int) -> None:
-        super().__init__(2, 320, 240, 200.0, painted=2)
+        super().__init__(2, 320, 240, 200.0, distinct_frames=2)
         self._left = frames
 
     def frames(self) -> Iterator[Frame]:
@@ -125,7 +125,7 @@ def test_people_are_tracked_and_every_frame_is_counted(estimator: PoseEstimator)
                     return
 
     sink, stats = run_loop(
-        lambda: CountingSource(2, fps=100, painted=10), estimator, LoopConfig(every_nth=2), seconds=600
+        lambda: CountingSource(2, fps=100, distinct_frames=10), estimator, LoopConfig(every_nth=2), seconds=600
     )
     assert len(sink.messages) == stats.processed
     assert stats.processed + stats.dropped + stats.skipped == len(delivered) == 150
@@ -151,7 +151,9 @@ def test_the_frame_rate_limit_is_met() -> None:
 
 def test_a_low_frame_rate_is_no_lost_camera(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgepose.device.camera.loop._STALL_TIMEOUT_S", 0.6)
-    _, stats = run_loop(lambda: SyntheticCamera(1, 320, 240, 50, painted=2), estimator, LoopConfig(max_fps=0.5), 2.5)
+    _, stats = run_loop(
+        lambda: SyntheticCamera(1, 320, 240, 50, distinct_frames=2), estimator, LoopConfig(max_fps=0.5), 2.5
+    )
     assert stats.camera_losses == 0
     assert 1 <= stats.processed <= 3
 
@@ -165,19 +167,19 @@ def test_a_camera_that_gives_nothing_is_lost(estimator: PoseEstimator, monkeypat
                 time.sleep(0.05)
             yield from ()
 
-    _, stats = run_loop(lambda: SilentSource(1, 320, 240, 50, painted=2), estimator, seconds=2.5)
+    _, stats = run_loop(lambda: SilentSource(1, 320, 240, 50, distinct_frames=2), estimator, seconds=2.5)
     assert stats.camera_losses >= 2
     assert "no frame for" in stats.problem
 
 
 def test_levels_change_step_by_step_with_the_temperature() -> None:
-    adaptation = Adaptation(2, 80, 70)
+    adaptation = ThermalController(2, 80, 70)
     hot, warm, cool = Health(85, None, None), Health(75, None, None), Health(60, None, None)
     assert adaptation.update(hot, 0.0)
-    assert (adaptation.model, adaptation.every_nth) == (1, 1), "first the cheaper model"
+    assert (adaptation.model_index, adaptation.every_nth) == (1, 1), "first the cheaper model"
     assert not adaptation.update(hot, 5.0), "not again at once"
     assert adaptation.update(hot, 20.0)
-    assert (adaptation.model, adaptation.every_nth) == (1, 2)
+    assert (adaptation.model_index, adaptation.every_nth) == (1, 2)
     assert adaptation.update(hot, 40.0)
     assert not adaptation.update(hot, 60.0), "there is nothing cheaper"
     assert not adaptation.update(warm, 200.0), "neither hot nor cool: as it is"
@@ -187,7 +189,7 @@ def test_levels_change_step_by_step_with_the_temperature() -> None:
         levels.append(adaptation.level)
     assert levels[0] == 2
     assert levels[-1] == 0
-    throttled = Adaptation(1, 80, 70)
+    throttled = ThermalController(1, 80, 70)
     assert throttled.update(Health(50, None, ("throttled",)), 0.0), "the firmware knows better"
 
 
@@ -201,7 +203,7 @@ def test_a_hot_board_runs_the_cheaper_model(estimator: PoseEstimator, monkeypatc
 
     stats = Stats("test")
     loop = Loop(
-        lambda: SyntheticCamera(1, 320, 240, 100, painted=2),
+        lambda: SyntheticCamera(1, 320, 240, 100, distinct_frames=2),
         [lambda: load("normal"), lambda: load("cheap")], [CollectingSink()], LoopConfig(), stats,
     )  # fmt: skip
     loop.run(2.0)
@@ -221,14 +223,14 @@ def test_systemd_gets_ready_watchdog_and_stopping(estimator: PoseEstimator, tmp_
         # A socket holds ten messages, so they must be read while the loop runs, as systemd does.
         reader = threading.Thread(target=listen, daemon=True)
         reader.start()
-        notifier = Notifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "400000"})
-        run_loop(lambda: SyntheticCamera(1, 320, 240, 50, painted=2), estimator, seconds=1.0, notifier=notifier)
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "400000"})
+        run_loop(lambda: SyntheticCamera(1, 320, 240, 50, distinct_frames=2), estimator, seconds=1.0, notifier=notifier)
         reader.join(5.0)
     assert heard[0] == "READY=1"
     assert heard[-1] == "STOPPING=1"
     assert 2 <= heard.count("WATCHDOG=1") <= 14
-    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()
-    Notifier({}).alive()
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).notify_ready()
+    SystemdNotifier({}).notify_alive()
 
 
 def test_a_busy_systemd_does_not_stop_the_loop(tmp_path: Path) -> None:
@@ -236,19 +238,19 @@ def test_a_busy_systemd_does_not_stop_the_loop(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
         listener.setblocking(False)
-        other = Notifier({"NOTIFY_SOCKET": str(address)})
+        other = SystemdNotifier({"NOTIFY_SOCKET": str(address)})
         for _ in range(1000):  # more than the size of every queue
-            other.status("busy")
-        notifier = Notifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "4"})
-        notifier.ready()
-        notifier.alive()
+            other.notify_status("busy")
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "4"})
+        notifier.notify_ready()
+        notifier.notify_alive()
         with contextlib.suppress(BlockingIOError):
             while True:
                 assert listener.recv(1000) == b"STATUS=busy"
-        notifier.alive()
+        notifier.notify_alive()
         assert listener.recv(1000) == b"READY=1", "it is said again until systemd has heard it"
         assert listener.recv(1000) == b"WATCHDOG=1"
-        notifier.alive()
+        notifier.notify_alive()
         assert listener.recv(1000) == b"WATCHDOG=1", "ready is said once"
 
 
@@ -312,7 +314,7 @@ def test_a_folder_and_a_video_are_sources(tmp_path: Path) -> None:
     for _ in range(20):
         next(frames)
     assert live.live
-    assert 0.3 < time.monotonic() - start < 2 * slowness(), "twenty frames at fifty a second"
+    assert 0.3 < time.monotonic() - start < 2 * measure_slowness(), "twenty frames at fifty a second"
     live.stop()
     assert list(frames) == []
 
@@ -355,7 +357,7 @@ def test_the_command_prints_lines_and_ends_at_sigterm() -> None:
         start = time.monotonic()
         child.send_signal(signal.SIGTERM)
         rest, errors = child.communicate(timeout=HANG_S)
-        assert time.monotonic() - start < 2 * slowness()
+        assert time.monotonic() - start < 2 * measure_slowness()
     assert child.returncode == 0
     assert [line["index"] for line in lines] == sorted(line["index"] for line in lines)
     assert all(json.loads(line) for line in rest.splitlines()), "every line is whole"

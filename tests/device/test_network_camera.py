@@ -20,7 +20,7 @@ from edgepose.device.sources.factory import open_source
 from edgepose.device.sources.opencv import NetworkCamera
 from edgepose.runtime.errors import InputError
 
-from ..conftest import HANG_S, slowness
+from ..conftest import HANG_S, measure_slowness
 from .camera_server import Camera, camera_server
 
 
@@ -30,7 +30,7 @@ def server() -> Iterator[Camera]:
         yield running
 
 
-def command(source: str, *options: str) -> list[str]:
+def make_command(source: str, *options: str) -> list[str]:
     return [
         sys.executable, "-X", "faulthandler", "-m", "edgepose.runtime.cli", "camera", "--source", source, "--threads",
         "1", "--sink", "-", *options,
@@ -38,7 +38,7 @@ def command(source: str, *options: str) -> list[str]:
 
 
 def run_camera(source: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(source, *options), capture_output=True, text=True, timeout=HANG_S, check=False)
+    return subprocess.run(make_command(source, *options), capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def test_a_fast_stream_can_be_stopped_at_any_moment(server: Camera) -> None:
@@ -79,7 +79,7 @@ def test_a_pipeline_ends_while_its_camera_is_read(server: Camera, path: str) -> 
 def test_the_process_ends_on_sigterm_in_every_state(server: Camera, path: str, number: int) -> None:
     """Regression test: some runs ignored SIGTERM and continued for twenty minutes."""
     with subprocess.Popen(
-        command(server.url(path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        make_command(server.url(path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["index"] >= 0
@@ -95,7 +95,7 @@ def test_the_process_ends_on_sigterm_in_every_state(server: Camera, path: str, n
 
 @pytest.mark.parametrize("path", ["silent", "headers"])
 def test_the_process_ends_while_the_camera_is_being_opened(server: Camera, path: str) -> None:
-    with subprocess.Popen(command(server.url(path)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(make_command(server.url(path)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
         while not server.connections:
             assert child.poll() is None
             time.sleep(0.05)
@@ -106,7 +106,7 @@ def test_the_process_ends_while_the_camera_is_being_opened(server: Camera, path:
             child.communicate(timeout=HANG_S)
         finally:
             child.kill()
-        assert time.monotonic() - started < 4 * slowness(), "OpenCV's own five seconds were waited for"
+        assert time.monotonic() - started < 4 * measure_slowness(), "OpenCV's own five seconds were waited for"
     assert child.returncode == 0
 
 
@@ -136,9 +136,9 @@ def test_a_snapshot_address_is_requested_at_the_frame_rate(server: Camera) -> No
 def test_a_snapshot_address_with_credentials(server: Camera) -> None:
     address = server.url("locked").replace("//", "//me:secret@")
     assert snapshot.is_snapshot(address)
-    assert snapshot.fetch(address).shape == (240, 320, 3)
+    assert snapshot.fetch_image(address).shape == (240, 320, 3)
     with pytest.raises(InputError, match="refuses") as error:
-        snapshot.fetch(server.url("locked").replace("//", "//me:wrong@"))
+        snapshot.fetch_image(server.url("locked").replace("//", "//me:wrong@"))
     assert "wrong" not in str(error.value)
 
 
@@ -146,7 +146,7 @@ def test_answers_that_are_no_snapshot(server: Camera) -> None:
     assert not snapshot.is_snapshot(server.url("stream/100"))
     assert not snapshot.is_snapshot("rtsp://127.0.0.1:1/x")
     with pytest.raises(InputError, match="connection refused"):
-        snapshot.fetch("http://127.0.0.1:1/x")
+        snapshot.fetch_image("http://127.0.0.1:1/x")
     with pytest.raises(InputError):
         open_source(CameraConfig("http://127.0.0.1:1/x"))
 

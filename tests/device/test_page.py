@@ -22,7 +22,7 @@ from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sources.factory import open_source
 from edgepose.runtime.errors import InputError
 
-from .sink_helpers import message, wait
+from .sink_helpers import make_message, wait_until
 
 pytestmark = pytest.mark.once
 
@@ -68,7 +68,7 @@ def get(sink: Any, path: str, **headers: str) -> Answer:
 def test_the_page_and_its_machine_readable_paths() -> None:
     with page() as sink:
         assert get(sink, "/snapshot.jpg").status == 503
-        sink.send(message())
+        sink.send(make_message())
         answer = get(sink, "/")
         assert answer.status == 200
         assert b"page.js" in answer.body
@@ -87,8 +87,8 @@ def test_the_page_and_its_machine_readable_paths() -> None:
 
 def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
     with page() as sink, open_stream(sink, "/poses") as events, open_stream(sink, "/stream.mjpg") as stream:
-        wait(lambda: sink._clients == 2)
-        sink.send(message(people=3))
+        wait_until(lambda: sink._clients == 2)
+        sink.send(make_message(people=3))
         while not events.readline().startswith(b"event: poses"):
             continue
         assert len(json.loads(events.readline().removeprefix(b"data: "))["poses"]) == 3
@@ -98,14 +98,14 @@ def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
 def test_the_stream_is_a_network_camera() -> None:
     """The page of one loop is the source of another. If the page ends, the camera is lost."""
     with page() as sink:
-        sink.send(message())
+        sink.send(make_message())
         stop = threading.Event()
 
         def feed() -> None:
             for index in itertools.count():
                 if stop.wait(0.02):
                     return
-                sink.send(message(index % 5))
+                sink.send(make_message(index % 5))
 
         feeding = threading.Thread(target=feed)
         feeding.start()
@@ -163,10 +163,10 @@ def test_the_number_of_streams_is_limited() -> None:
             assert get(sink, "/poses").status == 503
 
         def empty() -> bool:
-            sink.send(message())
+            sink.send(make_message())
             return not sink._clients
 
-        wait(empty)
+        wait_until(empty)
         assert get(sink, "/poses").status == 200
 
 
@@ -216,9 +216,9 @@ def test_the_page_in_a_browser() -> None:
             sink.send(messages[next(count) % len(messages)])
             return until()
 
-        return wait(step, 20)
+        return wait_until(step, 20)
 
-    messages = [message(index, people=3) for index in range(0, 40, 8)]
+    messages = [make_message(index, people=3) for index in range(0, 40, 8)]
     try:
         with page() as sink:
             sink._stats.state = "running"
@@ -228,7 +228,7 @@ def test_the_page_in_a_browser() -> None:
             first = feed(sink, lambda: browser.execute_script(script))
             feed(sink, lambda: browser.execute_script(script) != first)
             assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-        wait(lambda: text("state") == "no connection")
+        wait_until(lambda: text("state") == "no connection")
         from edgepose.device.sinks.http import HttpSink
 
         again = HttpSink("127.0.0.1", port, Stats("again"), "none")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgepose.device.camera.latest_slot import Closed, Mailbox
+from edgepose.device.camera.latest_slot import LatestSlot, SlotClosed
 from edgepose.device.camera.pipeline import Pipeline
 from edgepose.device.sources.base import FrameSource, SyntheticCamera
 from edgepose.runtime import PoseEstimator
@@ -18,12 +18,12 @@ from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Frame
 
 
-class FewFrames(FrameSource):
+class ShortSource(FrameSource):
     """Source with `count` frames of the scene, not live by default. Then it ends or raises `fault`."""
 
     def __init__(self, count: int, fault: Exception | None = None, live: bool = False) -> None:
         super().__init__()
-        self._images = [Scene(2, 320, 240).frame(i).image for i in range(count)]
+        self._images = [Scene(2, 320, 240).render_frame(i).image for i in range(count)]
         self._fault = fault
         self.live = live
         self.closed = False
@@ -44,7 +44,7 @@ def estimator() -> PoseEstimator:
 
 
 def test_a_file_loses_no_frame_and_gives_the_same_poses(estimator: PoseEstimator) -> None:
-    source = FewFrames(6)
+    source = ShortSource(6)
     with Pipeline(source, estimator) as results:
         found = list(results)
     assert [result.frame.index for result in found] == list(range(6))
@@ -59,7 +59,7 @@ def test_a_file_loses_no_frame_and_gives_the_same_poses(estimator: PoseEstimator
 
 def test_the_latest_frame_wins_when_the_reader_is_slow(estimator: PoseEstimator) -> None:
     """With a live source, after a pause only the frames in the pipeline are read, then the newest."""
-    pipeline = Pipeline(SyntheticCamera(fps=200, painted=2), estimator)
+    pipeline = Pipeline(SyntheticCamera(fps=200, distinct_frames=2), estimator)
     with pipeline as results:
         next(results)
         time.sleep(0.5)
@@ -71,15 +71,15 @@ def test_the_latest_frame_wins_when_the_reader_is_slow(estimator: PoseEstimator)
 
 def test_latency_does_not_grow(estimator: PoseEstimator) -> None:
     """The camera is four times as fast as the network. An unlimited queue would hold half a minute of frames."""
-    with Pipeline(SyntheticCamera(fps=400, painted=2), estimator) as results:
+    with Pipeline(SyntheticCamera(fps=400, distinct_frames=2), estimator) as results:
         latencies = [next(results).latency_ms for _ in range(60)]
-    whole = np.median([sum(estimator.estimate(Scene(2, 320, 240).frame(0).image).timings_ms) for _ in range(5)])
+    whole = np.median([sum(estimator.estimate(Scene(2, 320, 240).render_frame(0).image).timings_ms) for _ in range(5)])
     assert np.median(latencies[-20:]) < np.median(latencies[:20]) + 3 * whole
 
 
 @pytest.mark.parametrize("live", [False, True])
 def test_an_error_of_the_source_is_raised_in_the_reading_thread(estimator: PoseEstimator, live: bool) -> None:
-    source = FewFrames(2, InputError("the camera is gone"), live=live)
+    source = ShortSource(2, InputError("the camera is gone"), live=live)
     with pytest.raises(InputError, match="the camera is gone"), Pipeline(source, estimator) as results:
         for _ in results:
             pass
@@ -93,43 +93,43 @@ def test_an_error_of_the_network_is_raised_in_the_reading_thread(
         raise ModelError("inference failed")
 
     monkeypatch.setattr(estimator, "infer_prepared", fail)
-    with pytest.raises(ModelError, match="inference failed"), Pipeline(FewFrames(5), estimator) as results:
+    with pytest.raises(ModelError, match="inference failed"), Pipeline(ShortSource(5), estimator) as results:
         next(results)
 
 
 @pytest.mark.parametrize("read", [0, 1, 3])
 def test_all_threads_end_if_reading_stops_anywhere(estimator: PoseEstimator, read: int) -> None:
     before = threading.active_count()
-    with Pipeline(SyntheticCamera(fps=None, painted=2), estimator) as results:
+    with Pipeline(SyntheticCamera(fps=None, distinct_frames=2), estimator) as results:
         for _ in range(read):
             next(results)
     assert threading.active_count() == before
 
 
 def test_a_mailbox_holds_the_latest() -> None:
-    box: Mailbox[int] = Mailbox()
+    box: LatestSlot[int] = LatestSlot()
     assert box.put(1) is None
     assert box.put(2) == 1
-    assert box.replaced == 1
+    assert box.replaced_count == 1
     assert box.take() == 2
     box.put(3)
     box.close()
     assert box.take() == 3, "what is inside a closed box can still be taken"
-    with pytest.raises(Closed):
+    with pytest.raises(SlotClosed):
         box.take()
-    with pytest.raises(Closed):
+    with pytest.raises(SlotClosed):
         box.put(4)
 
 
 def test_discarding_a_mailbox_wakes_its_waiting_writer() -> None:
-    box: Mailbox[int] = Mailbox()
+    box: LatestSlot[int] = LatestSlot()
     box.put(1)
     ended: list[str] = []
 
     def work() -> None:
         try:
             box.put_when_empty(2)
-        except Closed:
+        except SlotClosed:
             ended.append("closed")
 
     thread = threading.Thread(target=work)
@@ -140,7 +140,7 @@ def test_discarding_a_mailbox_wakes_its_waiting_writer() -> None:
 
 
 def test_a_simulated_camera_keeps_its_frame_rate() -> None:
-    camera = SyntheticCamera(fps=100, painted=1)
+    camera = SyntheticCamera(fps=100, distinct_frames=1)
     frames = camera.frames()
     stamps = [next(frames).timestamp_ns for _ in range(20)]
     assert 8e6 < np.median(np.diff(stamps)) < 12e6

@@ -32,8 +32,8 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.types import EstimateResult, Timings
 
-from ..conftest import HANG_S, slowness
-from .sink_helpers import message, wait
+from ..conftest import HANG_S, measure_slowness
+from .sink_helpers import make_message, wait_until
 
 pytestmark = pytest.mark.once
 _TEST_TIMEOUT_S = 60
@@ -72,7 +72,7 @@ class StuckSink(Sink):
     def write(self, message: Message) -> None:
         if not self.works:
             raise SinkError("away")
-        wait(lambda: self.free)
+        wait_until(lambda: self.free)
 
 
 def end_with_the_test_process() -> None:
@@ -84,7 +84,7 @@ def end_with_the_test_process() -> None:
 
 
 @contextmanager
-def dying_with_us(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def run_child(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a child process that is always killed at the end."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_the_test_process)
     try:
@@ -95,12 +95,12 @@ def dying_with_us(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_stuck_sink_does_not_delay_the_loop_and_is_counted() -> None:
-    sink, some = StuckSink(), message()
+    sink, some = StuckSink(), make_message()
     sink.start()
     start = time.monotonic()
     for _ in range(1000):
         sink.send(some)
-    assert time.monotonic() - start < 0.5 * slowness()
+    assert time.monotonic() - start < 0.5 * measure_slowness()
     assert sink.lost > 900
     sink.free = True
     sink.stop()
@@ -111,11 +111,11 @@ def test_a_failing_sink_is_logged_once_and_can_be_stopped(caplog: pytest.LogCapt
     sink = StuckSink(works=False)
     sink.start()
     for _ in range(5):
-        sink.send(message())
-    wait(lambda: sink.problem)
+        sink.send(make_message())
+    wait_until(lambda: sink.problem)
     start = time.monotonic()
     sink.stop()
-    assert time.monotonic() - start < 1.5 * slowness()
+    assert time.monotonic() - start < 1.5 * measure_slowness()
     assert [record.getMessage() for record in caplog.records] == ["stuck: away"]
 
 
@@ -142,26 +142,26 @@ def test_a_sink_is_closed_by_its_own_thread_only() -> None:
     sink = BlockedSink()
     sink.start()
     for _ in range(3):
-        sink.send(message())
+        sink.send(make_message())
     assert sink.inside.wait(5)
     sink.stop()
     assert sink.closed_by == [], "its thread is still inside"
     assert sink.lost == 2, "what waited in the queue"
     sink.free.set()
-    wait(lambda: sink.closed_by == ["edgepose-blocked"])
+    wait_until(lambda: sink.closed_by == ["edgepose-blocked"])
 
 
 def test_many_blocked_sinks_end_together_in_time() -> None:
     blocked = [BlockedSink() for _ in range(5)]
     for sink in blocked:
         sink.start()
-        sink.send(message())
+        sink.send(make_message())
         assert sink.inside.wait(5)
     idle, new = StuckSink(), StuckSink()
     idle.start()
     start = time.monotonic()
     assert stop_all([*blocked, idle, new]) == blocked
-    assert time.monotonic() - start < 1.6 * slowness()
+    assert time.monotonic() - start < 1.6 * measure_slowness()
     for sink in blocked:
         sink.free.set()
 
@@ -189,10 +189,10 @@ def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: p
 
     sink = FaultySink()
     sink.start()
-    sink.send(message())
-    wait(lambda: "bad image" in sink.problem)
-    sink.send(message())
-    wait(lambda: sink.sent == 1)
+    sink.send(make_message())
+    wait_until(lambda: "bad image" in sink.problem)
+    sink.send(make_message())
+    wait_until(lambda: sink.sent == 1)
     sink.stop()
     assert (sink.lost, sink.problem) == (1, "")
 
@@ -200,15 +200,15 @@ def test_a_fault_of_a_library_is_a_problem_of_the_sink_and_not_its_end(caplog: p
 def test_a_slow_connection_does_not_delay_the_start(caplog: pytest.LogCaptureFixture) -> None:
     class SlowSink(StuckSink):
         def connect(self) -> None:
-            wait(lambda: self.free)
+            wait_until(lambda: self.free)
             raise InputError("refused")
 
     sink = SlowSink()
     start = time.monotonic()
     sink.start()
-    assert time.monotonic() - start < 1 * slowness()
+    assert time.monotonic() - start < 1 * measure_slowness()
     sink.free = True
-    wait(lambda: sink.problem == "refused")
+    wait_until(lambda: sink.problem == "refused")
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     sink.stop()
 
@@ -257,20 +257,20 @@ def test_a_recording_is_released_in_the_thread_that_writes_it(tmp_path: Path, mo
     monkeypatch.setattr(record.cv2, "VideoWriter", Spy)
     sink = record.RecordSink(tmp_path / "out.avi", "blur")
     sink.start()
-    sink.send(message())
-    wait(lambda: sink.sent)
+    sink.send(make_message())
+    wait_until(lambda: sink.sent)
     assert stop_all([sink]) == []
     assert set(threads) == {"edgepose-record"}
     assert len(threads) == 3, "isOpened, write, release"
 
 
 def test_lines_are_rotated_by_size(tmp_path: Path) -> None:
-    path, some = tmp_path / "poses.jsonl", message()
+    path, some = tmp_path / "poses.jsonl", make_message()
     size = len(some.line) + 1
     sink = FileSink(path, rotate_bytes=5 * size, keep=2)
     sink.start()
     for _ in range(23):
-        wait(lambda: len(sink._queue) < 10)
+        wait_until(lambda: len(sink._queue) < 10)
         sink.send(some)
     sink.stop()
     counts = {name.name: len(name.read_text().splitlines()) for name in tmp_path.iterdir()}
@@ -283,14 +283,14 @@ def test_an_incomplete_line_is_removed_at_the_start(tmp_path: Path) -> None:
     path.write_text('{"a":1}\n{"b":2}\n{"c":')
     sink = FileSink(path)
     sink.start()
-    sink.send(message())
+    sink.send(make_message())
     sink.stop()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [next(iter(line)) for line in lines] == ["a", "b", "version"]
 
 
 def test_a_full_disk_loses_messages_but_never_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, some = tmp_path / "poses.jsonl", message()
+    path, some = tmp_path / "poses.jsonl", make_message()
     sink = FileSink(path, fsync="never")
     sink.open()
     sink.write(some)
@@ -322,8 +322,8 @@ def test_lines_go_to_devices_and_pipes_too(tmp_path: Path) -> None:
     for sink in sinks:
         sink.start()
         for _ in range(3):
-            sink.send(message())
-    wait(lambda: all(sink.sent == 3 for sink in sinks))
+            sink.send(make_message())
+    wait_until(lambda: all(sink.sent == 3 for sink in sinks))
     assert stop_all(sinks) == []
     assert len(os.read(reader, 65536).splitlines()) == 3
     os.close(reader)
@@ -344,8 +344,8 @@ def test_lines_are_complete_after_sigkill(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parent.parent.parent
     for _ in range(3):
         before = path.stat().st_size if path.exists() else 0
-        with dying_with_us([sys.executable, "-c", code, str(path), str(root)]):
-            wait(lambda before=before: path.exists() and path.stat().st_size > before + 20_000)  # type: ignore[misc]
+        with run_child([sys.executable, "-c", code, str(path), str(root)]):
+            wait_until(lambda before=before: path.exists() and path.stat().st_size > before + 20_000)  # type: ignore[misc]
     lines = path.read_bytes().split(b"\n")
     assert all(json.loads(line) for line in lines[:-1])
 
@@ -356,15 +356,15 @@ def test_datagrams_need_no_receiver() -> None:
         listener.settimeout(5)
         (sink,) = open_sinks([f"udp://127.0.0.1:{listener.getsockname()[1]}"], Stats("x"), None)
         sink.start()
-        sink.send(message())
+        sink.send(make_message())
         assert len(json.loads(listener.recv(65536))["poses"]) == 2
-    sink.send(message())
+    sink.send(make_message())
     sink.stop()
     assert sink.lost == 0
 
 
 @contextmanager
-def broker(port: int, folder: Path, password_file: str = "", more: str = "") -> Iterator[subprocess.Popen[bytes]]:
+def run_broker(port: int, folder: Path, password_file: str = "", more: str = "") -> Iterator[subprocess.Popen[bytes]]:
     settings = f"listener {port} 127.0.0.1\npersistence false\n{more}"
     settings += f"allow_anonymous false\npassword_file {password_file}\n" if password_file else "allow_anonymous true\n"
     (folder / "mosquitto.conf").write_text(settings + "user root\n")
@@ -382,7 +382,7 @@ def broker(port: int, folder: Path, password_file: str = "", more: str = "") -> 
             return link.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        wait(listens)
+        wait_until(listens)
         yield child
     finally:
         child.terminate()
@@ -394,7 +394,7 @@ def broker(port: int, folder: Path, password_file: str = "", more: str = "") -> 
 
 
 @contextmanager
-def listening(port: int, topics: str = "#") -> Iterator[dict[str, list[str]]]:
+def subscribe(port: int, topics: str = "#") -> Iterator[dict[str, list[str]]]:
     """Subscribe to a broker and collect messages by topic, also after restarts of the broker."""
     client_module = pytest.importorskip("paho.mqtt.client")
     heard: dict[str, list[str]] = {}
@@ -420,26 +420,26 @@ needs_broker = pytest.mark.skipif(
 @needs_broker
 def test_mqtt_publishes_announces_itself_and_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
     port = free_port()
-    with broker(port, tmp_path) as child, listening(port) as heard:
+    with run_broker(port, tmp_path) as child, subscribe(port) as heard:
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/pose/door?qos=1"], Stats("x"), None, name="door")
         sink.start()
-        wait(lambda: "pose/door/status" in heard)
-        sink.send(message(people=2))
-        wait(lambda: "pose/door/people" in heard and "pose/door/poses" in heard)
-        sensor = json.loads(wait(lambda: heard.get("homeassistant/sensor/door/people/config"))[0])
+        wait_until(lambda: "pose/door/status" in heard)
+        sink.send(make_message(people=2))
+        wait_until(lambda: "pose/door/people" in heard and "pose/door/poses" in heard)
+        sensor = json.loads(wait_until(lambda: heard.get("homeassistant/sensor/door/people/config"))[0])
         assert sensor["state_topic"] == "pose/door/people"
         assert heard["pose/door/people"] == ["2"]
         child.terminate()
         child.wait(10)
-        sink.send(message())
-        wait(lambda: sink.problem)
+        sink.send(make_message())
+        wait_until(lambda: sink.problem)
         heard.clear()
-        with broker(port, tmp_path):
-            wait(lambda: "pose/door/status" in heard, 20)
-            sink.send(message(people=3))
-            wait(lambda: "3" in heard.get("pose/door/people", []), 20)
+        with run_broker(port, tmp_path):
+            wait_until(lambda: "pose/door/status" in heard, 20)
+            sink.send(make_message(people=3))
+            wait_until(lambda: "3" in heard.get("pose/door/people", []), 20)
             sink.stop()
-            wait(lambda: heard["pose/door/status"][-1] == "offline")
+            wait_until(lambda: heard["pose/door/status"][-1] == "offline")
     assert sink.problem == ""
 
 
@@ -449,7 +449,7 @@ def test_mqtt_a_refused_login_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "passwords").write_text("")
     port = free_port()
     monkeypatch.setenv("EDGEPOSE_MQTT_PASSWORD", "secret")
-    with broker(port, tmp_path, str(tmp_path / "passwords")):
+    with run_broker(port, tmp_path, str(tmp_path / "passwords")):
         (sink,) = open_sinks([f"mqtt://me@127.0.0.1:{port}/x"], Stats("x"), None)
         with pytest.raises(InputError, match="refuses") as error:
             sink.start()
@@ -464,30 +464,30 @@ def test_mqtt_the_last_will_is_sent_when_the_process_dies(tmp_path: Path) -> Non
         "import sys, time\nfrom edgepose.device.sinks.mqtt import MqttSink\n"
         "MqttSink('127.0.0.1', int(sys.argv[1]), 'x').start()\ntime.sleep(60)\n"
     )
-    with broker(port, tmp_path), listening(port, "x/status") as topics:
+    with run_broker(port, tmp_path), subscribe(port, "x/status") as topics:
         heard = topics.setdefault("x/status", [])
-        with dying_with_us([sys.executable, "-c", code, str(port)]):
-            wait(lambda: "online" in heard)
-        wait(lambda: heard[-1] == "offline")
+        with run_child([sys.executable, "-c", code, str(port)]):
+            wait_until(lambda: "online" in heard)
+        wait_until(lambda: heard[-1] == "offline")
 
 
 @needs_broker
 def test_mqtt_boards_with_the_same_configuration_have_different_topics(tmp_path: Path) -> None:
     port = free_port()
-    with broker(port, tmp_path), listening(port) as heard:
+    with run_broker(port, tmp_path), subscribe(port) as heard:
         wanted = [f"mqtt://127.0.0.1:{port}"]
         sinks = [open_sinks(wanted, Stats("x"), None, name=name)[0] for name in ("Küche", "Front door", "玄関")]
         for sink, people in zip(sinks, (1, 2, 3), strict=True):
             sink.start()
-            sink.send(message(people=people))
-        wait(lambda: sum(topic.endswith("/people") for topic in heard) == 3)
+            sink.send(make_message(people=people))
+        wait_until(lambda: sum(topic.endswith("/people") for topic in heard) == 3)
         assert heard["edgepose/kueche/people"] == ["1"]
         assert heard["edgepose/front-door/people"] == ["2"]
         sensors = [json.loads(text[0]) for topic, text in heard.items() if topic.endswith("people/config")]
         assert {sensor["device"]["name"] for sensor in sensors} == {"Küche", "Front door", "玄関"}
         assert len({sensor["unique_id"] for sensor in sensors}) == 3
         assert len({sensor["state_topic"] for sensor in sensors}) == 3
-        line = json.loads(wait(lambda: heard.get("edgepose/kueche/poses"))[0])
+        line = json.loads(wait_until(lambda: heard.get("edgepose/kueche/poses"))[0])
         assert line["version"] == 2
         assert stop_all(sinks) == []
 
@@ -518,20 +518,20 @@ def test_mqtt_a_takeover_is_named_and_ended_by_a_new_id(
 ) -> None:
     client_module = pytest.importorskip("paho.mqtt.client")
     port = free_port()
-    with broker(port, tmp_path), listening(port) as heard:
+    with run_broker(port, tmp_path), subscribe(port) as heard:
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
         sink._mqtt5 = mqtt5  # type: ignore[attr-defined]
         sink.start()
         old = sink.client_id  # type: ignore[attr-defined]
-        wait(lambda: heard.get("x/status") == ["online"])
+        wait_until(lambda: heard.get("x/status") == ["online"])
         other = client_module.Client(client_module.CallbackAPIVersion.VERSION2, client_id=old)
         other.reconnect_delay_set(1, 1)
         other.connect("127.0.0.1", port)
         other.loop_start()
-        wait(lambda: sink.client_id != old, 30)  # type: ignore[attr-defined]
-        wait(lambda: sink._is_connected() and heard["x/status"][-1] == "online")  # type: ignore[attr-defined]
-        sink.send(message())
-        wait(lambda: sink.sent)
+        wait_until(lambda: sink.client_id != old, 30)  # type: ignore[attr-defined]
+        wait_until(lambda: sink._is_connected() and heard["x/status"][-1] == "online")  # type: ignore[attr-defined]
+        sink.send(make_message())
+        wait_until(lambda: sink.sent)
         sink.stop()
         other.disconnect()
         other.loop_stop()
@@ -565,7 +565,7 @@ def test_mqtt_a_takeover_that_the_broker_names_is_recognized_at_once(caplog: pyt
         threading.Thread(target=serve, daemon=True).start()
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{server.getsockname()[1]}/x"], Stats("x"), None)
         sink.start()
-        wait(lambda: len(ids) == 2 and sink._is_connected())  # type: ignore[attr-defined]
+        wait_until(lambda: len(ids) == 2 and sink._is_connected())  # type: ignore[attr-defined]
         sink.stop()
     for link in links:
         link.close()
@@ -580,12 +580,12 @@ def test_mqtt_frequent_broker_restarts_are_no_takeover(tmp_path: Path, caplog: p
     port = free_port()
     (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
     for _ in range(3):
-        with broker(port, tmp_path):
+        with run_broker(port, tmp_path):
             if not sink.thread.ident:
                 sink.start()
-            wait(lambda: sink._is_connected(), 20)  # type: ignore[attr-defined]
-        sink.send(message())
-        wait(lambda: sink.problem)
+            wait_until(lambda: sink._is_connected(), 20)  # type: ignore[attr-defined]
+        sink.send(make_message())
+        wait_until(lambda: sink.problem)
         time.sleep(1.2)
     sink.stop()
     assert "takeover" not in caplog.text
@@ -627,13 +627,13 @@ def test_mqtt_falls_back_to_version_3(refusal: bytes) -> None:
     old = OldBroker(refusal)
     (sink,) = open_sinks([f"mqtt://127.0.0.1:{old.port}/x"], Stats("x"), None)
     sink.start()
-    wait(lambda: sink._is_connected())  # type: ignore[attr-defined]
+    wait_until(lambda: sink._is_connected())  # type: ignore[attr-defined]
     assert old.levels == ([5, 4] if refusal else [5, 5, 4])
-    sink.send(message())
-    wait(lambda: sink.sent == 1)
+    sink.send(make_message())
+    wait_until(lambda: sink.sent == 1)
     start = time.monotonic()
     sink.stop()  # the broker never confirms the last message
-    assert time.monotonic() - start < 1.2 * slowness()
+    assert time.monotonic() - start < 1.2 * measure_slowness()
     old.close()
 
 
@@ -656,7 +656,7 @@ def test_mqtt_a_broker_that_drops_all_clients_is_retried_slowly(caplog: pytest.L
         sink.start()
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            sink.send(message())
+            sink.send(make_message())
             time.sleep(0.1)
         sink.stop()
     assert len(tried) <= 5
@@ -690,12 +690,12 @@ def test_mqtt_a_dead_broker_delays_neither_start_nor_end(caplog: pytest.LogCaptu
             (sink,) = open_sinks([text], Stats("x"), None)
             start = time.monotonic()
             sink.start()
-            assert time.monotonic() - start < 0.8 * slowness(), text
-            sink.send(message())
-            wait(lambda sink=sink: sink.problem)  # type: ignore[misc]
+            assert time.monotonic() - start < 0.8 * measure_slowness(), text
+            sink.send(make_message())
+            wait_until(lambda sink=sink: sink.problem)  # type: ignore[misc]
             start = time.monotonic()
             assert stop_all([sink]) == [], text
-            assert time.monotonic() - start < 1.3 * slowness(), text
+            assert time.monotonic() - start < 1.3 * measure_slowness(), text
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(wanted)
     assert "Connection refused" in said[1]
@@ -714,7 +714,7 @@ def test_mqtt_a_dead_broker_does_not_delay_the_end_of_the_process() -> None:
     with unreachable() as port:
         command = [sys.executable, "-c", code, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True)
-    assert time.monotonic() - float(done.stdout) < 3.0 * slowness()
+    assert time.monotonic() - float(done.stdout) < 3.0 * measure_slowness()
 
 
 @contextmanager
@@ -722,10 +722,10 @@ def sink_of_hanging_broker(folder: Path) -> Iterator[Sink]:
     """Connect a sink and then stop its broker."""
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
-    with broker(port, folder) as child:
+    with run_broker(port, folder) as child:
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x?qos=1"], Stats("x"), None)
         sink.start()
-        wait(lambda: sink._is_connected())  # type: ignore[attr-defined]
+        wait_until(lambda: sink._is_connected())  # type: ignore[attr-defined]
         child.send_signal(signal.SIGSTOP)
         try:
             yield sink
@@ -737,16 +737,16 @@ def sink_of_hanging_broker(folder: Path) -> Iterator[Sink]:
 def test_mqtt_a_broker_that_hangs_does_not_delay_the_end(tmp_path: Path) -> None:
     with sink_of_hanging_broker(tmp_path) as sink:
         for _ in range(30):
-            sink.send(message())
+            sink.send(make_message())
         start = time.monotonic()
         assert stop_all([sink]) == []
-        assert time.monotonic() - start < 1.4 * slowness()
+        assert time.monotonic() - start < 1.4 * measure_slowness()
 
 
 @needs_broker
 def test_mqtt_messages_that_a_broker_does_not_confirm_count_as_lost(tmp_path: Path) -> None:
     with sink_of_hanging_broker(tmp_path) as sink:
-        some = message()
+        some = make_message()
         end = time.monotonic() + 10
         while "confirm" not in sink.problem and time.monotonic() < end:
             sink.send(some)
@@ -766,10 +766,10 @@ def test_mqtt_a_login_refused_after_the_start_is_logged_once(
     port = free_port()
     (sink,) = open_sinks([f"mqtt://me@127.0.0.1:{port}/x"], Stats("x"), None)
     sink.start()
-    with broker(port, tmp_path, str(tmp_path / "passwords")):
-        wait(lambda: "refuses" in sink.problem)
+    with run_broker(port, tmp_path, str(tmp_path / "passwords")):
+        wait_until(lambda: "refuses" in sink.problem)
         for _ in range(20):
-            sink.send(message())
+            sink.send(make_message())
             time.sleep(0.1)
     sink.stop()
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -805,7 +805,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tls_broker(port: int, folder: Path, authority: Path, name: str = "broker", client: bool = False) -> Any:
     lines = f"certfile {authority}/{name}.pem\nkeyfile {authority}/{name}.key\n"
     lines += f"cafile {authority}/ca.pem\nrequire_certificate true\n" if client else ""
-    return broker(port, folder, more=lines)
+    return run_broker(port, folder, more=lines)
 
 
 @needs_broker
@@ -816,8 +816,8 @@ def test_mqtts_verifies_the_broker(tmp_path: Path, authority: Path) -> None:
     with tls_broker(port, tmp_path, authority):
         (sink,) = open_sinks([f"{address}?ca={authority}/ca.pem"], Stats("x"), None)
         sink.start()
-        sink.send(message())
-        wait(lambda: sink.sent == 1)
+        sink.send(make_message())
+        wait_until(lambda: sink.sent == 1)
         sink.stop()
         for text in (address, f"{address}?ca={authority}/other.pem"):
             (sink,) = open_sinks([text], Stats("x"), None)
@@ -840,12 +840,12 @@ def test_mqtts_shows_a_client_certificate(tmp_path: Path, authority: Path) -> No
     with tls_broker(port, tmp_path, authority, client=True):
         (sink,) = open_sinks([f"{address}&cert={authority}/client.pem&key={authority}/client.key"], Stats("x"), None)
         sink.start()
-        sink.send(message())
-        wait(lambda: sink.sent == 1)
+        sink.send(make_message())
+        wait_until(lambda: sink.sent == 1)
         sink.stop()
         (sink,) = open_sinks([address], Stats("x"), None)
         sink.start()
-        wait(lambda: "client certificate" in sink.problem or "certificate required" in sink.problem)
+        wait_until(lambda: "client certificate" in sink.problem or "certificate required" in sink.problem)
         sink.stop()
 
 
@@ -856,7 +856,7 @@ def test_mqtt_without_tls_to_a_tls_broker_is_reported(tmp_path: Path, authority:
     with tls_broker(port, tmp_path, authority):
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
         sink.start()
-        wait(lambda: "TLS: mqtts://" in sink.problem)
+        wait_until(lambda: "TLS: mqtts://" in sink.problem)
         sink.stop()
 
 
@@ -927,7 +927,7 @@ def test_wrong_sinks_are_named_without_their_passwords(text: str, expected: str)
 
 
 def test_privacy_modes_hide_faces() -> None:
-    some = message()
+    some = make_message()
     plain, blurred, dark = (
         apply_privacy(some.frame, some.estimate, COCO18, mode) for mode in ("none", "blur", "silhouette")
     )  # type: ignore[arg-type]
@@ -948,7 +948,7 @@ def test_a_recording_plays_at_real_speed(tmp_path: Path) -> None:
 
     sink = RecordSink(tmp_path / "out.avi", "blur", fps=20)
     sink.start()
-    some = message()
+    some = make_message()
     for _ in range(10):
         sink.send(some)
         time.sleep(0.1)

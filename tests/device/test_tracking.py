@@ -35,20 +35,20 @@ def test_every_person_keeps_the_number(people: int, noise: float, missing: float
     owner: dict[int, int] = {}
     switches = 0
     for index in range(120):
-        found = make_poses(scene.frame(index).keypoints, rng, noise, missing)
+        found = make_poses(scene.render_frame(index).keypoints, rng, noise, missing)
         order = rng.permutation(people)
         named = tracker.update([found[i] for i in order], index / FPS)
         for who, pose in zip(order, named, strict=True):
             switches += owner.setdefault(int(who), pose.person) != pose.person
     assert switches == 0
-    assert tracker.people == people
+    assert tracker.people_count == people
 
 
 def test_a_person_keeps_the_number_after_a_short_absence_only(rng: np.random.Generator) -> None:
-    scene, tracker = Scene(2, 640, 480), Tracker(keep_s=1.0)
+    scene, tracker = Scene(2, 640, 480), Tracker(max_absence_s=1.0)
     numbers = []
     for index in [*range(10), *range(20, 30), *range(90, 95)]:
-        both = make_poses(scene.frame(index).keypoints, rng)
+        both = make_poses(scene.render_frame(index).keypoints, rng)
         numbers.append(tracker.update(both[:1], index / FPS)[0].person)
     assert set(numbers[:20]) == {1}, "a third of a second away"
     assert set(numbers[20:]) == {2}, "two seconds away"
@@ -64,7 +64,7 @@ def test_two_separate_people_have_two_numbers() -> None:
 
 
 def test_smoothing_reduces_the_noise_of_still_keypoints(rng: np.random.Generator) -> None:
-    still = Scene(1, 640, 480).frame(0).keypoints
+    still = Scene(1, 640, 480).render_frame(0).keypoints
     smoother = OneEuroSmoother()
     raw, smooth = [], []
     for index in range(90):
@@ -81,7 +81,7 @@ def test_moving_keypoints_have_little_lag(rng: np.random.Generator) -> None:
     errors, speeds = [], []
     before = None
     for index in range(120):
-        truth = scene.frame(index).keypoints
+        truth = scene.render_frame(index).keypoints
         pose = smoother.update([replace(make_poses(truth, rng)[0], person=1)], index / FPS)[0]
         errors.append(np.linalg.norm(pose.keypoints[:, :2] - truth[0], axis=1))
         if before is not None:
@@ -94,7 +94,7 @@ def test_moving_keypoints_have_little_lag(rng: np.random.Generator) -> None:
 
 def test_a_keypoint_that_reappears_is_not_smoothed(rng: np.random.Generator) -> None:
     smoother = OneEuroSmoother()
-    pose = replace(make_poses(Scene(1, 640, 480).frame(0).keypoints, rng)[0], person=7)
+    pose = replace(make_poses(Scene(1, 640, 480).render_frame(0).keypoints, rng)[0], person=7)
     hidden = replace(pose, keypoints=pose.keypoints.copy())
     hidden.keypoints[4] = 0
     moved = replace(pose, keypoints=pose.keypoints.copy())
@@ -106,7 +106,7 @@ def test_a_keypoint_that_reappears_is_not_smoothed(rng: np.random.Generator) -> 
 
 def test_constant_or_decreasing_times_are_handled(rng: np.random.Generator) -> None:
     tracker, smoother = Tracker(), OneEuroSmoother()
-    people = Scene(2, 640, 480).frame(0).keypoints
+    people = Scene(2, 640, 480).render_frame(0).keypoints
     for time_s in (1.0, 1.0, 0.5, 2.0):
         for pose in smoother.update(tracker.update(make_poses(people, rng), time_s), time_s):
             assert np.isfinite(pose.keypoints).all()
@@ -115,6 +115,6 @@ def test_constant_or_decreasing_times_are_handled(rng: np.random.Generator) -> N
 
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="minimum OKS"):
-        Tracker(least=0)
+        Tracker(min_oks=0)
     with pytest.raises(ValueError, match="cutoff frequencies"):
         OneEuroSmoother(min_cutoff_hz=0)

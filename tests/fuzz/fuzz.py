@@ -73,9 +73,9 @@ def container_seeds() -> list[bytes]:
     """Return a small model file. Only its end is important, so the network is short."""
     from edgepose.runtime.model import container, registry
 
-    manifest = container.read(registry.find_tflite("edgepose-tiny"))
+    manifest = container.read(registry.find_model_file("edgepose-tiny"))
     network = b"\x1c\0\0\0TFL3" + bytes(40)
-    digest, length = container.identity(network)
+    digest, length = container.compute_identity(network)
     small = replace(manifest, flatbuffer_sha256=digest, flatbuffer_bytes=length)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.tflite"
@@ -95,7 +95,8 @@ def manifest_seeds() -> list[bytes]:
     from edgepose.runtime.model import container, registry
 
     return [
-        container.read(registry.find_tflite(name)).to_json().encode() for name in ("edgepose-tiny", "edgepose-small")
+        container.read(registry.find_model_file(name)).to_json().encode()
+        for name in ("edgepose-tiny", "edgepose-small")
     ]
 
 

@@ -99,7 +99,7 @@ def score_limb(paf_x: Maps, paf_y: Maps, a: ReferencePeak, b: ReferencePeak, opt
         x, y = a.x + t * dx, a.y + t * dy
         agreements.append((sample_bilinear(paf_x, x, y) * dx + sample_bilinear(paf_y, x, y) * dy) / length)
     passed = [value for value in agreements if value > options.paf_threshold]
-    return float(np.mean(passed)) if len(passed) >= options.samples_needed else 0.0
+    return float(np.mean(passed)) if len(passed) >= options.min_samples else 0.0
 
 
 def connect(
@@ -116,10 +116,10 @@ def connect(
         for q, b in enumerate(peaks_b):
             # Single precision as in the kernel, because peaks at simple fractions are exactly on these limits.
             length = float(np.hypot(np.float32(b.x) - np.float32(a.x), np.float32(b.y) - np.float32(a.y)))
-            if not np.float32(0.1) <= length <= np.float32(options.reach * max(height, width)):
+            if not np.float32(0.1) <= length <= np.float32(options.max_limb_length * max(height, width)):
                 continue
             mean = score_limb(paf_x, paf_y, a, b, options)
-            rank = mean + min(options.penalty_from * height / length - 1, 0.0)
+            rank = mean + min(options.length_penalty_start * height / length - 1, 0.0)
             if mean > 0 and rank > 0:
                 candidates.append((-(rank + options.peak_weight * (a.score + b.score)), p, q, mean))
     pairs: list[ReferencePair] = []
@@ -142,7 +142,7 @@ def assemble(skeleton: Skeleton, pairs: Sequence[Sequence[ReferencePair]]) -> li
             one = next((x for x in people if x.parts.get(limb.a) == pair.p), None)
             two = next((x for x in people if x.parts.get(limb.b) == pair.q), None)
             if one is None and two is None:
-                if limb.starts:
+                if limb.can_seed:
                     people.append(ReferencePerson({limb.a: pair.p, limb.b: pair.q}, pair.score))
             elif one is two and one is not None:
                 one.limbs += pair.score

@@ -132,7 +132,7 @@ def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(KeyError), atomic.atomic(path) as temporary:
+    with pytest.raises(KeyError), atomic.replace_file(path) as temporary:
         temporary.write_text("half")
         raise KeyError
     assert path.read_text() == "old"

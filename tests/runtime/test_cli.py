@@ -24,7 +24,7 @@ from ..scene_dataset import write_video
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "two people.png"
-    cv2.imwrite(str(path), Scene(2, 640, 480).frame(0).image)
+    cv2.imwrite(str(path), Scene(2, 640, 480).render_frame(0).image)
     return path
 
 
@@ -71,7 +71,7 @@ def test_an_image_gives_one_line_of_json(small_model: Path, image: Path) -> None
 
 
 def test_gray_transparent_and_deep_images_are_read(small_model: Path, tmp_path: Path) -> None:
-    image = Scene(2, 640, 480).frame(0).image
+    image = Scene(2, 640, 480).render_frame(0).image
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     variants = {
         "gray.png": gray,

@@ -11,12 +11,12 @@ import pytest
 
 from edgepose.runtime import ModelError, PoseEstimator
 from edgepose.runtime.model import container
-from edgepose.runtime.model.isolated_load import probe
+from edgepose.runtime.model.isolated_load import load_in_child_process
 
 from ..conftest import run_edgepose
 
 
-def flatbuffer_bytes(path: Path) -> bytes:
+def read_flatbuffer_size(path: Path) -> bytes:
     return path.read_bytes()[: container.read(path).flatbuffer_bytes]
 
 
@@ -28,11 +28,11 @@ def test_unzip_shows_the_manifest(small_model: Path) -> None:
 
 def test_writing_is_repeatable(small_model: Path, tmp_path: Path) -> None:
     manifest = container.read(small_model)
-    network = flatbuffer_bytes(small_model)
+    network = read_flatbuffer_size(small_model)
     for name in ("a", "b"):
         container.write(tmp_path / name, network, manifest)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert container.flatbuffer(tmp_path / "a") == network
+    assert container.read_flatbuffer(tmp_path / "a") == network
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
@@ -76,7 +76,7 @@ def test_a_damaged_network_without_manifest_crashes_only_the_child(
     small_model: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """The interpreter crashes on such files. Some child processes end with a signal, but this process does not."""
-    network = flatbuffer_bytes(small_model)
+    network = read_flatbuffer_size(small_model)
     path = tmp_path / "bad.tflite"
     refused = 0
     for _ in range(12):
@@ -88,7 +88,7 @@ def test_a_damaged_network_without_manifest_crashes_only_the_child(
             damaged[place] = int(rng.integers(256))
         path.write_bytes(damaged)
         try:
-            probe(path, timeout_s=60)
+            load_in_child_process(path, timeout_s=60)
         except ModelError as error:
             refused += 1
             assert "\n" not in str(error)
@@ -97,10 +97,10 @@ def test_a_damaged_network_without_manifest_crashes_only_the_child(
 
 def test_the_error_for_a_missing_manifest_says_what_to_do(small_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "bare.tflite"
-    path.write_bytes(flatbuffer_bytes(small_model))
+    path.write_bytes(read_flatbuffer_size(small_model))
     with pytest.raises(ModelError, match=r"edgepose convert bare\.tflite"):
         PoseEstimator(path)
-    result = probe(path)
+    result = load_in_child_process(path)
     assert result.inputs[0].shape == (1, 368, 432, 3)
     assert sorted(info.shape[3] for info in result.outputs) == [19, 38]
 
@@ -119,7 +119,7 @@ def test_a_manifest_that_contradicts_the_network_is_refused(
     path = tmp_path / "wrong.tflite"
     text = container.read(small_model).to_json()
     assert entry in text
-    path.write_bytes(flatbuffer_bytes(small_model))
+    path.write_bytes(read_flatbuffer_size(small_model))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("manifest.json", text.replace(entry, value))
     with pytest.raises(ModelError, match=message):
@@ -130,7 +130,7 @@ def test_outputs_named_the_wrong_way_round_are_noticed(small_model: Path, tmp_pa
     manifest = container.read(small_model)
     path = tmp_path / "swapped.tflite"
     text = manifest.to_json().replace(f'"tensor": "{manifest.pafs.tensor}"', '"tensor": "no such tensor"')
-    path.write_bytes(flatbuffer_bytes(small_model))
+    path.write_bytes(read_flatbuffer_size(small_model))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("manifest.json", text)
     with pytest.raises(ModelError, match="no output 'no such tensor'"):

@@ -16,7 +16,7 @@ from edgepose.runtime.synthetic import Scene
 from ..conftest import run_edgepose
 
 pytestmark = pytest.mark.once
-IMAGE = Scene(2, 320, 240).frame(0).image
+IMAGE = Scene(2, 320, 240).render_frame(0).image
 
 
 def encode_jpeg() -> bytes:

@@ -14,7 +14,7 @@ from edgepose.runtime.errors import InputError
 from edgepose.runtime.io.images import read_frames
 from edgepose.runtime.io.video_extent import find_missing_bytes
 
-from ..conftest import data, run_edgepose
+from ..conftest import find_test_data, run_edgepose
 
 FRAMES = 40
 CONTAINERS = {
@@ -95,7 +95,7 @@ def test_whole_videos_give_no_false_alarm(suffix: str, fps: float, frames: int, 
 
 
 def test_a_real_video_is_whole() -> None:
-    assert find_missing_bytes(data("video") / "exercise.avi") == 0
+    assert find_missing_bytes(find_test_data("video") / "exercise.avi") == 0
 
 
 @pytest.mark.parametrize("content", [

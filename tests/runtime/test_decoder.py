@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, ModelError, PoseFields, Quantization
-from edgepose.runtime.synthetic.fields import Maps, crowd, fields
+from edgepose.runtime.synthetic.fields import Maps, place_people, render_fields
 
 from . import decoder_twin as twin
 
@@ -39,8 +39,8 @@ def assert_same(found: list[tuple[float, Maps]], expected: list[tuple[float, Map
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 12, 20, 30])
 @pytest.mark.parametrize("size", [(46, 54), (46, 62)])
 def test_finds_every_painted_person_once(count: int, size: tuple[int, int], rng: np.random.Generator) -> None:
-    people = crowd(count, *size, rng)
-    found = decode(*fields(people, *size))
+    people = place_people(count, *size, rng)
+    found = decode(*render_fields(people, *size))
     assert len(found) == count
     errors = []
     free = list(range(count))
@@ -54,8 +54,8 @@ def test_finds_every_painted_person_once(count: int, size: tuple[int, int], rng:
 
 
 def test_refinement_improves_the_accuracy(rng: np.random.Generator) -> None:
-    person = crowd(1, 46, 54, rng)
-    [(_, keypoints)] = decode(*fields(person, 46, 54))
+    person = place_people(1, 46, 54, rng)
+    [(_, keypoints)] = decode(*render_fields(person, 46, 54))
     refined = np.abs(keypoints[:, :2] - person[0]).mean()
     rounded = np.abs(np.round(person[0]) - person[0]).mean()
     assert refined < 0.06
@@ -84,7 +84,7 @@ def test_agrees_with_the_reference_on_noise(seed: int, height: int, width: int, 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
 def test_agrees_with_the_reference_on_people(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    heatmaps, pafs = fields(crowd(count, 30, 40, rng), 30, 40)
+    heatmaps, pafs = render_fields(place_people(count, 30, 40, rng), 30, 40)
     heatmaps = heatmaps + rng.normal(0, 0.01, heatmaps.shape).astype(np.float32)
     pafs = pafs + rng.normal(0, 0.02, pafs.shape).astype(np.float32)
     assert_same(decode(heatmaps, pafs), twin.decode(heatmaps, pafs, COCO18, DecoderOptions()))
@@ -93,7 +93,7 @@ def test_agrees_with_the_reference_on_people(seed: int, count: int) -> None:
 @pytest.mark.parametrize(("dtype", "scale"), [(np.int8, 1 / 120), (np.uint8, 1 / 120), (np.int16, 1 / 30000)])
 def test_reads_integer_maps_directly(dtype: type[np.signedinteger], scale: float, rng: np.random.Generator) -> None:
     """Integer maps give the same poses as the dequantized maps, with bit-identical peak positions."""
-    heatmaps, pafs = fields(crowd(5, 46, 54, rng), 46, 54)
+    heatmaps, pafs = render_fields(place_people(5, 46, 54, rng), 46, 54)
     limits = np.iinfo(dtype)
     zero = 100 if dtype == np.uint8 else -7
     quantization = Quantization(scale, zero)
@@ -107,7 +107,7 @@ def test_reads_integer_maps_directly(dtype: type[np.signedinteger], scale: float
 
 
 def test_reads_slices_of_one_tensor(rng: np.random.Generator) -> None:
-    heatmaps, pafs = fields(crowd(3, 46, 54, rng), 46, 54)
+    heatmaps, pafs = render_fields(place_people(3, 46, 54, rng), 46, 54)
     both = np.concatenate((heatmaps, pafs), axis=2)
     assert_same(decode(both[:, :, :19], both[:, :, 19:]), decode(heatmaps, pafs))
 
@@ -115,7 +115,7 @@ def test_reads_slices_of_one_tensor(rng: np.random.Generator) -> None:
 def test_coordinates_refer_to_cell_centers() -> None:
     person = np.full((1, 18, 2), 10.0, np.float32)
     person[0, :, 0] += np.arange(18)
-    heatmaps, pafs = fields(person, 24, 40)
+    heatmaps, pafs = render_fields(person, 24, 40)
     [pose] = Decoder(24, 40).decode(PoseFields(heatmaps, pafs), GridToFrame(8.0, 4.0, 100.0, 200.0))
     np.testing.assert_allclose(pose.keypoints[:, 0], 8 * (person[0, :, 0] + 0.5) + 100, atol=0.05)
     np.testing.assert_allclose(pose.keypoints[:, 1], 4 * 10.5 + 200, atol=0.05)
@@ -123,7 +123,7 @@ def test_coordinates_refer_to_cell_centers() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_maps_that_are_not_finite_are_an_error(bad: float, rng: np.random.Generator) -> None:
-    heatmaps, pafs = fields(crowd(2, 46, 54, rng), 46, 54)
+    heatmaps, pafs = render_fields(place_people(2, 46, 54, rng), 46, 54)
     for spoilt in ((np.full_like(heatmaps, bad), pafs), (heatmaps, np.full_like(pafs, bad))):
         with pytest.raises(ModelError, match="NaN or infinity"):
             decode(*spoilt)
@@ -161,7 +161,7 @@ def test_keeps_the_highest_peaks_if_there_are_too_many() -> None:
 
 def test_the_previous_frame_has_no_effect(rng: np.random.Generator) -> None:
     decoder = Decoder(46, 54)
-    frames = [PoseFields(*fields(crowd(n, 46, 54, rng), 46, 54)) for n in (30, 1, 8)]
+    frames = [PoseFields(*render_fields(place_people(n, 46, 54, rng), 46, 54)) for n in (30, 1, 8)]
     first = [decoder.decode(frame, CELLS) for frame in frames]
     for _ in range(3):
         for frame, expected in zip(frames, first, strict=True):
@@ -171,7 +171,7 @@ def test_the_previous_frame_has_no_effect(rng: np.random.Generator) -> None:
 
 def test_threads_do_not_disturb_each_other(rng: np.random.Generator) -> None:
     """Decoders in several threads are independent (upstream stores its results in global variables)."""
-    frames = [PoseFields(*fields(crowd(n, 46, 54, rng), 46, 54)) for n in (2, 9)]
+    frames = [PoseFields(*render_fields(place_people(n, 46, 54, rng), 46, 54)) for n in (2, 9)]
     expected = [Decoder(46, 54).decode(frame, CELLS) for frame in frames]
     wrong: list[int] = []
 

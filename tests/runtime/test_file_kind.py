@@ -83,7 +83,7 @@ def test_a_wrong_download_is_named(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=what):
-        detect.find(str(tmp_path / name))
+        detect.find_source(str(tmp_path / name))
     done = call_edgepose(capfd, "convert", tmp_path / name, "-o", tmp_path / "out.tflite")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert what in done.stderr
@@ -98,17 +98,17 @@ def test_a_model_of_the_edge_tpu_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="compiled for the Edge TPU"):
         container.read(path)
     with pytest.raises(ModelError, match="compiled for the Edge TPU"):
-        detect.find(str(path))
+        detect.find_source(str(path))
 
 
 def test_an_old_ir_is_named(tmp_path: Path) -> None:
     (tmp_path / "pose.xml").write_bytes(OLD_IR)
     (tmp_path / "pose.bin").write_bytes(b"")
     with pytest.raises(ModelError, match="version 10 or later, this is version 7"):
-        detect.find(str(tmp_path / "pose.xml"))
+        detect.find_source(str(tmp_path / "pose.xml"))
     (tmp_path / "pose.xml").write_bytes(b"<?xml version='1.0'?>\n<!--" + b"x" * 5000 + b"-->\n" + OLD_IR[21:])
     with pytest.raises(ModelError, match="version 10 or later, this is version 7"):
-        detect.find(str(tmp_path / "pose.xml"))
+        detect.find_source(str(tmp_path / "pose.xml"))
 
 
 @pytest.mark.parametrize("part", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
@@ -117,33 +117,33 @@ def test_a_pointer_inside_a_saved_model_is_named(part: str, tmp_path: Path) -> N
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
     (tmp_path / part).write_bytes(LFS)
     with pytest.raises(ModelError, match=f"{part}: .*Git LFS pointer.*git lfs pull"):
-        detect.find(str(tmp_path))
+        detect.find_source(str(tmp_path))
 
 
 def test_a_pointer_as_the_weights_of_an_ir_is_named(tmp_path: Path) -> None:
     (tmp_path / "pose.xml").write_bytes(OLD_IR.replace(b'"7"', b'"11"'))
     (tmp_path / "pose.bin").write_bytes(LFS)
     with pytest.raises(ModelError, match=r"pose\.bin: expected the weights of an OpenVINO IR, .*Git LFS"):
-        detect.find(str(tmp_path / "pose.xml"))
+        detect.find_source(str(tmp_path / "pose.xml"))
 
 
 def test_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "net/1").mkdir(parents=True)
     (tmp_path / "net/1/saved_model.pb").write_bytes(b"\x08\x01")
     with pytest.raises(ModelError, match="give net/1"):
-        detect.find(str(tmp_path / "net"))
+        detect.find_source(str(tmp_path / "net"))
     with pytest.raises(ModelError, match="SavedModel; convert its folder with `edgepose convert`"):
         container.read(tmp_path / "net/1")
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
 def test_an_interrupted_download_is_named(share: float, tmp_path: Path) -> None:
-    network = container.flatbuffer(registry.find_tflite("edgepose-tiny"))
+    network = container.read_flatbuffer(registry.find_model_file("edgepose-tiny"))
     path = tmp_path / "pose.tflite"
     path.write_bytes(network)
     assert file_kind.find_damage(path) is None
     path.write_bytes(network[: int(share * len(network))])
-    for read in (container.read, lambda path: detect.find(str(path))):
+    for read in (container.read, lambda path: detect.find_source(str(path))):
         with pytest.raises(ModelError, match=r"incomplete: the file has only .* download it again"):
             read(path)
     # A node of a frozen graph, encoded by hand: name and operator.
@@ -151,10 +151,10 @@ def test_an_interrupted_download_is_named(share: float, tmp_path: Path) -> None:
     graph = (b"\x0a" + bytes([len(node)]) + node) * 50
     path = tmp_path / "graph_opt.pb"
     path.write_bytes(graph)
-    assert detect.find(str(path)).kind == "frozen graph"
+    assert detect.find_source(str(path)).kind == "frozen graph"
     path.write_bytes(graph[: int(share * len(graph)) + 5])
     with pytest.raises(ModelError, match="incomplete: the file has only"):
-        detect.find(str(path))
+        detect.find_source(str(path))
 
 
 @pytest.mark.convert
@@ -170,19 +170,19 @@ def test_keras_models_are_read_by_content(tmp_path: Path) -> None:
     for right, wrong in (("a.keras", "a.h5"), ("b.h5", "b.keras"), ("c.keras", "c.KERAS")):
         model.save(tmp_path / right)
         (tmp_path / right).rename(tmp_path / wrong)
-        assert detect.find(str(tmp_path / wrong)).kind == "Keras model"
-        assert saved_model.keras_file(tmp_path / wrong).parameters > 0
+        assert detect.find_source(str(tmp_path / wrong)).kind == "Keras model"
+        assert saved_model.load_keras_model(tmp_path / wrong).parameters > 0
     model.save_weights(tmp_path / "d.weights.h5")
     (tmp_path / "d.weights.h5").rename(tmp_path / "d.h5")
     with pytest.raises(ModelError, match=r"has only weights, no network; rename it to \.weights\.h5"):
-        saved_model.keras_file(tmp_path / "d.h5")
+        saved_model.load_keras_model(tmp_path / "d.h5")
 
 
 def test_the_advice_depends_on_the_command(tmp_path: Path) -> None:
     path = tmp_path / "pose.bin"
     path.write_bytes(b"\x0a\x14\x0a\x05image\x12\x0bPlaceholder")
     with pytest.raises(ModelError, match=r"TensorFlow frozen graph; name it \.pb"):
-        detect.find(str(path))
+        detect.find_source(str(path))
     with pytest.raises(ModelError, match="TensorFlow frozen graph; convert it with `edgepose convert`"):
         container.read(path)
     assert file_kind.describe(path) == "a TensorFlow frozen graph"
@@ -192,12 +192,12 @@ def test_the_advice_depends_on_the_command(tmp_path: Path) -> None:
 def test_files_of_other_frameworks_are_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09")
     with pytest.raises(ModelError, match="not imported"):
-        detect.find(str(tmp_path / name))
+        detect.find_source(str(tmp_path / name))
 
 
 def test_models_of_ours_are_still_models() -> None:
-    path = registry.find_tflite("edgepose-tiny")
-    assert detect.find(str(path)).kind == "TFLite"
+    path = registry.find_model_file("edgepose-tiny")
+    assert detect.find_source(str(path)).kind == "TFLite"
     assert "TFLite" in str(file_kind.describe(path))
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.runtime import InputError
-from edgepose.runtime.io.image_header import image_kind, read_header
+from edgepose.runtime.io.image_header import detect_image_kind, read_header
 from edgepose.runtime.io.images import decode_image, inspect_file, list_images, read_frames, read_image
 
 SUFFIXES = ("png", "jpg", "bmp", "webp", "tiff", "ppm", "pam", "gif", "avif", "jp2", "hdr", "sr", "pfm")
@@ -34,7 +34,7 @@ def encode(suffix: str, width: int, height: int) -> bytes:
     return encoded.tobytes()
 
 
-def png_of(width: int, height: int) -> bytes:
+def make_png(width: int, height: int) -> bytes:
     """Return a PNG with this size in its header but only a few bytes of content."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
@@ -50,7 +50,7 @@ def png_of(width: int, height: int) -> bytes:
 def test_the_header_has_the_size_that_opencv_decodes(suffix: str, size: tuple[int, int]) -> None:
     header = read_header(encode(suffix, *size))
     assert header is not None
-    assert (header.width, header.height, header.frames) == (*size, 1)
+    assert (header.width, header.height, header.frame_count) == (*size, 1)
 
 
 @pytest.mark.parametrize("options", [
@@ -76,18 +76,18 @@ def test_the_thumbnail_in_a_jpeg_is_ignored() -> None:
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 8) + b"Exif\0\0" + thumbnail
     header = read_header(image[:2] + segment + image[2:])
     assert header is not None
-    assert (header.width, header.height, header.frames) == (320, 240, 1)
+    assert (header.width, header.height, header.frame_count) == (320, 240, 1)
 
 
 def test_a_preview_behind_a_jpeg_is_not_a_second_frame() -> None:
     header = read_header(encode("jpg", 320, 240) + encode("jpg", 160, 120))
     assert header is not None
-    assert header.frames == 1
+    assert header.frame_count == 1
 
 
 def test_other_files_have_no_image_header() -> None:
     for content in (b"text", b"", b"\0" * 64, b"P1an of the house", b"BM", b"RIFF\0\0\0\0AVI LIST", b"\0\0\0 ftypisom"):
-        assert image_kind(content[:32]) is None
+        assert detect_image_kind(content[:32]) is None
         assert read_header(content) is None
 
 
@@ -102,7 +102,7 @@ def test_damaged_headers_are_a_value_error_and_nothing_else(suffix: str, data: s
         header = read_header(bytes(content))
     except ValueError:
         return
-    assert header is None or (header.width > 0 and header.height > 0 and header.frames > 0)
+    assert header is None or (header.width > 0 and header.height > 0 and header.frame_count > 0)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tiff", "ppm", "gif", "avif", "jp2", "sr", "pam"])
@@ -128,7 +128,7 @@ def test_received_images_have_the_limit_too() -> None:
 
 def test_the_limit_is_in_force_though_opencv_was_imported_before(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
-    path.write_bytes(png_of(9000, 8000))  # 72 megapixels
+    path.write_bytes(make_png(9000, 8000))  # 72 megapixels
     script = (
         "import cv2, resource\nfrom pathlib import Path\nfrom edgepose.runtime.io.images import read_image\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -147,7 +147,9 @@ def test_the_limit_of_opencv_is_in_force_in_every_command(module: str) -> None:
         "content = np.frombuffer(sys.stdin.buffer.read(), np.uint8)\n"
         "try:\n    cv2.imdecode(content, 1)\nexcept cv2.error as error:\n    print('MAX_IMAGE_PIXELS' in str(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], input=png_of(20_000, 20_000), capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=make_png(20_000, 20_000), capture_output=True, check=True
+    )
     assert done.stdout == b"True\n"
 
 

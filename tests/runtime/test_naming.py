@@ -23,7 +23,7 @@ IMAGE = np.zeros((16, 16, 3), np.uint8)
 
 @pytest.fixture(autouse=True)
 def no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(naming.VARIABLE, raising=False)
+    monkeypatch.delenv(naming.NAME_VARIABLE, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -75,23 +75,23 @@ def test_a_source_has_a_slug_without_credentials(source: str, slug: str) -> None
 
 
 def test_the_name_is_configured_or_from_the_environment_or_the_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert naming.resolve_name("") == naming.device_name() == naming.host_name()
-    monkeypatch.setenv(naming.VARIABLE, "Küche")
-    assert naming.resolve_name("") == naming.device_name() == "Küche"
-    assert naming.resolve_name("Door {hostname}") == f"Door {naming.host_name()}"
+    assert naming.resolve_name("") == naming.get_device_name() == naming.get_host_name()
+    monkeypatch.setenv(naming.NAME_VARIABLE, "Küche")
+    assert naming.resolve_name("") == naming.get_device_name() == "Küche"
+    assert naming.resolve_name("Door {hostname}") == f"Door {naming.get_host_name()}"
     for wrong in ("a\nb", "x" * 65, "\udcff"):
-        monkeypatch.setenv(naming.VARIABLE, wrong)
+        monkeypatch.setenv(naming.NAME_VARIABLE, wrong)
         with pytest.raises(InputError, match="EDGEPOSE_NAME: expected 1 to 64"):
-            naming.device_name()
+            naming.get_device_name()
 
 
 def test_the_host_name_localhost_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
-    assert naming.host_name().startswith("edgepose")
+    assert naming.get_host_name().startswith("edgepose")
 
 
 def test_unknown_placeholders_get_a_suggestion() -> None:
-    values = naming.placeholder_values("Küche", "v4l2:0")
+    values = naming.make_placeholder_values("Küche", "v4l2:0")
     assert naming.fill_placeholders("pose/{name}/{source}/{{x}}/{", values, "x") == "pose/kueche/v4l2-0/{x}/{"
     with pytest.raises(InputError, match=r"^topic: unknown placeholder \{nmae\}; did you mean \{name\}\?"):
         naming.fill_placeholders("{nmae}", values, "topic")
@@ -112,7 +112,7 @@ def test_a_message_has_time_and_device() -> None:
 
 def test_a_frame_without_a_time_of_capture_has_none() -> None:
     line = json.loads(Message(Frame(IMAGE, "x", timestamp_ns=9), EMPTY, COCO18).line)
-    assert (line["time"], line["timestamp_ns"], line["device"]) == (None, 9, naming.host_name())
+    assert (line["time"], line["timestamp_ns"], line["device"]) == (None, 9, naming.get_host_name())
 
 
 def test_a_change_of_the_clock_is_used_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +120,8 @@ def test_a_change_of_the_clock_is_used_at_once(monkeypatch: pytest.MonkeyPatch) 
     now = [12_345_678_901]
     monkeypatch.setattr("time.time_ns", lambda: now[0])
     monkeypatch.setattr("time.monotonic_ns", lambda: 100_000_000_000)
-    assert formats.capture_time(99_000_000_000) == "1970-01-01T00:00:11.345Z"
+    assert formats.format_capture_time(99_000_000_000) == "1970-01-01T00:00:11.345Z"
     now[0] = 1_764_057_600_000_000_000
-    assert formats.capture_time(99_999_000_000) == "2025-11-25T07:59:59.999Z"
+    assert formats.format_capture_time(99_999_000_000) == "2025-11-25T07:59:59.999Z"
     now[0] = 0
-    assert formats.capture_time(99_999_500_000) == "1969-12-31T23:59:59.999Z"
+    assert formats.format_capture_time(99_999_500_000) == "1969-12-31T23:59:59.999Z"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Pose
-from edgepose.runtime.oks import matched, oks, sigmas
+from edgepose.runtime.oks import compute_oks, count_matches, get_sigmas
 
 pytestmark = pytest.mark.once
 
-SPREAD = sigmas(COCO18.keypoints)
+SPREAD = get_sigmas(COCO18.keypoints)
 
 
 def make_pose() -> np.ndarray:
@@ -19,7 +19,7 @@ def make_pose() -> np.ndarray:
 
 
 def test_oks_of_equal_poses_is_1() -> None:
-    assert oks(make_pose(), make_pose(), SPREAD) == 1
+    assert compute_oks(make_pose(), make_pose(), SPREAD) == 1
 
 
 def test_oks_matches_the_formula() -> None:
@@ -28,14 +28,14 @@ def test_oks_matches_the_formula() -> None:
     moved[:, 0] += 3
     area = 0.53 * np.prod(np.ptp(truth[:, :2], axis=0))
     expected = np.exp(-9 / (2 * area * (2 * SPREAD) ** 2)).mean()
-    assert oks(truth, moved, SPREAD) == pytest.approx(expected, rel=1e-5)
+    assert compute_oks(truth, moved, SPREAD) == pytest.approx(expected, rel=1e-5)
 
 
 def test_missing_keypoints_count_0_and_extra_ones_are_ignored() -> None:
     fewer = make_pose()
     fewer[:9] = 0
-    assert oks(make_pose(), fewer, SPREAD) == 0.5
-    assert oks(fewer, make_pose(), SPREAD) == 1
+    assert compute_oks(make_pose(), fewer, SPREAD) == 0.5
+    assert compute_oks(fewer, make_pose(), SPREAD) == 1
 
 
 def test_sigmas_are_those_of_coco() -> None:
@@ -52,5 +52,5 @@ def test_matching_counts_people_with_enough_keypoints() -> None:
     small = make_pose()
     small[4:] = 0
     people = [Pose(make_pose(), 1.0), Pose(small, 1.0)]
-    assert matched(people, people[:1], SPREAD, least=0.85, min_keypoints=5) == (1, 1)
-    assert matched(people, [], SPREAD, least=0.85, min_keypoints=3) == (0, 2)
+    assert count_matches(people, people[:1], SPREAD, min_oks=0.85, min_keypoints=5) == (1, 1)
+    assert count_matches(people, [], SPREAD, min_oks=0.85, min_keypoints=3) == (0, 2)

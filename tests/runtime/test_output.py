@@ -14,8 +14,8 @@ import pytest
 from edgepose.runtime import COCO18, EstimateResult, Frame, OutputError, Pose, Timings
 from edgepose.runtime.io import atomic, formats, naming
 from edgepose.runtime.io.images import read_image
-from edgepose.runtime.visualize.draw import draw_poses, limb_colors
-from edgepose.runtime.visualize.writer import Drawings
+from edgepose.runtime.visualize.draw import compute_limb_colors, draw_poses
+from edgepose.runtime.visualize.writer import DrawingWriter
 
 
 def make_pose() -> Pose:
@@ -32,10 +32,10 @@ RESULT = EstimateResult((make_pose(),), Timings(0.5, 20.25, 0.125))
 
 
 def test_a_line_has_all_entries_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(naming.VARIABLE, raising=False)
-    line = json.loads(formats.edgepose_line(FRAME, RESULT))
-    assert line["version"] == formats.VERSION == 2
-    assert (line["device"], line["time"]) == (naming.host_name(), None)
+    monkeypatch.delenv(naming.NAME_VARIABLE, raising=False)
+    line = json.loads(formats.format_edgepose_line(FRAME, RESULT))
+    assert line["version"] == formats.FORMAT_VERSION == 2
+    assert (line["device"], line["time"]) == (naming.get_host_name(), None)
     assert (line["source"], line["index"], line["timestamp_ns"]) == ("folder/000000000785.jpg", 7, 5)
     assert (line["width"], line["height"]) == (320, 240)
     assert line["timings_ms"] == {"preprocess": 0.5, "inference": 20.25, "decode": 0.125}
@@ -47,7 +47,7 @@ def test_a_line_has_all_entries_of_the_schema(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_openpose_has_54_numbers_a_person() -> None:
-    line = json.loads(formats.openpose_line(FRAME, RESULT))
+    line = json.loads(formats.format_openpose_line(FRAME, RESULT))
     assert line["version"] == 1.3
     assert [len(person["pose_keypoints_2d"]) for person in line["people"]] == [54]
     assert line["people"][0]["pose_keypoints_2d"][3:6] == [110.0, 85.0, 0.5]
@@ -56,7 +56,7 @@ def test_openpose_has_54_numbers_a_person() -> None:
 @pytest.mark.parametrize("frames", [0, 1, 3])
 def test_coco_is_an_array_pycocotools_can_load(frames: int) -> None:
     written: list[str] = []
-    formats.document("coco", [(FRAME, RESULT)] * frames, COCO18, written.append)
+    formats.write_results("coco", [(FRAME, RESULT)] * frames, COCO18, written.append)
     results = json.loads("".join(written))
     assert len(results) == frames
     for result in results:
@@ -104,7 +104,7 @@ def test_coco_results_name_their_image_and_the_array_is_closed_after_an_error() 
 
     written: list[str] = []
     with pytest.raises(RuntimeError):
-        formats.document("coco", results(), COCO18, written.append)
+        formats.write_results("coco", results(), COCO18, written.append)
     [result] = json.loads("".join(written))
     assert result["file_name"] == FRAME.source
 
@@ -115,7 +115,7 @@ def test_pycocotools_loads_the_results() -> None:
     truth.dataset = {"images": [{"id": 785}], "annotations": [], "categories": [{"id": 1}]}
     truth.createIndex()
     written: list[str] = []
-    formats.document("coco", [(FRAME, RESULT)], COCO18, written.append)
+    formats.write_results("coco", [(FRAME, RESULT)], COCO18, written.append)
     assert truth.loadRes(json.loads("".join(written))).getImgIds() == [785]
 
 
@@ -140,18 +140,18 @@ def test_openpose_files_have_name_and_number(tmp_path: Path) -> None:
 
 
 def test_openpose_lines_have_name_and_index() -> None:
-    line = json.loads(formats.openpose_line(FRAME, RESULT))
+    line = json.loads(formats.format_openpose_line(FRAME, RESULT))
     assert (line["source"], line["index"]) == (FRAME.source, FRAME.index)
 
 
 def test_drawings_that_are_too_large_for_jpeg_are_png(tmp_path: Path) -> None:
-    with Drawings(tmp_path, COCO18) as drawings:
+    with DrawingWriter(tmp_path, COCO18) as drawings:
         drawings.add(Frame(np.zeros((1, 65535, 3), np.uint8), "wide.bmp"), RESULT)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
 def test_video_frames_that_change_their_size_are_drawn(tmp_path: Path) -> None:
-    with Drawings(tmp_path, COCO18) as drawings:
+    with DrawingWriter(tmp_path, COCO18) as drawings:
         for index, size in enumerate([(240, 320), (120, 160), (240, 320)]):
             drawings.add(Frame(np.zeros((*size, 3), np.uint8), "a:b.avi", index), RESULT)
     capture = cv2.VideoCapture(str(tmp_path / "a_b.mp4"))
@@ -168,7 +168,7 @@ def test_drawing_leaves_the_image_alone_and_colors_the_limbs() -> None:
     drawn = draw_poses(image, [make_pose()])
     assert (image == 90).all()
     assert drawn.shape == image.shape
-    assert len(set(limb_colors(COCO18))) == 19
+    assert len(set(compute_limb_colors(COCO18))) == 19
 
 
 @pytest.mark.parametrize("number", [0, 3, 9, 16])
@@ -177,7 +177,7 @@ def test_each_limb_is_drawn_at_its_position_in_its_color(number: int) -> None:
     keypoints = np.zeros((18, 3), np.float32)
     keypoints[limb.a], keypoints[limb.b] = (40, 60, 1), (200, 180, 1)
     drawn = draw_poses(np.full((240, 320, 3), 90, np.uint8), [Pose(keypoints, 1.0)])
-    assert np.abs(drawn[120, 120].astype(int) - limb_colors(COCO18)[number]).max() < 60
+    assert np.abs(drawn[120, 120].astype(int) - compute_limb_colors(COCO18)[number]).max() < 60
     assert (drawn[200:, :] == 90).all()
     assert (drawn[:, 230:] == 90).all()
 
@@ -188,7 +188,7 @@ def test_a_pose_outside_the_image_can_be_drawn() -> None:
 
 
 def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    with Drawings(tmp_path / "new" / "folder", COCO18) as drawings:
+    with DrawingWriter(tmp_path / "new" / "folder", COCO18) as drawings:
         for name in ("a/x.png", "b/x.png", "synthetic:2"):
             drawings.add(Frame(FRAME.image, name), RESULT)
     names = sorted(path.name for path in (tmp_path / "new/folder").iterdir())
@@ -197,14 +197,14 @@ def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> 
 
 
 def test_a_drawn_video_plays_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
-    with Drawings(tmp_path / "whole", COCO18) as drawings:
+    with DrawingWriter(tmp_path / "whole", COCO18) as drawings:
         for index in range(5):
             drawings.add(Frame(FRAME.image, "clip.avi", index), RESULT)
     assert [path.name for path in (tmp_path / "whole").iterdir()] == ["clip.mp4"]
     capture = cv2.VideoCapture(str(tmp_path / "whole/clip.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     capture.release()
-    with pytest.raises(KeyboardInterrupt), Drawings(tmp_path / "half", COCO18) as drawings:
+    with pytest.raises(KeyboardInterrupt), DrawingWriter(tmp_path / "half", COCO18) as drawings:
         drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
         raise KeyboardInterrupt
     assert list((tmp_path / "half").iterdir()) == []
@@ -213,7 +213,7 @@ def test_a_drawn_video_plays_and_an_interrupted_one_leaves_nothing(tmp_path: Pat
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "result.txt"
     atomic.write_text(path, "first")
-    with pytest.raises(RuntimeError), atomic.atomic(path) as temporary:
+    with pytest.raises(RuntimeError), atomic.replace_file(path) as temporary:
         temporary.write_text("half of the sec")
         raise RuntimeError
     assert path.read_text() == "first"
@@ -229,7 +229,7 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> 
 
 def test_a_video_that_was_not_written_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV's video writer does not report a full disk."""
-    with pytest.raises(OutputError, match="cannot be written"), Drawings(tmp_path, COCO18) as drawings:
+    with pytest.raises(OutputError, match="cannot be written"), DrawingWriter(tmp_path, COCO18) as drawings:
         drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
         video = drawings._video
         assert video is not None

@@ -21,7 +21,7 @@ ZEROS = "0" * 64
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "foreign.tflite"
-    shutil.copyfile(registry.find_tflite("edgepose-tiny"), path)
+    shutil.copyfile(registry.find_model_file("edgepose-tiny"), path)
     return path
 
 
@@ -30,7 +30,7 @@ def crashing(tmp_path: Path, model: Path) -> Path:
     """Return a model file with a valid hash whose network crashes the interpreter or is refused by it."""
     manifest, network = container.load(model)
     broken = network[: len(network) // 2] + bytes(len(network) - len(network) // 2)
-    digest, size = container.identity(broken)
+    digest, size = container.compute_identity(broken)
     path = tmp_path / "crashing.tflite"
     values = manifest.to_json().replace(manifest.flatbuffer_sha256, digest)
     container.write(path, broken, type(manifest).from_json(values))
@@ -122,7 +122,7 @@ def test_the_child_does_not_import_from_the_folder_it_is_started_in(
     trap.mkdir()
     (trap / "numpy.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     monkeypatch.chdir(trap)
-    isolated_load.probe(model)
+    isolated_load.load_in_child_process(model)
     assert not (tmp_path / "executed").exists()
 
 

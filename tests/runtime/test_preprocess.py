@@ -98,10 +98,10 @@ def test_a_frame_with_padded_rows_is_accepted() -> None:
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["letterbox", "stretch"]))
 def test_the_transform_of_poses_is_the_inverse(width: int, height: int, resize: Resize) -> None:
     preprocessor = Preprocessor(432, 368, resize, "bgr")
-    target_width, target_height = preprocessor.target_size(width, height)
+    target_width, target_height = preprocessor.compute_target_size(width, height)
     assert 1 <= target_width <= 432
     assert 1 <= target_height <= 368
-    back = preprocessor.grid_to_frame(width, height, 8)
+    back = preprocessor.compute_grid_to_frame(width, height, 8)
     # Right edge of the image inside the input, in cells from the center of the first cell.
     assert back.scale_x * ((target_width / 8 - 0.5) + 0.5) + back.offset_x == pytest.approx(width)
     assert back.scale_y * ((target_height / 8 - 0.5) + 0.5) + back.offset_y == pytest.approx(height)
@@ -156,7 +156,7 @@ def test_very_elongated_images_are_resized(size: tuple[int, int], channels: int,
     destination = np.empty((368, 432, 3), np.uint8)
     preprocessor = Preprocessor(432, 368, resize, "bgr")
     preprocessor.prepare(image, "bgr", destination)
-    width, height = preprocessor.target_size(size[1], size[0])
+    width, height = preprocessor.compute_target_size(size[1], size[0])
     assert (destination[:height, :width] == 130).all()
     assert not destination[height:].any()
     assert not destination[:, width:].any()

@@ -28,7 +28,7 @@ EDGEPOSE = [sys.executable, "-m", "edgepose.runtime.cli"]
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 400 images of two people."""
     folder = tmp_path_factory.mktemp("many")
-    cv2.imwrite(str(folder / "0.png"), Scene(2, 320, 240).frame(0).image)
+    cv2.imwrite(str(folder / "0.png"), Scene(2, 320, 240).render_frame(0).image)
     for number in range(1, 400):
         (folder / f"{number}.png").symlink_to("0.png")
     return folder

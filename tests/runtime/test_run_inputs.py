@@ -14,8 +14,8 @@ import pytest
 
 from edgepose.runtime import Frame, InputError
 from edgepose.runtime.cli import run
-from edgepose.runtime.io.images import MAX_PIXELS_OPENCV, Video, read_frames
-from edgepose.runtime.io.inputs import expand
+from edgepose.runtime.io.images import OPENCV_MAX_PIXELS, Video, read_frames
+from edgepose.runtime.io.inputs import find_inputs
 
 from ..conftest import call_edgepose
 
@@ -61,7 +61,7 @@ def test_timestamps_match_their_frame(suffix: str, fourcc: str, tmp_path: Path) 
     )
     with Video(path) as video:
         assert [frame.timestamp_ns for frame in video] == [frame.timestamp_ns for frame in frames]
-        assert video.count >= 0
+        assert video.frame_count >= 0
 
 
 class _FakeCapture:
@@ -99,7 +99,7 @@ def test_missing_timestamps_are_computed(
     (tmp_path / "x.mp4").write_bytes(b"x")
     monkeypatch.setattr(images, "open_capture", lambda _: _FakeCapture(reported))
     with Video(tmp_path / "x.mp4") as video:
-        assert video.count == 0
+        assert video.frame_count == 0
         assert [frame.timestamp_ns for frame in video] == [value * 1_000_000 for value in expected]
 
 
@@ -238,7 +238,7 @@ def test_results_written_before_the_end_are_kept(
         yield Frame(np.zeros((48, 64, 3), np.uint8), source.name)
         raise error
 
-    monkeypatch.setattr(run, "frames", frames)
+    monkeypatch.setattr(run, "read_input", frames)
     write_image(tmp_path / "a.png")
     out = tmp_path / "out.jsonl"
     done = call_edgepose(capfd, "run", tmp_path / "a.png", "--json", out)
@@ -306,8 +306,8 @@ def test_inputs_that_are_not_files_give_a_hint(
 def test_wildcards_are_expanded_if_no_file_has_that_name(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.jpg", "[1].jpg"):
         write_image(tmp_path / name)
-    assert [Path(item.name).name for item in expand(str(tmp_path / "?.jpg"))] == ["a.jpg", "b.jpg"]
-    assert [Path(item.name).name for item in expand(str(tmp_path / "[1].jpg"))] == ["[1].jpg"]
+    assert [Path(item.name).name for item in find_inputs(str(tmp_path / "?.jpg"))] == ["a.jpg", "b.jpg"]
+    assert [Path(item.name).name for item in find_inputs(str(tmp_path / "[1].jpg"))] == ["[1].jpg"]
 
 
 def test_the_home_folder_is_expanded(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_the_pixel_limit_is_an_option_for_images_and_videos(tmp_path: Path, capf
     done = call_edgepose(capfd, "run", image, video, "--max-pixels", "3071")
     assert done.returncode == 2
     assert done.stderr.count("64x48 pixels is more than the limit of 3071 pixels") == 2
-    for wrong in ("0", str(MAX_PIXELS_OPENCV + 1)):
+    for wrong in ("0", str(OPENCV_MAX_PIXELS + 1)):
         assert call_edgepose(capfd, "run", image, "--max-pixels", wrong).returncode == 2
 
 

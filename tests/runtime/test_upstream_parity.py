@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from edgepose.runtime import COCO18, Decoder, GridToFrame, PoseFields
-from edgepose.runtime.oks import oks, sigmas
+from edgepose.runtime.oks import compute_oks, get_sigmas
 
-from ..conftest import data
+from ..conftest import find_test_data
 from . import decoder_twin as twin
 
 NETWORKS = ("human-pose-estimation-0001", "mobilenet_v2_small")
@@ -51,12 +51,12 @@ def list_cases() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("network", "image"), list_cases())
 def test_finds_the_people_that_upstream_finds(network: str, image: str) -> None:
-    folder = data("golden") / network
+    folder = find_test_data("golden") / network
     fields = np.load(folder / f"{image}.npz")
     heatmaps, pafs = fields["heatmaps"].astype(np.float32), fields["pafs"].astype(np.float32)
     poses = Decoder(*heatmaps.shape[:2]).decode(PoseFields(heatmaps, pafs), GridToFrame(1, 1, -0.5, -0.5))
     maxima = [np.array(twin.find_peaks(heatmaps[:, :, part], 0.05)).reshape(-1, 3)[:, :2] for part in range(18)]
-    spread = sigmas(COCO18.keypoints)
+    spread = get_sigmas(COCO18.keypoints)
     entries = {
         Path(entry["image"]).stem: entry["poses"] for entry in json.loads((folder / "upstream_poses.json").read_text())
     }
@@ -66,7 +66,7 @@ def test_finds_the_people_that_upstream_finds(network: str, image: str) -> None:
         if (keypoints[:, 2] > 0).sum() < 5:
             continue
         expected = move_to_maxima(keypoints, maxima)
-        best = max((oks(expected, pose.keypoints, spread) for pose in poses), default=0.0)
+        best = max((compute_oks(expected, pose.keypoints, spread) for pose in poses), default=0.0)
         if best < 0.85 and (network, image, number) not in EXPLAINED | DIFFERENT:
             lost.append(f"person {number}: OKS {best:.2f}")
     assert not lost

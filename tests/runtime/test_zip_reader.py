@@ -17,7 +17,7 @@ from edgepose.runtime.model import container, isolated_load, registry
 
 from ..conftest import run_edgepose
 
-[TINY] = [path for path in registry.packaged() if path.stem == registry.DEFAULT]
+[TINY] = [path for path in registry.list_packaged_models() if path.stem == registry.DEFAULT_MODEL]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def network() -> bytes:
     return container.load(TINY).network
 
 
-def with_manifest(network: bytes, entry: str, **changes: Any) -> bytes:
+def append_manifest(network: bytes, entry: str, **changes: Any) -> bytes:
     text = container.read(TINY).to_json()
     document = {**json.loads(text), **changes}
     content = io.BytesIO(network)
@@ -47,21 +47,21 @@ def test_a_hash_that_covers_another_length_is_refused(network: bytes, tmp_path: 
     covered = network[: max(0, int(length))] if isinstance(length, int) and length < 1 << 30 else b""
     changes = {"flatbuffer_bytes": length, "flatbuffer_sha256": hashlib.sha256(covered).hexdigest()}
     refused(
-        tmp_path / "bad.tflite", with_manifest(network, "manifest.json", **changes), "flatbuffer_bytes|has .* bytes"
+        tmp_path / "bad.tflite", append_manifest(network, "manifest.json", **changes), "flatbuffer_bytes|has .* bytes"
     )
 
 
 def test_a_network_that_was_swapped_is_refused(network: bytes, tmp_path: Path) -> None:
-    other = container.load(next(path for path in registry.packaged() if path != TINY)).network
+    other = container.load(next(path for path in registry.list_packaged_models() if path != TINY)).network
     head = {"flatbuffer_bytes": 8, "flatbuffer_sha256": hashlib.sha256(other[:8]).hexdigest()}
     refused(
-        tmp_path / "bad.tflite", with_manifest(other, "manifest.json", **head), "before the manifest|flatbuffer_bytes"
+        tmp_path / "bad.tflite", append_manifest(other, "manifest.json", **head), "before the manifest|flatbuffer_bytes"
     )
 
 
 def test_invalid_hashes_are_refused(network: bytes, tmp_path: Path) -> None:
     for value in ("", "0" * 63, "G" * 64, "0" * 64 + "\n"):
-        content = with_manifest(network, "manifest.json", flatbuffer_sha256=value)
+        content = append_manifest(network, "manifest.json", flatbuffer_sha256=value)
         refused(tmp_path / "bad.tflite", content, "64 hexadecimal digits")
 
 
@@ -120,7 +120,7 @@ def test_exactly_the_checked_bytes_are_loaded(tmp_path: Path, monkeypatch: pytes
     path.write_bytes(TINY.read_bytes())
     load = container.load
 
-    def load_and_swap(path: Path, sha256: str | None = None) -> container.Model:
+    def load_and_swap(path: Path, sha256: str | None = None) -> container.LoadedModel:
         loaded = load(path, sha256)
         path.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 1000)
         return loaded
@@ -148,12 +148,12 @@ def test_the_first_load_is_in_a_child(tmp_path: Path, network: bytes, monkeypatc
     damaged = network[:8] + b"\xff" * 4000 + network[4008:]
     about = {"flatbuffer_bytes": len(damaged), "flatbuffer_sha256": hashlib.sha256(damaged).hexdigest()}
     path = tmp_path / "damaged.tflite"
-    path.write_bytes(with_manifest(damaged, "manifest.json", **about))
+    path.write_bytes(append_manifest(damaged, "manifest.json", **about))
     result = run_edgepose("run", "-m", path, "synthetic:1")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), result
     path.write_bytes(TINY.read_bytes())
     assert isolated_load.check_first_load(path) == container.read(path).flatbuffer_sha256
-    monkeypatch.setattr(isolated_load, "probe", lambda *_, **__: pytest.fail("probed twice"))
+    monkeypatch.setattr(isolated_load, "load_in_child_process", lambda *_, **__: pytest.fail("probed twice"))
     isolated_load.check_first_load(path)
     isolated_load.check_first_load(TINY)
 
@@ -161,6 +161,6 @@ def test_the_first_load_is_in_a_child(tmp_path: Path, network: bytes, monkeypatc
 def test_the_child_has_limits(tmp_path: Path, network: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bare.tflite"
     path.write_bytes(network)
-    assert isolated_load.probe(path).inputs[0].shape == (1, 368, 432, 3)
+    assert isolated_load.load_in_child_process(path).inputs[0].shape == (1, 368, 432, 3)
     with pytest.raises(ModelError, match="did not finish within"):
-        isolated_load.probe(path, timeout_s=0.01)
+        isolated_load.load_in_child_process(path, timeout_s=0.01)

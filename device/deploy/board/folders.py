@@ -30,10 +30,12 @@ def check_owner(folder: int, name: str, owner: int) -> None:
     """Raise RefusedError if a folder belongs to another user, or if other users may write to it."""
     status = os.fstat(folder)
     if status.st_uid != owner or status.st_mode & 0o022:
-        raise RefusedError(f"{name}: expected a folder that only user {owner} may write to, got {describe(status)}")
+        raise RefusedError(
+            f"{name}: expected a folder that only user {owner} may write to, got {describe_permissions(status)}"
+        )
 
 
-def describe(status: os.stat_result) -> str:
+def describe_permissions(status: os.stat_result) -> str:
     """Return owner and mode as text."""
     return f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
 
@@ -51,7 +53,7 @@ def open_base(base: str, owner: int) -> int:
         # Everybody may write to a folder like /tmp, but its sticky bit prevents renaming the folders of other users.
         if status.st_uid not in (0, owner) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
             raise RefusedError(
-                f"{path}: expected a folder of root that nobody else may write to, got {describe(status)}"
+                f"{path}: expected a folder of root that nobody else may write to, got {describe_permissions(status)}"
             )
         os.close(parent)
         parent = child
@@ -63,7 +65,7 @@ def open_base(base: str, owner: int) -> int:
         os.close(parent)
 
 
-def own_folder(name: str, parent: int, mode: int, owner: int, group: int, *, empty: bool = False) -> int:
+def make_own_folder(name: str, parent: int, mode: int, owner: int, group: int, *, empty: bool = False) -> int:
     """Create or take over a folder and set its mode and owner. A file or link of this name is removed first.
 
     The contents of an existing folder are not changed, unless `empty` is True: then the folder is created again.

@@ -1,6 +1,6 @@
 """Steps of a deployment that run as root on the board, as one program without dependencies.
 
-`plan.install_script` combines it with `folders.py`. It is sent over the standard input of ssh and run as
+`plan.build_install_script` combines it with `folders.py`. It is sent over the standard input of ssh and run as
 `/usr/bin/python3 -I -S -B - VERB ARGUMENT...`, so that Python reads neither the working folder nor the site-packages of
 the user nor a `.pth` file. The program does not trust anything that another user can write: folders are opened one by
 one without following symbolic links, uploads are checked against the SHA-256 from the workstation, and archives may
@@ -34,9 +34,9 @@ from .folders import (
     check_owner,
     lstat,
     make_folders,
+    make_own_folder,
     open_base,
     open_folder,
-    own_folder,
     remove,
 )
 
@@ -77,10 +77,10 @@ def prepare(base: str, uid: str, groups: str) -> None:
     os.fchown(folder, owner, os.getegid())
     os.fchmod(folder, 0o755)  # nosec B103
     check_owner(folder, base, owner)
-    opened = {name: own_folder(name, folder, 0o755, owner, os.getegid()) for name in FOLDERS}
-    os.close(own_folder("staging", folder, 0o700, owner, os.getegid(), empty=True))
-    uploads = own_folder("uploads", folder, 0o755, owner, os.getegid())
-    os.close(own_folder(str(int(uid)), uploads, 0o700, int(uid), -1, empty=True))
+    opened = {name: make_own_folder(name, folder, 0o755, owner, os.getegid()) for name in FOLDERS}
+    os.close(make_own_folder("staging", folder, 0o700, owner, os.getegid(), empty=True))
+    uploads = make_own_folder("uploads", folder, 0o755, owner, os.getegid())
+    os.close(make_own_folder(str(int(uid)), uploads, 0o700, int(uid), -1, empty=True))
     for name in ("current", "previous"):
         take_over_link(name, folder, opened)
     remove_unknown_entries(folder, owner)
