@@ -38,7 +38,7 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     ]
     if manifest.macs and manifest.parameters:
         stages = "" if manifest.stages is None else f", {manifest.stages} stage{'s' * (manifest.stages != 1)}"
-        cost = f"{manifest.macs / 1e9:.3f} GMAC a frame, {manifest.parameters / 1e6:.2f} M parameters{stages}"
+        cost = f"{manifest.macs / 1e9:.3f} GMAC per frame, {manifest.parameters / 1e6:.2f} M parameters{stages}"
         rows.append(("cost", cost))
     rows.append(("sha256", manifest.flatbuffer_sha256))
     rows.extend(("recipe", step) for step in manifest.recipe)
@@ -51,7 +51,7 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
         where = f"{accuracy.images} images ({accuracy.dataset}, {accuracy.interpreter})"
         rows.append(("accuracy", f"AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} on {where}"))
         if checked is not None and checked.source_ap is not None:
-            published = "" if checked.published_ap is None else f"; as it was published {checked.published_ap:.3f}"
+            published = "" if checked.published_ap is None else f"; as published {checked.published_ap:.3f}"
             rows.append(("", f"AP of the source {checked.source_ap:.3f}{published}"))
     if manifest.untrained:
         rows.append(("source", "none: the weights are random"))

@@ -251,7 +251,7 @@ class _Summary:
         stages = ", ".join(f"{name} {value:.2f}" for name, value in medians._asdict().items())
         return (
             f"{_count_words(self.people, 'person', 'people')} in {_count_words(self.frames, 'frame', 'frames')}; "
-            f"median {medians.total:.1f} ms a frame ({stages}), {estimator.interpreter_name}"
+            f"median {medians.total:.1f} ms per frame ({stages}), {estimator.interpreter_name}"
         )
 
 
