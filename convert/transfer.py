@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.io.messages import show_progress
+
 if TYPE_CHECKING:
     import requests
 
@@ -51,11 +53,8 @@ def save(response: requests.Response, output: Path, limit: int, total: int | Non
         TooLargeError: The body is larger than `limit`.
         OSError: The file cannot be written.
     """
-    from tqdm import tqdm
-
     received = 0
-    bar = tqdm(total=total, unit="B", unit_scale=True, desc=name or None, disable=None)
-    with output.open("wb") as target, bar as progress:
+    with output.open("wb") as target, show_progress(total, name or "downloading", "byte", is_bytes=True) as progress:
         for chunk in iterate_chunks(response, limit):
             target.write(chunk)
             received += len(chunk)

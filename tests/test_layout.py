@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import zipfile
@@ -99,3 +100,29 @@ def test_a_wheel_has_the_api_at_its_root(tmp_path: Path) -> None:
         "assert not outside, outside\n"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+def test_a_board_wheel_runs_the_loop_without_convert_and_benchmarks(tmp_path: Path) -> None:
+    build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "build")]
+    environment = {**os.environ, "EDGEPOSE_WHEEL": "board"}
+    subprocess.run(
+        [*build, "bdist_wheel", "-d", str(tmp_path)], check=True, cwd=ROOT, capture_output=True, env=environment
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        parts = {name.split("/")[1] for name in archive.namelist() if name.startswith("edgepose/")}
+        archive.extractall(tmp_path / "site")
+    assert parts == {"__init__.py", "runtime", "device"}
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
+        # The editable install of the checkout knows all parts.
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in str(finder)]\n"
+        "import edgepose.device.camera.release, edgepose.device.camera.self_test\n"
+        "from edgepose.runtime.cli.main import main\n"
+        f"assert edgepose.__file__.startswith({str(tmp_path)!r}), edgepose.__file__\n"
+        "assert main(['run', 'synthetic:1']) == 0\n"
+        "sys.exit(main(['convert', 'x']))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "convert is not part of this installation" in done.stderr

@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ...runtime.errors import InputError
 from ...runtime.io import atomic
 from ...runtime.io.images import read_image
+from ...runtime.io.messages import iterate_with_progress
 from ...runtime.skeleton import COCO18
 
 Keypoints = npt.NDArray[np.float32]
@@ -75,7 +75,7 @@ def pack_samples(samples: Sequence[Sample], path: Path, max_side_px: int = _PACK
         InputError: An image cannot be read or encoded.
     """
     with atomic.replace_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for number, sample in enumerate(tqdm(samples, desc="packing", unit="image", disable=None)):
+        for number, sample in enumerate(iterate_with_progress(samples, "packing", "image")):
             image = read_image(sample.path)
             shrink = max_side_px / max(image.shape[:2])
             if shrink < 1:

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ...runtime.errors import InputError
 from ...runtime.io.images import Video, inspect_file, list_images, read_frames, read_image
+from ...runtime.io.messages import show_progress
 from ...runtime.model.manifest import InputSpec
 from ...runtime.preprocess import Preprocessor
 from ...runtime.types import Image
@@ -98,7 +98,7 @@ class CalibrationImages:
         views = [(name, view) for name in self.names for view in range(2 + _CROPS_PER_IMAGE)]
         views = [views[i] for i in np.random.default_rng(0).permutation(len(views))]
         count = -(-len(views) // _BATCH_SIZE)
-        with tqdm(total=len(views), desc=description, unit="view", disable=None) as progress:
+        with show_progress(len(views), description, "view") as progress:
             for start in range(count):
                 batch = [self._prepare_view(name, view) for name, view in views[start::count]]
                 yield np.stack(batch)

@@ -7,9 +7,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ...runtime.errors import ModelError
+from ...runtime.io.messages import show_progress
 from ..exporters import tensorflow
 from ..ir import graph as g
 from . import layerwise
@@ -99,7 +99,7 @@ def fit_network(graph: g.Graph, images: ImageBatch, dtype: Literal["int8", "int1
     Raises:
         ModelError: Equalization changed the float maps by more than 1e-4 of their largest value.
     """
-    with tqdm(total=len(images), desc="measuring ranges", unit="image", disable=None) as progress:
+    with show_progress(len(images), "measuring ranges", "image") as progress:
         statistics = collect_statistics(graph, images, progress.update)
     calibration = _measure_presence(graph, images)
     held_out = calibration.select_held_out_images()
@@ -138,7 +138,7 @@ def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8
     elus = frozenset(name for name in list_stored_maps(graph) if _is_elu(graph, name))
     plan = QuantizationPlan(graph, maps, {}, elus if dtype == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
-    with tqdm(total=count, desc="fitting weights", unit="layer", disable=None) as progress:
+    with show_progress(count, "fitting weights", "layer") as progress:
         return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
 
 

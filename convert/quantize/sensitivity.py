@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm import tqdm
 
 from ...runtime.errors import ModelError
+from ...runtime.io.messages import iterate_with_progress
 from ..ir import graph as g
 from ..ir import macs
 from . import layerwise
@@ -105,7 +105,7 @@ def _rank_blocks(plan: QuantizationPlan, calibration: CalibrationSet, size: tupl
             rows, columns = sizes[conv.name]
             block_macs[find_stored_map(plan.graph, conv)] = rows * columns * conv.kernel.size
     gains: dict[Block, float] = {}
-    for block in tqdm(_find_blocks(plan.graph), desc="measuring blocks", unit="block", disable=None):
+    for block in iterate_with_progress(_find_blocks(plan.graph), "measuring blocks", "block"):
         gain = int8_error - _compute_error(float_outputs, _run_network(keep_in_float(plan, block), images))
         gains[block] = gain / (sum(block_macs.get(name, 0) for name in block) + _CONVERSION_COST_MACS)
     if not gains:

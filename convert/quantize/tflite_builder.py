@@ -13,24 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.model.tflite_schema import load_schema, pack_model
 from ...runtime.types import Quantization
-from ..exporters.tensorflow_quiet import import_tensorflow
 
-_FILE_IDENTIFIER = b"TFL3"
 _OPERATOR_VERSIONS = {
     "ADD": (2, 5), "CONCATENATION": (2, 3), "CONV_2D": (3, 4), "DEPTHWISE_CONV_2D": (3, 5), "DEQUANTIZE": (2, 3),
     "MAX_POOL_2D": (2, 3), "PAD": (2, 3), "QUANTIZE": (1, 2), "RESIZE_BILINEAR": (3, 4), "SLICE": (2, 4),
 }  # fmt: skip
 """Version of each operator for int8 and float, and for int16; (1, 1) if not listed. An interpreter refuses versions
 that it does not know."""
-
-
-def _load_schema() -> Any:
-    """Load the classes of the flatbuffer that TensorFlow generates from the schema."""
-    import_tensorflow()
-    from tensorflow.lite.python import schema_py_generated
-
-    return schema_py_generated
 
 
 class TfliteBuilder:
@@ -41,7 +32,7 @@ class TfliteBuilder:
     """
 
     def __init__(self) -> None:
-        self._schema = _load_schema()
+        self._schema = load_schema("quantization")
         self._types = {name: getattr(self._schema.TensorType, name.upper()) for name in
                        ("float32", "int8", "int16", "uint8", "int32", "int64")}  # fmt: skip
         self._buffers = [self._schema.BufferT()]
@@ -128,8 +119,6 @@ class TfliteBuilder:
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """Build the flatbuffer; `inputs` and `outputs` are the indices of the network's tensors."""
-        import flatbuffers
-
         graph = self._schema.SubGraphT()
         graph.name = "main"
         graph.tensors, graph.operators = self._tensors, self._operators
@@ -137,9 +126,7 @@ class TfliteBuilder:
         model = self._schema.ModelT()
         model.version, model.description = 3, "edgepose"
         model.operatorCodes, model.subgraphs, model.buffers = self._code_list, [graph], self._buffers
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return pack_model(model)
 
     def _add_tensor(
         self,

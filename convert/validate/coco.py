@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.formats import make_coco_keypoints
 from ...runtime.io.images import read_image
+from ...runtime.io.messages import iterate_with_progress
 from ...runtime.skeleton import COCO18
 from ...runtime.types import Image, Pose
 from . import coco_annotations
@@ -106,7 +105,7 @@ class CocoDataset:
         results: list[dict[str, Any]] = []
         scored: list[int] = []
         self.unreadable = []
-        for entry in tqdm(self._entries, desc=description, unit="image", disable=None):
+        for entry in iterate_with_progress(self._entries, description, "image"):
             path = self.paths[entry.id]
             try:
                 image = read_image(path)

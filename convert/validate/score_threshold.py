@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ...runtime import PoseEstimator
 from ...runtime.decode import DecoderOptions
 from ...runtime.errors import InputError
+from ...runtime.io.messages import iterate_with_progress
 from ..quantize.calibration_images import ImageFolder
 
 MAX_FALSE_POSES_PER_100_IMAGES = 2.0
@@ -20,7 +20,7 @@ _MIN_IMAGES = 50
 def collect_false_scores(model: Path, images: ImageFolder) -> list[float]:
     """Detect poses with any score in images without people, and return their scores."""
     estimator = PoseEstimator(model, options=DecoderOptions())
-    progress = tqdm(images, total=len(images), desc="scoring background images", unit="image", disable=None)
+    progress = iterate_with_progress(images, "scoring background images", "image", len(images))
     return [pose.score for image in progress for pose in estimator.estimate(image)]
 
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ...runtime import PoseEstimator
 from ...runtime.decode import Decoder
+from ...runtime.io.messages import iterate_with_progress
 from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
 from ...runtime.oks import count_matches, get_sigmas
 from ...runtime.preprocess import Preprocessor
@@ -149,7 +149,7 @@ def compare_with_reference(reference: Reference, estimator: PoseEstimator, image
         _ErrorStatistics(manifest.skeleton_table.paf_channels),
     )
     agreed = people = 0
-    for image in tqdm(images, desc="comparing with the source", unit="image", disable=None):
+    for image in iterate_with_progress(images, "comparing with the source", "image"):
         expected = reference.infer(image)
         result = estimator.infer(image)
         heatmaps.add(expected.heatmaps, result.heatmaps, result.heatmap_quantization)

@@ -24,6 +24,8 @@ _SIZES_32 = {
     "SIZEOF_LONG": 4, "SIZEOF_VOID_P": 4, "SIZEOF_SIZE_T": 4, "SIZEOF_UINTPTR_T": 4, "SIZEOF_PTHREAD_T": 4,
     "SIZEOF_LONG_DOUBLE": 8, "SIZEOF_PID_T": 4, "ALIGNOF_LONG": 4, "ALIGNOF_SIZE_T": 4,
 }  # fmt: skip
+_BUILD_NUMBER = "1board"
+"""Marks wheels without `convert` and `benchmarks`, which boards do not need."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,15 @@ def build(architecture: str, output: Path) -> None:
         compiler = _write_compiler_script(scratch, target)
         environment = {
             **os.environ, "CC": f"{compiler}", "CXX": f"{compiler}", "LDSHARED": f"{compiler} -shared -s",
-            "_PYTHON_HOST_PLATFORM": f"linux-{architecture}", "ARCHFLAGS": "",
+            "_PYTHON_HOST_PLATFORM": f"linux-{architecture}", "ARCHFLAGS": "", "EDGEPOSE_WHEEL": "board",
         }  # fmt: skip
         # Built from a copy: two builds in one folder would mix their object files.
         source = scratch / "source"
         ignored = shutil.ignore_patterns(".*", "build", "dist", "*.so", "*.egg-info", "__pycache__", "tests")
         shutil.copytree(_SOURCE_FOLDER, source, ignore=ignored)
         subprocess.run(
-            [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", output.resolve(), "--plat-name", target.platform],
+            [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", output.resolve(), "--plat-name", target.platform,
+             "--build-number", _BUILD_NUMBER],
             cwd=source, env=environment, check=True,
         )  # fmt: skip
 

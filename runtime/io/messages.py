@@ -95,7 +95,7 @@ def show_progress(total: float | None, description: str, unit: str, *, is_bytes:
         A context manager with a method `update(count)`.
     """
     if _verbosity < Verbosity.NORMAL or not _has_terminal() or (total is not None and total < _MIN_BAR_UNITS):
-        return _LoggedProgress(total, description, unit)
+        return _LoggedProgress(total, description, unit, is_bytes)
     from tqdm import tqdm
 
     bar: Progress = tqdm(total=total, desc=description or None, unit="B" if is_bytes else unit, unit_scale=is_bytes)
@@ -124,10 +124,10 @@ def _has_terminal() -> bool:
 class _LoggedProgress:
     """Progress as lines of a log."""
 
-    def __init__(self, total: float | None, description: str, unit: str) -> None:
-        self._total = total
+    def __init__(self, total: float | None, description: str, unit: str, is_bytes: bool) -> None:
         self._description = description
-        self._unit = unit
+        self._unit, self._scale = ("MB", 1e-6) if is_bytes else (unit, 1.0)
+        self._total = total
         self._done = 0.0
         self._start_s = self._shown_s = time.monotonic()
 
@@ -135,13 +135,13 @@ class _LoggedProgress:
         """Count `count` more units as done, and show a line if it is time for one."""
         self._done += count
         now_s = time.monotonic()
-        if now_s - self._shown_s < _LOG_INTERVAL_S:
+        if now_s - self._shown_s < _LOG_INTERVAL_S or not self._done:
             return
         self._shown_s = now_s
-        text = f"{self._description or 'working'}: {self._unit} {self._done:.0f}"
+        text = f"{self._description}: {self._unit} {self._done * self._scale:.0f}"
         if self._total:
-            left_s = (now_s - self._start_s) * max(0.0, self._total / self._done - 1) if self._done else 0.0
-            text += f" of {self._total:.0f}, about {left_s:.0f} s left"
+            left_s = (now_s - self._start_s) * max(0.0, self._total / self._done - 1)
+            text += f" of {self._total * self._scale:.0f}, about {left_s:.0f} s left"
         show_note(text)
 
     def __enter__(self) -> Self:
