@@ -201,6 +201,9 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
 def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _EvaluationData:
     images = None if options.verify is None else ImageFolder(options.verify)
     background = None if options.empty is None else ImageFolder(options.empty)
+    if background is not None:
+        # Before the conversion, which takes minutes.
+        score_threshold.check_image_count(len(background))
     dataset = None
     if options.verify is not None and options.annotations is not None:
         dataset = CocoDataset(options.verify, options.annotations)

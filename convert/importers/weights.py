@@ -216,6 +216,8 @@ def _is_shape_valid(variable: Variable, shape: tuple[int, ...] | None) -> bool:
 def _explain_unused(definition: NetworkDefinition, names: set[str]) -> dict[str, tuple[str, ...]]:
     """Group unused variables of the file by the reason why the network does not use them."""
     all_stages = {v.name for v in define_network(definition.name).variables} if definition.name in NETWORKS else set()
+    # Of a folded batch normalization the file has only the biases of the convolution.
+    all_stages |= {re.sub(r"/BatchNorm/beta$", "/biases", name) for name in all_stages}
     names_by_reason: dict[str, list[str]] = {}
     for name in sorted(names):
         if name in all_stages:

@@ -86,9 +86,10 @@ def search_mixed_precision(
     while count < len(order) and not is_good_enough(count):
         count *= 2
     low, high = count // 2, min(count, len(order))
-    while high - low > 1 and is_good_enough(high):
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_good_enough(middle) else (middle, high)
+    if is_good_enough(high):
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_good_enough(middle) else (middle, high)
     good = [mix for mix in assessed.values() if mix.loss <= max_loss]
     return min(good, key=lambda mix: len(mix.blocks)) if good else min(assessed.values(), key=lambda mix: mix.loss)
 

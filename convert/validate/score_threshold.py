@@ -24,6 +24,12 @@ def collect_false_scores(model: Path, images: ImageFolder) -> list[float]:
     return [pose.score for image in progress for pose in estimator.estimate(image)]
 
 
+def check_image_count(image_count: int) -> None:
+    """Raise InputError if there are too few images without people to choose a threshold."""
+    if image_count < _MIN_IMAGES:
+        raise InputError(f"expected at least {_MIN_IMAGES} images without people, got {image_count}")
+
+
 def choose_score_threshold(false_scores: Sequence[float], image_count: int) -> float:
     """Choose the minimum pose score that leaves at most 2 false poses per 100 images.
 
@@ -37,8 +43,7 @@ def choose_score_threshold(false_scores: Sequence[float], image_count: int) -> f
     Raises:
         InputError: There are fewer than 50 images.
     """
-    if image_count < _MIN_IMAGES:
-        raise InputError(f"expected at least {_MIN_IMAGES} images without people, got {image_count}")
+    check_image_count(image_count)
     allowed = int(image_count * MAX_FALSE_POSES_PER_100_IMAGES / 100)
     ranked = sorted(false_scores, reverse=True)
     highest_rejected = ranked[allowed] if len(ranked) > allowed else 0.0

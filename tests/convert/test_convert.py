@@ -157,6 +157,9 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
     (tmp_path / "photo.jpg").write_bytes(b"\xff")
     folder = tmp_path / "empty"
     folder.mkdir()
+    one = tmp_path / "one"
+    one.mkdir()
+    cv2.imwrite(str(one / "a.png"), np.zeros((48, 64, 3), np.uint8))
     out = tmp_path / "out.tflite"
     cases: list[tuple[list[str | Path], str]] = [
         (["missing.pb"], "cannot read the network"),
@@ -170,6 +173,7 @@ def test_wrong_use_is_one_line_and_2_and_writes_nothing(tmp_path: Path, small_mo
         ([small_model, "--heatmaps", "a"], "go together"),
         ([small_model, "--annotations", "a.json"], "--annotations goes with --verify"),
         ([small_model, "--verify", folder], "no images in this folder"),
+        ([small_model, "--empty", one], "expected at least 50 images without people, got 1"),
         ([small_model, "--verify", tmp_path / "nowhere"], "cannot read the folder"),
         ([small_model, "--heatmaps", "a", "--pafs", "b"], "no output 'a'"),
     ]

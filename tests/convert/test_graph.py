@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepose.convert.importers import frozen_graph
 from edgepose.convert.ir import graph as g
 from edgepose.convert.ir import macs
 from edgepose.convert.ir.output_heads import choose_outputs
@@ -260,3 +261,15 @@ def test_real_networks_reproduce_their_own_outputs(name: str) -> None:
         heatmaps, pafs = run_graph(graph, golden["input_bgr"][None])
         np.testing.assert_allclose(heatmaps[0], golden["heatmaps"], atol=1e-3)
         np.testing.assert_allclose(pafs[0], golden["pafs"], atol=1e-3)
+
+
+def test_two_paddings_in_a_row_are_refused(tmp_path: Path) -> None:
+    """The first one was lost."""
+    v1 = pytest.importorskip("tensorflow").compat.v1
+    with v1.Graph().as_default() as graph:
+        image = v1.placeholder("float32", (None, None, None, 3), name="image")
+        padded = v1.pad(v1.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]]), [[0, 0], [2, 0], [2, 0], [0, 0]])
+        v1.nn.conv2d(padded, np.zeros((3, 3, 3, 57), np.float32), 1, "VALID", name="maps")
+        (tmp_path / "net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(ModelError, match="follows another padding"):
+        frozen_graph.load(tmp_path / "net.pb")

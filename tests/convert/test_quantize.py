@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from edgepose.convert.ir import graph as g
 from edgepose.convert.networks import define_network
 from edgepose.convert.passes.fold import fold
 from edgepose.convert.passes.simplify import simplify
-from edgepose.convert.quantize import gptq
+from edgepose.convert.quantize import gptq, sensitivity
 from edgepose.convert.quantize.channel_groups import group_channels, scale_channels
 from edgepose.convert.quantize.plan import compute_quant_params
 from edgepose.runtime import PoseEstimator
@@ -300,3 +301,22 @@ def test_an_offset_that_cannot_be_quantized_is_reported(images: np.ndarray) -> N
                       offset=np.array([-103.9, -116.8, -123.7], np.float32))  # fmt: skip
     with pytest.raises(ModelError, match=r"'scaled' adds .* convert to float16 instead"):
         choose_image_params(graph.substitute({"scaled": uneven}))
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 2.0])
+def test_mixed_precision_finds_the_fewest_float_blocks(
+    count: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search never tried all blocks if their number was one, or one more than a power of two."""
+    needed = max(1, round(share * count))
+    blocks = [(f"b{number}",) for number in range(count)]
+    monkeypatch.setattr(sensitivity, "_rank_blocks", lambda *_: blocks)
+    monkeypatch.setattr(sensitivity, "keep_in_float", lambda plan, names: names)
+
+    def assess(plan: Any) -> sensitivity.MixedPrecision:
+        return sensitivity.MixedPrecision(plan, b"", float(needed - len(plan)))
+
+    start = sensitivity.MixedPrecision(frozenset(), b"", float(needed))
+    best = sensitivity.search_mixed_precision(start, None, (64, 64), assess, 0.0, lambda text: None)
+    assert len(best.blocks) == min(needed, count)
