@@ -20,7 +20,7 @@ class Limb(NamedTuple):
         b: Index of the second keypoint.
         paf_x: Index of the PAF channel with the x component of the unit vector from a to b.
         paf_y: Index of the PAF channel with the y component.
-        starts: True if this limb can start a new person. If False, it only joins keypoints to a person that already
+        can_seed: True if this limb can start a new person. If False, it only joins keypoints to a person that already
             exists.
     """
 

@@ -33,7 +33,7 @@ class LoopCost(NamedTuple):
         fps: Frames per second.
         latency_p95_ms: 95th percentile of the time from exposure to poses.
         inference_p95_ms: 95th percentile of the inference time.
-        share: Overhead: median time of preprocessing, decoding, tracking and smoothing, divided by the median
+        overhead: Overhead: median time of preprocessing, decoding, tracking and smoothing, divided by the median
             inference time.
     """
 

@@ -67,7 +67,7 @@ def estimate_row(model: str, path: Path, threads: int, board: str) -> Row:
         model: Name of the model, as the user gave it.
         path: Path of the model.
         threads: Number of interpreter threads.
-        name: Name of the board: a value of `BOARDS`.
+        board: Name of the board: a value of `BOARDS`.
     """
     try:
         load_in_child_process(path)

@@ -34,10 +34,10 @@ class Schedule:
 
     Attributes:
         views: Number of views to train on.
-        batch: Batch size.
-        rate: Highest learning rate.
-        warm_up: Views during which the learning rate rises from 0.
-        quantized: Share of the views, at the end, that are trained with simulated int8, 0 to 1.
+        batch_size: Batch size.
+        learning_rate: Highest learning rate.
+        warm_up_views: Views during which the learning rate rises from 0.
+        quantized_share: Share of the views, at the end, that are trained with simulated int8, 0 to 1.
     """
 
     views: int
@@ -59,7 +59,7 @@ class Trainer:
     Attributes:
         student: Network in training.
         average: Network with the moving average of the weights: the result.
-        seen: Number of views so far.
+        views_seen: Number of views so far.
         losses: Number of views and mean loss since the previous entry.
     """
 

@@ -22,7 +22,7 @@ def run_graph(
     Args:
         graph: The network.
         image: Tensor (batch, height, width, 3), float32, values 0 to 255, in the channel order of the graph.
-        wanted: The names of the nodes to return. Default: the two outputs.
+        node_names: The names of the nodes to return. Default: the two outputs.
         observe: Called with every node and its result.
         moments: Filled with the mean and variance of the batch for every batch normalization in training mode.
 

@@ -23,7 +23,7 @@ class ChannelGroups:
     """Groups of channels that share a scale, numbered from 0.
 
     Attributes:
-        of: By the name of a node, the group of each channel of its map, (channels,).
+        ids_by_node: By the name of a node, the group of each channel of its map, (channels,).
         fixed: By group, True if its channels cannot be scaled, (groups,).
     """
 

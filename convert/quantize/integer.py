@@ -35,8 +35,8 @@ class QuantizedNetwork:
         plan: Integers of all weights and maps.
         flatbuffer: TFLite file of the plan, without a manifest.
         recipe: What was done, one sentence per entry, for the manifest.
-        calibration: Calibration images in their original size.
-        seen: Calibration images as input of the network, and where the float network finds people in them.
+        calibration_images: Calibration images in their original size.
+        calibration_set: Calibration images as input of the network, and where the float network finds people in them.
     """
 
     plan: QuantizationPlan
@@ -53,7 +53,7 @@ class Budget:
     Attributes:
         max_loss: Largest allowed loss, in `unit`.
         unit: Unit of the loss for messages, such as "points of AP".
-        loss: Measures the loss of a flatbuffer, in `unit`.
+        measure_loss: Measures the loss of a flatbuffer, in `unit`.
     """
 
     max_loss: float

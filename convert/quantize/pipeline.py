@@ -73,8 +73,8 @@ class FittedNetwork:
 
     Attributes:
         graph: Equalized float graph.
-        change: Largest change of the float maps by equalization, relative to their largest value.
-        seen: Calibration images.
+        max_change: Largest change of the float maps by equalization, relative to their largest value.
+        calibration_set: Calibration images.
         plan: Integers of all weights and maps.
     """
 

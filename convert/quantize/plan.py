@@ -60,9 +60,9 @@ class QuantizationPlan:
 
     Attributes:
         graph: Folded float graph.
-        maps: Quantization parameters of every stored map, by name.
+        map_params: Quantization parameters of every stored map, by name.
         convs: Integer weights of the convolutions, by name.
-        floats: Names of stored maps that are computed in float32.
+        float_maps: Names of stored maps that are computed in float32.
     """
 
     graph: g.Graph

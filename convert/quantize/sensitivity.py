@@ -37,7 +37,7 @@ class MixedPrecision:
         flatbuffer: TFLite file of the plan.
         loss: Loss of accuracy, in the unit of the budget.
         blocks: Blocks in float32.
-        measured: Number of blocks whose gain was measured.
+        measured_blocks: Number of blocks whose gain was measured.
     """
 
     plan: QuantizationPlan

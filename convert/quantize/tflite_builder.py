@@ -28,7 +28,7 @@ class TfliteBuilder:
     """Collects the tensors and operators of a network and builds the flatbuffer.
 
     Attributes:
-        counts: How often each operator was added, by its name in the schema.
+        operator_counts: How often each operator was added, by its name in the schema.
     """
 
     def __init__(self) -> None:

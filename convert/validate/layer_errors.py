@@ -25,8 +25,8 @@ class MapError(NamedTuple):
     Attributes:
         name: Name of the map.
         sqnr_db: SQNR with the errors of all operators up to this one.
-        alone_db: SQNR with the error of this operator alone.
-        code: Quantization parameters of the map.
+        isolated_db: SQNR with the error of this operator alone.
+        params: Quantization parameters of the map.
     """
 
     name: str

@@ -22,9 +22,9 @@ class Candidate:
     Attributes:
         flatbuffer: TFLite file without a manifest.
         manifest: Manifest without results of the verification.
-        reference: Loads the float source, after its repair.
-        published: Loads the source as it was published, None if it needed no repair.
-        integers: Result of the quantization, None for float precisions.
+        load_reference: Loads the float source, after its repair.
+        load_published_reference: Loads the source as it was published, None if it needed no repair.
+        quantized: Result of the quantization, None for float precisions.
     """
 
     flatbuffer: bytes

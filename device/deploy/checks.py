@@ -40,7 +40,7 @@ def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Rel
 
     Args:
         facts: Facts about the board.
-        here_s: Time of this machine in seconds since the epoch, to compare the clocks; None if it is the board itself.
+        local_time_s: Time of this machine in seconds since the epoch, to compare the clocks; None on the board itself.
         new_release: Release to deploy, for its memory use; None uses the current release.
     """
     release = new_release or facts.release

@@ -197,7 +197,7 @@ class MqttSink(Sink):
             self._publish(f"{self._topic}/people", str(people), 1, retain=True)
             self._published_people = people
 
-    def attend(self) -> None:
+    def handle_wake(self) -> None:
         """Replace the client if a callback has requested it, and log a permanent refusal once."""
         if self._replace_requested:
             self._make_client()

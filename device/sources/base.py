@@ -66,7 +66,7 @@ class SyntheticCamera(FrameSource):
             width: Width of the frames in pixels.
             height: Height of the frames in pixels.
             fps: Frames per second, at most 1000; None delivers frames as fast as they are read.
-            painted: Number of different frames.
+            distinct_frames: Number of different frames.
 
         Raises:
             ValueError: `fps` is out of range.

@@ -192,7 +192,7 @@ class VideoFile(FrameSource):
             with Video(path):
                 pass
         self._path, self.live, self._loop = path, live, loop
-        self.media_time = not live
+        self.uses_media_time = not live
 
     def frames(self) -> Iterator[Frame]:
         """Iterate over the frames until the video ends (never with `loop`), or until `stop` is called."""

@@ -20,10 +20,10 @@ class ImageHeader(NamedTuple):
         kind: Name of the format, such as `JPEG`.
         width: Width of the largest frame in pixels.
         height: Height of the largest frame in pixels.
-        frames: Number of frames or pages, at least 1. For JPEG, 2 means motion JPEG with any number of frames.
-        pages: Indices of the pages that are not reduced copies of another page. TIFF only.
-        complete: False if the file ends before the image does. JPEG only: OpenCV reports an error for incomplete files
-            in other formats.
+        frame_count: Number of frames or pages, at least 1. For JPEG, 2 means motion JPEG with any number of frames.
+        page_indices: Indices of the pages that are not reduced copies of another page. TIFF only.
+        is_complete: False if the file ends before the image does. JPEG only: in other formats
+            OpenCV itself reports incomplete files.
     """
 
     kind: str

@@ -52,7 +52,7 @@ class FolderContents(NamedTuple):
 
     Attributes:
         images: The images, sorted by name.
-        left_out: Names of the files and folders that are not read; a folder's name ends with `/`.
+        skipped: Names of the files and folders that are not read; a folder's name ends with `/`.
     """
 
     images: list[Path]
@@ -227,7 +227,7 @@ class Video:
 
     Attributes:
         path: The file.
-        count: Number of frames according to the file; 0 if unknown.
+        frame_count: Number of frames according to the file; 0 if unknown.
         fps: Frames per second according to the file; 25 if unknown.
     """
 

@@ -47,7 +47,7 @@ class OperatorTensor(NamedTuple):
         name: Name in the file.
         shape: Sizes of all dimensions.
         item_bytes: Size of an element in bytes.
-        whole: True if the dtype is an integer type.
+        is_integer: True if the dtype is an integer type.
     """
 
     name: str

@@ -48,7 +48,7 @@ from edgepose.runtime.synthetic import Scene
 
 scene = Scene(2, 640, 480)
 for number in range(10):
-    cv2.imwrite(f"{sys.argv[1]}/{number}.jpg", scene.frame(number).image)
+    cv2.imwrite(f"{sys.argv[1]}/{number}.jpg", scene.render_frame(number).image)
 PYTHON
 mkdir -p "$root/usr/share/libcamera/pipeline/virtual"
 cat > "$root/usr/share/libcamera/pipeline/virtual/virtual.yaml" <<'YAML'

@@ -18,10 +18,10 @@ import sys
 
 import numpy as np
 
-from edgepose.runtime.synthetic.fields import crowd, fields
+from edgepose.runtime.synthetic.fields import place_people, render_fields
 
-people = crowd(5, 46, 54, np.random.default_rng(1))
-heatmaps, pafs = fields(people, 46, 54)
+people = place_people(5, 46, 54, np.random.default_rng(1))
+heatmaps, pafs = render_fields(people, 46, 54)
 np.savez(sys.argv[1], people=people, heatmaps=heatmaps, pafs=pafs)
 PYTHON
 check() { # DEBIAN ARCHITECTURE, WHEEL ARCHITECTURE, QEMU PROGRAM, LIBRARY FOLDER

@@ -39,7 +39,7 @@ def test_every_networks_docstring_gives_its_true_cost() -> None:
         assert parameters == f"{graph.parameters / 1e6:.2f}", name
         if widths:
             options = NETWORKS[name].keywords  # type: ignore[attr-defined]
-            assert widths == [f"{options['width']:.2f}", f"{options['refine']:.2f}"], name
+            assert widths == [f"{options['width']:.2f}", f"{options['stage_width']:.2f}"], name
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -571,7 +571,7 @@ def test_statistics_are_written_without_unreadable_values(monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.disk_usage", fail)
     monkeypatch.setattr(Path, "read_text", fail)
     with page() as sink:
-        snapshot = sink._stats.snapshot()
+        snapshot = sink._stats.take_snapshot()
         assert snapshot.memory_mb is None
         assert snapshot.disk_free_mb is None
         assert get(sink, "/").status == 200, "its files were read before"

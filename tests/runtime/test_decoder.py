@@ -204,7 +204,7 @@ def test_maps_of_the_wrong_kind_are_refused(heatmaps: Maps, pafs: Maps, message:
         Decoder(5, 6).decode(PoseFields(heatmaps, pafs), CELLS)
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 1}, {"samples_needed": 9}, {"max_peaks": 0}, {"min_keypoints": 1}])
+@pytest.mark.parametrize("wrong", [{"samples": 1}, {"min_samples": 9}, {"max_peaks": 0}, {"min_keypoints": 1}])
 def test_options_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         DecoderOptions(**wrong)  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def test_the_last_point_of_a_limb_is_sampled() -> None:
     add_blob(heatmaps, 0, 3, 4)
     add_blob(heatmaps, 1, 17, 4)
     add_rightward_paf(pafs, CHAIN.limbs[0], 4)
-    strict = {"samples": 8, "samples_needed": 8}
+    strict = {"samples": 8, "min_samples": 8}
     assert len(decode_chain(heatmaps, pafs, **strict)) == 1
     pafs[:, 16:] = 0  # contains only the last sample
     assert len(decode_chain(heatmaps, pafs, **strict)) == 0

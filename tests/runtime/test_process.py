@@ -57,8 +57,8 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """For example under `nohup`."""
     code = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from edgepose.runtime.cli.signals import raised_signals\n"
-        "with raised_signals(): os.kill(os.getpid(), signal.SIGHUP)\n"
+        "from edgepose.runtime.cli.signals import raise_on_signals\n"
+        "with raise_on_signals(): os.kill(os.getpid(), signal.SIGHUP)\n"
         "print('alive')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
