@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from enum import IntEnum
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from .printable import make_printable
 
@@ -70,16 +70,14 @@ def _write(message: str) -> None:
 class Progress(Protocol):
     """What `show_progress` returns: a context manager that counts."""
 
-    def update(self, count: float = 1) -> object:
+    def update(self, count: float = 1, /) -> object:
         """Count `count` more units as done."""
 
-    def __enter__(self) -> Self:
-        """Return the counter."""
+    def __enter__(self) -> Any: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> object:
-        """Remove the bar."""
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> object: ...
 
 
 def show_progress(total: float | None, description: str, unit: str, *, is_bytes: bool = False) -> Progress:

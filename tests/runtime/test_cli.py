@@ -227,7 +227,7 @@ def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
         (["info", "a.tflite", "b.tflite"], ["edgepose info: ", "b.tflite"]),
         (["info", "--sha256", "12", "a.tflite"], ["--sha256: expected 64 hexadecimal digits, got '12'"]),
         (["convert", "cmu"], ["--output is required"]),
-        (["camera", "--privacy", "blurr", "--sink", "-"], ["did you mean blur?"]),
+        (["camera", "--privacy", "blue", "--sink", "-"], ["did you mean blur?"]),
         (["deploy"], ["HOST... is required"]),
         (["profile", "--merge"], ["--merge: expected one or more profiles"]),
         (["completion", "tcsh"], ["SHELL: expected bash, zsh or fish, got 'tcsh'"]),
