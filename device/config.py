@@ -25,7 +25,7 @@ class ModelConfig:
     when_hot: tuple[str, ...] = ()
     when_hot_sha256: tuple[str, ...] = ()
 
-    def pins(self) -> tuple[str | None, ...]:
+    def get_pins(self) -> tuple[str | None, ...]:
         """Return the SHA-256 that each network must have: `path` first, then `when_hot`; None accepts any."""
         others = self.when_hot_sha256 if any(self.when_hot_sha256) else ("",) * len(self.when_hot)
         return tuple(pin or None for pin in (self.sha256, *others))

@@ -36,7 +36,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     """
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
     hashes = []
-    for path, pin in zip(models, settings.model.pins(), strict=True):
+    for path, pin in zip(models, settings.model.get_pins(), strict=True):
         hashes.append(isolated_load.check_model(path, pin))
         if container.read(path, hashes[-1]).untrained:
             raise ModelError(

@@ -24,7 +24,7 @@ class BoardAccess:
     accept_new: bool
 
 
-def board_argument(*, required: bool = True) -> click.Parameter:
+def make_board_argument(*, required: bool = True) -> click.Parameter:
     """Build the argument with the boards."""
     return Argument(
         "boards",
@@ -35,7 +35,7 @@ def board_argument(*, required: bool = True) -> click.Parameter:
     )
 
 
-def ssh_options() -> list[click.Parameter]:
+def make_ssh_options() -> list[click.Parameter]:
     """Build the options that ssh itself has."""
     return [
         Option("-i", "--identity", type=PathName(), metavar="KEY", section=_SECTION,
@@ -45,10 +45,10 @@ def ssh_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
-def access_options() -> list[click.Parameter]:
+def make_access_options() -> list[click.Parameter]:
     """Build the options of the commands that connect through pyinfra."""
     return [
-        *ssh_options(),
+        *make_ssh_options(),
         Option("--accept-new", is_flag=True, section=_SECTION, help="trust boards whose host key is not known yet"),
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...runtime.cli.command import Command, ModelName, Number, Option, PathName
 from ...runtime.io.messages import show_note
 from ..deploy import fleet, hosts, rollout, staging
-from .board_access import BoardAccess, access_options, board_argument, get_access
+from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
 
 _SOURCE = Path(__file__).resolve().parent.parent.parent
 
@@ -70,7 +70,7 @@ the release before it. docs/raspberry-pi.md starts with a new SD card.""",
       --config camera.toml --secret EDGEPOSE_HTTP_TOKEN
   edgepose deploy @shop.txt --config camera.toml --dry-run""",
     parameters=[
-        board_argument(),
+        make_board_argument(),
         Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Release",
                help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
         Option("--config", type=PathName(), metavar="FILE.toml", section="Release",
@@ -87,6 +87,6 @@ the release before it. docs/raspberry-pi.md starts with a new SD card.""",
                help="how long a new release must run before it is kept (default: 20)"),
         Option("--keep", default=3, type=Number(int, 2, 100), metavar="N", section="Rollout",
                help="number of releases kept on a board (default: 3)"),
-        *access_options(),
+        *make_access_options(),
     ],
 )  # fmt: skip

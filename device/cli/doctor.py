@@ -15,7 +15,7 @@ from ...runtime.io.printable import make_printable
 from ..deploy import facts, fleet, hosts
 from ..deploy.checks import Check, run_checks
 from ..deploy.units import BASE_FOLDER
-from .board_access import BoardAccess, access_options, board_argument, get_access
+from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
@@ -103,8 +103,8 @@ and service. Says what is wrong and what to do. Works before anything is install
   edgepose doctor
   edgepose doctor pi@raspberrypi.local --json""",
     parameters=[
-        board_argument(required=False),
+        make_board_argument(required=False),
         Option("--json", is_flag=True, section="Output", help="print one JSON document"),
-        *access_options(),
+        *make_access_options(),
     ],
 )

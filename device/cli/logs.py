@@ -11,7 +11,7 @@ from ...runtime.cli.command import Argument, Command, Number, Option
 from ...runtime.errors import InputError
 from ...runtime.io.printable import make_printable
 from ..deploy import hosts
-from .board_access import ssh_options
+from .board_access import make_ssh_options
 
 _MAX_LINE_BYTES = 16384
 
@@ -80,6 +80,6 @@ command = Command(
         Option("-f", "--follow", is_flag=True, section="Output", help="show new lines until interrupted"),
         Option("-n", "--lines", default=50, type=Number(int, 0, 100_000), metavar="N", section="Output",
                help="show the last N lines (default: 50)"),
-        *ssh_options(),
+        *make_ssh_options(),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts, plan
 from ..deploy.facts import RELEASE_ID
-from .board_access import BoardAccess, access_options, board_argument, get_access
+from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ command = Command(
   edgepose rollback pi@raspberrypi.local
   edgepose rollback pi@raspberrypi.local --to 20261124T140000-1a2b3c4d""",
     parameters=[
-        board_argument(),
+        make_board_argument(),
         Option("--to", metavar="RELEASE", section="Release", help="an earlier release (default: the previous one)"),
         Option("--health-seconds", default=10, type=Number(int, 1, 600), metavar="S", section="Release",
                help="how long it must run to be kept (default: 10)"),
-        *access_options(),
+        *make_access_options(),
     ],
 )  # fmt: skip

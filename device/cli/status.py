@@ -13,7 +13,7 @@ from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts
 from ..deploy.facts import Facts
 from ..monitor.health import decode_throttled_flags
-from .board_access import BoardAccess, access_options, board_argument, get_access
+from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
 
 _HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
 
@@ -64,7 +64,7 @@ def run(options: StatusOptions) -> int:
         print(json.dumps([vars(row) for row in rows], indent=1))
     else:
         sys.stdout.writelines(line + "\n" for line in format_table(rows))
-    return 0 if all(make_row.state == "running" for make_row in rows) else 1
+    return 0 if all(row.state == "running" for row in rows) else 1
 
 
 def make_row(name: str, facts: Facts) -> Row:
@@ -76,12 +76,12 @@ def make_row(name: str, facts: Facts) -> Row:
         if facts.current is None
         else str(status.get("state") or facts.service.get("ActiveState", "unknown"))
     )
-    last = _number(status.get("last_person"))
+    last = _get_number(status.get("last_person"))
     flags = () if facts.throttled is None else decode_throttled_flags(facts.throttled)
     return Row(
         name, facts.current or "-", f"{release.network} {release.precision}" if release else "-", state,
-        _number(status.get("fps")), _count(status.get("people")), facts.temperature_c, flags,
-        None if last is None else max(0.0, facts.time - last), _number(status.get("uptime_s")),
+        _get_number(status.get("fps")), _get_count(status.get("people")), facts.temperature_c, flags,
+        None if last is None else max(0.0, facts.time - last), _get_number(status.get("uptime_s")),
         str(status.get("problem") or "")[:500],
     )  # fmt: skip
 
@@ -95,35 +95,36 @@ def format_table(rows: Sequence[Row]) -> list[str]:
     """Format rows as a table."""
     cells = [_HEAD] + [
         (
-            row.board, row.release, row.model, row.state, _text(row.fps, "{:.1f}"), _text(row.people, "{}"),
-            _text(row.temperature_c, "{:.0f} C"), ", ".join(row.throttled) or "-",
-            "-" if row.last_person_s is None else f"{_span(row.last_person_s)} ago",
-            "-" if row.uptime_s is None else _span(row.uptime_s),
+            row.board, row.release, row.model, row.state,
+            _format_text(row.fps, "{:.1f}"), _format_text(row.people, "{}"),
+            _format_text(row.temperature_c, "{:.0f} C"), ", ".join(row.throttled) or "-",
+            "-" if row.last_person_s is None else f"{_format_duration(row.last_person_s)} ago",
+            "-" if row.uptime_s is None else _format_duration(row.uptime_s),
         )
         for row in rows
     ]  # fmt: skip
-    # What a board says is not trusted: the service writes its status, and whoever is root there the rest.
+    # The answer of a board is not trusted: its service and its root user can write anything.
     shown = [[make_printable(cell, limit=60) for cell in line] for line in cells]
     widths = [max(len(line[column]) for line in shown) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in shown]
-    return lines + [f"{make_row.board}: {make_printable(make_row.problem)}" for make_row in rows if make_row.problem]
+    return lines + [f"{row.board}: {make_printable(row.problem)}" for row in rows if row.problem]
 
 
-def _text(value: float | int | None, form: str) -> str:
+def _format_text(value: float | int | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def _number(value: Any) -> float | None:
+def _get_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
         return None
     return float(value)
 
 
-def _count(value: Any) -> int | None:
+def _get_count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 10**6 else None
 
 
-def _span(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {name}"
@@ -139,8 +140,8 @@ command = Command(
   edgepose status pi@raspberrypi.local
   edgepose status @shop.txt --json""",
     parameters=[
-        board_argument(),
+        make_board_argument(),
         Option("--json", is_flag=True, section="Output", help="print one JSON document instead of the table"),
-        *access_options(),
+        *make_access_options(),
     ],
 )

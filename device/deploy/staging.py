@@ -120,7 +120,7 @@ def prepare_bundle(model: str | None, config_path: Path | None, secrets: Sequenc
         )
     names = [model or parsed.model.path, *parsed.model.when_hot]
     stored = ["model.tflite", *(f"hot-{number}.tflite" for number in range(1, len(names)))]
-    for name, file, pin in zip(names, stored, parsed.model.pins(), strict=True):
+    for name, file, pin in zip(names, stored, parsed.model.get_pins(), strict=True):
         _copy_model(find_model_file(name), folder / file, pin)
     manifest = container.read_manifest(folder / stored[0])
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]

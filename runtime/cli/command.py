@@ -160,7 +160,7 @@ class Checked(ParamType):
             self.fail(str(error).removeprefix(f"{param.name}: " if param is not None else ""))
 
 
-def common_options() -> list[click.Parameter]:
+def make_common_options() -> list[click.Parameter]:
     """Return the options that every command has."""
     return [
         Option("-v", "--verbose", is_flag=True, section=_COMMON_SECTION, help="show details, and tracebacks of errors"),
@@ -203,7 +203,7 @@ class Command(click.Command, Generic[Options]):
     ) -> None:
         super().__init__(
             name,
-            params=[*parameters, *common_options()],
+            params=[*parameters, *make_common_options()],
             callback=lambda **values: run(options(**values)),
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_COLUMNS},
         )
@@ -275,26 +275,26 @@ def join_words(words: Sequence[str]) -> str:
 def describe_usage_error(error: click.ClickException) -> str:
     """Return what is wrong with a command line, and what to do, in one line."""
     if isinstance(error, click.NoSuchOption):
-        near = difflib.get_close_matches(error.option_name, error.possibilities or _option_names(error.ctx), n=1)
+        near = difflib.get_close_matches(error.option_name, error.possibilities or _list_option_names(error.ctx), n=1)
         return f"no option {error.option_name}" + (f"; did you mean {near[0]}?" if near else "")
     if isinstance(error, click.MissingParameter) and error.param is not None:
         if isinstance(error.param, click.Option):
-            return f"{_name_of(error.param)} is required; {getattr(error.param, 'help', '')}".rstrip("; ")
-        return f"{_name_of(error.param)} is required; {getattr(error.param, 'help_text', '')}".rstrip("; ")
+            return f"{_get_shown_name(error.param)} is required; {getattr(error.param, 'help', '')}".rstrip("; ")
+        return f"{_get_shown_name(error.param)} is required; {getattr(error.param, 'help_text', '')}".rstrip("; ")
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name}: expected a value" if "requires" in error.message else error.format_message()
     if isinstance(error, click.BadParameter) and error.param is not None:
-        return f"{_name_of(error.param)}: {error.message}"
+        return f"{_get_shown_name(error.param)}: {error.message}"
     return error.format_message().removesuffix(".")
 
 
-def _option_names(context: click.Context | None) -> list[str]:
+def _list_option_names(context: click.Context | None) -> list[str]:
     if context is None:
         return []
     return [name for param in context.command.params if isinstance(param, click.Option) for name in param.opts]
 
 
-def _name_of(param: click.Parameter) -> str:
+def _get_shown_name(param: click.Parameter) -> str:
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return param.metavar or (param.name or "").upper()

@@ -22,7 +22,7 @@ from ..errors import EdgePoseError
 from ..io.messages import Verbosity, get_verbosity, set_verbosity
 from ..io.printable import make_printable
 from ..io.redact import mask_credentials
-from .command import apply_common_options, common_options, describe_usage_error
+from .command import apply_common_options, describe_usage_error, make_common_options
 from .signals import get_exit_code, raise_on_signals
 
 
@@ -84,7 +84,7 @@ class CommandLine(click.Group):
     def __init__(self) -> None:
         super().__init__(
             "edgepose",
-            params=[*common_options(), click.Option(["--version"], is_flag=True, help="show the version")],
+            params=[*make_common_options(), click.Option(["--version"], is_flag=True, help="show the version")],
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
             subcommand_metavar="COMMAND ...",
             no_args_is_help=False,
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         _drop_stdout()
-        return _fail("edgepose", f"cannot write to standard output: {error.strerror or error}")
+        return _print_error("edgepose", f"cannot write to standard output: {error.strerror or error}")
     except KeyboardInterrupt as end:
         return get_exit_code(end)
 
@@ -197,16 +197,16 @@ def _run(arguments: list[str]) -> int:
         return end.exit_code
     except click.ClickException as error:
         name = getattr(error.ctx, "command_path", "edgepose") if isinstance(error, click.UsageError) else "edgepose"
-        return _fail(name, f"{describe_usage_error(error)} (see {name} --help)")
+        return _print_error(name, f"{describe_usage_error(error)} (see {name} --help)")
     except BrokenPipeError:
         raise
     except (EdgePoseError, ValueError, MemoryError) as error:
         _show_traceback()
-        return _fail("edgepose", str(error) or type(error).__name__)
+        return _print_error("edgepose", str(error) or type(error).__name__)
     except OSError as error:
         _show_traceback()
         _drop_stdout()
-        return _fail("edgepose", f"cannot write the result: {error.strerror or error}")
+        return _print_error("edgepose", f"cannot write the result: {error.strerror or error}")
 
 
 def _open_closed_streams() -> None:
@@ -241,7 +241,7 @@ def _show_traceback() -> None:
             print(make_printable(mask_credentials(traceback.format_exc()), limit=100_000, keep="\n"), file=sys.stderr)
 
 
-def _fail(name: str, message: str) -> int:
+def _print_error(name: str, message: str) -> int:
     # A message quotes what came from outside: names in files may hold control characters.
     with suppress(OSError):  # there is no stderr to write to
         print(f"{name}: " + make_printable(mask_credentials(" ".join(message.split()))), file=sys.stderr)

@@ -52,7 +52,7 @@ def run(options: RunOptions) -> int:
     if options.format == "openpose" and Path(options.json).suffix.lower() in (".json", ".jsonl"):
         raise InputError(f"--json {options.json}: expected a folder; --format openpose writes one file per frame")
     failures: list[str] = []
-    inputs = [item for name in options.inputs for item in _expand(name)]
+    inputs = [item for name in options.inputs for item in _find_inputs(name)]
     _refuse_overwriting(options, inputs)
     for line in describe_skipped_files(inputs):
         show_note(line)
@@ -71,7 +71,7 @@ def run(options: RunOptions) -> int:
     return 1 if summary.frames else 2
 
 
-def _expand(name: str) -> list[Input]:
+def _find_inputs(name: str) -> list[Input]:
     """The inputs behind one argument. One that is not there keeps its place: those after it keep their numbers."""
     try:
         return find_inputs(name)
@@ -106,7 +106,7 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
     with ExitStack() as stack:
         skeleton = estimator.manifest.skeleton_table
         drawings = stack.enter_context(DrawingWriter(options.draw, skeleton)) if options.draw else None
-        _write(options, inputs, _estimates(inputs, estimator, options.max_pixels, failures, summary, drawings),
+        _write(options, inputs, _estimate_all(inputs, estimator, options.max_pixels, failures, summary, drawings),
                skeleton, summary)  # fmt: skip
     if summary.frames:
         show_note(summary.describe(estimator))
@@ -162,7 +162,7 @@ def _is_single(item: Input) -> bool:
         return not item.may_have_many_frames
 
 
-def _estimates(
+def _estimate_all(
     inputs: list[Input],
     estimator: PoseEstimator,
     max_pixels: int,
@@ -170,7 +170,7 @@ def _estimates(
     summary: _Summary,
     drawings: DrawingWriter | None,
 ) -> Iterator[tuple[Frame, EstimateResult]]:
-    total = _count(inputs)
+    total = _count_frames(inputs)
     with show_progress(total, "finding people", "frame") as progress:
         for source in inputs:
             drawn = drawings
@@ -180,7 +180,7 @@ def _estimates(
                     summary.add(estimate)
                     yield frame, estimate
                     progress.update()
-                    if drawn is not None and (problem := _draw(drawn, source, frame, estimate)):
+                    if drawn is not None and (problem := _draw_frame(drawn, source, frame, estimate)):
                         failures.append(problem)
                         drawn = None  # the poses of its other frames are still wanted
             except OutputError:  # from _draw: the folder cannot be written
@@ -191,7 +191,7 @@ def _estimates(
                 failures.append(_describe(source.name, error))
 
 
-def _draw(drawings: DrawingWriter, source: Input, frame: Frame, estimate: EstimateResult) -> str:
+def _draw_frame(drawings: DrawingWriter, source: Input, frame: Frame, estimate: EstimateResult) -> str:
     """Draw one frame; returns why it cannot be drawn, or "". Raises OutputError if the folder cannot be written."""
     try:
         drawings.add(frame, estimate, video=source.is_video)
@@ -214,7 +214,7 @@ def _describe(name: str, error: Exception) -> str:
     return f"{name}: {type(error).__name__}: {text}" if text else f"{name}: {type(error).__name__}"
 
 
-def _count(inputs: list[Input]) -> int | None:
+def _count_frames(inputs: list[Input]) -> int | None:
     """Frames to come, None if a video does not say."""
     total = 0
     for source in inputs:

@@ -85,9 +85,9 @@ def test_half_a_pin_is_refused(settings: ModelConfig, message: str) -> None:
 
 
 def test_pins_belong_to_their_models() -> None:
-    assert ModelConfig().pins() == (None,)
-    assert ModelConfig(when_hot=("a", "b")).pins() == (None, None, None)
-    assert ModelConfig(sha256="1", when_hot=("a", "b"), when_hot_sha256=("2", "3")).pins() == ("1", "2", "3")
+    assert ModelConfig().get_pins() == (None,)
+    assert ModelConfig(when_hot=("a", "b")).get_pins() == (None, None, None)
+    assert ModelConfig(sha256="1", when_hot=("a", "b"), when_hot_sha256=("2", "3")).get_pins() == ("1", "2", "3")
 
 
 def test_a_network_that_crashes_the_interpreter_does_not_crash_the_loop(crashing: Path) -> None:
