@@ -105,7 +105,16 @@ def run_camera(
     Raises:
         EdgePoseError: The settings, the source, the model or a sink cannot be used.
         ValueError: A setting is out of range, or nothing receives the poses.
+        TypeError: An argument has the wrong type.
     """
+    if on_poses is not None and not callable(on_poses):
+        raise TypeError(f"run_camera: on_poses: expected a function, got {type(on_poses).__name__}")
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
+        raise ValueError(f"run_camera: seconds: expected a number above 0, got {seconds!r}")
+    if not (config is None or isinstance(config, Config | str | PathLike)):
+        raise TypeError(f"run_camera: config: expected a path or a Config, got {type(config).__name__}")
+    if isinstance(sinks, str) or not all(isinstance(sink, str) for sink in sinks):
+        raise TypeError(f"run_camera: sinks: expected a sequence of texts such as ('-',), got {sinks!r}")
     settings = config if isinstance(config, Config) else Config() if config is None else read_config(Path(config))
     if source is not None:
         settings = replace(settings, camera=replace(settings.camera, source=make_camera_config(source, {}).source))

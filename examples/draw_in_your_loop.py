@@ -8,6 +8,8 @@ import edgepose
 
 estimator = edgepose.PoseEstimator()
 capture = cv2.VideoCapture(sys.argv[1])
+if not capture.isOpened():
+    sys.exit(f"cannot open {sys.argv[1]}")
 fps = capture.get(cv2.CAP_PROP_FPS)
 writer = None
 while True:

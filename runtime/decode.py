@@ -51,7 +51,7 @@ class DecoderOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_samples <= self.samples or self.samples < 2:
-            raise ValueError(f"expected 2 <= samples and 1 <= samples_needed <= samples, got {self}")
+            raise ValueError(f"expected 2 <= samples and 1 <= min_samples <= samples, got {self}")
         if self.max_peaks < 1 or self.min_keypoints < 2:
             raise ValueError(f"expected max_peaks >= 1 and min_keypoints >= 2, got {self}")
 

@@ -55,7 +55,13 @@ class PoseEstimator:
         Raises:
             ModelError: The file is missing or damaged, has no manifest, does not match its manifest, or has another
                 SHA-256.
+            TypeError: `model` is neither a name nor a path.
+            ValueError: `model` is empty, or `threads` is out of range.
         """
+        if not (model is None or isinstance(model, str | PathLike)):
+            raise TypeError(f"PoseEstimator: expected the name or path of a model, got {type(model).__name__}")
+        if model is not None and not str(model):
+            raise ValueError("PoseEstimator: expected the name or path of a model, got an empty text")
         path = find_model_file(None if model is None else str(model))
         self._in_use = threading.Lock()
         # Load the bytes whose hash was checked: the file could change between check and load.

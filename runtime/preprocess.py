@@ -17,6 +17,7 @@ from .types import ChannelOrder, GridToFrame, Image
 
 Resize = Literal["letterbox", "stretch"]
 
+_CHANNEL_ORDERS = ("bgr", "rgb")
 _MAX_SIDE_PX = (1 << 15) - 1  # cv2.resize fails if a side is longer
 
 
@@ -61,9 +62,11 @@ class Preprocessor:
             destination: (height, width, 3), uint8 or float32: the input tensor or a buffer of the same shape.
 
         Raises:
-            ValueError: `image` is not an image.
+            ValueError: `image` is not an image, or there is no such channel order.
         """
         check_image(image)
+        if channel_order not in _CHANNEL_ORDERS:
+            raise ValueError(f"channel_order: expected bgr or rgb, got {channel_order!r}")
         width, height = self.compute_target_size(image.shape[1], image.shape[0])
         # Clear the border every time: the interpreter may use the memory of its input for other data in between.
         in_place = destination.dtype == np.uint8

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 Built = TypeVar("Built")
 
 _MAX_SHOWN_CHARACTERS = 80
-_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
 def build(kind: type[Built], value: Any, where: str = "", *, strict: bool = False) -> Built:
@@ -117,4 +117,8 @@ def _join(where: str, key: str) -> str:
 
 def _make_error(where: str, expected: str, value: Any) -> ValueError:
     place = where.lstrip(".") or "document"
-    return ValueError(f"{place}: expected {expected}, got {repr(value)[:_MAX_SHOWN_CHARACTERS]}")
+    try:
+        shown = repr(value)[:_MAX_SHOWN_CHARACTERS]
+    except RecursionError:
+        shown = f"a deeply nested {type(value).__name__}"
+    return ValueError(f"{place}: expected {expected}, got {shown}")

@@ -83,8 +83,9 @@ class Skeleton:
         try:
             return self.keypoints.index(name)
         except ValueError:
-            suggestions = difflib.get_close_matches(str(name), self.keypoints, n=1) or [", ".join(self.keypoints)]
-            raise UnknownNameError(f"no keypoint {name!r}; did you mean {suggestions[0]}?") from None
+            near = difflib.get_close_matches(str(name), self.keypoints, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(self.keypoints)}"
+            raise UnknownNameError(f"no keypoint {name!r}; {hint}") from None
 
     @property
     def heatmap_channels(self) -> int:

@@ -124,6 +124,10 @@ class Pose:
         person = f"person {self.person}, " if self.person else ""
         return f"Pose({person}score {self.score:.2f}, {found} of {len(self.keypoints)} keypoints)"
 
+    def __iter__(self) -> Iterator[Keypoint]:
+        """Iterate over the keypoints, in the order of the skeleton."""
+        return (Keypoint(*point) for point in self.keypoints.tolist())
+
     def __getitem__(self, name: str) -> Keypoint:
         """Return a keypoint by its name.
 

@@ -246,3 +246,70 @@ def test_results_and_names_give_what_users_expect(estimator: edgepose.PoseEstima
     assert repr(result).startswith("EstimateResult(2 people, 640x480, ")
     assert repr(nobody) == "Pose(score 0.00, 0 of 18 keypoints)"
     assert repr(edgepose.COCO18) == "Skeleton('coco18', 18 keypoints, 19 limbs)"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda e, i: e.estimate(i, "RGB"), ValueError, "channel_order: expected bgr or rgb, got 'RGB'"),
+        (lambda e, i: e.estimate(None), TypeError, "expected an array, a path or a PIL image, got NoneType"),
+        (lambda e, i: e.estimate(i.astype(np.float32)), ValueError, "dtype uint8, got float32"),
+        (lambda e, i: edgepose.Pipeline("synthetic", e), TypeError, "expected a source from open_source, got str"),
+        (lambda e, i: edgepose.Pipeline(edgepose.open_source("synthetic"), None), TypeError, "PoseEstimator, got None"),
+        (lambda e, i: edgepose.draw_poses(None, []), ValueError, "draw_poses: expected an image"),
+        (lambda e, i: edgepose.draw_poses(i, None), TypeError, "expected poses or a result, got NoneType"),
+        (lambda e, i: edgepose.Tracker(3), TypeError, "expected a Skeleton, got int"),
+        (lambda e, i: edgepose.PoseEstimator(threads="2"), ValueError, "an integer from 1 to 64, got '2'"),
+        (lambda e, i: edgepose.PoseEstimator(threads=100_000), ValueError, "an integer from 1 to 64"),
+        (lambda e, i: edgepose.PoseEstimator(3), TypeError, "the name or path of a model, got int"),
+        (lambda e, i: edgepose.PoseEstimator(""), ValueError, "got an empty text"),
+        (lambda e, i: edgepose.run_camera(3), TypeError, "on_poses: expected a function, got int"),
+        (lambda e, i: edgepose.run_camera(print, seconds=float("nan")), ValueError, "seconds: expected a number"),
+        (lambda e, i: edgepose.run_camera(print, sinks="-"), TypeError, "sinks: expected a sequence"),
+        (lambda e, i: edgepose.run_camera(print, 3), TypeError, "config: expected a path or a Config, got int"),
+        (lambda e, i: e.estimate(i).save("drawn.xyz"), edgepose.OutputError, "expected the name of an image file"),
+        (lambda e, i: e.estimate(i)[0][4], edgepose.UnknownNameError, "no keypoint 4; expected one of nose"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_say_what_was_expected(
+    call: object, error: type[Exception], words: str, estimator: edgepose.PoseEstimator, image: np.ndarray
+) -> None:
+    with pytest.raises(error) as caught:
+        call(estimator, image)  # type: ignore[operator]
+    assert words in str(caught.value)
+
+
+def test_a_pose_iterates_over_its_keypoints(result: edgepose.EstimateResult, image: np.ndarray) -> None:
+    keypoints = list(result[0])
+    assert len(keypoints) == 18
+    assert keypoints[0] == result[0]["nose"]
+    np.testing.assert_array_equal(edgepose.draw_poses(image, result[0]), edgepose.draw_poses(image, [result[0]]))
+
+
+def test_a_pipeline_is_started_with_with(estimator: edgepose.PoseEstimator) -> None:
+    source = edgepose.open_source("synthetic:1")
+    with pytest.raises(RuntimeError, match="is not started"):
+        next(iter(edgepose.Pipeline(source, estimator)))
+    source.close()
+
+
+def test_a_pipeline_that_cannot_start_a_thread_leaves_nothing_behind(
+    estimator: edgepose.PoseEstimator, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failing = threading.Thread.start, ""
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == failing:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    for name in ("edgepose-capture", "edgepose-inference"):
+        failing = name
+        with (
+            pytest.raises(RuntimeError, match="start new thread"),
+            edgepose.Pipeline(edgepose.open_source("synthetic:1"), estimator),
+        ):
+            pass
+        assert len(estimator.estimate(image)) == 2
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgepose-")]

@@ -77,7 +77,7 @@ def _measure_all(options: ProfileOptions) -> Profile:
     threads = options.threads or (get_default_threads(),)
     cores = len(os.sched_getaffinity(0))
     if not options.estimate and max(threads) > cores:
-        show_warning(f"warning: {max(threads)} threads on {cores} cores take turns; the times mean little")
+        show_warning(f"warning: more threads ({max(threads)}) than cores ({cores}); the times are not reliable")
     machine = board.read_board()
     show_note(f"machine: {machine}")
     show, found = _choose_printer(options), []
@@ -125,7 +125,7 @@ def _write_outputs(options: ProfileOptions, profiles: Sequence[Profile]) -> None
         _save(options.csv, table.format_csv(profiles))
     if options.plot is not None:
         plots.write(options.plot, profiles)
-        show_note(f"drawn: {options.plot}")
+        show_note(f"plot written to {options.plot}")
 
 
 def _save(target: str, content: str) -> None:

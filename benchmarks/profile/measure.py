@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -15,7 +15,7 @@ from ...device.monitor import health
 from ...device.monitor.health import Health, ProcessorTime
 from ...runtime import PoseEstimator
 from ...runtime.errors import InputError
-from ...runtime.io.inputs import find_inputs, read_input
+from ...runtime.io.inputs import Input, find_inputs, read_input
 from ...runtime.model.interpreter import Network
 from ...runtime.synthetic import Scene
 from ...runtime.types import Frame
@@ -81,7 +81,7 @@ class Frames:
             self._scene_frames = _render_scene(scenes[0].people, scenes[0].name)
             self._frames: Iterator[Frame] = itertools.cycle(self._scene_frames)
         else:
-            self._frames = (frame for _ in itertools.count() for source in inputs for frame in read_input(source))
+            self._frames = _repeat_frames(inputs)
         self.first = next(self)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -92,6 +92,18 @@ class Frames:
         if frame is None:
             raise InputError("the input contains no frames")
         return frame
+
+
+def _repeat_frames(inputs: Sequence[Input]) -> Iterator[Frame]:
+    """Read all inputs again and again; end if they have no frames."""
+    while True:
+        has_frames = False
+        for source in inputs:
+            for frame in read_input(source):
+                has_frames = True
+                yield frame
+        if not has_frames:
+            return
 
 
 def _render_scene(people: int, name: str, width: int = 640, height: int = 480) -> list[Frame]:

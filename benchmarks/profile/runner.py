@@ -18,6 +18,9 @@ MAX_DURATION_S = 3600.0
 _SILENCE_TIMEOUT_S = 900.0
 """A worker that reports nothing for so long hangs, and is killed."""
 
+_EXIT_TIMEOUT_S = 30.0
+"""How long a worker may take to exit after its row."""
+
 
 def run_worker(
     model: str, path: Path, threads: int, seconds: float, source: str, *, ops: bool = False, people: bool = False
@@ -53,7 +56,11 @@ def run_worker(
         finally:
             _clear_progress()
             child.stdout.close()
-            code = child.wait()
+            try:
+                code = child.wait(timeout=_EXIT_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                code = child.wait()
         if row is not None:
             return row
         errors.seek(0)

@@ -13,6 +13,7 @@ from ...runtime.estimator import PoseEstimator
 from ...runtime.io import atomic
 from ...runtime.io.messages import show_warning
 from ...runtime.model import container, isolated_load, registry
+from ...runtime.model.interpreter import MAX_THREADS
 from ..validate.coco import CocoDataset, CocoScore
 
 
@@ -49,7 +50,7 @@ def run(options: EvalOptions) -> int:
         atomic.write_text(Path(options.json), text)
     sys.stdout.write(text if options.json == "-" else _format_table(score, estimator))
     for message in dataset.unreadable:
-        show_warning(f"left out: {message}")
+        show_warning(f"skipped: {message}")
     return 1 if dataset.unreadable else 0
 
 
@@ -92,7 +93,7 @@ command = Command(
                help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
         Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
                help="SHA-256 that the network must have"),
-        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
                help="threads of the interpreter (default: number of cores, at most 4)"),
         Option("--min-score", default=0.0, type=Number(float, 0, 1), metavar="S", section="Model",
                help="minimum pose score (default: 0, as AP ranks all people by score)"),

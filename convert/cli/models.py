@@ -10,6 +10,7 @@ from typing import Any
 
 from ...runtime.cli.command import Argument, Choice, Command, ModelName, Option
 from ...runtime.errors import ModelError
+from ...runtime.io.messages import show_note
 from ...runtime.model import container, registry
 from ...runtime.model.registry_file import KnownModel
 from ..ir import macs, stages
@@ -158,6 +159,11 @@ def _format_size(file: dict[str, Any]) -> str:
 
 def _fetch(name: str) -> int:
     model: KnownModel | None = registry.find_known_model(name)
+    packaged = next((path for path in registry.list_packaged_models() if path.stem == name), None)
+    if packaged is not None:
+        show_note(f"{name} is in the package; nothing to download")
+        print(packaged)
+        return 0
     if model is None:
         why = (
             "no published weights are known" if name in NETWORKS else f"not known; did you mean {_suggest_names(name)}?"

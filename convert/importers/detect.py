@@ -97,7 +97,7 @@ class Source:
         network, filled with the weights by variable name. Otherwise it is the graph of the file.
 
         Args:
-            options: The options. The graph is cut after `wanted.stages` stages.
+            options: The options. The graph is cut after `options.stages` stages.
 
         Raises:
             ModelError: The file is damaged, does not match the network, or has unsupported operators.

@@ -216,7 +216,7 @@ class _Importer:
         """Convert an operator that pads a feature map, or splits it into blocks, for the next convolution."""
         source = self._get_map(inputs[0])
         constants = [constant.value for constant in self._select(inputs, _Constant)]
-        if source.deferred is not None and op != "SpaceToBatchND":
+        if source.deferred is not None and (op != "SpaceToBatchND" or source.deferred.dilations != (1, 1)):
             raise ModelError(f"{self.path}: {name!r} follows another padding; expected a convolution between them")
         if op == "Pad":
             (top, bottom), (left, right) = constants[0][1:3].tolist()

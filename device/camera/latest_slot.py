@@ -31,7 +31,7 @@ class LatestSlot(Generic[Item]):
             The replaced item, or None if the slot was empty.
 
         Raises:
-            Closed: The slot is closed.
+            SlotClosed: The slot is closed.
         """
         with self._condition:
             if self._closed:
@@ -46,7 +46,7 @@ class LatestSlot(Generic[Item]):
         """Wait until the slot is empty, then store an item.
 
         Raises:
-            Closed: The slot is closed.
+            SlotClosed: The slot is closed.
         """
         with self._condition:
             self._condition.wait_for(lambda: self._item is None or self._closed)
@@ -62,7 +62,7 @@ class LatestSlot(Generic[Item]):
             timeout_s: Maximum time to wait in seconds; default: no limit.
 
         Raises:
-            Closed: The slot is closed and empty.
+            SlotClosed: The slot is closed and empty.
             TimeoutError: No item was stored in time.
         """
         with self._condition:

@@ -80,7 +80,12 @@ class Pipeline:
             source: An opened source. The pipeline owns it from `__enter__` on.
             estimator: A model that nothing else uses at the same time.
         """
+        if not callable(getattr(source, "frames", None)):
+            raise TypeError(f"Pipeline: expected a source from open_source, got {type(source).__name__}")
+        if not isinstance(estimator, PoseEstimator):
+            raise TypeError(f"Pipeline: expected a PoseEstimator, got {type(estimator).__name__}")
         self._source, self._estimator = source, estimator
+        self._is_started = False
         self._stopping = threading.Event()
         self._prepared: LatestSlot[_PreparedFrame] = LatestSlot()
         self._inferred: LatestSlot[_InferredFrame] = LatestSlot()
@@ -106,20 +111,29 @@ class Pipeline:
         return self._prepared.replaced_count + self._inferred.replaced_count
 
     def __enter__(self) -> Pipeline:
+        capture, inference = self._threads
         try:
             self._estimator.acquire()
-            self._estimator_users = 2
-            try:
-                self._allocate_buffers()
-            except BaseException:
-                self._estimator.release()
-                raise
         except BaseException:
+            self._source.close()
+            raise
+        self._estimator_users = 2
+        try:
+            self._allocate_buffers()
+            inference.start()
+        except BaseException:
+            self._estimator.release()
+            self._source.close()
+            raise
+        try:
+            capture.start()
+        except BaseException:
+            self._threads = [inference]
+            self.__exit__()
             # The capture thread, which would close the source, does not run.
             self._source.close()
             raise
-        for thread in self._threads:
-            thread.start()
+        self._is_started = True
         return self
 
     def _allocate_buffers(self) -> None:
@@ -170,6 +184,8 @@ class Pipeline:
             TimeoutError: There is no frame in time.
             Exception: Any error that was raised by the source or the network.
         """
+        if not self._is_started:
+            raise RuntimeError("the pipeline is not started; use `with Pipeline(source, estimator) as results:`")
         try:
             item = self._inferred.take(timeout_s)
         except SlotClosed:

@@ -13,6 +13,7 @@ from ...runtime.errors import EdgePoseError
 from ...runtime.io.atomic import expand_home
 from ...runtime.io.messages import Verbosity, get_verbosity
 from ...runtime.model import container
+from ...runtime.model.interpreter import MAX_THREADS
 from .. import config
 from ..camera.build_loop import build_loop
 from ..camera.malloc import limit_arenas
@@ -146,7 +147,7 @@ docs/camera.md describes sources, sinks and settings.""",
                help="a faster model to use while the board is too hot; repeatable"),
         Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
                help="SHA-256 that the network of --model must have"),
-        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
                help="threads of the interpreter (default: number of cores, at most 4)"),
         Option("--source", type=InputName(), metavar="SOURCE", section="Camera",
                help=f"{', '.join(SOURCE_EXAMPLES)} (default: picamera2)"),

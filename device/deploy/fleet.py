@@ -131,8 +131,10 @@ class Fleet:
         """Close all connections."""
         from pyinfra.api.connect import disconnect_all
 
-        disconnect_all(self._state)
-        self._watcher.close()
+        try:
+            disconnect_all(self._state)
+        finally:
+            self._watcher.close()
 
     @property
     def names(self) -> list[str]:
@@ -147,7 +149,7 @@ class Fleet:
         Args:
             include_cameras: If True, also look for cameras, which takes seconds.
         """
-        command_line = f"/usr/bin/python3 -I - {BASE_FOLDER}{' include_cameras' if include_cameras else ''}"
+        command_line = f"/usr/bin/python3 -I - {BASE_FOLDER}{' deep' if include_cameras else ''}"
         found: dict[str, Facts] = {}
         for name, (done, out, err) in self.run(command_line, stdin=facts.read_probe_script()).items():
             try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from ...runtime.types import Frame, Pose
 from .base import LOG, Message, Sink
+
+_LOG_INTERVAL_S = 60.0
 
 
 class CallbackSink(Sink):
@@ -19,10 +22,15 @@ class CallbackSink(Sink):
     def __init__(self, function: Callable[[Frame, tuple[Pose, ...]], object]) -> None:
         super().__init__()
         self._function = function
+        self._logged: tuple[str, float] = ("", 0.0)
+        """The last error and the time in seconds when it was logged."""
 
     def write(self, message: Message) -> None:
         """Call the function with the frame and its poses; log what it raises."""
         try:
             self._function(message.frame, message.estimate.poses)
-        except Exception:
-            LOG.exception("the callback failed")
+        except Exception as error:
+            text, now_s = repr(error), monotonic()
+            if text != self._logged[0] or now_s - self._logged[1] >= _LOG_INTERVAL_S:
+                self._logged = (text, now_s)
+                LOG.exception("the callback failed (the same error is logged once a minute)")

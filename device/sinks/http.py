@@ -327,7 +327,8 @@ class HttpSink(Sink):
         from aiohttp import web
 
         try:
-            text = metrics.format_metrics(self._stats.take_snapshot())
+            # In another thread: the first call imports the library, and streams must not wait for that.
+            text = await asyncio.to_thread(metrics.format_metrics, self._stats.take_snapshot())
         except MissingExtraError as error:
             return web.Response(status=501, text=f"{error}\n", headers=_HEADERS)
         return web.Response(text=text, headers=_HEADERS)

@@ -78,7 +78,7 @@ class HttpConnection(web.RequestHandler):
         self._start_timer(ANSWER_TIMEOUT_S)
 
     def begin_stream(self) -> None:
-        """Stop the time limit of the answer; `write` limits the time for each part of a stream."""
+        """Stop the time limit of the answer; `write_part` limits the time for each part of a stream."""
         self._stop_timer()
 
     def end_answer(self) -> None:

@@ -42,6 +42,8 @@ class Tracker:
         Raises:
             ValueError: A parameter is out of range.
         """
+        if not isinstance(skeleton, Skeleton):
+            raise TypeError(f"Tracker: expected a Skeleton, got {type(skeleton).__name__}")
         if not (0 < min_oks < 1 and max_absence_s >= 0):
             raise ValueError(
                 "Tracker: expected a minimum OKS above 0 and below 1, and an absence of at least 0 s, "

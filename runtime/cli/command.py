@@ -40,7 +40,7 @@ class Argument(click.Argument):
 
 
 class Choice(ParamType):
-    """One of some words."""
+    """One of several allowed words."""
 
     name = "choice"
 
@@ -93,6 +93,8 @@ class Number(ParamType):
             wanted = f"{least} to {most}"
         elif least is not None:
             wanted = f"{least} or more"
+        elif most is not None:
+            wanted = f"at most {most}"
         else:
             wanted = "a whole number" if self.kind is int else "a number"
         self.fail(f"expected {wanted}, got {value}")
@@ -106,6 +108,8 @@ class PathName(ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, with `~` expanded: shells leave `--option=~/x` alone."""
+        if not str(value):
+            self.fail("expected a path, got an empty value")
         return Path(try_expand_home(str(value)))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -140,7 +144,8 @@ class ModelName(InputName):
             model.name for model in registry.load_known_models()
         ]
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-        return [*found, CompletionItem(incomplete, type="file")]
+        # Click's script for bash discards the names if an item asks for files.
+        return found or [CompletionItem(incomplete, type="file")]
 
 
 class Checked(ParamType):
@@ -151,7 +156,7 @@ class Checked(ParamType):
         self._convert = convert
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        """Return what the function returns."""
+        """Convert the text with the function."""
         if not isinstance(value, str):
             return value
         try:
@@ -172,7 +177,7 @@ def apply_common_options(values: dict[str, Any]) -> None:
     """Remove the values of the common options from `values` and apply them. Raises UsageError if they contradict."""
     verbose, quiet = values.pop("verbose", False), values.pop("quiet", False)
     if verbose and quiet:
-        raise click.UsageError("--verbose and --quiet contradict each other; give one of them")
+        raise click.UsageError("--verbose and --quiet cannot be combined; use one of them")
     if verbose:
         set_verbosity(Verbosity.VERBOSE)
     elif quiet:

@@ -10,7 +10,6 @@ import difflib
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from ..errors import EdgePoseError
-from ..io.messages import Verbosity, get_verbosity, set_verbosity
+from ..io.messages import Verbosity, set_verbosity, show_traceback
 from ..io.printable import make_printable
 from ..io.redact import mask_credentials
 from .command import apply_common_options, describe_usage_error, make_common_options
@@ -27,7 +26,7 @@ from .signals import get_exit_code, raise_on_signals
 
 
 class CommandEntry(NamedTuple):
-    """Where a subcommand lives and what it does."""
+    """Module, section of the help text and summary of a subcommand."""
 
     module: str
     section: str
@@ -115,14 +114,22 @@ class CommandLine(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one is refused with the nearest name."""
+        if args[0] == "help" and len(args) > 1:
+            args = [args[1], "--help"]
         if args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1) or [", ".join(COMMANDS)]
-            raise click.UsageError(f"no command {args[0]!r}; did you mean {near[0]}?", ctx)
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                hint = f"did you mean {near[0]}?"
+            elif os.path.exists(args[0]):  # noqa: PTH110  a name that is no valid path is not there
+                hint = f"did you mean edgepose run {args[0]}?"
+            else:
+                hint = f"expected one of {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; returns its exit code."""
-        # Click keeps the subcommand apart from its arguments, since 8.2 under another name.
+        # Click stores the subcommand apart from its arguments; the attribute has another name since 8.2.
         kept = ("args", "_protected_args", "protected_args")
         has_command = any(vars(ctx).get(name) for name in kept)
         if ctx.params.pop("version"):
@@ -162,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 done; 1 a negative verdict, or some of several inputs failed; 2 wrong use or bad input.
+        The exit code: 0 done; 1 a check failed, or some of several inputs failed; 2 wrong use or bad input.
     """
     _open_closed_streams()
     try:
@@ -170,10 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             with raise_on_signals():
                 return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
-            # Here, so that it also holds for help texts. What fails goes before the result.
+            # Here, so that help texts are included. An error takes precedence over the exit code.
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone, as with `| head`: nothing is wrong.
+        # The reader has closed the pipe, as with `| head`: nothing is wrong.
         _drop_stdout()
         return 0
     except OSError as error:
@@ -188,6 +195,7 @@ def _run(arguments: list[str]) -> int:
     command_line = CommandLine()
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(command_line, {}, "edgepose", COMPLETION_VARIABLE, instruction)
+    name = " ".join(["edgepose", *[word for word in arguments if word in COMMANDS][:1]])
     try:
         with command_line.make_context("edgepose", arguments) as context:
             code = command_line.invoke(context)
@@ -196,17 +204,16 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as end:  # --help
         return end.exit_code
     except click.ClickException as error:
-        name = getattr(error.ctx, "command_path", "edgepose") if isinstance(error, click.UsageError) else "edgepose"
         return _print_error(name, f"{describe_usage_error(error)} (see {name} --help)")
     except BrokenPipeError:
         raise
     except (EdgePoseError, ValueError, MemoryError) as error:
-        _show_traceback()
-        return _print_error("edgepose", str(error) or type(error).__name__)
+        show_traceback()
+        return _print_error(name, str(error) or type(error).__name__)
     except OSError as error:
-        _show_traceback()
+        show_traceback()
         _drop_stdout()
-        return _print_error("edgepose", f"cannot write the result: {error.strerror or error}")
+        return _print_error(name, f"cannot write the result: {error.strerror or error}")
 
 
 def _open_closed_streams() -> None:
@@ -233,12 +240,6 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         return
-
-
-def _show_traceback() -> None:
-    if get_verbosity() >= Verbosity.VERBOSE:
-        with suppress(OSError):
-            print(make_printable(mask_credentials(traceback.format_exc()), limit=100_000, keep="\n"), file=sys.stderr)
 
 
 def _print_error(name: str, message: str) -> int:

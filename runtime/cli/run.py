@@ -16,9 +16,10 @@ from ..estimator import PoseEstimator
 from ..io import atomic, formats, images
 from ..io.images import Video
 from ..io.inputs import Input, describe_skipped_files, find_inputs, read_input
-from ..io.messages import show_note, show_progress, show_warning
+from ..io.messages import show_note, show_progress, show_traceback, show_warning
 from ..io.record_file import RecordFile, RecordWriteError
 from ..model import container, isolated_load, registry
+from ..model.interpreter import MAX_THREADS
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import DrawingWriter
@@ -44,7 +45,7 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run the model over all inputs.
 
-    Whatever goes wrong with one input is reported with its name, and the others are done.
+    If an input fails, it is reported by name, and the others are processed.
 
     Returns:
         0 done; 1 some inputs could not be read; 2 none could.
@@ -72,7 +73,7 @@ def run(options: RunOptions) -> int:
 
 
 def _find_inputs(name: str) -> list[Input]:
-    """The inputs behind one argument. One that is not there keeps its place: those after it keep their numbers."""
+    """Return the inputs of one argument. A missing input keeps its position: later inputs keep their numbers."""
     try:
         return find_inputs(name)
     except InputError as error:
@@ -82,7 +83,7 @@ def _find_inputs(name: str) -> list[Input]:
 
 
 def _refuse_overwriting(options: RunOptions, inputs: list[Input]) -> None:
-    """Raise InputError where an output file is one of the inputs."""
+    """Raise InputError if an output file is also an input."""
     for item in inputs:
         if item.path is None:
             continue
@@ -100,8 +101,8 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
     estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
     if estimator.manifest.untrained and not options.allow_untrained:
         raise ModelError(
-            f"{options.model}: its weights are random, made with --untrained for measuring speed; it finds nobody. "
-            "Run it all the same with --allow-untrained"
+            f"{path}: the weights are random, made with --untrained to measure speed; "
+            "use a trained model, or add --allow-untrained"
         )
     with ExitStack() as stack:
         skeleton = estimator.manifest.skeleton_table
@@ -119,7 +120,7 @@ def _write(
     skeleton: Skeleton,
     summary: _Summary,
 ) -> None:
-    """Write the results. Those that came before an error are kept."""
+    """Write the results. Results before an error are kept."""
     kind: formats.Format = options.format
     to_folder = kind == "openpose" and options.json != "-"
     numbered = list(enumerate(inputs)) if kind == "coco" or to_folder else []
@@ -151,11 +152,11 @@ def _write(
 
 
 class _NothingToWriteError(Exception):
-    """No frame could be read: no file is written."""
+    """Raised to discard the output file: no frame could be read."""
 
 
 def _is_single(item: Input) -> bool:
-    """Whether an input is one image; one that cannot be read is taken for one."""
+    """Return True for a single image, and for an unreadable input whose suffix allows only one frame."""
     try:
         return item.kind == "image"
     except InputError:
@@ -183,11 +184,13 @@ def _estimate_all(
                     if drawn is not None and (problem := _draw_frame(drawn, source, frame, estimate)):
                         failures.append(problem)
                         drawn = None  # the poses of its other frames are still wanted
-            except OutputError:  # from _draw: the folder cannot be written
+            except OutputError:  # from _draw_frame: the folder cannot be written
                 raise
             except InputError as error:
+                show_traceback()
                 failures.append(str(error) if source.error else _describe(source.name, error))
             except Exception as error:  # whatever one input raises stays with that input
+                show_traceback()
                 failures.append(_describe(source.name, error))
 
 
@@ -203,7 +206,7 @@ def _draw_frame(drawings: DrawingWriter, source: Input, frame: Frame, estimate: 
 
 
 def _describe(name: str, error: Exception) -> str:
-    """One line with the name of the input."""
+    """Format an error as one line with the name of the input."""
     text = " ".join(str(getattr(error, "err", "") or error).split())
     if isinstance(error, MemoryError):
         return f"{name}: not enough memory"
@@ -215,7 +218,7 @@ def _describe(name: str, error: Exception) -> str:
 
 
 def _count_frames(inputs: list[Input]) -> int | None:
-    """Frames to come, None if a video does not say."""
+    """Count the frames of all inputs; None if a video does not give its length."""
     total = 0
     for source in inputs:
         if not source.may_have_many_frames or not source.is_video or source.path is None:
@@ -279,7 +282,7 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
                help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
         Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
                help="SHA-256 that the network must have"),
-        Option("--threads", type=Number(int, 1), metavar="N", section="Model",
+        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
                help="threads of the interpreter (default: number of cores, at most 4)"),
         Option("--allow-untrained", is_flag=True, section="Model",
                help="allow models with random (untrained) weights"),

@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end."""
+    """The process received SIGTERM or SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -172,8 +172,13 @@ def write_image(path: Path, image: Image) -> None:
         OutputError: The image cannot be encoded or written.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
-    with suppress_stderr(show_on_error=False):
-        ok, encoded = cv2.imencode(path.suffix, image, options)
+    try:
+        with suppress_stderr(show_on_error=False):
+            ok, encoded = cv2.imencode(path.suffix, image, options)
+    except cv2.error:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise
+        raise OutputError(f"{path}: expected the name of an image file, such as drawn.jpg or drawn.png") from None
     if not ok:
         raise OutputError(f"{path}: an image of {image.shape[1]}x{image.shape[0]} pixels cannot be encoded")
     with replace_file(path) as temporary:

@@ -1,9 +1,10 @@
-"""Messages and progress on standard error: what every command shows beside its result."""
+"""Messages and progress bars on standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from enum import IntEnum
@@ -11,12 +12,15 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from .printable import make_printable
+from .redact import mask_credentials
 
 _LOG_INTERVAL_S = 10.0
-"""Without a terminal, progress is one line in this time."""
+"""Interval of progress lines without a terminal."""
 
 _MIN_BAR_UNITS = 4
-"""Shorter tasks are over before anybody has read a bar."""
+"""No bar for tasks with fewer units: they are too short."""
+
+_MAX_TRACEBACK_CHARACTERS = 100_000
 
 Item = TypeVar("Item")
 
@@ -62,13 +66,21 @@ def show_warning(message: str) -> None:
     _write(message)
 
 
+def show_traceback() -> None:
+    """Show the traceback of the current exception, only with `--verbose`."""
+    if _verbosity >= Verbosity.VERBOSE:
+        with suppress(OSError):
+            text = mask_credentials(traceback.format_exc())
+            print(make_printable(text, limit=_MAX_TRACEBACK_CHARACTERS, keep="\n"), file=sys.stderr)
+
+
 def _write(message: str) -> None:
     with suppress(OSError):  # there is no standard error to write to
         print(f"edgepose: {make_printable(message)}", file=sys.stderr, flush=True)
 
 
 class Progress(Protocol):
-    """What `show_progress` returns: a context manager that counts."""
+    """Progress of a task; a context manager."""
 
     def update(self, count: float = 1, /) -> object:
         """Count `count` more units as done."""

@@ -15,6 +15,8 @@ from ..errors import ModelError
 from ..stderr import suppress_stderr
 from ..types import Quantization
 
+MAX_THREADS = 64
+"""Interpreters crash with very many threads."""
 PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 """Package and module names in order of preference: ai-edge-litert is the successor of tflite-runtime and faster."""
 
@@ -105,10 +107,10 @@ class Network:
 
         Raises:
             ModelError: The interpreter cannot load the network, or no interpreter is installed.
-            ValueError: `threads` is less than 1.
+            ValueError: `threads` is not an integer from 1 to 64.
         """
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads: expected at least 1, got {threads}")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
+            raise ValueError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}")
         self.interpreter_name, interpreter_class = choose_interpreter()
         source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:

@@ -58,7 +58,7 @@ def read(handle: int, size: int, wanted: str, limit: int) -> MemberContent:
         limit: Maximum size of the member in bytes, compressed and uncompressed.
 
     Raises:
-        NoContainerError: The file has no ZIP at its end, or the ZIP does not contain the member.
+        NoZipError: The file has no ZIP at its end, or the ZIP does not contain the member.
         ValueError: The ZIP is damaged, or there is other data between or after its members.
     """
     members, directory = _read_directory(handle, size)

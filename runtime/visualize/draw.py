@@ -15,7 +15,7 @@ from ..types import Image, Pose
 _SUBPIXEL_BITS = 4
 
 
-def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18) -> Image:
+def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton = COCO18) -> Image:
     """Draw the limbs of all poses as colored lines and the keypoints as dots.
 
     Each limb has a color of its own, so left and right can be distinguished. The line width depends on the size of the
@@ -28,7 +28,17 @@ def draw_poses(image: Image, poses: Iterable[Pose], skeleton: Skeleton = COCO18)
 
     Returns:
         A copy of the image with the drawings.
+
+    Raises:
+        ValueError: `image` is not such an array.
+        TypeError: `poses` are not poses.
     """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"draw_poses: expected an image of shape (H, W, 3) and dtype uint8, got {got}")
+    poses = (poses,) if isinstance(poses, Pose) else poses
+    if not isinstance(poses, Iterable):
+        raise TypeError(f"draw_poses: expected poses or a result, got {type(poses).__name__}")
     canvas = image.copy()
     colors = compute_limb_colors(skeleton)
     for pose in poses:

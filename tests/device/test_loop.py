@@ -267,7 +267,7 @@ def test_the_example_configuration_contains_the_defaults(tmp_path: Path) -> None
     [
         ("[loop]\nevry_nth = 2", "loop.evry_nth: there is no such key; did you mean every_nth?"),
         ("[lop]", "lop: there is no such key; did you mean loop?"),
-        ("[loop]\nevery_nth = 'two'", "loop.every_nth: expected a whole number, got 'two'"),
+        ("[loop]\nevery_nth = 'two'", "loop.every_nth: expected an integer, got 'two'"),
         ("[output]\nprivacy = 'some'", "output.privacy: expected one of none, blur, silhouette"),
         ("[loop\n", "not valid TOML"),
         ("[output]\nsinks = '-'", "output.sinks: expected a list"),

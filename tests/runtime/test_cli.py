@@ -223,7 +223,7 @@ def test_a_reader_that_goes_is_no_error(arguments: str) -> None:
         (["run", "--threads", "two", "a.jpg"], ["--threads: expected 1 or more, got two"]),
         (["run", "--min-score", "nan", "a.jpg"], ["--min-score: expected 0 to 1, got nan"]),
         (["run", "--format", "opnepose", "a.jpg"], ["did you mean openpose?"]),
-        (["run", "--quiet", "--verbose", "a.jpg"], ["contradict each other"]),
+        (["run", "--quiet", "--verbose", "a.jpg"], ["cannot be combined"]),
         (["info", "a.tflite", "b.tflite"], ["edgepose info: ", "b.tflite"]),
         (["info", "--sha256", "12", "a.tflite"], ["--sha256: expected 64 hexadecimal digits, got '12'"]),
         (["convert", "cmu"], ["--output is required"]),

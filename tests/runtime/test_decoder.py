@@ -77,8 +77,8 @@ def test_agrees_with_the_reference_on_noise(seed: int, height: int, width: int, 
     options = DecoderOptions(max_peaks=400, peak_threshold=0.3)
     found = decode(heatmaps, pafs, options)
     expected = twin.decode(heatmaps, pafs, COCO18, options)
-    # The reference computes in double precision. Where rounding decides, both results are right: noise has a sample that
-    # is exactly on the threshold, or two candidates of the same rank, about once in a thousand images.
+    # The reference computes in double precision. Where rounding decides, both results are right: noise has a sample
+    # that is exactly on the threshold, or two candidates of the same rank, about once in a thousand images.
     for name in ("paf_threshold", "peak_weight"):
         for shift in (-3e-6, 3e-6):
             shifted = replace(options, **{name: getattr(options, name) + shift})
