@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.command import Argument, Checked, Choice, Command, InputName, Number, Option, PathName
+from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName
 from ...runtime.cli.info import describe_manifest
 from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.manifest import Precision
@@ -106,7 +106,7 @@ Names of input sizes:
   edgepose convert mobilenet_fast --untrained -o speed.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
     parameters=[
-        Argument("source", "a name, a file, a folder, or the prefix of a checkpoint", type=InputName()),
+        Argument("source", "a name, a file, a folder, or the prefix of a checkpoint", type=ModelName()),
         Option("-o", "--output", required=True, type=PathName(), metavar="OUT.tflite", section="Output",
                help="the file to write"),
         Option("--licence", default="", metavar="NAME", section="Output",

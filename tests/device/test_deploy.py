@@ -26,6 +26,7 @@ from edgepose.device.cli import status as status_command
 from edgepose.device.deploy import environment, facts, hosts, plan, rollout, staging, units, wheelhouse
 from edgepose.device.deploy.checks import get_upstream_version, run_checks
 from edgepose.device.deploy.facts import Facts
+from edgepose.device.deploy.fleet import Fleet
 from edgepose.runtime import self_check
 from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
 from edgepose.runtime.model import container
@@ -267,6 +268,24 @@ def test_facts_of_this_machine() -> None:
     assert seen.python[:2] == sys.version_info[:2]
     assert seen.current is None
     assert seen.memory_mb > 100
+
+
+@pytest.mark.parametrize("include_cameras", [False, True])
+def test_the_probe_looks_for_cameras_if_the_fleet_asks_for_them(include_cameras: bool) -> None:
+    answers: list[dict[str, Any]] = []
+
+    class LocalFleet(Fleet):
+        def __init__(self) -> None:
+            pass
+
+        def run(self, command_line: str, **_: Any) -> dict[str, tuple[bool, str, str]]:  # type: ignore[override]
+            words = [sys.executable, *shlex.split(command_line)[1:]]
+            done = subprocess.run(words, input=facts.read_probe_script(), capture_output=True, text=True, check=True)
+            answers.append(json.loads(done.stdout))
+            return {"here": (True, done.stdout, done.stderr)}
+
+    assert LocalFleet().read_facts(include_cameras=include_cameras)["here"].memory_mb > 100
+    assert ("system_picamera2" in answers[0]) == include_cameras
 
 
 def test_doctor_of_this_machine(capfd: pytest.CaptureFixture[str]) -> None:
