@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.cli.command import Checked, Command, InputName, ModelName, Number, Option, PathName
+from ...runtime.cli.command import Command, InputName, Number, Option, PathName
+from ...runtime.cli.model_options import make_model_options
 from ...runtime.decode import DecoderOptions
 from ...runtime.estimator import PoseEstimator
 from ...runtime.io import atomic
 from ...runtime.io.messages import show_warning
-from ...runtime.model import container, isolated_load, registry
-from ...runtime.model.interpreter import MAX_THREADS
+from ...runtime.model import isolated_load, registry
 from ..validate.coco import CocoDataset, CocoScore
 
 
@@ -89,12 +89,7 @@ command = Command(
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json
   edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -""",
     parameters=[
-        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
-               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
-        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
-               help="SHA-256 that the network must have"),
-        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
-               help="threads of the interpreter (default: number of cores, at most 4)"),
+        *make_model_options(),
         Option("--min-score", default=0.0, type=Number(float, 0, 1), metavar="S", section="Model",
                help="minimum pose score (default: 0, as AP ranks all people by score)"),
         Option("--images", required=True, type=PathName("dir"), metavar="DIR", section="Images",

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.command import Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
+from ...runtime.cli.command import Choice, Command, InputName, ModelName, Option, PathName
+from ...runtime.cli.model_options import make_model_options
 from ...runtime.errors import EdgePoseError
 from ...runtime.io.atomic import expand_home
 from ...runtime.io.messages import Verbosity, get_verbosity
-from ...runtime.model import container
-from ...runtime.model.interpreter import MAX_THREADS
 from .. import config
 from ..camera.build_loop import build_loop
 from ..camera.malloc import limit_arenas
@@ -141,14 +140,9 @@ docs/camera.md describes sources, sinks and settings.""",
   edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker
   edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml""",
     parameters=[
-        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
-               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
+        *make_model_options(),
         Option("--when-hot", multiple=True, type=ModelName(), metavar="MODEL", section="Model",
                help="a faster model to use while the board is too hot; repeatable"),
-        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
-               help="SHA-256 that the network of --model must have"),
-        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
-               help="threads of the interpreter (default: number of cores, at most 4)"),
         Option("--source", type=InputName(), metavar="SOURCE", section="Camera",
                help=f"{', '.join(SOURCE_EXAMPLES)} (default: picamera2)"),
         Option("--fps", type=float, metavar="F", section="Camera", help="maximum FPS"),

@@ -18,12 +18,12 @@ from ..io.images import Video
 from ..io.inputs import Input, describe_skipped_files, find_inputs, read_input
 from ..io.messages import show_note, show_progress, show_traceback, show_warning
 from ..io.record_file import RecordFile, RecordWriteError
-from ..model import container, isolated_load, registry
-from ..model.interpreter import MAX_THREADS
+from ..model import isolated_load, registry
 from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import DrawingWriter
-from .command import Argument, Checked, Choice, Command, InputName, ModelName, Number, Option, PathName
+from .command import Argument, Choice, Command, InputName, Number, Option, PathName
+from .model_options import make_model_options
 
 
 @dataclass(frozen=True)
@@ -278,12 +278,7 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
     parameters=[
         Argument("inputs", "image, folder, video, or synthetic[:PEOPLE]", nargs=-1, required=True, type=InputName(),
                  metavar="INPUT..."),
-        Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Model",
-               help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
-        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
-               help="SHA-256 that the network must have"),
-        Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section="Model",
-               help="threads of the interpreter (default: number of cores, at most 4)"),
+        *make_model_options(),
         Option("--allow-untrained", is_flag=True, section="Model",
                help="allow models with random (untrained) weights"),
         Option("--min-score", type=Number(float, 0, 1), metavar="S", section="Model",
