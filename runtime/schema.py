@@ -112,7 +112,8 @@ def _is_finite(value: int | float) -> bool:
 
 
 def _join(where: str, key: str) -> str:
-    return f"{where}.{key}".lstrip(".")
+    shown = key if key.isidentifier() else repr(key)
+    return f"{where}.{shown}".lstrip(".")
 
 
 def _make_error(where: str, expected: str, value: Any) -> ValueError:

@@ -263,7 +263,7 @@ def test_bad_input_is_one_line(
 def test_more_threads_than_cores_is_a_warning() -> None:
     result = run_edgepose("profile", "nowhere.tflite", "--threads", "64")
     assert result.returncode == 1
-    assert "64 threads on" in result.stderr
+    assert "more threads (64) than cores" in result.stderr
 
 
 def test_estimates_are_near_published_results() -> None:

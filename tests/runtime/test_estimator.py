@@ -106,7 +106,7 @@ def test_what_is_no_image_is_a_value_error(small_model: Path, image: object) -> 
 
 
 def test_threads_must_be_positive(small_model: Path) -> None:
-    with pytest.raises(ValueError, match="threads: expected at least 1"):
+    with pytest.raises(ValueError, match="threads: expected an integer from 1 to 64, got 0"):
         PoseEstimator(small_model, threads=0)
 
 

@@ -48,7 +48,7 @@ def test_a_pinned_model_runs_and_another_is_refused(model: Path) -> None:
     assert camera("-m", model, "--sha256", digest.upper()).returncode == 0
     done = camera("-m", model, "--sha256", ZEROS)
     assert done.returncode == 2
-    assert done.stderr == f"edgepose: {model}: the network has the SHA-256 {digest}; expected {ZEROS}\n"
+    assert done.stderr == f"edgepose camera: {model}: the network has the SHA-256 {digest}; expected {ZEROS}\n"
     assert done.stdout == ""
 
 
@@ -93,7 +93,7 @@ def test_pins_belong_to_their_models() -> None:
 def test_a_network_that_crashes_the_interpreter_does_not_crash_the_loop(crashing: Path) -> None:
     done = camera("-m", crashing)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"edgepose: {crashing}: ")
+    assert done.stderr.startswith(f"edgepose camera: {crashing}: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -111,7 +111,7 @@ def test_eval_probes_and_pins(crashing: Path, model: Path, tmp_path: Path, capfd
     words = ("eval", "--images", tmp_path, "--annotations", labels, "-m")
     done = call_edgepose(capfd, *words, crashing)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"edgepose: {crashing}: ")
+    assert done.stderr.startswith(f"edgepose eval: {crashing}: ")
     assert f"expected {ZEROS}" in call_edgepose(capfd, *words, model, "--sha256", ZEROS).stderr
 
 
