@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -132,33 +131,27 @@ def measure_operators(
     """
     extractor = OperatorExtractor(flatbuffer)
     rows: list[Operator] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.tflite"
 
-        def measure_file(content: bytes) -> tuple[Network, float]:
-            path.write_bytes(content)
-            network = Network(path, threads)
-            _fill_inputs(network)
-            return network, _measure_latency(network)
+    # From memory: an interpreter maps its file, and a file that is written again crashes it.
+    def measure_network(content: bytes) -> tuple[Network, float]:
+        network = Network(Path("operator.tflite"), threads, content)
+        _fill_inputs(network)
+        return network, _measure_latency(network)
 
-        whole, before = measure_file(flatbuffer)
-        described = macs.compute_operator_costs(whole)
-        if len(described) != len(extractor):
-            raise ModelError(f"{len(extractor)} operators in the file, {len(described)} in the interpreter")
-        for number, about in enumerate(described):
-            single, ms = measure_file(extractor.extract(number))
-            if (
-                about.kind == "PAD"
-                and single.is_delegated
-                and (reader := extractor.find_next_reader(number)) is not None
-            ):
-                # XNNPACK fuses a PAD with the convolution after it: count only what the PAD adds.
-                ms = max(
-                    0.0, measure_file(extractor.extract(number, reader))[1] - measure_file(extractor.extract(reader))[1]
-                )
-            rows.append(Operator(number, about.kind, about.name, ms, about.macs, single.is_delegated))
-            progress(number + 1, len(extractor))
-        return tuple(rows), (before + _measure_latency(whole)) / 2
+    whole, before = measure_network(flatbuffer)
+    described = macs.compute_operator_costs(whole)
+    if len(described) != len(extractor):
+        raise ModelError(f"{len(extractor)} operators in the file, {len(described)} in the interpreter")
+    for number, about in enumerate(described):
+        single, ms = measure_network(extractor.extract(number))
+        reader = extractor.find_next_reader(number)
+        if about.kind == "PAD" and single.is_delegated and reader is not None:
+            # XNNPACK fuses a PAD with the convolution after it: count only what the PAD adds.
+            both_ms = measure_network(extractor.extract(number, reader))[1]
+            ms = max(0.0, both_ms - measure_network(extractor.extract(reader))[1])
+        rows.append(Operator(number, about.kind, about.name, ms, about.macs, single.is_delegated))
+        progress(number + 1, len(extractor))
+    return tuple(rows), (before + _measure_latency(whole)) / 2
 
 
 def _fill_inputs(network: Network) -> None:
