@@ -11,6 +11,7 @@ from ..runtime.errors import EdgePoseError
 from ..runtime.io import atomic
 from ..runtime.io.formats import format_edgepose_line
 from ..runtime.io.images import read_image, write_image
+from ..runtime.io.messages import show_warning
 from ..runtime.model import registry
 from ..runtime.synthetic import Scene
 from ..runtime.types import Frame
@@ -32,7 +33,7 @@ def main() -> int:
         frame = _load_frame(arguments.image)
         run_demo(registry.find_model_file(None), frame)
     except EdgePoseError as error:
-        print(f"edgepose: {error}", file=sys.stderr)
+        show_warning(str(error))
         return 2
     return 0
 

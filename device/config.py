@@ -12,6 +12,7 @@ from ..runtime.errors import InputError
 from ..runtime.io import naming
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
+from ..runtime.model.interpreter import MAX_THREADS
 from .sinks.privacy import Privacy
 
 
@@ -83,7 +84,8 @@ class Config:
         checks = {
             "camera.width and height: expected 16 to 8192": 16 <= camera.width <= 8192 and 16 <= camera.height <= 8192,
             "camera.fps: expected more than 0 and at most 1000": camera.fps is None or 0 < camera.fps <= 1000,
-            "model.threads: expected 1 to 64": self.model.threads is None or 1 <= self.model.threads <= 64,
+            f"model.threads: expected 1 to {MAX_THREADS}":
+                self.model.threads is None or 1 <= self.model.threads <= MAX_THREADS,
             "loop.max_fps: expected more than 0": loop.max_fps is None or loop.max_fps > 0,
             "loop.every_nth: expected 1 or more": loop.every_nth >= 1,
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,

@@ -16,7 +16,7 @@ from ...runtime.io import atomic
 from ...runtime.io.inputs import find_inputs
 from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model import registry
-from ...runtime.model.interpreter import get_default_threads
+from ...runtime.model.interpreter import MAX_THREADS, get_default_threads
 from ..profile import estimate, plots, results, table
 from ..profile.results import Profile, Row
 from ..profile.runner import MAX_DURATION_S, run_worker
@@ -137,8 +137,8 @@ def _save(target: str, content: str) -> None:
 
 def _parse_threads(text: str) -> tuple[int, ...]:
     found = tuple(int(part) for part in text.split(",") if part.isdigit())
-    if len(found) != len(text.split(",")) or not all(1 <= count <= 64 for count in found):
-        raise ValueError(f"{text!r}: expected numbers from 1 to 64, separated by commas")
+    if len(found) != len(text.split(",")) or not all(1 <= count <= MAX_THREADS for count in found):
+        raise ValueError(f"{text!r}: expected numbers from 1 to {MAX_THREADS}, separated by commas")
     return found
 
 

@@ -9,13 +9,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
 from ...runtime.io import atomic
-from ...runtime.io.messages import show_note
+from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.manifest import InputSpec
 from ..convert import ConversionOptions, convert
 from ..importers import detect
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         {"prepare": _prepare, "train": _train, "export": _export}[arguments.action](arguments)
     except EdgePoseError as error:
-        print(f"edgepose: {error}", file=sys.stderr)
+        show_warning(str(error))
         return 2
     return 0
 

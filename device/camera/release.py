@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...runtime import schema
 from ...runtime.errors import InputError
+from ...runtime.io.messages import show_warning
 from ...runtime.io.read_file import read_text
 
 RELEASE_FILE_NAME = "release.json"
@@ -76,7 +77,7 @@ def main() -> int:
     try:
         words = build_arguments(Path(sys.argv[1]).resolve())
     except InputError as error:
-        print(f"edgepose: {error}", file=sys.stderr)
+        show_warning(str(error))
         return 2
     return run_command(words)
 

@@ -225,7 +225,7 @@ class Command(click.Command, Generic[Options]):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, and refuse options that are given twice or whose value is the next option."""
         values, _, order = self.make_parser(ctx).parse_args(list(args))
-        names = {name for param in self.get_params(ctx) if isinstance(param, click.Option) for name in param.opts}
+        names = _list_option_names(ctx)
         seen: set[str] = set()
         for param in order:
             if not isinstance(param, click.Option) or param.multiple or param.is_flag or param.name is None:
@@ -283,9 +283,8 @@ def describe_usage_error(error: click.ClickException) -> str:
         near = difflib.get_close_matches(error.option_name, error.possibilities or _list_option_names(error.ctx), n=1)
         return f"no option {error.option_name}" + (f"; did you mean {near[0]}?" if near else "")
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        if isinstance(error.param, click.Option):
-            return f"{_get_shown_name(error.param)} is required; {getattr(error.param, 'help', '')}".rstrip("; ")
-        return f"{_get_shown_name(error.param)} is required; {getattr(error.param, 'help_text', '')}".rstrip("; ")
+        about = error.param.help_text if isinstance(error.param, Argument) else getattr(error.param, "help", "")
+        return f"{_get_shown_name(error.param)} is required; {about}".rstrip("; ")
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name}: expected a value" if "requires" in error.message else error.format_message()
     if isinstance(error, click.BadParameter) and error.param is not None:
@@ -296,7 +295,8 @@ def describe_usage_error(error: click.ClickException) -> str:
 def _list_option_names(context: click.Context | None) -> list[str]:
     if context is None:
         return []
-    return [name for param in context.command.params if isinstance(param, click.Option) for name in param.opts]
+    params = context.command.get_params(context)
+    return [name for param in params if isinstance(param, click.Option) for name in param.opts]
 
 
 def _get_shown_name(param: click.Parameter) -> str:
