@@ -132,11 +132,11 @@ class _Importer:
             if name and not self._is_known(name):
                 self._import_source(operator, name)
         if operator.kind == "Constant":
-            self._add_constant(operator.outputs[0], self._read_constant(operator), None)
+            self._add_constant(operator.outputs[0], self._read_constant(operator))
         elif operator.kind == "Shape" and operator.inputs[0] in self.values.maps:
             source = self.values.get_map(operator, 0)
             shape = _cut_shape(operator, self.values.get_shape(source))
-            self._add_constant(operator.outputs[0], shape, source.node)
+            self._add_constant(operator.outputs[0], shape, (source.node,))
         elif not any(name in self.values.maps for name in operator.inputs):
             self._evaluate(operator)
         else:
@@ -145,7 +145,7 @@ class _Importer:
     def _import_source(self, operator: Operator, name: str) -> None:
         """Import an initializer, or the input image."""
         if name in self.file.tensors:
-            self._add_constant(name, self.file.read_tensor(self.file.tensors[name]), None)
+            self._add_constant(name, self.file.read_tensor(self.file.tensors[name]))
         elif name in self.file.sparse_names:
             raise ModelError(f"tensor {name[:80]!r} is sparse; export the model with dense weights")
         elif name in self.file.inputs:
@@ -182,18 +182,18 @@ class _Importer:
 
     def _evaluate(self, operator: Operator) -> None:
         values = [self.values.constants[name] if name else None for name in operator.inputs]
-        origin = next((self.values.origins[name] for name in operator.inputs if name in self.values.origins), None)
+        origins = [origin for name in operator.inputs for origin in self.values.origins.get(name, ())]
         if operator.kind == "Shape" and values[0] is not None:
             result = _cut_shape(operator, list(values[0].shape))
         else:
             result = evaluate(operator, values)
         self.file.budget.add_array(result.shape, operator.label)
-        self._add_constant(operator.outputs[0], result, origin)
+        self._add_constant(operator.outputs[0], result, tuple(dict.fromkeys(origins)))
 
-    def _add_constant(self, name: str, value: Constant, origin: str | None) -> None:
+    def _add_constant(self, name: str, value: Constant, origins: tuple[str, ...] = ()) -> None:
         self.values.constants[name] = value
-        if origin is not None:
-            self.values.origins[name] = origin
+        if origins:
+            self.values.origins[name] = origins
 
     def _convert(self, operator: Operator) -> None:
         if operator.kind not in OPERATORS:

@@ -129,8 +129,9 @@ class OnnxFile:
         """Read a tensor from the file beside the model. Only a file in the same folder is opened."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
-        path = self.path.with_name(location) if location and Path(location).name == location else None
-        if path is None or "\0" in location or path.is_symlink():
+        is_name = location not in ("", "..") and "\0" not in location and Path(location).name == location
+        path = self.path.with_name(location) if is_name else self.path
+        if not is_name or path.is_symlink():
             raise ModelError(f"{label} is in the file {location[:80]!r}; expected a file in the folder of the model")
         if not path.is_file() or is_special_file(path):
             raise ModelError(f"{label} is in the file {location[:80]!r}, which is missing; copy it beside the model")

@@ -270,8 +270,9 @@ def _read_pool(operator: Operator) -> tuple[tuple[int, int], tuple[int, int], g.
         raise operator.refuse("it has dilations")
     padding = _read_padding(operator, window, strides, (1, 1))
     if operator.get_int("ceil_mode"):
-        if window != strides or padding != "VALID" or operator.kind != "MaxPool":
+        if window != (2, 2) or strides != (2, 2) or padding != "VALID" or operator.kind != "MaxPool":
             raise operator.refuse("it rounds its size up", "export the model with ceil_mode=False")
+        # Only for 2x2, TensorFlow's SAME adds at the bottom and right alone.
         return window, strides, "SAME"
     # TensorFlow's SAME is the same for stride 1, and has an operator in every format.
     is_same = strides == (1, 1) and padding == tuple(((k - 1) // 2, k - 1 - (k - 1) // 2) for k in window)

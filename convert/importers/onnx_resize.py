@@ -78,14 +78,14 @@ def _find_target(
 ) -> tuple[str, int]:
     """Find the feature map whose size, times a factor, is the size of the result.
 
-    Candidates are the map whose Shape the size was computed from, then an earlier map of exactly this size (a file with
-    a fixed size does not say which), then the source itself. With a scale, it is always the source.
+    Candidates are the maps whose Shape the size was computed from, then an earlier map of exactly this size (a file
+    with a fixed size does not say which), then the source itself. A constant scale always belongs to the source.
     """
-    candidates = [source.node]
-    if not is_scaled:
-        origins = [values.origins[name] for name in operator.inputs[1:] if name in values.origins]
-        equal = [name for name in reversed(values.nodes) if values.sizes[name] == size]
-        candidates = [*origins, *equal, source.node]
+    origins = [name for value in operator.inputs[1:] for name in values.origins.get(value, ())]
+    candidates = [name for name in origins if name != source.node]
+    if not is_scaled and not origins:
+        candidates = [name for name in reversed(values.nodes) if values.sizes[name] == size]
+    candidates.append(source.node)
     for name in candidates:
         height, width = values.sizes[name]
         factor = size[0] // height

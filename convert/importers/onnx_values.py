@@ -41,8 +41,8 @@ class Values:
         self.file = file
         self.maps: dict[str, FeatureMap] = {}
         self.constants: dict[str, Constant] = {}
-        self.origins: dict[str, str] = {}
-        """Node whose size a constant was computed from, by the name of the constant."""
+        self.origins: dict[str, tuple[str, ...]] = {}
+        """Nodes whose sizes a constant was computed from, by the name of the constant."""
         self.nodes: dict[str, g.Node] = {}
         self.sizes: dict[str, tuple[int, int]] = {}
         self.channels: dict[str, int] = {}

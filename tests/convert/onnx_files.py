@@ -137,9 +137,7 @@ class OnnxWriter:
             self.add("Slice", [f"{name}/{kind}/shape", *bounds], f"{name}/{kind}")
         self.add("Concat", [f"{name}/batch", f"{name}/size"], f"{name}/sizes", axis=0)
         mode = "half_pixel" if node.half_pixel_centers else "asymmetric"
-        self.add(
-            "Resize", [source, "", "", f"{name}/sizes"], name, mode="linear", coordinate_transformation_mode=mode
-        )
+        self.add("Resize", [source, "", "", f"{name}/sizes"], name, mode="linear", coordinate_transformation_mode=mode)
 
 
 def _format_padding(padding: g.Padding) -> dict[str, Any]:
