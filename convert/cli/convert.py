@@ -92,7 +92,8 @@ Convert a network to a .tflite file with a manifest. SOURCE is one of
   - TensorFlow: a frozen graph (.pb), the prefix of a checkpoint, a SavedModel folder
   - Keras: a model (.keras, .h5) or weights (.weights.h5)
   - named arrays (.npz, .npy)
-  - an OpenVINO IR (.xml with its .bin)
+  - an OpenVINO IR (.xml with its .bin) or an ONNX model (.onnx)
+  - a PyTorch checkpoint (.pth, .pt) of lightweight-human-pose-estimation.pytorch
   - a .tflite with the right outputs, which gains a manifest
 
 Names of input sizes:
