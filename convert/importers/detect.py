@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from ...runtime.model.registry_file import KnownModel
 from ..ir import graph as g
 from ..ir import stages
 from ..networks import NETWORKS, NetworkDefinition, define_network
+from ..passes.input_normalization import InputNormalization, describe_own_normalization
 from . import checkpoint, weights
 from .weights import WeightReport
 
@@ -60,12 +61,23 @@ _EXPECTED_NAME = (
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Options for an import: the network name, the names of the outputs, the number of stages to keep."""
+    """Options for an import.
+
+    Attributes:
+        network: The name of the network.
+        heatmaps: The name of the output with the heatmaps.
+        pafs: The name of the output with the PAFs.
+        stages: The number of stages to keep.
+        signature: The signature of a SavedModel.
+        normalization: The input that the source network expects, as far as the file does not say it.
+    """
 
     network: str | None = None
     heatmaps: str | None = None
     pafs: str | None = None
     stages: int | None = None
+    signature: str | None = None
+    normalization: InputNormalization = InputNormalization()
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,23 @@ class ImportResult:
     graph: g.Graph
     network: str
     report: WeightReport | None = None
+
+    def normalize(self, normalization: InputNormalization, note: Callable[[str], None]) -> ImportResult:
+        """Put the normalization that the user gave in front of the graph.
+
+        Args:
+            normalization: The input that the network expects.
+            note: Called if the graph also begins with a normalization.
+        """
+        if not normalization.describe():
+            return self
+        own = describe_own_normalization(self.graph)
+        if own is not None and normalization.changes_values:
+            note(
+                f"both are used, one after the other: the normalization from the command line "
+                f"({normalization.describe()}) and that of the network ({own})"
+            )
+        return replace(self, graph=normalization.apply(self.graph))
 
 
 @dataclass(frozen=True)
@@ -96,7 +125,7 @@ class Source:
         """Default input size (width, height) in pixels."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
-    def load(self, options: ImportOptions) -> ImportResult:
+    def load(self, options: ImportOptions, note: Callable[[str], None] = lambda text: None) -> ImportResult:
         """Import the network.
 
         If the user gave the name of a known network, or the file has only weights, the result is the definition of the
@@ -104,10 +133,18 @@ class Source:
 
         Args:
             options: The options. The graph is cut after `options.stages` stages.
+            note: Called with notes for the user.
 
         Raises:
-            ModelError: The file is damaged, does not match the network, or has unsupported operators.
+            ModelError: The file is damaged, does not match the network, or has unsupported operators; or options
+                contradict each other.
         """
+        options.normalization.check()
+        if options.signature is not None and self.kind != "SavedModel":
+            raise ModelError(f"{self.path}: --signature is only available for SavedModels")
+        return self._import(options, note).normalize(options.normalization, note)
+
+    def _import(self, options: ImportOptions, note: Callable[[str], None]) -> ImportResult:
         if self.kind == "untrained":
             from ..passes import random_weights
 
@@ -116,35 +153,37 @@ class Source:
             return ImportResult(random_weights.fill(graph), definition.name)
         if self.kind in ("checkpoint", "PyTorch checkpoint", "arrays", "Keras weights"):
             return self._import_weights(options)
-        graph = self._import_graph(options)
+        graph = self._import_graph(options, note)
         if options.network in NETWORKS:
             definition = define_network(options.network)
             return self._fill_definition(definition, weights.collect_weights_by_name(graph), options.stages)
         graph = stages.cut(graph, options.stages) if options.stages else graph
         return ImportResult(graph, options.network or self.name)
 
-    def _import_graph(self, wanted: ImportOptions) -> g.Graph:
-        output_names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
+    def _import_graph(self, wanted: ImportOptions, note: Callable[[str], None]) -> g.Graph:
+        heatmaps, pafs = wanted.heatmaps, wanted.pafs
         match self.kind:
             case "OpenVINO IR":
                 from . import openvino_ir
 
-                return openvino_ir.load(self.path, **output_names)
+                return openvino_ir.load(self.path, heatmaps=heatmaps, pafs=pafs)
             case "ONNX":
                 from . import onnx
 
-                return onnx.load(self.path, **output_names)
+                return onnx.load(self.path, heatmaps=heatmaps, pafs=pafs)
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.load_saved_model(self.path, **output_names)
+                return saved_model.load_saved_model(
+                    self.path, heatmaps=heatmaps, pafs=pafs, signature=wanted.signature, note=note
+                )
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.load_keras_model(self.path, **output_names)
+                return saved_model.load_keras_model(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, **output_names)
+        return frozen_graph.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
 
     def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:
