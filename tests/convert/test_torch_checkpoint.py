@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 import sys
@@ -46,7 +47,7 @@ def make_state(stages: int) -> State:
     widths = (32, 64, 128, 128, 256, 256, *[512] * 6)
     add_conv("model.0.0", 3, 32, 3, bias=False)
     add_norm("model.0.1", 32)
-    for number, (inside, outside) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for number, (inside, outside) in enumerate(itertools.pairwise(widths), 1):
         add_conv(f"model.{number}.0", inside, inside, 3, bias=False, groups=inside)
         add_norm(f"model.{number}.1", inside)
         add_conv(f"model.{number}.3", inside, outside, 1, bias=False)
@@ -227,7 +228,7 @@ def test_other_networks_and_wrong_weights_are_named(tmp_path: Path, state: State
         with pytest.raises(ModelError, match=message) as error:
             find_source(str(path)).load(ImportOptions())
         assert "\n" not in str(error.value)
-    with pytest.raises(ModelError, match="expected --network lightweight_pytorch .*got cmu"):
+    with pytest.raises(ModelError, match=r"expected --network lightweight_pytorch .*got cmu"):
         find_source(str(path)).load(ImportOptions(network="cmu"))
 
 
