@@ -59,8 +59,8 @@ class _Importer:
     def build_graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
         label = str(self.file.path)
         if heatmaps is not None and pafs is not None:
-            names = [self._import_named_output(name) for name in (heatmaps, pafs)]
-            return choose_outputs(label, self.values.nodes, [], *names)
+            heatmaps, pafs = self._import_named_output(heatmaps), self._import_named_output(pafs)
+            return choose_outputs(label, self.values.nodes, [], heatmaps, pafs)
         failed: dict[str, ModelError] = {}
         results = []
         for name in self.file.outputs:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast, get_args
 
 import numpy as np
 
 from ..ir import graph as g
+from .activation_patterns import match_product
 from .limits import check_elements
 from .onnx_constants import read_axes, read_ranges
 from .onnx_file import Operator
@@ -21,16 +21,14 @@ from .onnx_values import NO_PADS, FeatureMap, Pads, Values
 
 Convert = Callable[[Values, Operator], list[FeatureMap]]
 
-_ACTIVATIONS = {
-    "Relu": "relu", "Elu": "elu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish", "Swish": "swish",
-    "LeakyRelu": "leaky_relu", "PRelu": "prelu", "HardSigmoid": "hard_sigmoid", "Selu": "selu", "Softplus": "softplus",
-    "Mish": "mish", "Gelu": "gelu",
+_ACTIVATIONS: dict[str, g.ActivationKind] = {
+    "Relu": "relu", "Elu": "elu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish",
 }  # fmt: skip
-"""Kinds of activations by operator. Only the kinds that the graph has are converted."""
+"""Kinds of activations without parameters, by operator."""
 _MAX_RELU = 1e30
 """A Clip with a maximum from here on is a ReLU."""
 _FLOAT_TYPES = (1, 10, 11, 16)
-_USE_FLOAT = "export the network with ReLU, ReLU6 or ELU"
+_USE_OTHER = "export the network with another activation, such as ReLU"
 
 
 def _pass(values: Values, operator: Operator) -> list[FeatureMap]:
@@ -143,11 +141,32 @@ def _batch_norm(values: Values, operator: Operator) -> list[FeatureMap]:
 
 
 def _activate(values: Values, operator: Operator) -> list[FeatureMap]:
-    kind = _ACTIVATIONS[operator.kind]
-    has_parameters = set(operator.attributes) - {"alpha"} or operator.kind in ("LeakyRelu", "PRelu")
-    if kind not in get_args(g.ActivationKind) or has_parameters or operator.get_float("alpha", 1.0) != 1.0:
-        raise operator.refuse("this activation is not supported", _USE_FLOAT)
-    return [_add_activation(values, operator, kind)]
+    if operator.get_float("alpha", 1.0) != 1.0:
+        raise operator.refuse(f"its alpha is {operator.get_float('alpha'):g}; expected 1", _USE_OTHER)
+    return [_add_activation(values, operator, _ACTIVATIONS[operator.kind])]
+
+
+def _leaky_relu(values: Values, operator: Operator) -> list[FeatureMap]:
+    alpha = np.array([operator.get_float("alpha", 0.01)], np.float32)
+    return [_add_activation(values, operator, "leaky_relu", alpha=alpha)]
+
+
+def _prelu(values: Values, operator: Operator) -> list[FeatureMap]:
+    source = values.get_map(operator, 0)
+    alpha = _read_channel_values(values, operator, 1, source)
+    alpha = np.broadcast_to(alpha, values.channels[source.node]).astype(np.float32)
+    return [_add_activation(values, operator, "prelu", alpha=alpha)]
+
+
+def _hard_sigmoid(values: Values, operator: Operator) -> list[FeatureMap]:
+    """Convert `clip(alpha * x + beta, 0, 1)`."""
+    source = values.get_map(operator, 0)
+    row = np.array([operator.get_float("alpha", 0.2), operator.get_float("beta", 0.5)], np.float32)
+    name = operator.outputs[0]
+    line = g.Affine(name=f"{name}/line", inputs=(source.node,), scale=row[:1], offset=row[1:])
+    values.add_node(operator, line)
+    node = g.Activation(name=name, inputs=(line.name,), kind="relu6", cap=np.ones(1, np.float32))
+    return [values.add_node(operator, node, source.layout)]
 
 
 def _clip(values: Values, operator: Operator) -> list[FeatureMap]:
@@ -158,15 +177,23 @@ def _clip(values: Values, operator: Operator) -> list[FeatureMap]:
             default if bound is None else float(bound.item())
             for bound, default in zip(bounds, (low, high), strict=True)
         )
-    if low != 0 or (high != 6 and high < _MAX_RELU):
-        raise operator.refuse(f"it limits values to {low:g} to {high:g}; expected 0 to 6, or 0 without a maximum")
-    return [_add_activation(values, operator, "relu6" if high == 6 else "relu")]
+    if low != 0 or not high > 0:
+        raise operator.refuse(f"it limits values to {low:g} to {high:g}; expected 0 to a maximum, or no maximum")
+    if high >= _MAX_RELU:
+        return [_add_activation(values, operator, "relu")]
+    return [_add_activation(values, operator, "relu6", cap=None if high == 6 else np.array([high], np.float32))]
 
 
-def _add_activation(values: Values, operator: Operator, kind: str) -> FeatureMap:
+def _add_activation(
+    values: Values,
+    operator: Operator,
+    kind: g.ActivationKind,
+    *,
+    cap: g.Array | None = None,
+    alpha: g.Array | None = None,
+) -> FeatureMap:
     source = values.get_map(operator, 0)
-    kind = cast(g.ActivationKind, kind)
-    node = g.Activation(name=operator.outputs[0], inputs=(source.node,), kind=kind)
+    node = g.Activation(name=operator.outputs[0], inputs=(source.node,), kind=kind, cap=cap, alpha=alpha)
     return values.add_node(operator, node, source.layout)
 
 
@@ -211,6 +238,25 @@ def _scale(values: Values, operator: Operator) -> list[FeatureMap]:
             raise operator.refuse("it divides by a feature map or by zero")
     node = g.Affine(name=operator.outputs[0], inputs=(source.node,), scale=scale, offset=offset)
     return [values.add_node(operator, node, source.layout)]
+
+
+def _multiply(values: Values, operator: Operator) -> list[FeatureMap]:
+    """Convert Mul with a constant, or of a feature map and its own gate (swish, hard_swish)."""
+    if any(name in values.constants for name in operator.inputs):
+        return _scale(values, operator)
+    first, second = values.get_map(operator, 0), values.get_map(operator, 1)
+    found = match_product(values.nodes, (first.node, second.node))
+    if found is None or first.layout != second.layout:
+        raise operator.refuse("both inputs are feature maps; expected a constant, or a swish or hard_swish")
+    name, is_scaled = operator.outputs[0], found.scale != 1
+    activation = g.Activation(
+        name=f"{name}/{found.kind}" if is_scaled else name, inputs=(found.source,), kind=found.kind, alpha=found.alpha
+    )
+    result = values.add_node(operator, activation, first.layout)
+    if not is_scaled:
+        return [result]
+    row = np.array([found.scale, 0], np.float32)
+    return [values.add_node(operator, g.Affine(name=name, inputs=(result.node,), scale=row[:1], offset=row[1:]))]
 
 
 def _read_channel_values(values: Values, operator: Operator, index: int, source: FeatureMap) -> g.Array:
@@ -383,7 +429,7 @@ OPERATORS: dict[str, Convert] = {
     **dict.fromkeys(_ACTIVATIONS, _activate),
     "Identity": _pass, "Dropout": _pass, "Cast": _cast, "Transpose": _transpose, "Reshape": _reshape, "Pad": _pad,
     "Conv": _conv, "BatchNormalization": _batch_norm, "Clip": _clip, "Add": _add, "Sum": _add, "Sub": _scale,
-    "Mul": _scale, "Div": _scale, "Concat": _concat, "MaxPool": _max_pool, "AveragePool": _average_pool,
+    "Mul": _multiply, "LeakyRelu": _leaky_relu, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Div": _scale, "Concat": _concat, "MaxPool": _max_pool, "AveragePool": _average_pool,
     "Slice": _slice, "Split": _split, "Gather": _gather, "Squeeze": _squeeze_nothing, "Unsqueeze": _squeeze_nothing,
     "Resize": convert_resize, "Upsample": convert_resize,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Conversion of ONNX Resize and Upsample to a bilinear resize.
+"""Conversion of ONNX Resize and Upsample to a bilinear or nearest-neighbor resize.
 
 The graph resizes to a multiple of the size of a feature map, so that the network also works for other input sizes. If
 the file has a fixed size instead, a feature map of this size is searched.
@@ -11,7 +11,7 @@ from .onnx_file import Operator
 from .onnx_values import FeatureMap, Values
 
 _HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")
-_USE_BILINEAR = "export the network with bilinear interpolation and align_corners=False"
+_USE_BILINEAR = "export the network with bilinear interpolation"
 _USE_FACTOR = "resize to the size of another feature map, or by a whole factor"
 _MAX_FACTOR = 64
 
@@ -19,32 +19,58 @@ _MAX_FACTOR = 64
 def convert_resize(values: Values, operator: Operator) -> list[FeatureMap]:
     """Convert Resize or Upsample."""
     source = values.get_map(operator, 0)
-    half_pixel_centers = _read_centers(operator)
+    _check_mode(operator)
     size, is_scaled = _read_size(values, operator, source)
     if size == values.sizes[source.node]:
         return [source]
+    coordinates = _read_coordinates(operator)
+    is_nearest = operator.get_text("mode", "nearest") == "nearest"
+    if is_nearest:
+        _check_nearest(operator, coordinates, values.sizes[source.node], size)
     like, factor = _find_target(values, operator, source, size, is_scaled)
     node = g.ResizeLike(
-        name=operator.outputs[0], inputs=(source.node, like), factor=factor, half_pixel_centers=half_pixel_centers
-    )
+        name=operator.outputs[0], inputs=(source.node, like), factor=factor, nearest=is_nearest,
+        half_pixel_centers=coordinates in _HALF_PIXEL, align_corners=coordinates == "align_corners",
+    )  # fmt: skip
     return [values.add_node(operator, node, source.layout)]
 
 
-def _read_centers(operator: Operator) -> bool:
-    """Check the kind of interpolation, and return True if it uses half-pixel centers."""
+def _check_mode(operator: Operator) -> None:
     mode = operator.get_text("mode", "nearest")
-    if mode not in ("linear", "bilinear"):
-        raise operator.refuse(f"its interpolation is {mode}; expected linear", _USE_BILINEAR)
+    if mode not in ("linear", "bilinear", "nearest"):
+        raise operator.refuse(f"its interpolation is {mode}; expected linear or nearest", _USE_BILINEAR)
     if operator.get_int("antialias"):
         raise operator.refuse("it uses antialias", "export the network with antialias=False")
     if operator.get_text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise operator.refuse("it keeps the aspect ratio; expected a fixed scale", _USE_FACTOR)
+
+
+def _read_coordinates(operator: Operator) -> str:
     # Upsample, and Resize before opset 11, have no attribute: x / scale.
     default = "asymmetric" if operator.kind == "Upsample" or operator.opset < 11 else "half_pixel"
     coordinates = operator.get_text("coordinate_transformation_mode", default)
-    if coordinates in _HALF_PIXEL or coordinates == "asymmetric":
-        return coordinates != "asymmetric"
-    raise operator.refuse(f"its coordinates are {coordinates}; expected half_pixel or asymmetric", _USE_BILINEAR)
+    if coordinates not in (*_HALF_PIXEL, "asymmetric", "align_corners"):
+        raise operator.refuse(
+            f"its coordinates are {coordinates}; expected half_pixel, asymmetric or align_corners", _USE_BILINEAR
+        )
+    return coordinates
+
+
+def _check_nearest(operator: Operator, coordinates: str, source: tuple[int, int], size: tuple[int, int]) -> None:
+    """Check that a nearest-neighbor resize repeats every pixel equally often, as TensorFlow does."""
+    default = "floor" if operator.kind == "Upsample" or operator.opset < 11 else "round_prefer_floor"
+    rounding = operator.get_text("nearest_mode", default)
+    factor = size[0] // source[0]
+    is_whole = size == (source[0] * factor, source[1] * factor)
+    if coordinates == "asymmetric":
+        repeats = rounding == "floor" or (rounding == "round_prefer_floor" and factor <= 2)
+    else:
+        repeats = coordinates in _HALF_PIXEL and rounding.startswith("round")
+    if not is_whole or not repeats:
+        raise operator.refuse(
+            f"nearest neighbor with {coordinates} and {rounding} does not repeat every pixel equally often",
+            "export the network with a whole factor and asymmetric coordinates, or with bilinear interpolation",
+        )
 
 
 def _read_size(values: Values, operator: Operator, source: FeatureMap) -> tuple[tuple[int, int], bool]:

@@ -53,9 +53,10 @@ class Values:
         """Add the input image."""
         shape = self.file.inputs[name] or (None,) * 4
         batch, height, width = (shape[layout.index(axis)] for axis in "NHW")
-        self.has_fixed_size = height is not None and width is not None
         self.batch = batch or 1
-        self.nodes[name] = g.Input(name=name)
+        size = (height, width) if height is not None and width is not None else None
+        self.has_fixed_size = size is not None
+        self.nodes[name] = g.Input(name=name, size=size)
         self.sizes[name] = height or _NOMINAL_SIZE[0], width or _NOMINAL_SIZE[1]
         if max(self.sizes[name]) > _MAX_SIDE:
             raise ModelError(f"input {name!r} has the size {self.sizes[name]}; expected at most {_MAX_SIDE}")

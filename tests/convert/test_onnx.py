@@ -164,6 +164,11 @@ def _add_norm_behind_concat(w: OnnxWriter) -> str:
     return w.add("BatchNormalization", ["both", *rows], "out", epsilon=0.1)
 
 
+def resize(w: OnnxWriter, scale: float = 2, **attributes: Any) -> str:
+    scales = w.add_constant("s", np.float32([1, 1, scale, scale]))
+    return w.add("Resize", ["y", "", scales], "out", **attributes)
+
+
 OPERATORS: dict[str, tuple[Build, int]] = {
     "padding of two operators": (_add_pad_before_conv, 8),
     "padding before a pooling": (_add_pad_before_pool, 8),
@@ -189,6 +194,19 @@ OPERATORS: dict[str, tuple[Build, int]] = {
     "choice of channels": (lambda w: w.add("Gather", ["x", ints(w, "i", 7, 0, 0, -3)], "out", axis=1), 4),
     "sum of three": (lambda w: w.add("Sum", ["x", "y", "x"], "out"), 8),
     "no change": (_add_ignored, 8),
+    "limit": (lambda w: w.add("Clip", ["x", *[w.add_constant(f"c{i}", np.float32(i)) for i in (0, 2.5)]], "out"), 8),
+    "sigmoid": (lambda w: w.add("Sigmoid", ["x"], "out"), 8),
+    "tanh": (lambda w: w.add("Tanh", ["x"], "out"), 8),
+    "leaky ReLU": (lambda w: w.add("LeakyRelu", ["x"], "out", alpha=0.2), 8),
+    "PReLU": (lambda w: w.add("PRelu", ["x", weights(w, "slope", 8, 1, 1)], "out"), 8),
+    "hard swish": (lambda w: w.add("HardSwish", ["x"], "out"), 8),
+    "hard sigmoid": (lambda w: w.add("HardSigmoid", ["x"], "out", alpha=0.3), 8),
+    "hard swish in two": (lambda w: w.add("Mul", ["x", w.add("HardSigmoid", ["x"], "s", alpha=1 / 6)], "out"), 8),
+    "swish": (lambda w: w.add("Mul", [w.add("Sigmoid", ["x"], "s"), "x"], "out"), 8),
+    "nearest": (lambda w: resize(w, 3, mode="nearest"), 8),
+    "nearest, asymmetric": (
+        lambda w: resize(w, 3, nearest_mode="floor", coordinate_transformation_mode="asymmetric"), 8),
+    "aligned corners": (lambda w: resize(w, mode="linear", coordinate_transformation_mode="align_corners"), 8),
     "normalization behind a concat": (_add_norm_behind_concat, 16),
 }  # fmt: skip
 
@@ -277,11 +295,6 @@ def test_what_is_behind_the_outputs_is_ignored(tmp_path: Path) -> None:
     assert load(model, tmp_path).heatmaps == "heatmaps"
 
 
-def resize(w: OnnxWriter, scale: float = 2, **attributes: Any) -> str:
-    scales = w.add_constant("s", np.float32([1, 1, scale, scale]))
-    return w.add("Resize", ["y", "", scales], "out", **attributes)
-
-
 REFUSED: dict[str, tuple[Build, str]] = {
     "unknown": (lambda w: w.add("Softmax", ["y"], "out"), r"Softmax of node 'node/out' \(opset 18\): not supported"),
     "transposed": (
@@ -289,7 +302,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
         r"ConvTranspose of node 'node/out' \(opset 18\): not supported"),
     "limits": (
         lambda w: w.add("Clip", ["y", *[w.add_constant(f"c{i}", np.float32(i)) for i in (-1, 1)]], "out"),
-        "limits values to -1 to 1; expected 0 to 6"),
+        "limits values to -1 to 1; expected 0 to a maximum"),
     "negative pooling": (
         lambda w: w.add("MaxPool", ["x"], "out", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         "pads a feature map that can be negative"),
@@ -300,11 +313,15 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda w: w.add("MaxPool", ["y"], "out", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1),
         "it rounds its size up; export the model with ceil_mode=False"),
     "cubic": (lambda w: resize(w, mode="cubic"), "its interpolation is cubic"),
+    "nearest": (
+        lambda w: resize(w, 3, mode="nearest", coordinate_transformation_mode="asymmetric"),
+        "nearest neighbor with asymmetric and round_prefer_floor does not repeat"),
+    "SELU": (lambda w: w.add("Selu", ["y"], "out"), r"Selu of node 'node/out' \(opset 18\): not supported"),
     "fraction": (lambda w: resize(w, 1.5, mode="linear"), "its scale is 1.5; expected a whole number"),
     "crop": (
         lambda w: resize(w, mode="linear", coordinate_transformation_mode="tf_crop_and_resize"),
         "its coordinates are tf_crop_and_resize"),
-    "two maps": (lambda w: w.add("Mul", ["x", "y"], "out"), "both inputs are feature maps; expected a constant"),
+    "two maps": (lambda w: w.add("Mul", ["x", "y"], "out"), "expected a constant, or a swish"),
     "pixels": (lambda w: w.add("Add", ["y", weights(w, "c", 32, 48)], "out"), r"constant has the shape \(32, 48\)"),
     "reflection": (
         lambda w: w.add("Pad", ["y", ints(w, "p", 0, 0, 1, 1, 0, 0, 1, 1)], "out", mode="reflect"),
