@@ -152,6 +152,11 @@ class GraphModule(nn.Module):
                 return _activate(node, x)
             case g.Affine():
                 return x * _to_tensor(node.scale, x) + _to_tensor(node.offset, x)
+            case g.Multiply():
+                return inputs[0] * inputs[1]
+            case g.DepthToSpace():
+                blocks = x.unflatten(1, (node.block**2, -1)).transpose(1, 2).flatten(1, 2)
+                return functional.pixel_shuffle(blocks, node.block)
             case g.Add():
                 return inputs[0] + inputs[1]
             case g.Concat():

@@ -78,6 +78,30 @@ class SliceChannels(Layer):  # type: ignore[misc]
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
+@keras.utils.register_keras_serializable("edgepose")
+class DepthToSpace(Layer):  # type: ignore[misc]
+    """Channels to blocks of pixels, as `graph.DepthToSpace`."""
+
+    def __init__(self, block: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.block = block
+
+    def call(self, x: Any) -> Any:
+        """Move channels to height and width."""
+        import tensorflow as tf
+
+        return tf.nn.depth_to_space(x, self.block)
+
+    def compute_output_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the output shape."""
+        batch, rows, columns, channels = shape
+        return (batch, rows and rows * self.block, columns and columns * self.block, channels // self.block**2)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "block": self.block}
+
+
 def to_keras(graph: g.Graph, width: int | None = None, height: int | None = None) -> Any:
     """Create a `keras.Model` with the weights of a graph.
 
@@ -184,10 +208,11 @@ def _make_layer(node: g.Node) -> Any:
             return layers.Rescaling(scale, offset, name=name)
         case g.Activation():
             return _make_activation(node)
-        case g.Add():
-            return layers.Add(name=name)
-        case g.Concat():
-            return layers.Concatenate(name=name)
+        case g.Add() | g.Multiply() | g.Concat():
+            kinds = {g.Add: layers.Add, g.Multiply: layers.Multiply, g.Concat: layers.Concatenate}
+            return kinds[type(node)](name=name)
+        case g.DepthToSpace():
+            return DepthToSpace(node.block, name=name)
         case g.MaxPool():
             return layers.MaxPooling2D(node.window, node.strides, padding=_format_padding(node.padding), name=name)
         case g.ResizeLike():

@@ -64,26 +64,16 @@ def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, 
     match node:
         case g.Conv():
             return _convolve(node, x)
-        case g.BatchNorm() if node.is_training:
-            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
-            )
-            if moments is not None:
-                # The operator returns the unbiased variance but normalizes with the biased one, which is needed here.
-                count = x.shape[0] * x.shape[1] * x.shape[2]
-                moments[node.name] = (mean, variance * (count - 1) / count)
-            return y
         case g.BatchNorm():
-            normalize: Any = tf.nn.batch_normalization
-            return normalize(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+            return _normalize(node, x, moments)
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
             return _activate(node, x)
-        case g.Add():
-            return inputs[0] + inputs[1]
-        case g.Concat():
-            return tf.concat(inputs, axis=-1)
+        case g.Add() | g.Multiply() | g.Concat():
+            return _combine(node, inputs)
+        case g.DepthToSpace():
+            return tf.nn.depth_to_space(x, node.block)
         case g.MaxPool():
             return tf.nn.max_pool2d(x, node.window, node.strides, _format_padding(node.padding))
         case g.ResizeLike():
@@ -96,6 +86,30 @@ def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, 
         case g.Slice():
             return x[..., node.start : node.stop]
     raise TypeError(f"unknown node type: {type(node).__name__}")
+
+
+def _combine(node: g.Add | g.Multiply | g.Concat, inputs: list[Any]) -> Any:
+    import tensorflow as tf
+
+    if isinstance(node, g.Concat):
+        return tf.concat(inputs, axis=-1)
+    return inputs[0] * inputs[1] if isinstance(node, g.Multiply) else inputs[0] + inputs[1]
+
+
+def _normalize(node: g.BatchNorm, x: Any, moments: dict[str, tuple[Any, Any]] | None) -> Any:
+    import tensorflow as tf
+
+    if not node.is_training:
+        normalize: Any = tf.nn.batch_normalization
+        return normalize(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
+    )
+    if moments is not None:
+        # The operator returns the unbiased variance but normalizes with the biased one, which is needed here.
+        count = x.shape[0] * x.shape[1] * x.shape[2]
+        moments[node.name] = (mean, variance * (count - 1) / count)
+    return y
 
 
 def _activate(node: g.Activation, x: Any) -> Any:

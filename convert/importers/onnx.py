@@ -100,6 +100,8 @@ class _Importer:
         found = self.values.maps.get(name)
         if found is None:
             raise ModelError(f"output {name!r} is not a feature map; name others with --heatmaps and --pafs")
+        if found.block > 1:
+            found = self.values.unblock(self.file.producers[name], found)
         if found.pads != NO_PADS:
             raise ModelError(f"output {name!r} is a padding; name others with --heatmaps and --pafs")
         return found.node

@@ -17,6 +17,7 @@ from .limits import check_elements
 from .onnx_constants import read_axes, read_ranges
 from .onnx_file import Operator
 from .onnx_resize import convert_resize
+from .onnx_transposed import convert_depth_to_space, convert_transposed_conv
 from .onnx_values import NO_PADS, FeatureMap, Pads, Values
 
 Convert = Callable[[Values, Operator], list[FeatureMap]]
@@ -125,19 +126,21 @@ def _make_kernel(operator: Operator, weights: g.Array, groups: int, depthwise: b
 
 
 def _batch_norm(values: Values, operator: Operator) -> list[FeatureMap]:
-    source = values.get_map(operator, 0)
+    source = values.get_blocked_map(operator, 0)
+    source = source if source.pads == NO_PADS else values.get_map(operator, 0)
     if source.layout[1] != "C":
         raise operator.refuse(f"its input has the axes {source.layout}; expected the channels second")
     rows = [values.get_weights(operator, index).ravel() for index in (1, 2, 3, 4)]
-    if any(len(row) != values.channels[source.node] for row in rows):
-        raise operator.refuse(f"expected {values.channels[source.node]} values per row", "export the model again")
-    gamma, beta, mean, variance = rows
+    channels = values.get_shape(source)[1]
+    if any(len(row) != channels for row in rows):
+        raise operator.refuse(f"expected {channels} values per row", "export the model again")
+    gamma, beta, mean, variance = (np.tile(row, source.block**2) for row in rows)
     training = bool(operator.get_int("training_mode")) or any(operator.outputs[1:])
     node = g.BatchNorm(
         name=operator.outputs[0], inputs=(source.node,), gamma=gamma, beta=beta, mean=None if training else mean,
         variance=None if training else variance, epsilon=operator.get_float("epsilon", 1e-5),
     )  # fmt: skip
-    return [values.add_node(operator, node, source.layout)]
+    return [replace(values.add_node(operator, node, source.layout), block=source.block)]
 
 
 def _activate(values: Values, operator: Operator) -> list[FeatureMap]:
@@ -152,9 +155,9 @@ def _leaky_relu(values: Values, operator: Operator) -> list[FeatureMap]:
 
 
 def _prelu(values: Values, operator: Operator) -> list[FeatureMap]:
-    source = values.get_map(operator, 0)
+    source = values.get_blocked_map(operator, 0)
     alpha = _read_channel_values(values, operator, 1, source)
-    alpha = np.broadcast_to(alpha, values.channels[source.node]).astype(np.float32)
+    alpha = np.broadcast_to(alpha, values.get_shape(source)[source.layout.index("C")]).astype(np.float32)
     return [_add_activation(values, operator, "prelu", alpha=alpha)]
 
 
@@ -192,9 +195,11 @@ def _add_activation(
     cap: g.Array | None = None,
     alpha: g.Array | None = None,
 ) -> FeatureMap:
-    source = values.get_map(operator, 0)
+    source = values.get_blocked_map(operator, 0)
+    source = source if source.pads == NO_PADS else values.get_map(operator, 0)
+    alpha = alpha if alpha is None or alpha.size == 1 else np.tile(alpha, source.block**2)
     node = g.Activation(name=operator.outputs[0], inputs=(source.node,), kind=kind, cap=cap, alpha=alpha)
-    return values.add_node(operator, node, source.layout)
+    return replace(values.add_node(operator, node, source.layout), block=source.block)
 
 
 def _add(values: Values, operator: Operator) -> list[FeatureMap]:
@@ -241,13 +246,19 @@ def _scale(values: Values, operator: Operator) -> list[FeatureMap]:
 
 
 def _multiply(values: Values, operator: Operator) -> list[FeatureMap]:
-    """Convert Mul with a constant, or of a feature map and its own gate (swish, hard_swish)."""
+    """Convert Mul with a constant, of a feature map and its own gate (swish, hard_swish), or of two feature maps."""
     if any(name in values.constants for name in operator.inputs):
         return _scale(values, operator)
     first, second = values.get_map(operator, 0), values.get_map(operator, 1)
     found = match_product(values.nodes, (first.node, second.node))
-    if found is None or first.layout != second.layout:
-        raise operator.refuse("both inputs are feature maps; expected a constant, or a swish or hard_swish")
+    if first.layout != second.layout or values.get_shape(first) != values.get_shape(second):
+        raise operator.refuse(
+            f"it multiplies feature maps of the shapes {tuple(values.get_shape(first))} and "
+            f"{tuple(values.get_shape(second))}; expected equal shapes"
+        )
+    if found is None:
+        product = g.Multiply(name=operator.outputs[0], inputs=(first.node, second.node))
+        return [values.add_node(operator, product, first.layout)]
     name, is_scaled = operator.outputs[0], found.scale != 1
     activation = g.Activation(
         name=f"{name}/{found.kind}" if is_scaled else name, inputs=(found.source,), kind=found.kind, alpha=found.alpha
@@ -263,7 +274,8 @@ def _read_channel_values(values: Values, operator: Operator, index: int, source:
     """Return a constant as one value, or as one value per channel."""
     constant = values.get_weights(operator, index)
     shape = (1,) * (4 - constant.ndim) + constant.shape
-    channels, axis = values.channels[source.node], source.layout.index("C")
+    axis = source.layout.index("C")
+    channels = values.get_shape(source)[axis]
     expected = [(1, channels) if i == axis else (1,) for i in range(4)]
     if len(shape) != 4 or any(side not in allowed for side, allowed in zip(shape, expected, strict=True)):
         raise operator.refuse(f"its constant has the shape {constant.shape}; expected one value, or one per channel")
@@ -427,10 +439,13 @@ def _read_padding(
 
 OPERATORS: dict[str, Convert] = {
     **dict.fromkeys(_ACTIVATIONS, _activate),
-    "Identity": _pass, "Dropout": _pass, "Cast": _cast, "Transpose": _transpose, "Reshape": _reshape, "Pad": _pad,
-    "Conv": _conv, "BatchNormalization": _batch_norm, "Clip": _clip, "Add": _add, "Sum": _add, "Sub": _scale,
-    "Mul": _multiply, "LeakyRelu": _leaky_relu, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Div": _scale, "Concat": _concat, "MaxPool": _max_pool, "AveragePool": _average_pool,
-    "Slice": _slice, "Split": _split, "Gather": _gather, "Squeeze": _squeeze_nothing, "Unsqueeze": _squeeze_nothing,
-    "Resize": convert_resize, "Upsample": convert_resize,
+    "LeakyRelu": _leaky_relu, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Clip": _clip,
+    "Conv": _conv, "ConvTranspose": convert_transposed_conv, "BatchNormalization": _batch_norm,
+    "Add": _add, "Sum": _add, "Sub": _scale, "Mul": _multiply, "Div": _scale, "Concat": _concat,
+    "MaxPool": _max_pool, "AveragePool": _average_pool, "Pad": _pad,
+    "Resize": convert_resize, "Upsample": convert_resize, "DepthToSpace": convert_depth_to_space,
+    "Slice": _slice, "Split": _split, "Gather": _gather,
+    "Identity": _pass, "Dropout": _pass, "Cast": _cast, "Transpose": _transpose, "Reshape": _reshape,
+    "Squeeze": _squeeze_nothing, "Unsqueeze": _squeeze_nothing,
 }  # fmt: skip
 """Functions by operator. An operator that is not listed is an error."""

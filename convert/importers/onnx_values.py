@@ -27,11 +27,19 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Feature map: the node with its values, the order of the axes in the file, and zeros to add around it."""
+    """Feature map of the file.
+
+    Attributes:
+        node: The node with its values.
+        layout: The order of the axes in the file.
+        pads: Zeros that the file adds around the values of the node.
+        block: Side of the blocks of pixels that are still channels of the node, as in `graph.DepthToSpace`.
+    """
 
     node: str
     layout: str = "NCHW"
     pads: Pads = NO_PADS
+    block: int = 1
 
 
 class Values:
@@ -46,6 +54,8 @@ class Values:
         self.nodes: dict[str, g.Node] = {}
         self.sizes: dict[str, tuple[int, int]] = {}
         self.channels: dict[str, int] = {}
+        self.unblocked: dict[str, FeatureMap] = {}
+        """Result of DepthToSpace by the node that it reads."""
         self.has_fixed_size = False
         self.batch = 1
 
@@ -81,6 +91,8 @@ class Values:
         match node:
             case g.Concat():
                 self.channels[node.name] = sum(self.channels[i] for i in node.inputs)
+            case g.DepthToSpace():
+                self.channels[node.name] = self.channels[source] // node.block**2
             case g.Conv() | g.Slice():
                 self.channels[node.name] = g.count_channels(single)[node.name]
             case _:
@@ -100,6 +112,19 @@ class Values:
 
     def get_padded_map(self, operator: Operator, index: int, layout: str | None = None) -> FeatureMap:
         """Return the feature map that an operator reads, with the padding that was kept with it."""
+        return self.unblock(operator, self.get_blocked_map(operator, index, layout))
+
+    def unblock(self, operator: Operator, source: FeatureMap) -> FeatureMap:
+        """Return a feature map whose blocks of pixels are in its height and width."""
+        if source.block == 1:
+            return source
+        if source.node not in self.unblocked:
+            node = g.DepthToSpace(name=f"{source.node}/pixels", inputs=(source.node,), block=source.block)
+            self.unblocked[source.node] = self.add_node(operator, node, source.layout)
+        return self.unblocked[source.node]
+
+    def get_blocked_map(self, operator: Operator, index: int, layout: str | None = None) -> FeatureMap:
+        """Return the feature map that an operator reads, with padding and blocks that were kept with it."""
         name = operator.inputs[index]
         if name not in self.maps:
             raise operator.refuse(f"its input {name!r} is a constant; expected a feature map")
@@ -143,7 +168,8 @@ class Values:
     def get_shape(self, source: FeatureMap) -> list[int]:
         """Return the shape of a feature map in the order of its axes."""
         height, width = self.sizes[source.node]
-        sides = {"N": self.batch, "C": self.channels[source.node], "H": height, "W": width}
+        block, channels = source.block, self.channels[source.node]
+        sides = {"N": self.batch, "C": channels // block**2, "H": height * block, "W": width * block}
         return [sides[axis] for axis in source.layout]
 
     def check_declared_shape(self, operator: Operator, name: str) -> None:

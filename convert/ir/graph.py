@@ -120,6 +120,11 @@ class Add(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Multiply(Node):
+    """Element-wise product of two feature maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Concat(Node):
     """Concatenation of all inputs along the channels."""
 
@@ -144,6 +149,17 @@ class ResizeLike(Node):
     half_pixel_centers: bool = False
     align_corners: bool = False
     nearest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthToSpace(Node):
+    """Move channels to height and width: `block` squared channels become one pixel block.
+
+    Input channel `(row * block + column) * channels + c` becomes channel `c` of that row and column of the block, as in
+    TensorFlow. A transposed convolution is a convolution and this operator.
+    """
+
+    block: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +241,8 @@ def count_channels(graph: Graph) -> dict[str, int]:
                 counts[name] = sum(counts[i] for i in node.inputs)
             case Slice():
                 counts[name] = node.stop - node.start
+            case DepthToSpace():
+                counts[name] = counts[node.inputs[0]] // node.block**2
             case _:
                 counts[name] = counts[node.inputs[0]]
     return counts

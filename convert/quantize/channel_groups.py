@@ -78,6 +78,12 @@ def group_channels(graph: g.Graph) -> ChannelGroups:
                 ids[name] = np.concatenate([ids[i] for i in node.inputs])
             case g.Slice():
                 ids[name] = ids[node.inputs[0]][node.start : node.stop]
+            case g.DepthToSpace():
+                blocks = ids[node.inputs[0]].reshape(node.block**2, -1)
+                for other in blocks[1:]:
+                    for a, b in zip(blocks[0], other, strict=True):
+                        sets.union(int(a), int(b))
+                ids[name] = blocks[0]
             case g.ResizeLike() | g.MaxPool():
                 ids[name] = ids[node.inputs[0]]
             case g.Activation() if node.is_homogeneous:
@@ -94,7 +100,7 @@ def group_channels(graph: g.Graph) -> ChannelGroups:
 
 def _list_unscaled_maps(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
     """List the result and inputs of a node whose channels cannot be scaled."""
-    if isinstance(node, g.Activation) and not node.is_homogeneous:
+    if isinstance(node, g.Multiply) or (isinstance(node, g.Activation) and not node.is_homogeneous):
         return (node.name, *node.inputs)
     if node.name in (graph.heatmaps, graph.pafs) or isinstance(node, g.Input | g.Affine | g.BatchNorm):
         return (node.name,)

@@ -89,6 +89,10 @@ class _Writer:
                 self._write_activation(node)
             case g.Add():
                 self._write_map("ADD", name, node.inputs, options("Add", potScaleInt16=False))
+            case g.Multiply():
+                self._write_map("MUL", name, node.inputs, options("Mul"))
+            case g.DepthToSpace() if self.plan.get_dtype(name) != "int16":
+                self._write_map("DEPTH_TO_SPACE", name, node.inputs, options("DepthToSpace", blockSize=node.block))
             case g.Concat():
                 self._write_map("CONCATENATION", name, node.inputs, options("Concatenation", axis=3))
             case g.ResizeLike():

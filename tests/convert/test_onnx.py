@@ -169,6 +169,16 @@ def resize(w: OnnxWriter, scale: float = 2, **attributes: Any) -> str:
     return w.add("Resize", ["y", "", scales], "out", **attributes)
 
 
+def _add_transposed_block(w: OnnxWriter) -> str:
+    """Write the block of trt_pose: a transposed convolution, normalization, ReLU, and an attention."""
+    w.add("ConvTranspose", ["y", weights(w, "kk", 8, 6, 4, 4), weights(w, "b", 6)], "t", strides=[2, 2], pads=[1] * 4)
+    rows = [w.add_constant(f"row{i}", RNG.uniform(0.5, 1.5, 6).astype(np.float32)) for i in range(4)]
+    w.add("BatchNormalization", ["t", *rows], "n")
+    w.add("Relu", ["n"], "r")
+    w.add("Conv", ["r", weights(w, "gate", 6, 6, 3, 3)], "a", pads=[1] * 4)
+    return w.add("Mul", ["r", w.add("Sigmoid", ["a"], "s")], "out")
+
+
 OPERATORS: dict[str, tuple[Build, int]] = {
     "padding of two operators": (_add_pad_before_conv, 8),
     "padding before a pooling": (_add_pad_before_pool, 8),
@@ -194,6 +204,16 @@ OPERATORS: dict[str, tuple[Build, int]] = {
     "choice of channels": (lambda w: w.add("Gather", ["x", ints(w, "i", 7, 0, 0, -3)], "out", axis=1), 4),
     "sum of three": (lambda w: w.add("Sum", ["x", "y", "x"], "out"), 8),
     "no change": (_add_ignored, 8),
+    "transposed convolution": (_add_transposed_block, 6),
+    "transposed, kernel 3": (
+        lambda w: w.add("ConvTranspose", ["y", weights(w, "kk", 8, 5, 3, 3)], "out", strides=[2, 2],
+                        pads=[1, 1, 1, 1], output_padding=[1, 1]), 5),
+    "transposed, other pads": (
+        lambda w: w.add("ConvTranspose", ["y", weights(w, "kk", 8, 5, 7, 5)], "out", strides=[3, 3],
+                        pads=[3, 0, 1, 2]), 5),
+    "depth to space": (lambda w: w.add("Relu", [w.add("DepthToSpace", ["x"], "d", blocksize=2)], "out"), 2),
+    "depth to space, CRD": (lambda w: w.add("DepthToSpace", ["x"], "out", blocksize=2, mode="CRD"), 2),
+    "product": (lambda w: w.add("Mul", ["x", "y"], "out"), 8),
     "limit": (lambda w: w.add("Clip", ["x", *[w.add_constant(f"c{i}", np.float32(i)) for i in (0, 2.5)]], "out"), 8),
     "sigmoid": (lambda w: w.add("Sigmoid", ["x"], "out"), 8),
     "tanh": (lambda w: w.add("Tanh", ["x"], "out"), 8),
@@ -217,6 +237,29 @@ def test_an_operator_gives_the_result_of_the_reference(name: str, tmp_path: Path
     model = make_model(build, 18, channels)
     read = load(model, tmp_path)
     assert_same(run_reference(model, images), run_graph(read, images))
+
+
+def test_groups_of_a_transposed_convolution(tmp_path: Path, images: np.ndarray) -> None:
+    """The reference evaluator cannot run groups, so it gets one operator for each group."""
+    kernel = RNG.normal(0, 0.3, (8, 3, 2, 2)).astype(np.float32)
+
+    def build_one(w: OnnxWriter) -> str:
+        return w.add("ConvTranspose", ["y", w.add_constant("kk", kernel)], "out", strides=[2, 2], group=4)
+
+    def build_four(w: OnnxWriter) -> str:
+        w.nodes.append(w.helper.make_node("Split", ["y"], list("abcd"), axis=1, num_outputs=4))
+        parts = [
+            w.add("ConvTranspose", [name, w.add_constant(f"k{name}", part)], f"t{name}", strides=[2, 2])
+            for name, part in zip("abcd", np.split(kernel, 4), strict=True)
+        ]
+        return w.add("Concat", parts, "out", axis=1)
+
+    one, four = make_model(build_one, 18, 12), make_model(build_four, 18, 12)
+    # The same weights in front and behind.
+    weights_by_name = {tensor.name: tensor for tensor in four.graph.initializer}
+    for tensor in one.graph.initializer:
+        tensor.CopyFrom(weights_by_name.get(tensor.name, tensor))
+    assert_same(run_reference(four, images), run_graph(load(one, tmp_path), images))
 
 
 @pytest.mark.parametrize("opset", [9, 11])
@@ -298,8 +341,8 @@ def test_what_is_behind_the_outputs_is_ignored(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Build, str]] = {
     "unknown": (lambda w: w.add("Softmax", ["y"], "out"), r"Softmax of node 'node/out' \(opset 18\): not supported"),
     "transposed": (
-        lambda w: w.add("ConvTranspose", ["y", weights(w, "kk", 8, 8, 4, 4)], "out"),
-        r"ConvTranspose of node 'node/out' \(opset 18\): not supported"),
+        lambda w: w.add("ConvTranspose", ["y", weights(w, "kk", 8, 8, 4, 4)], "out", strides=[2, 2]),
+        r"ConvTranspose of node 'node/out' \(opset 18\): its result is not exactly 2 times as large"),
     "limits": (
         lambda w: w.add("Clip", ["y", *[w.add_constant(f"c{i}", np.float32(i)) for i in (-1, 1)]], "out"),
         "limits values to -1 to 1; expected 0 to a maximum"),
@@ -321,7 +364,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "crop": (
         lambda w: resize(w, mode="linear", coordinate_transformation_mode="tf_crop_and_resize"),
         "its coordinates are tf_crop_and_resize"),
-    "two maps": (lambda w: w.add("Mul", ["x", "y"], "out"), "expected a constant, or a swish"),
+    "two sizes": (
+        lambda w: w.add("Mul", ["y", w.add("MaxPool", ["y"], "s", kernel_shape=[2, 2])], "out"),
+        "it multiplies feature maps of the shapes"),
     "pixels": (lambda w: w.add("Add", ["y", weights(w, "c", 32, 48)], "out"), r"constant has the shape \(32, 48\)"),
     "reflection": (
         lambda w: w.add("Pad", ["y", ints(w, "p", 0, 0, 1, 1, 0, 0, 1, 1)], "out", mode="reflect"),
