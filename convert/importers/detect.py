@@ -170,7 +170,7 @@ class Source:
             case "ONNX":
                 from . import onnx
 
-                return onnx.load(self.path, heatmaps=heatmaps, pafs=pafs)
+                return onnx.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
             case "SavedModel":
                 from . import saved_model
 

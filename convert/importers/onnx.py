@@ -7,7 +7,7 @@ defined in the ONNX operator specification, https://onnx.ai/onnx/operators.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,28 @@ from .onnx_values import NO_PADS, Values
 _CONSTANT_ATTRIBUTES = ("value", "value_float", "value_int", "value_floats", "value_ints")
 
 
-def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load(
+    path: Path,
+    *,
+    heatmaps: str | None = None,
+    pafs: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> g.Graph:
     """Read an ONNX model.
 
     Args:
         path: The `.onnx` file. External data is read from files in the same folder.
         heatmaps: The value or the node of the heatmaps. Default: the last output with 19 channels.
         pafs: The value or the node of the PAFs. Default: the last output with 38 channels.
+        note: Called with each warning for the user.
 
     Raises:
         ModelError: The file is damaged, or an operator is not supported.
         MissingExtraError: The package `onnx` is not installed.
     """
     try:
-        return _Importer(OnnxFile(path)).build_graph(heatmaps, pafs)
+        importer = _Importer(OnnxFile(path))
+        graph = importer.build_graph(heatmaps, pafs)
     except MissingExtraError:
         raise
     except ModelError as error:
@@ -48,6 +56,9 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
     except Exception as error:  # damaged attributes and tensors can raise nearly any type
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path}: damaged ONNX model: {type(error).__name__}: {reason}") from None
+    for text in importer.values.notes:
+        note(text)
+    return graph
 
 
 class _Importer:

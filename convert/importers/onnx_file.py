@@ -72,6 +72,7 @@ class OnnxFile:
     """Graph of an ONNX file.
 
     Attributes:
+        producer: The name of the tool that wrote the file.
         operators: All operators, in the order of the file.
         tensors: The initializers by name, as protobuf messages.
         inputs: The declared shapes of the inputs that are not initializers, by name. An unknown side is None.
@@ -82,7 +83,7 @@ class OnnxFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.budget = ImportBudget()
-        graph, self.opset = _read_graph(path)
+        graph, self.opset, self.producer = _read_graph(path)
         self.operators = [self._make_operator(node) for node in graph.node]
         self.tensors: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self.sparse_names = {tensor.values.name for tensor in graph.sparse_initializer}
@@ -147,8 +148,8 @@ class OnnxFile:
             return np.frombuffer(file.read(needed), dtype, count).reshape(tuple(tensor.dims))
 
 
-def _read_graph(path: Path) -> tuple[Any, int]:
-    """Read the graph and the opset version of a file."""
+def _read_graph(path: Path) -> tuple[Any, int, str]:
+    """Read the graph, the opset version and the producer of a file."""
     try:
         import onnx
     except ImportError as error:
@@ -170,7 +171,7 @@ def _read_graph(path: Path) -> tuple[Any, int]:
         raise ModelError(
             f"the model has opset {opset}; expected {MIN_OPSET} to {MAX_OPSET}: export it again with opset_version=17"
         )
-    return model.graph, opset
+    return model.graph, opset, model.producer_name
 
 
 def _read_shape(value: Any) -> tuple[int | None, ...] | None:

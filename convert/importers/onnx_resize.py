@@ -14,6 +14,10 @@ _HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")
 _USE_BILINEAR = "export the network with bilinear interpolation"
 _USE_FACTOR = "resize to the size of another feature map, or by a whole factor"
 _MAX_FACTOR = 64
+_MOVED_PIXELS = (
+    "warning: up to opset 10, PyTorch exports a bilinear resize that is half a pixel off from its own; "
+    "export the model with opset_version=17"
+)
 
 
 def convert_resize(values: Values, operator: Operator) -> list[FeatureMap]:
@@ -24,6 +28,8 @@ def convert_resize(values: Values, operator: Operator) -> list[FeatureMap]:
     if size == values.sizes[source.node]:
         return [source]
     coordinates = _read_coordinates(operator)
+    if operator.opset < 11 and values.file.producer == "pytorch" and operator.get_text("mode") == "linear":
+        values.notes[_MOVED_PIXELS] = None
     is_nearest = operator.get_text("mode", "nearest") == "nearest"
     if is_nearest:
         _check_nearest(operator, coordinates, values.sizes[source.node], size)

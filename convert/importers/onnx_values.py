@@ -56,6 +56,8 @@ class Values:
         self.channels: dict[str, int] = {}
         self.unblocked: dict[str, FeatureMap] = {}
         """Result of DepthToSpace by the node that it reads."""
+        self.notes: dict[str, None] = {}
+        """Warnings for the user, each one once."""
         self.has_fixed_size = False
         self.batch = 1
 

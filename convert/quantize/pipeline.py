@@ -132,7 +132,7 @@ def _check_equalization(graph: g.Graph, prepared: g.Graph, images: ImageBatch) -
 
 
 def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8", "int16"]) -> QuantizationPlan:
-    """Quantize an equalized graph. With int16, activations other than ReLUs stay in float32: most have no such form."""
+    """Quantize an equalized graph. With int16, operators that TFLite has no 16-bit form of stay in float32."""
     images, sample_weight = calibration.select_fit_images()
     maps = choose_map_params(graph, collect_statistics(graph, calibration.images), dtype)
     float_maps = frozenset(name for name in list_stored_maps(graph) if _has_no_int16_form(graph, name))
@@ -162,4 +162,4 @@ def _run_float(graph: g.Graph, images: ImageBatch) -> tuple[FloatArray, FloatArr
 
 def _has_no_int16_form(graph: g.Graph, name: str) -> bool:
     node = graph.nodes[name]
-    return isinstance(node, g.Activation) and not node.is_fusable
+    return isinstance(node, g.DepthToSpace) or (isinstance(node, g.Activation) and not node.is_fusable)

@@ -536,6 +536,18 @@ def test_an_export_of_pytorch_gives_its_results(opset: int, dynamic: bool, tmp_p
         assert_same(expected, run_graph(read, image.numpy().transpose(0, 2, 3, 1)))
 
 
+def test_moved_pixels_of_early_exports_are_a_note(tmp_path: Path) -> None:
+    model = write_onnx(fold(small_graph()), tmp_path / "net.onnx", 10)
+    notes: list[str] = []
+    importer.load(tmp_path / "net.onnx", note=notes.append)
+    assert notes == []
+    model.producer_name = "pytorch"
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    importer.load(tmp_path / "net.onnx", note=notes.append)
+    assert len(notes) == 1
+    assert "half a pixel off" in notes[0]
+
+
 def test_half_precision_weights_become_float(tmp_path: Path) -> None:
     graph = g.Graph(
         {
