@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +17,19 @@ from edgepose.runtime.model.interpreter import Network
 from edgepose.runtime.synthetic import Scene
 
 from ..conftest import call_edgepose
-from .networks import conv, relu, small_graph
+from .networks import relu, small_graph
 
 pytestmark = pytest.mark.convert
+
+
+def make_image(seed: int) -> np.ndarray:
+    return Scene(1 + seed, 96, 64, seed=seed).render_frame(0).image
+
+
+def conv(name: str, source: str, shape: tuple[int, ...], **options: Any) -> g.Conv:
+    """Return a convolution whose weights do not depend on other tests."""
+    kernel = np.random.default_rng(sum(name.encode())).normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)
+    return g.Conv(name=name, inputs=(source,), kernel=kernel.astype(np.float32), **options)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +56,7 @@ def graph() -> g.Graph:
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    return cv2.resize(Scene(2, 320, 240, seed=1).render_frame(1).image, (96, 64))[None].astype(np.float32)
+    return make_image(1)[None].astype(np.float32)
 
 
 def run(graph: g.Graph, image: np.ndarray) -> list[np.ndarray]:
@@ -113,7 +124,7 @@ def test_files_of_every_precision(
 
     (tmp_path / "images").mkdir()
     for seed in range(4):
-        cv2.imwrite(str(tmp_path / f"images/{seed}.png"), Scene(1 + seed, 160, 120, seed=seed).render_frame(0).image)
+        cv2.imwrite(str(tmp_path / f"images/{seed}.png"), make_image(seed))
     # The importers have tests of their own.
     monkeypatch.setattr(frozen_graph, "load", lambda *_, **__: graph)
     (tmp_path / "net.pb").write_bytes(b"\x0a\x14\x0a\x05image\x12\x0bPlaceholder")
