@@ -160,13 +160,13 @@ class OperatorImporter:
         names = tuple(source.node for source in maps)
         constants = [value.value for value in values if isinstance(value, Constant)]
         if len(values) == 2 and len(constants) == 1 and op in _AFFINE_OPERATORS:
-            row = read_row(constants[0], maps[0].axes, self._channels[names[0]])
+            row = read_row(name, constants[0], maps[0].axes, self._channels[names[0]])
             return self._import_affine(name, op, names, row, isinstance(values[0], FeatureMap))
         result = None
         if len(names) == len(values) == 2:
             result = self._combine_maps(name, op, names)
         elif op in _ACTIVATIONS or op in ("LeakyRelu", "Neg", "Abs", "ClipByValue"):
-            rows = [read_row(constant, maps[0].axes, self._channels[names[0]]) for constant in constants]
+            rows = [read_row(name, constant, maps[0].axes, self._channels[names[0]]) for constant in constants]
             result = self._import_function(name, op, attr, names[0], rows)
         elif op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3") and len(constants) == 4:
             self._check_layout(name, maps[0], attr)
