@@ -144,3 +144,20 @@ def test_signatures_are_chosen_by_name(tmp_path: Path) -> None:
     for wrong, message in ((None, "found nchw, rgb; choose one with --signature"), ("x", "no signature 'x'")):
         with pytest.raises(ModelError, match=message):
             saved_model.load_saved_model(tmp_path / "two", signature=wrong)
+
+
+def test_a_saved_model_with_python_code_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from edgepose.convert.importers import saved_model
+
+    class Network(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
+        def write(self, path: Any) -> Any:
+            tf.io.write_file(path, "x")
+            return {"path": path}
+
+    network = Network()
+    tf.saved_model.save(network, str(tmp_path / "bad"), signatures=network.write)
+    with pytest.raises(ModelError, match="operator WriteFile of node .* is not executed"):
+        saved_model.load_saved_model(tmp_path / "bad")
