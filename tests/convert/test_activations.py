@@ -29,9 +29,7 @@ def make_graph(kind: g.ActivationKind = "relu", resize: str = "bilinear") -> g.G
     one = np.ones(1, np.float32)
     nodes = [
         g.Input(name="image"),
-        g.Affine(
-            name="scaled", inputs=("image",), scale=np.full(1, 1 / 128, np.float32), offset=-np.ones(1, np.float32)
-        ),
+        g.Affine(name="scaled", inputs=("image",), scale=one / 128, offset=-one),
         conv("first", "scaled", (3, 3, 3, 8), strides=(8, 8)),
         g.Activation(name="active", inputs=("first",), kind=kind, alpha=slopes.get(kind)),
         g.Slice(name="part", inputs=("active",), start=2, stop=8),

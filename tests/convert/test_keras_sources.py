@@ -159,5 +159,5 @@ def test_a_saved_model_with_python_code_is_refused(tmp_path: Path) -> None:
 
     network = Network()
     tf.saved_model.save(network, str(tmp_path / "bad"), signatures=network.write)
-    with pytest.raises(ModelError, match="operator WriteFile of node .* is not executed"):
+    with pytest.raises(ModelError, match=r"operator WriteFile of node .* is not executed"):
         saved_model.load_saved_model(tmp_path / "bad")
