@@ -125,3 +125,24 @@ def test_integer_networks_compute_the_same(
     scale = np.sqrt(np.mean(expected**2))
     assert np.sqrt(np.mean((result - simulated) ** 2)) < 0.04 * scale
     assert np.sqrt(np.mean((result - expected) ** 2)) < 0.05 * scale
+
+
+@pytest.mark.parametrize("size", [64, 68, 66])
+def test_a_stride_larger_than_the_kernel_gives_the_same_in_tflite(size: int, tmp_path: Path) -> None:
+    """XNNPACK computed wrong values for padding SAME; the numbers of the padding are written instead."""
+    from edgepose.convert.exporters.tflite import to_tflite
+    from edgepose.convert.passes.padding import spell_out_padding
+
+    nodes = [
+        g.Input(name="image"),
+        conv("first", "image", (3, 3, 3, 8), strides=(4, 4)),
+        conv("heatmaps", "first", (1, 1, 8, 19), strides=(2, 2)),
+        conv("pafs", "first", (1, 1, 8, 38), strides=(2, 2)),
+    ]
+    graph = g.Graph({node.name: node for node in nodes}, "heatmaps", "pafs")
+    images = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
+    exact = spell_out_padding(graph, size, size)
+    expected = compute(graph, images)
+    np.testing.assert_array_equal(compute(exact, images), expected)
+    result = run_flatbuffer(to_tflite(exact, size, size, "float32"), tmp_path, images)
+    np.testing.assert_allclose(result, expected, atol=1e-5 * np.abs(expected).max())
