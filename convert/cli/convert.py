@@ -28,6 +28,11 @@ class ConvertOptions:
     untrained: bool
     heatmaps: str | None
     pafs: str | None
+    signature: str | None
+    value_range: tuple[float, float] | None
+    mean: tuple[float, ...] | None
+    scale: tuple[float, ...] | None
+    source_channel_order: ChannelOrder | None
     input_size: tuple[int, int] | None
     resize: Resize
     channel_order: ChannelOrder
@@ -66,6 +71,11 @@ def run(options: ConvertOptions) -> int:
         channel_order=options.channel_order,
         heatmaps=options.heatmaps,
         pafs=options.pafs,
+        signature=options.signature,
+        value_range=options.value_range,
+        mean=options.mean,
+        scale=options.scale,
+        source_channel_order=options.source_channel_order,
         calibration=options.calibration,
         max_drop=options.max_drop,
         report=options.report,
@@ -82,6 +92,21 @@ def run(options: ConvertOptions) -> int:
     return 1 if result.shortfalls else 0
 
 
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Parse one number, or three that are separated by commas.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise ValueError(f"expected one number or three such as 123.7,116.3,103.5, got {text!r}")
+    return numbers
+
+
 command = Command(
     "convert",
     ConvertOptions,
@@ -92,7 +117,8 @@ Convert a network to a .tflite file with a manifest. SOURCE is one of
   - TensorFlow: a frozen graph (.pb), the prefix of a checkpoint, a SavedModel folder
   - Keras: a model (.keras, .h5) or weights (.weights.h5)
   - named arrays (.npz, .npy)
-  - an OpenVINO IR (.xml with its .bin)
+  - an OpenVINO IR (.xml with its .bin) or an ONNX model (.onnx)
+  - a PyTorch checkpoint (.pth, .pt) of lightweight-human-pose-estimation.pytorch
   - a .tflite with the right outputs, which gains a manifest
 
 Names of input sizes:
@@ -103,6 +129,7 @@ Names of input sizes:
   edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration images/
   edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4
   edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb
+  edgepose convert mine.keras -o mine.tflite --value-range 0 1 --source-channel-order rgb
   edgepose convert mobilenet_fast --untrained -o speed.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
     parameters=[
@@ -119,6 +146,16 @@ Names of input sizes:
         Option("--heatmaps", metavar="NAME", section="Network",
                help="output with the heatmaps, if it is not recognized"),
         Option("--pafs", metavar="NAME", section="Network", help="output with the PAFs, if it is not recognized"),
+        Option("--signature", metavar="NAME", section="Network",
+               help="signature of a SavedModel (default: serving_default, or the only one)"),
+        Option("--value-range", type=Number(float), nargs=2, metavar="LOW HIGH", section="Source image",
+               help="values that the source network expects for the bytes 0 and 255, for example 0 1 or -1 1"),
+        Option("--mean", type=Checked(parse_numbers, "numbers"), metavar="X[,X,X]", section="Source image",
+               help="subtract this, one number or one per channel, in the channel order of the source network"),
+        Option("--scale", type=Checked(parse_numbers, "numbers"), metavar="X[,X,X]", section="Source image",
+               help="then divide by this, as in OpenVINO's tools"),
+        Option("--source-channel-order", type=Choice(("bgr", "rgb")), section="Source image",
+               help="channel order that the source network expects (default: bgr)"),
         Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
                help="multiples of 8, or a name above (default: the size of the network)"),
         Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",

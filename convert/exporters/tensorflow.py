@@ -64,37 +64,71 @@ def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, 
     match node:
         case g.Conv():
             return _convolve(node, x)
-        case g.BatchNorm() if node.is_training:
-            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
-            )
-            if moments is not None:
-                # The operator returns the unbiased variance but normalizes with the biased one, which is needed here.
-                count = x.shape[0] * x.shape[1] * x.shape[2]
-                moments[node.name] = (mean, variance * (count - 1) / count)
-            return y
         case g.BatchNorm():
-            normalize: Any = tf.nn.batch_normalization
-            return normalize(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+            return _normalize(node, x, moments)
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
-            activations = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}
-            y = activations[node.kind if node.cap is None else "relu"](x)
-            return y if node.cap is None else tf.minimum(y, node.cap)
-        case g.Add():
-            return inputs[0] + inputs[1]
-        case g.Concat():
-            return tf.concat(inputs, axis=-1)
+            return _activate(node, x)
+        case g.Add() | g.Multiply() | g.Concat():
+            return _combine(node, inputs)
+        case g.DepthToSpace():
+            return tf.nn.depth_to_space(x, node.block)
         case g.MaxPool():
             return tf.nn.max_pool2d(x, node.window, node.strides, _format_padding(node.padding))
         case g.ResizeLike():
             # tf.image.resize always uses half-pixel centers; these networks often do not.
             size = [side * node.factor for side in inputs[1].shape[1:3]]
-            return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
+            resize = tf.raw_ops.ResizeNearestNeighbor if node.nearest else tf.raw_ops.ResizeBilinear
+            return resize(
+                images=x, size=size, half_pixel_centers=node.half_pixel_centers, align_corners=node.align_corners
+            )
         case g.Slice():
             return x[..., node.start : node.stop]
     raise TypeError(f"unknown node type: {type(node).__name__}")
+
+
+def _combine(node: g.Add | g.Multiply | g.Concat, inputs: list[Any]) -> Any:
+    import tensorflow as tf
+
+    if isinstance(node, g.Concat):
+        return tf.concat(inputs, axis=-1)
+    return inputs[0] * inputs[1] if isinstance(node, g.Multiply) else inputs[0] + inputs[1]
+
+
+def _normalize(node: g.BatchNorm, x: Any, moments: dict[str, tuple[Any, Any]] | None) -> Any:
+    import tensorflow as tf
+
+    if not node.is_training:
+        normalize: Any = tf.nn.batch_normalization
+        return normalize(x, node.mean, node.variance, node.beta, node.gamma, node.epsilon)
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=node.gamma, offset=node.beta, mean=[], variance=[], epsilon=node.epsilon, is_training=True
+    )
+    if moments is not None:
+        # The operator returns the unbiased variance but normalizes with the biased one, which is needed here.
+        count = x.shape[0] * x.shape[1] * x.shape[2]
+        moments[node.name] = (mean, variance * (count - 1) / count)
+    return y
+
+
+def _activate(node: g.Activation, x: Any) -> Any:
+    import tensorflow as tf
+
+    match node.kind:
+        case "relu6" if node.cap is not None:
+            return tf.minimum(tf.nn.relu(x), node.cap)
+        case "leaky_relu":
+            return tf.nn.leaky_relu(x, node.slope)
+        case "prelu":
+            return tf.nn.relu(x) - node.alpha * tf.nn.relu(-x)
+        case "hard_swish":
+            return x * tf.nn.relu6(x + 3.0) * (1 / 6)
+    functions = {
+        "relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu, "sigmoid": tf.nn.sigmoid, "tanh": tf.nn.tanh,
+        "swish": lambda y: y * tf.nn.sigmoid(y),
+    }  # fmt: skip
+    return functions[node.kind](x)
 
 
 def _convolve(node: g.Conv, x: Any) -> Any:

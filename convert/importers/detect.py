@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,8 @@ from ...runtime.model import registry
 from ...runtime.model.registry_file import KnownModel
 from ..ir import graph as g
 from ..ir import stages
-from ..networks import NETWORKS, define_network
+from ..networks import NETWORKS, NetworkDefinition, define_network
+from ..passes.input_normalization import InputNormalization, describe_own_normalization
 from . import checkpoint, weights
 from .weights import WeightReport
 
@@ -25,12 +26,13 @@ DEFAULT_SIZE = (432, 368)
 """Width and height for which the networks of tf-pose-estimation were published."""
 
 SourceKind = Literal[
-    "frozen graph", "OpenVINO IR", "TFLite", "Keras model", "SavedModel", "checkpoint", "arrays", "Keras weights",
-    "untrained",
+    "frozen graph", "OpenVINO IR", "ONNX", "TFLite", "Keras model", "SavedModel", "checkpoint", "PyTorch checkpoint",
+    "arrays", "Keras weights", "untrained",
 ]  # fmt: skip
 _SUFFIXES: dict[str, SourceKind] = {
     ".weights.h5": "Keras weights", ".pb": "frozen graph", ".xml": "OpenVINO IR", ".tflite": "TFLite",
-    ".keras": "Keras model", ".h5": "Keras model", ".npy": "arrays", ".npz": "arrays",
+    ".keras": "Keras model", ".h5": "Keras model", ".npy": "arrays", ".npz": "arrays", ".onnx": "ONNX",
+    ".pth": "PyTorch checkpoint", ".pt": "PyTorch checkpoint",
 }  # fmt: skip
 _MAGIC: dict[SourceKind, tuple[bytes, ...]] = {
     "Keras model": (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"), "Keras weights": (b"\x89HDF\r\n\x1a\n",),
@@ -38,6 +40,10 @@ _MAGIC: dict[SourceKind, tuple[bytes, ...]] = {
 }  # fmt: skip
 _ZIP_DESCRIPTIONS: dict[SourceKind, str] = {"Keras model": "a Keras model", "arrays": "a NumPy archive"}
 """Start of the description that `file_kind.describe` gives for a ZIP archive with the right content."""
+_DESCRIBED_KINDS: dict[SourceKind, str] = {
+    "ONNX": "an ONNX model;", "PyTorch checkpoint": "a PyTorch checkpoint;", "OpenVINO IR": "an OpenVINO IR;",
+}  # fmt: skip
+"""Start of the description that `file_kind.describe` gives for a file with the right content."""
 _WRONG_DOWNLOADS = ("a Git LFS pointer", "an HTML page", "an empty file", "an error message of a server")
 _GRAPH_START = re.compile(rb"\x0a[\x80-\xff]{0,4}[\0-\x7f]\x0a|[\x12\x1a\x22]", re.DOTALL)
 """First bytes of a GraphDef: a node (its length, then its name), a library or a version."""
@@ -45,6 +51,7 @@ _DESCRIPTIONS: dict[SourceKind, str] = {
     "Keras weights": "Keras weights (.weights.h5)", "frozen graph": "a TensorFlow frozen graph (.pb)",
     "OpenVINO IR": "an OpenVINO IR (.xml)", "TFLite": "a TFLite model (.tflite)",
     "Keras model": "a Keras model (.keras, .h5)", "arrays": "NumPy arrays (.npy, .npz)",
+    "ONNX": "an ONNX model (.onnx)", "PyTorch checkpoint": "a PyTorch checkpoint (.pth, .pt)",
 }  # fmt: skip
 _EXPECTED_CONTENT = "a network or its weights"
 _EXPECTED_NAME = (
@@ -54,12 +61,23 @@ _EXPECTED_NAME = (
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Options for an import: the network name, the names of the outputs, the number of stages to keep."""
+    """Options for an import.
+
+    Attributes:
+        network: The name of the network.
+        heatmaps: The name of the output with the heatmaps.
+        pafs: The name of the output with the PAFs.
+        stages: The number of stages to keep.
+        signature: The signature of a SavedModel.
+        normalization: The input that the source network expects, as far as the file does not say it.
+    """
 
     network: str | None = None
     heatmaps: str | None = None
     pafs: str | None = None
     stages: int | None = None
+    signature: str | None = None
+    normalization: InputNormalization = InputNormalization()
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,23 @@ class ImportResult:
     graph: g.Graph
     network: str
     report: WeightReport | None = None
+
+    def normalize(self, normalization: InputNormalization, note: Callable[[str], None]) -> ImportResult:
+        """Put the normalization that the user gave in front of the graph.
+
+        Args:
+            normalization: The input that the network expects.
+            note: Called if the graph also begins with a normalization.
+        """
+        if not normalization.describe():
+            return self
+        own = describe_own_normalization(self.graph)
+        if own is not None and normalization.changes_values:
+            note(
+                f"both are used, one after the other: the normalization from the command line "
+                f"({normalization.describe()}) and that of the network ({own})"
+            )
+        return replace(self, graph=normalization.apply(self.graph))
 
 
 @dataclass(frozen=True)
@@ -90,7 +125,7 @@ class Source:
         """Default input size (width, height) in pixels."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
-    def load(self, options: ImportOptions) -> ImportResult:
+    def load(self, options: ImportOptions, note: Callable[[str], None] = lambda text: None) -> ImportResult:
         """Import the network.
 
         If the user gave the name of a known network, or the file has only weights, the result is the definition of the
@@ -98,42 +133,57 @@ class Source:
 
         Args:
             options: The options. The graph is cut after `options.stages` stages.
+            note: Called with notes for the user.
 
         Raises:
-            ModelError: The file is damaged, does not match the network, or has unsupported operators.
+            ModelError: The file is damaged, does not match the network, or has unsupported operators; or options
+                contradict each other.
         """
+        options.normalization.check()
+        if options.signature is not None and self.kind != "SavedModel":
+            raise ModelError(f"{self.path}: --signature is only available for SavedModels")
+        return self._import(options, note).normalize(options.normalization, note)
+
+    def _import(self, options: ImportOptions, note: Callable[[str], None]) -> ImportResult:
         if self.kind == "untrained":
             from ..passes import random_weights
 
             definition = define_network(self.path.name)
             graph = definition.cut(options.stages).graph if options.stages else definition.graph
             return ImportResult(random_weights.fill(graph), definition.name)
-        if self.kind in ("checkpoint", "arrays", "Keras weights"):
+        if self.kind in ("checkpoint", "PyTorch checkpoint", "arrays", "Keras weights"):
             return self._import_weights(options)
-        graph = self._import_graph(options)
+        graph = self._import_graph(options, note)
         if options.network in NETWORKS:
-            return self._fill_definition(options.network, weights.collect_weights_by_name(graph), options.stages)
+            definition = define_network(options.network)
+            return self._fill_definition(definition, weights.collect_weights_by_name(graph), options.stages)
         graph = stages.cut(graph, options.stages) if options.stages else graph
         return ImportResult(graph, options.network or self.name)
 
-    def _import_graph(self, wanted: ImportOptions) -> g.Graph:
-        output_names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
+    def _import_graph(self, wanted: ImportOptions, note: Callable[[str], None]) -> g.Graph:
+        heatmaps, pafs = wanted.heatmaps, wanted.pafs
         match self.kind:
             case "OpenVINO IR":
                 from . import openvino_ir
 
-                return openvino_ir.load(self.path, **output_names)
+                return openvino_ir.load(self.path, heatmaps=heatmaps, pafs=pafs)
+            case "ONNX":
+                from . import onnx
+
+                return onnx.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.load_saved_model(self.path, **output_names)
+                return saved_model.load_saved_model(
+                    self.path, heatmaps=heatmaps, pafs=pafs, signature=wanted.signature, note=note
+                )
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.load_keras_model(self.path, **output_names)
+                return saved_model.load_keras_model(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, **output_names)
+        return frozen_graph.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
 
     def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:
@@ -143,29 +193,34 @@ class Source:
         network = wanted.network or (self.known.network if self.known else None)
         if network is not None:
             define_network(network)
+        if self.kind == "PyTorch checkpoint":
+            from . import torch_checkpoint
+
+            return self._fill_definition(*torch_checkpoint.load(self.path, network), wanted.stages)
         if self.kind == "Keras weights":
             if network is None:
                 raise ModelError(f"{self.path}: a .weights.h5 file does not name its network; add --network NAME")
             from ..exporters import keras
 
-            graph = keras.load_weights(define_network(network).graph, self.path)
-            return self._fill_definition(network, weights.collect_weights_by_name(graph), wanted.stages)
+            definition = define_network(network)
+            graph = keras.load_weights(definition.graph, self.path)
+            return self._fill_definition(definition, weights.collect_weights_by_name(graph), wanted.stages)
         if self.kind == "arrays":
             from . import npz
 
             arrays = npz.load(self.path)
         else:
             arrays = checkpoint.load(self.path)
-        return self._fill_definition(
-            network or weights.recognize_network(arrays, str(self.path)), arrays, wanted.stages
-        )
+        definition = define_network(network or weights.recognize_network(arrays, str(self.path)))
+        return self._fill_definition(definition, arrays, wanted.stages)
 
-    def _fill_definition(self, network: str, arrays: weights.Arrays, stage: int | None) -> ImportResult:
-        definition = define_network(network)
+    def _fill_definition(
+        self, definition: NetworkDefinition, arrays: weights.Arrays, stage: int | None
+    ) -> ImportResult:
         if stage:
             definition = definition.cut(stage)
         graph, report = weights.fill_definition(definition, arrays, str(self.path))
-        return ImportResult(graph, network, report)
+        return ImportResult(graph, definition.name, report)
 
 
 def find_source(source: str) -> Source:
@@ -227,7 +282,6 @@ def _detect_kind(path: Path) -> SourceKind | None:
 
 def _check_content(kind: SourceKind, path: Path) -> None:
     """Raise ModelError if the content of a file does not match its name (such as a web page) or is incomplete."""
-    expected = _MAGIC.get(kind)
     if is_special_file(path):
         raise ModelError(f"{path}: expected a regular file with a network, this is a FIFO, a device or a socket")
     try:
@@ -236,26 +290,33 @@ def _check_content(kind: SourceKind, path: Path) -> None:
     except OSError as error:
         raise ModelError(f"{path}: cannot read the network: {error.strerror}") from None
     actual = file_kind.describe(path, "convert")
-    if expected is not None and head and head.startswith(expected):
-        # Keras models and NumPy archives are both ZIP archives; only their content differs.
-        if not head.startswith(b"PK") or actual is None or actual.startswith(_ZIP_DESCRIPTIONS[kind]):
-            return
-    elif kind == "TFLite" and head[4:] == b"TFL3":
-        if file_kind.is_edge_tpu(path):
+    if _has_right_content(kind, head, actual):
+        if kind == "TFLite" and file_kind.is_edge_tpu(path):
             raise ModelError(f"{path}: {file_kind.EDGE_TPU_DESCRIPTION}")
-        _check_complete(path)
-        return
-    elif kind == "frozen graph" and _GRAPH_START.match(head) and (actual is None or "frozen graph" in actual):
-        _check_complete(path)
-        return
-    elif kind == "OpenVINO IR" and actual is not None and actual.startswith("an OpenVINO IR;"):
-        _check_weights_of_ir(path.with_suffix(".bin"))
+        if kind in ("TFLite", "frozen graph", "ONNX"):
+            _check_complete(path)
+        if kind == "OpenVINO IR":
+            _check_weights_of_ir(path.with_suffix(".bin"))
         return
     if actual is not None and kind == "OpenVINO IR" and (old := re.match("an OpenVINO IR of (version [0-9]+)", actual)):
         advice = actual.partition("; ")[2]
         raise ModelError(f"{path}: expected an OpenVINO IR of version 10 or later, this is {old[1]}; {advice}")
     if actual is not None:
         raise ModelError(f"{path}: expected {_DESCRIPTIONS[kind]}, this is {actual}")
+
+
+def _has_right_content(kind: SourceKind, head: bytes, actual: str | None) -> bool:
+    """Return True if the first bytes of a file and its description belong to its kind."""
+    if kind == "TFLite":
+        return head[4:] == b"TFL3"
+    if kind == "frozen graph":
+        return _GRAPH_START.match(head) is not None and (actual is None or "frozen graph" in actual)
+    if kind in _DESCRIBED_KINDS:
+        return actual is not None and actual.startswith(_DESCRIBED_KINDS[kind])
+    if not head.startswith(_MAGIC[kind]):
+        return False
+    # Keras models and NumPy archives are both ZIP archives; only their content differs.
+    return not head.startswith(b"PK") or actual is None or actual.startswith(_ZIP_DESCRIPTIONS[kind])
 
 
 def _check_complete(path: Path) -> None:

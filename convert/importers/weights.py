@@ -21,16 +21,17 @@ Arrays = Mapping[str, g.Array]
 
 _MAX_LISTED_NAMES = 3
 
+_LATER_STAGE = "stages that were cut off"
 _UNUSED_REASONS = (
     (r"(/|^)(Adam(_\d+)?|RMSProp(_\d+)?|Momentum|Adagrad|Adadelta(_\d+)?|Ftrl(_\d+)?)$", "optimizer state"),
     (r"(^|/)(beta\d_power(_\d+)?|global_step|learning_rate|save_counter|Variable(_\d+)?)$", "training state"),
     (r"ExponentialMovingAverage$", "moving averages of the training"),
+    (r"^refinement_stages\.\d+\.", _LATER_STAGE),
     (r"(quant|/(min|max)$)", "ranges of quantization-aware training"),
     (r"(^|/)(Logits|Predictions|AuxLogits|fc\d|conv5_\d$|Conv2d_1?\d|expanded_conv_1[3-6]|Conv_1)(/|_|$)",
      "layers of the backbone that this network does not use"),
 )  # fmt: skip
 """Pattern of the variable name, and why the network does not use such a variable."""
-_LATER_STAGE = "stages that were cut off"
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ _NODE_TYPES = {
         g.Affine,
         g.Activation,
         g.Add,
+        g.Multiply,
         g.Concat,
         g.MaxPool,
         g.ResizeLike,
+        g.DepthToSpace,
         g.Slice,
     )
 }

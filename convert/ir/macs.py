@@ -26,6 +26,9 @@ def compute_sizes(graph: g.Graph, height: int, width: int) -> dict[str, Size]:
             case g.ResizeLike():
                 height_like, width_like = map_sizes[node.inputs[1]]
                 map_sizes[name] = height_like * node.factor, width_like * node.factor
+            case g.DepthToSpace():
+                rows, columns = map_sizes[node.inputs[0]]
+                map_sizes[name] = rows * node.block, columns * node.block
             case _:
                 map_sizes[name] = map_sizes[node.inputs[0]]
     return map_sizes

@@ -11,6 +11,7 @@ from .builder import NetworkBuilder, NetworkDefinition, Variable
 from .cmu import define_cmu
 from .dsconv import define_dsconv
 from .lightweight import define_lightweight
+from .lightweight_pytorch import define_lightweight_pytorch
 from .mobilenet import define_mobilenet, define_mobilenet_thin
 from .mobilenet_v2 import STAGE_WIDTHS, WIDTHS, define_mobilenet_v2
 
@@ -31,6 +32,7 @@ NETWORKS: dict[str, Callable[[str], NetworkDefinition]] = {
         for refine in STAGE_WIDTHS
     },
     "lightweight": define_lightweight,
+    "lightweight_pytorch": define_lightweight_pytorch,
 }
 
 

@@ -56,9 +56,14 @@ class NetworkDefinition:
 
 
 class NetworkBuilder:
-    """Network builder. Every method that adds a layer returns the name of the layer's output node."""
+    """Network builder. Every method that adds a layer returns the name of the layer's output node.
 
-    def __init__(self) -> None:
+    Args:
+        epsilon: Epsilon of the batch normalizations.
+    """
+
+    def __init__(self, epsilon: float = 1e-3) -> None:
+        self.epsilon = epsilon
         self.nodes: dict[str, g.Node] = {"image": g.Input(name="image")}
         self.variables: list[Variable] = []
         self._channels = {"image": 3}
@@ -74,13 +79,13 @@ class NetworkBuilder:
         dilation: int = 1,
         padding: g.Padding = "SAME",
         norm: Norm | None = None,
+        bias: bool | None = None,
         activation: g.ActivationKind | None = "relu",
     ) -> str:
-        """Add a convolution. It has a bias if no batch normalization follows."""
+        """Add a convolution. By default, it has a bias if no batch normalization follows."""
         shape = (kernel, kernel, self._channels[source], channels)
-        return self._add_conv_layer(
-            scope, source, shape, False, stride, dilation, padding, norm, norm is None, activation
-        )
+        bias = norm is None if bias is None else bias
+        return self._add_conv_layer(scope, source, shape, False, stride, dilation, padding, norm, bias, activation)
 
     def add_depthwise(
         self,
@@ -176,7 +181,10 @@ class NetworkBuilder:
     def _add_batch_norm(self, scope: str, source: str, channels: int, norm: Norm) -> str:
         zeros, ones = _zeros(channels), np.broadcast_to(np.float32(1), channels)
         name = self._add_node(
-            g.BatchNorm(name=scope, inputs=(source,), gamma=ones, beta=zeros, mean=zeros, variance=ones), channels
+            g.BatchNorm(
+                name=scope, inputs=(source,), gamma=ones, beta=zeros, mean=zeros, variance=ones, epsilon=self.epsilon
+            ),
+            channels,
         )
         for attribute, variable in _NORM_VARIABLES.items():
             required = attribute != "gamma" or norm == "scale and offset"

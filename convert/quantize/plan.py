@@ -100,7 +100,7 @@ def find_fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
     if len(readers) != 1 or conv.name in (graph.heatmaps, graph.pafs):
         return None
     reader = readers[0]
-    return reader if isinstance(reader, g.Activation) and reader.kind != "elu" else None
+    return reader if isinstance(reader, g.Activation) and reader.is_fusable else None
 
 
 def find_stored_map(graph: g.Graph, node: g.Node) -> str:
@@ -117,12 +117,12 @@ def list_stored_maps(graph: g.Graph) -> list[str]:
 def find_maps_with_shared_params(graph: g.Graph) -> list[set[str]]:
     """Find sets of stored maps that must share their quantization parameters.
 
-    The operators concat, resize, max pooling and slice copy integers, so their inputs and results must have the same
+    Concat, resize, max pooling, slice and depth-to-space copy integers, so their inputs and results must have the same
     parameters.
     """
     groups: list[set[str]] = []
     for node in graph.nodes.values():
-        if isinstance(node, g.Concat | g.ResizeLike | g.MaxPool | g.Slice):
+        if isinstance(node, g.Concat | g.ResizeLike | g.MaxPool | g.Slice | g.DepthToSpace):
             sources = node.inputs if isinstance(node, g.Concat) else node.inputs[:1]
             merged = {node.name, *sources}
             for other in [group for group in groups if group & merged]:

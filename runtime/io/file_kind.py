@@ -45,7 +45,7 @@ _DESCRIPTION_BY_MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a Windows program"),
     (b"ftrt", "a TensorRT engine; give the network that it was built from"),
     (b"ptrt", "a TensorRT engine; give the network that it was built from"),
-    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch checkpoint; export the network as TFLite or SavedModel"),
+    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch checkpoint; {pth}"),
     (b"\x80\x02", "a Python pickle; it is not loaded, because it can run code"),
     (b"\x80\x03", "a Python pickle; it is not loaded, because it can run code"),
     (b"\x80\x04", "a Python pickle; it is not loaded, because it can run code"),
@@ -59,6 +59,8 @@ _ADVICE_BY_FORMAT = {
     "keras": ("name it .keras", "convert it with `edgepose convert`"),
     "pb": ("name it .pb", "convert it with `edgepose convert`"),
     "tflite": ("name it .tflite", "name it .tflite"),
+    "onnx": ("name it .onnx", "convert it with `edgepose convert`"),
+    "pth": ("name it .pth", "convert it with `edgepose convert`"),
     "xml": ("name it .xml, with the .bin beside it", "convert it with `edgepose convert`"),
     "folder": (
         "give the folder that holds saved_model.pb and variables/",
@@ -67,9 +69,10 @@ _ADVICE_BY_FORMAT = {
 }
 """Advice for formats that `edgepose convert` reads: if the file was given to it, and if it was given as a model."""
 _DESCRIPTION_BY_SUFFIX = {
-    ".onnx": "an ONNX model, which is not imported; convert the network that it was made from",
-    ".pt": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
-    ".pth": "a PyTorch checkpoint, which is not imported; export the network as TFLite or SavedModel",
+    ".onnx": "not an ONNX model (damaged or of another kind); download or export it again",
+    ".pt": "not a PyTorch checkpoint (damaged or of another kind); download or save it again",
+    ".pth": "not a PyTorch checkpoint (damaged or of another kind); download or save it again",
+    ".pt2": "a program of torch.export, which is not imported; use torch.onnx.export and convert the .onnx file",
     ".engine": "a TensorRT engine; give the network that it was built from",
     ".plan": "a TensorRT engine; give the network that it was built from",
     ".trt": "a TensorRT engine; give the network that it was built from",
@@ -78,7 +81,7 @@ _DESCRIPTION_BY_SUFFIX = {
     ".pbtxt": "a graph in text form, which is not imported; convert it to the binary form (.pb)",
     ".caffemodel": "a Caffe model, which is not imported; give a TensorFlow version of the network",
     ".prototxt": "the description of a Caffe network, which is not imported; give a TensorFlow version of the network",
-    ".safetensors": "a safetensors file, which is not imported; export the network as TFLite or SavedModel",
+    ".safetensors": "a safetensors file, which is not imported; use torch.onnx.export and convert the .onnx file",
     ".hef": "a Hailo network; give the network that it was compiled from",
     ".rknn": "an RKNN network; give the network that it was compiled from",
 }
@@ -201,8 +204,10 @@ def _describe_zip(path: Path) -> str:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
         return "a damaged ZIP archive, perhaps an interrupted download; download it again"
+    if any(name.endswith("constants.pkl") for name in names):
+        return "a TorchScript program; use torch.onnx.export and convert the .onnx file"
     if any(name.endswith("data.pkl") for name in names):
-        return "a PyTorch checkpoint; export the network as TFLite or SavedModel"
+        return "a PyTorch checkpoint; {pth}"
     if {"config.json", "model.weights.h5"} <= set(names):
         return "a Keras model; {keras}"
     if any(name.endswith(("com.apple.CoreML", ".mlmodel")) for name in names):
@@ -308,7 +313,7 @@ def _describe_protobuf(path: Path, head: bytes) -> str | None:
     starts = {head[offset : offset + 1] for number, offset, length in fields if number == 7 and length}
     graph = bool(starts) and starts <= {b"\x0a", b"\x12"}
     if (graph and numbers <= {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}) or known:
-        return "an ONNX model; convert the network that it was made from"
+        return "an ONNX model; {onnx}"
     return None
 
 

@@ -189,6 +189,50 @@ def read_arrays(path: Path, data: bytes) -> None:
     arrays.load(named)
 
 
+def onnx_seeds() -> list[bytes]:
+    """Return an ONNX model with a convolution, a resize to a computed size, a padding and a normalization."""
+    from tests.convert.onnx_files import OnnxWriter
+
+    w = OnnxWriter(13)
+    w.add("Conv", ["image", w.add_constant("k", np.ones((4, 3, 3, 3), np.float32))], "x", strides=[2, 2])
+    w.add("Pad", ["x", w.add_constant("p", np.array([0, 0, 1, 1, 0, 0, 1, 1]))], "y")
+    w.add("Conv", ["y", w.add_constant("d", np.ones((4, 1, 3, 3), np.float32))], "z", group=4, strides=[2, 2])
+    rows = [w.add_constant(f"row{i}", np.ones(4, np.float32)) for i in range(4)]
+    w.add("BatchNormalization", ["z", *rows], "norm")
+    w.add("Shape", ["x"], "size")
+    w.add("Resize", ["norm", "", "", "size"], "large", mode="linear")
+    w.add("Clip", ["large", *[w.add_constant(f"c{i}", np.float32(i)) for i in (0, 6)]], "clip")
+    w.add("Concat", ["clip", "x"], "both", axis=1)
+    for name, maps in (("heatmaps", 19), ("pafs", 38)):
+        w.add("Conv", ["both", w.add_constant(f"{name}/k", np.ones((maps, 8, 1, 1), np.float32))], name)
+    return [w.finish((1, 3, 32, 32), ["heatmaps", "pafs"]).SerializeToString()]
+
+
+def read_onnx(path: Path, data: bytes) -> None:
+    """Read an ONNX model."""
+    from edgepose.convert.importers import onnx
+
+    onnx.load(path)
+
+
+def checkpoint_seeds() -> list[bytes]:
+    """Return a PyTorch checkpoint in both formats."""
+    import torch
+
+    state = {"cpm.align.0.weight": torch.ones(2, 2, 1, 1), "initial_stage.trunk.0.0.weight": torch.ones(3)}
+    files = [io.BytesIO(), io.BytesIO()]
+    torch.save({"state_dict": state, "iter": 3}, files[0])
+    torch.save({"state_dict": state, "iter": 3}, files[1], _use_new_zipfile_serialization=False)
+    return [file.getvalue() for file in files]
+
+
+def read_checkpoint(path: Path, data: bytes) -> None:
+    """Read a PyTorch checkpoint."""
+    from edgepose.convert.importers import torch_checkpoint
+
+    torch_checkpoint.load(path, None)
+
+
 def image_seeds() -> list[bytes]:
     """Return an image in several formats."""
     import cv2
@@ -310,6 +354,8 @@ TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
     "frozen_graph": (graph_seeds, read_graph),
     "ir": (ir_seeds, read_ir),
     "arrays": (arrays_seeds, read_arrays),
+    "onnx": (onnx_seeds, read_onnx),
+    "checkpoint": (checkpoint_seeds, read_checkpoint),
     "image": (image_seeds, read_image),
     "annotations": (annotations_seeds, read_annotations),
     "http": (http_seeds, read_http),

@@ -49,6 +49,7 @@ CONTENTS = [
     (LFS, "Git LFS pointer"), (HTML, "HTML page"), (b"<html><body>404</body></html>", "HTML page"),
     (gzip.compress(b"x" * 99, mtime=0), "gzip archive"), (lzma.compress(b"x"), "xz archive"), (tar(), "tar archive"),
     (archive("pose.pb"), "ZIP archive"), (archive("archive/data.pkl"), "PyTorch checkpoint"),
+    (archive("net/data.pkl", "net/constants.pkl", "net/code/x.py"), "TorchScript program"),
     (archive("config.json", "model.weights.h5", "metadata.json"), "Keras model"), (b"PK\x03\x04garbage", "damaged ZIP"),
     (TEXT_GRAPH, "text form"), (b'{"error": "rate limit exceeded"}', "rate limit exceeded"),
     (b'{"modelTopology": {}}', "TensorFlow.js"), (b"", "empty file"), (b"\0" * 5000, "file of zeros"),
@@ -188,10 +189,19 @@ def test_the_advice_depends_on_the_command(tmp_path: Path) -> None:
     assert file_kind.describe(path) == "a TensorFlow frozen graph"
 
 
-@pytest.mark.parametrize("name", ["pose.onnx", "pose.pth", "pose.pbtxt", "pose.caffemodel"])
-def test_files_of_other_frameworks_are_named(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pose.onnx", "this is not an ONNX model"),
+        ("pose.pth", "this is not a PyTorch checkpoint"),
+        ("pose.pt2", "not imported"),
+        ("pose.pbtxt", "not imported"),
+        ("pose.caffemodel", "not imported"),
+    ],
+)
+def test_files_of_other_frameworks_are_named(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09")
-    with pytest.raises(ModelError, match="not imported"):
+    with pytest.raises(ModelError, match=message):
         detect.find_source(str(tmp_path / name))
 
 
