@@ -33,6 +33,7 @@ _VALUE_OPS = {
 """Operators that change the values of a map. Directly behind an output, they are a part of the network."""
 _IMAGE_DTYPES = {1, 2, 3, 4, 6, 9, 14, 19}
 """TensorFlow's numbers of the dtypes that an image can have: float and integer types."""
+_STRING_DTYPE = 7
 _MAX_LISTED_NODES = 3
 
 
@@ -310,6 +311,8 @@ class _Importer:
         return Failure(describe_unsupported(name, op)) if result is None else result
 
     def _import_placeholder(self, name: str, dtype: int, dims: list[int] | None) -> Value:
+        if dtype == _STRING_DTYPE:
+            raise ModelError(f"placeholder {name!r} takes encoded images; export the network with an input of pixels")
         if dtype not in _IMAGE_DTYPES:
             raise ModelError(
                 f"placeholder {name!r} is not an image, and the outputs need its value; replace it with a constant"

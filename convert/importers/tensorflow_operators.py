@@ -99,13 +99,14 @@ class OperatorImporter:
         Raises:
             ModelError: It is no batch of images with three channels.
         """
-        if dims is not None and len(dims) != 4:
+        if dims is not None and len(dims) not in (3, 4):
             raise ModelError(f"placeholder {name!r} has the shape {tuple(dims)}; expected an image")
         known = (-1,) * 4 if dims is None else tuple(int(side) for side in dims)
-        if known[3] == 3 or known[1] == 3:
-            axes = NHWC if known[3] == 3 else NCHW
+        nhwc, nchw = (axes[-len(known) :] for axes in (NHWC, NCHW))
+        if 3 in (known[nhwc.index(3)], known[nchw.index(3)]):
+            axes = nhwc if known[nhwc.index(3)] == 3 else nchw
         else:
-            axes = guess_layout()
+            axes = guess_layout()[-len(known) :]
             if known[axes.index(3)] != -1:
                 raise ModelError(f"placeholder {name!r} has the shape {known}; expected an image with 3 channels")
         height, width = known[axes.index(1)], known[axes.index(2)]
@@ -308,6 +309,13 @@ class OperatorImporter:
         )
 
     def _import_resize(self, name: str, op: str, attr: Any, source: str, size: Value) -> str:
+        image = self.nodes[source]
+        if isinstance(image, g.Input) and isinstance(size, Constant) and np.size(size.value) == 2:
+            # edgepose resizes the image itself, to the size that the network wants.
+            height, width = (int(side) for side in np.ravel(size.value))
+            self.input_size = (height, width)
+            self.nodes[source] = replace(image, size=self.input_size)
+            return source
         like, factor = self._find_resize_target(name, source, size)
         return self._add(
             g.ResizeLike(

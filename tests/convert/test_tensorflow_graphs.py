@@ -314,6 +314,21 @@ def test_the_order_of_a_concatenated_output_is_read_from_the_graph(
         np.testing.assert_allclose(a[:, ::step, ::step], b, atol=1e-4 * np.abs(b).max())
 
 
+def test_a_single_image_that_the_graph_resizes_is_imported(tmp_path: Path) -> None:
+    """The resize in front is left to edgepose: the network gets the image in this size."""
+
+    def build(b: Builder) -> None:
+        image = b.v1.expand_dims(b.v1.placeholder("uint8", (None, None, 3), name="image"), 0)
+        b.heads(b.body(b.v1.image.resize_bilinear(image, SIZE) / 255.0))
+
+    path, run = write(build, tmp_path)
+    graph = frozen_graph.load(path)
+    assert graph.input.size == SIZE
+    image = RNG.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    for a, b in zip(run_graph(graph, image[None]), run(image), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
+
+
 def test_the_size_of_the_file_is_read(tmp_path: Path) -> None:
     path, _ = write(lambda b: b.heads(b.body(b.image((1, 128, 160, 3)))), tmp_path)
     assert frozen_graph.load(path).input.size == (128, 160)
