@@ -11,7 +11,9 @@ from .errors import UnknownNameError
 from .skeleton_file import read_skeleton
 from .skeleton_table import Limb, Skeleton, SkeletonError
 
-__all__ = ["COCO18", "Limb", "Skeleton", "SkeletonError", "get_skeleton", "list_skeletons", "load_skeleton"]
+__all__ = [
+    "COCO18", "Limb", "Skeleton", "SkeletonError", "get_skeleton", "is_shipped", "list_skeletons", "load_skeleton",
+]  # fmt: skip
 
 _SHIPPED_FOLDER = Path(__file__).parent / "skeletons"
 _SHIPPED_NAMES = ("coco18", "body25", "mpi15", "trt_pose18", "hand21")
@@ -34,6 +36,11 @@ def get_skeleton(name: str) -> Skeleton:
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_SHIPPED_NAMES)}, or a .toml file"
         raise UnknownNameError(f"no skeleton {name!r}; {hint}")
     return read_skeleton(_SHIPPED_FOLDER / f"{name}.toml")
+
+
+def is_shipped(skeleton: Skeleton) -> bool:
+    """Return True if a skeleton is equal to the shipped one of this name."""
+    return skeleton.name in _SHIPPED_NAMES and get_skeleton(skeleton.name) == skeleton
 
 
 def load_skeleton(source: str | PathLike[str]) -> Skeleton:

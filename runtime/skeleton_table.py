@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -208,7 +207,7 @@ def _find_sigma_problems(sigmas: Sequence[float], keypoint_count: int) -> Iterat
     if sigmas and len(sigmas) != keypoint_count:
         yield "sigmas", f"expected one number per keypoint ({keypoint_count}), got {len(sigmas)}"
     for number, sigma in enumerate(sigmas):
-        if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not (math.isfinite(sigma) and 0 < sigma < 1):
+        if type(sigma) not in (int, float) or not 0 < sigma < 1:  # NaN is refused too
             yield f"sigmas[{number}]", f"expected a number above 0 and below 1, got {sigma!r}"
 
 
