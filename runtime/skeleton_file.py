@@ -13,7 +13,7 @@ from typing import Any
 from . import schema
 from .errors import InputError
 from .io.read_file import read_text
-from .skeleton_table import Limb, Skeleton, SkeletonError, get_default_sigma
+from .skeleton_table import Limb, Skeleton, SkeletonError, find_keypoint_problems, get_default_sigma
 from .toml_lines import find_line
 
 _MAX_BYTES = 1 << 20
@@ -60,16 +60,23 @@ def read_skeleton(path: Path) -> Skeleton:
         raise InputError(_describe_syntax_error(path, text, str(error))) from None
     except (ValueError, RecursionError):
         raise InputError(f"{path}: expected a TOML file with a skeleton; a number or a list is too large") from None
+    entry: _SkeletonEntry | None = None
     try:
-        return _make_skeleton(schema.build(_SkeletonEntry, document, strict=True))
+        entry = schema.build(_SkeletonEntry, document, strict=True)
+        return _make_skeleton(entry)
     except SkeletonError as error:
         place, problem = error.place, error.problem
+        if entry is not None and (number := re.fullmatch(r"sigmas\[(\d+)\]", place)):
+            place = f"sigmas.{entry.keypoints[int(number[1])]}"
     except ValueError as error:
         place, _, problem = str(error).partition(": ")
     raise InputError(f"{path}:{find_line(text, place)}: {_format_place(place)}{problem}")
 
 
 def _make_skeleton(entry: _SkeletonEntry) -> Skeleton:
+    for place, problem in find_keypoint_problems(entry.keypoints):
+        raise SkeletonError(entry.name, place, problem)
+
     def find(keypoint: Any, place: str) -> int:
         return _find_keypoint(keypoint, entry.keypoints, place)
 

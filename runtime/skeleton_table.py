@@ -144,7 +144,7 @@ def _find_problems(skeleton: Skeleton) -> Iterator[tuple[str, str]]:
         yield "keypoints", f"expected 2 to {MAX_KEYPOINTS} keypoints, got {keypoint_count}"
     if not 1 <= limb_count <= MAX_LIMBS:
         yield "limbs", f"expected 1 to {MAX_LIMBS} limbs, got {limb_count}"
-    yield from _find_keypoint_problems(skeleton.keypoints)
+    yield from find_keypoint_problems(skeleton.keypoints)
     for number, limb in enumerate(skeleton.limbs):
         for name, limit in (("a", keypoint_count), ("b", keypoint_count), ("paf_x", 2 * limb_count),
                             ("paf_y", 2 * limb_count)):  # fmt: skip
@@ -156,7 +156,8 @@ def _find_problems(skeleton: Skeleton) -> Iterator[tuple[str, str]]:
     yield from _find_sigma_problems(skeleton.sigmas, keypoint_count)
 
 
-def _find_keypoint_problems(keypoints: Sequence[str]) -> Iterator[tuple[str, str]]:
+def find_keypoint_problems(keypoints: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Find names that are not printable or not unique: pairs of place and problem."""
     seen: set[str] = set()
     for number, name in enumerate(keypoints):
         if not (isinstance(name, str) and name.isprintable() and 1 <= len(name) <= _MAX_KEYPOINT_NAME_LENGTH):

@@ -13,7 +13,7 @@ from ...runtime.model.manifest import INPUT_DTYPES, OUTPUT_DTYPES, InputSpec, Mo
 from ...runtime.preprocess import Preprocessor, Resize
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import ChannelOrder, Image, PoseFields
-from ..ir.skeleton_match import describe_skeletons, match_background
+from ..ir.skeleton_match import advise, match_background
 
 
 def read_input_spec(
@@ -69,8 +69,8 @@ def find_outputs(
         for name, channels in ((heatmaps, heatmap_channels), (pafs, paf_channels)):
             if name not in maps or maps[name].shape[3] != channels:
                 raise ModelError(
-                    f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}; "
-                    f"{describe_skeletons(found_channels)}"
+                    f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}. "
+                    f"{advise(skeleton, found_channels)}"
                 )
         return OutputSpec(heatmaps, 0, heatmap_channels), OutputSpec(pafs, 0, paf_channels)
     found = {
@@ -89,7 +89,7 @@ def find_outputs(
     raise ModelError(
         f"{path}: expected NHWC outputs with {heatmap_channels} (heatmaps) and {paf_channels} channels (PAFs), "
         f"or one with {heatmap_channels + paf_channels}; {_format_outputs(tensors)}. "
-        f"Name them with --heatmaps and --pafs; {describe_skeletons(found_channels)}"
+        f"{advise(skeleton, found_channels)}"
     )
 
 

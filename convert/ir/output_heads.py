@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...runtime.errors import ModelError
 from ...runtime.skeleton import COCO18, Skeleton
 from . import graph as g
-from .skeleton_match import describe_skeletons, match_background
+from .skeleton_match import advise, match_background
 
 
 def choose_outputs(
@@ -50,8 +50,7 @@ def choose_outputs(
     found = ", ".join(f"{name} ({channel_counts[name]} channels)" for name in results) or "none"
     raise ModelError(
         f"{file_name}: expected outputs with {heatmap_channels} (heatmaps) and {paf_channels} channels (PAFs), "
-        f"or one with {heatmap_channels + paf_channels}; found {found}. "
-        f"Name them with --heatmaps and --pafs; {describe_skeletons(by_channels)}"
+        f"or one with {heatmap_channels + paf_channels}; found {found}. {advise(skeleton, by_channels)}"
     )
 
 
@@ -66,8 +65,8 @@ def _check_named(
     for name, channels in ((heatmaps, skeleton.heatmap_channels), (pafs, skeleton.paf_channels)):
         if channel_counts[name] != channels:
             raise ModelError(
-                f"{file_name}: expected {channels} channels in {name!r}, got {channel_counts[name]}; "
-                f"{describe_skeletons(found)}"
+                f"{file_name}: expected {channels} channels in {name!r}, got {channel_counts[name]}. "
+                f"{advise(skeleton, found)}"
             )
 
 

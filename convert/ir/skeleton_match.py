@@ -23,15 +23,22 @@ def match_background(skeleton: Skeleton, channels: Collection[int]) -> Skeleton:
     return skeleton
 
 
-def describe_skeletons(channels: Collection[int]) -> str:
-    """Return what to do about outputs that do not fit the skeleton: the shipped skeleton that fits, or a file."""
-    shipped = [get_skeleton(name) for name in list_skeletons()]
-    exact = [s for s in shipped if _has_outputs(s, channels) or s.heatmap_channels + s.paf_channels in channels]
-    near = [s for s in shipped if _has_outputs(s.with_background(not s.background), channels)]
-    names = [skeleton.name for skeleton in exact or near]
-    if names:
-        return f"these channels fit the skeleton {' or '.join(names)}: add --skeleton {names[0]}"
-    return "for other keypoints and limbs, add --skeleton FILE.toml (docs/skeletons.md)"
+def advise(skeleton: Skeleton, channels: Collection[int]) -> str:
+    """Return what to do if the outputs cannot be identified, as a sentence.
+
+    Args:
+        skeleton: The skeleton that was expected.
+        channels: The numbers of channels of all outputs.
+    """
+    others = [other for name in list_skeletons() if (other := get_skeleton(name)).name != skeleton.name]
+    exact = [s for s in others if _has_outputs(s, channels) or s.heatmap_channels + s.paf_channels in channels]
+    near = [s for s in others if _has_outputs(s.with_background(not s.background), channels)]
+    if names := [other.name for other in exact or near]:
+        return f"They fit the skeleton {' or '.join(names)}: add --skeleton {names[0]}"
+    return (
+        "Name them with --heatmaps and --pafs; for other keypoints and limbs, add --skeleton FILE.toml "
+        "(docs/skeletons.md)"
+    )
 
 
 def _has_outputs(skeleton: Skeleton, channels: Collection[int]) -> bool:
