@@ -9,6 +9,7 @@ from pathlib import Path
 from ..runtime.model import container
 from ..runtime.model.isolated_load import NetworkTensors, load_in_child_process
 from ..runtime.model.manifest import InputSpec, ModelManifest
+from ..runtime.skeleton import COCO18, Skeleton, is_shipped
 from ..runtime.version import get_version
 from .importers import tflite
 from .importers.detect import Source
@@ -20,6 +21,7 @@ def build_manifest(
     flatbuffer: bytes,
     spec: InputSpec,
     outputs: tuple[str | None, str | None] = (None, None),
+    skeleton: Skeleton = COCO18,
 ) -> ModelManifest:
     """Build the manifest of a network.
 
@@ -29,13 +31,15 @@ def build_manifest(
         flatbuffer: The TFLite file without a manifest.
         spec: The input. The name of the tensor is read from the network.
         outputs: The names of the tensors with the heatmaps and the PAFs. None: identified by the number of channels.
+        skeleton: The skeleton. Whether it has a background channel is decided by the network.
 
     Raises:
         ModelError: The outputs cannot be identified, or do not match the input size.
     """
     tensors = _probe_flatbuffer(flatbuffer)
     digest, length = container.compute_identity(flatbuffer)
-    heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs)
+    heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs, skeleton)
+    skeleton = skeleton.with_background(heatmaps.stop - heatmaps.start > len(skeleton.keypoints))
     return ModelManifest(
         network=network,
         flatbuffer_sha256=digest,
@@ -43,6 +47,8 @@ def build_manifest(
         input=replace(spec, tensor=tensors.inputs[0].name),
         heatmaps=heatmaps,
         pafs=pafs,
+        skeleton=skeleton.name,
+        skeleton_definition=None if is_shipped(skeleton) else skeleton,
         stride=tflite.compute_stride(source.path, spec, tensors, heatmaps),
         source=source.path.name,
         source_sha256=source.sha256,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName
+from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName, SkeletonName
 from ...runtime.cli.info import describe_manifest
 from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.manifest import Precision
 from ...runtime.preprocess import Resize
+from ...runtime.skeleton import list_skeletons, load_skeleton
 from ...runtime.types import ChannelOrder
 from ..exporters.tflite import FLOAT_PRECISIONS
 from ..ir import input_sizes
@@ -33,6 +34,7 @@ class ConvertOptions:
     mean: tuple[float, ...] | None
     scale: tuple[float, ...] | None
     source_channel_order: ChannelOrder | None
+    skeleton: str
     input_size: tuple[int, int] | None
     resize: Resize
     channel_order: ChannelOrder
@@ -76,6 +78,7 @@ def run(options: ConvertOptions) -> int:
         mean=options.mean,
         scale=options.scale,
         source_channel_order=options.source_channel_order,
+        skeleton=load_skeleton(options.skeleton),
         calibration=options.calibration,
         max_drop=options.max_drop,
         report=options.report,
@@ -156,6 +159,8 @@ Names of input sizes:
                help="then divide by this, as in OpenVINO's tools"),
         Option("--source-channel-order", type=Choice(("bgr", "rgb")), section="Source image",
                help="channel order that the source network expects (default: bgr)"),
+        Option("--skeleton", default="coco18", type=SkeletonName(), metavar="NAME", section="Network",
+               help=f"keypoints and limbs: {', '.join(list_skeletons())}, or a .toml file (default: coco18)"),
         Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
                help="multiples of 8, or a name above (default: the size of the network)"),
         Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",

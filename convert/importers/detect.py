@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ...runtime.errors import ModelError
 from ...runtime.io import file_kind
 from ...runtime.io.read_file import is_special_file
 from ...runtime.model import registry
 from ...runtime.model.registry_file import KnownModel
+from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir import stages
 from ..networks import NETWORKS, NetworkDefinition, define_network
@@ -70,6 +71,7 @@ class ImportOptions:
         stages: The number of stages to keep.
         signature: The signature of a SavedModel.
         normalization: The input that the source network expects, as far as the file does not say it.
+        skeleton: The skeleton of the network.
     """
 
     network: str | None = None
@@ -78,6 +80,15 @@ class ImportOptions:
     stages: int | None = None
     signature: str | None = None
     normalization: InputNormalization = InputNormalization()
+    skeleton: Skeleton = COCO18
+
+
+class _OutputOptions(TypedDict):
+    """Arguments that all importers of graphs have."""
+
+    heatmaps: str | None
+    pafs: str | None
+    skeleton: Skeleton
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ class Source:
         if self.kind == "untrained":
             from ..passes import random_weights
 
+            _check_defined_skeleton(self.path.name, options.skeleton)
             definition = define_network(self.path.name)
             graph = definition.cut(options.stages).graph if options.stages else definition.graph
             return ImportResult(random_weights.fill(graph), definition.name)
@@ -155,35 +167,34 @@ class Source:
             return self._import_weights(options)
         graph = self._import_graph(options, note)
         if options.network in NETWORKS:
+            _check_defined_skeleton(options.network, options.skeleton)
             definition = define_network(options.network)
             return self._fill_definition(definition, weights.collect_weights_by_name(graph), options.stages)
         graph = stages.cut(graph, options.stages) if options.stages else graph
         return ImportResult(graph, options.network or self.name)
 
     def _import_graph(self, wanted: ImportOptions, note: Callable[[str], None]) -> g.Graph:
-        heatmaps, pafs = wanted.heatmaps, wanted.pafs
+        outputs: _OutputOptions = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs, "skeleton": wanted.skeleton}
         match self.kind:
             case "OpenVINO IR":
                 from . import openvino_ir
 
-                return openvino_ir.load(self.path, heatmaps=heatmaps, pafs=pafs)
+                return openvino_ir.load(self.path, **outputs)
             case "ONNX":
                 from . import onnx
 
-                return onnx.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
+                return onnx.load(self.path, **outputs, note=note)
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.load_saved_model(
-                    self.path, heatmaps=heatmaps, pafs=pafs, signature=wanted.signature, note=note
-                )
+                return saved_model.load_saved_model(self.path, **outputs, signature=wanted.signature, note=note)
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.load_keras_model(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
+                return saved_model.load_keras_model(self.path, **outputs, note=note)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, heatmaps=heatmaps, pafs=pafs, note=note)
+        return frozen_graph.load(self.path, **outputs, note=note)
 
     def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:
@@ -191,6 +202,7 @@ class Source:
                 f"{self.path}: --heatmaps and --pafs need a file with a network; this file has only weights"
             )
         network = wanted.network or (self.known.network if self.known else None)
+        _check_defined_skeleton(network or self.path.name, wanted.skeleton)
         if network is not None:
             define_network(network)
         if self.kind == "PyTorch checkpoint":
@@ -221,6 +233,14 @@ class Source:
             definition = definition.cut(stage)
         graph, report = weights.fill_definition(definition, arrays, str(self.path))
         return ImportResult(graph, definition.name, report)
+
+
+def _check_defined_skeleton(network: str, skeleton: Skeleton) -> None:
+    if skeleton != COCO18:
+        raise ModelError(
+            f"{network}: --skeleton needs a file with a network; the networks that edgepose defines have the skeleton "
+            f"{COCO18.name}"
+        )
 
 
 def find_source(source: str) -> Source:

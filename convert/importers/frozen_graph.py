@@ -17,6 +17,7 @@ from ...runtime.skeleton import COCO18, Skeleton
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
+from ..ir.skeleton_match import list_output_channels
 from .frozen_constants import evaluate_operator, evaluate_sizes
 from .limits import ImportBudget, check_file_size
 from .tensorflow_operators import OperatorImporter, describe_unsupported
@@ -49,9 +50,9 @@ def load(
 
     Args:
         path: The `.pb` file.
-        heatmaps: The node or tensor of the heatmaps. Default: the output with the right number of channels.
-        pafs: The node or tensor of the PAFs. Default: the output with the right number of channels.
-        skeleton: The skeleton, which has the numbers of channels.
+        heatmaps: The node or tensor of the heatmaps. Default: the output with the channels of the skeleton.
+        pafs: The node or tensor of the PAFs. Default: as for the heatmaps.
+        skeleton: The skeleton of the network.
         note: Called with notes for the user.
 
     Raises:
@@ -147,15 +148,10 @@ class _Importer:
         except ModelError as error:
             if (failure := self._find_failure()) is None or (heatmaps is not None and pafs is not None):
                 raise
-            counts = self._list_output_channels()
+            counts = list_output_channels(self.skeleton)
             if not any(self.operators.count_channels(name) in counts for name in nodes):
                 raise ModelError(f"{self.path}: {failure.message}") from None
             raise ModelError(f"{error}. Not imported: {failure.message}") from None
-
-    def _list_output_channels(self) -> set[int]:
-        """Return the numbers of channels that an output can have."""
-        heatmaps, pafs = self.skeleton.heatmap_channels, self.skeleton.paf_channels
-        return {heatmaps, pafs, heatmaps + pafs}
 
     def _find_failure(self) -> Failure | None:
         """Return the failure to show: the first of a node that reads a feature map, or else the first."""
@@ -173,7 +169,7 @@ class _Importer:
 
         Without this check, a network with several stages would end at an operator that is not supported.
         """
-        counts = self._list_output_channels()
+        counts = list_output_channels(self.skeleton)
         for name, failure in self.failed_nodes.items():
             maps = self._list_maps(name)
             if self.definitions[name].op in _VALUE_OPS and any(self._is_output(m.node, counts) for m in maps):

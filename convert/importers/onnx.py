@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import MissingExtraError, ModelError
+from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
 from .onnx_constants import evaluate
@@ -28,14 +29,16 @@ def load(
     *,
     heatmaps: str | None = None,
     pafs: str | None = None,
+    skeleton: Skeleton = COCO18,
     note: Callable[[str], None] = lambda text: None,
 ) -> g.Graph:
     """Read an ONNX model.
 
     Args:
         path: The `.onnx` file. External data is read from files in the same folder.
-        heatmaps: The value or the node of the heatmaps. Default: the last output with 19 channels.
-        pafs: The value or the node of the PAFs. Default: the last output with 38 channels.
+        heatmaps: The value or the node of the heatmaps. Default: the last output with the channels of the skeleton.
+        pafs: The value or the node of the PAFs. Default: as for the heatmaps.
+        skeleton: The skeleton of the network.
         note: Called with each warning for the user.
 
     Raises:
@@ -43,7 +46,7 @@ def load(
         MissingExtraError: The package `onnx` is not installed.
     """
     try:
-        importer = _Importer(OnnxFile(path))
+        importer = _Importer(OnnxFile(path), skeleton)
         graph = importer.build_graph(heatmaps, pafs)
     except MissingExtraError:
         raise
@@ -64,14 +67,14 @@ def load(
 class _Importer:
     """Conversion of operators to graph nodes, in topological order."""
 
-    def __init__(self, file: OnnxFile) -> None:
-        self.file, self.values = file, Values(file)
+    def __init__(self, file: OnnxFile, skeleton: Skeleton) -> None:
+        self.file, self.values, self.skeleton = file, Values(file), skeleton
 
     def build_graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
         label = str(self.file.path)
         if heatmaps is not None and pafs is not None:
             heatmaps, pafs = self._import_named_output(heatmaps), self._import_named_output(pafs)
-            return choose_outputs(label, self.values.nodes, [], heatmaps, pafs)
+            return choose_outputs(label, self.values.nodes, [], heatmaps, pafs, self.skeleton)
         failed: dict[str, ModelError] = {}
         results = []
         for name in self.file.outputs:
@@ -81,7 +84,7 @@ class _Importer:
                 failed[name] = error
         results = self._select_last(results)
         self._check_failed(failed, results)
-        return choose_outputs(label, self.values.nodes, results, None, None)
+        return choose_outputs(label, self.values.nodes, results, None, None, self.skeleton)
 
     def _select_last(self, results: list[str]) -> list[str]:
         """Return one output for each number of channels: the last one, if the network has several stages."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import ModelError
+from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
 from .limits import ImportBudget, check_elements, check_file_size
@@ -24,13 +25,16 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load(
+    xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18
+) -> g.Graph:
     """Read an OpenVINO IR.
 
     Args:
         xml_path: The `.xml` file. The `.bin` file with the weights is in the same folder.
-        heatmaps: The layer of the heatmaps. Default: the result with 19 channels.
-        pafs: The layer of the PAFs. Default: the result with 38 channels.
+        heatmaps: The layer of the heatmaps. Default: the result with the channels of the skeleton.
+        pafs: The layer of the PAFs. Default: as for the heatmaps.
+        skeleton: The skeleton of the network.
 
     Raises:
         ModelError: A file is missing or damaged, or a layer type is not supported.
@@ -54,7 +58,7 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
         )
     try:
         check_file_size(bin_path.stat().st_size)
-        return _Importer(xml_path, root, bin_path.read_bytes()).build_graph(heatmaps, pafs)
+        return _Importer(xml_path, root, bin_path.read_bytes()).build_graph(heatmaps, pafs, skeleton)
     except MemoryError:
         raise ModelError(f"{xml_path}: not enough memory for its constants") from None
     except (OverflowError, RecursionError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
@@ -76,7 +80,7 @@ class _Importer:
         self.names: dict[str, str] = {}  # layer ID -> name of the graph node with its output
         self.nodes: dict[str, g.Node] = {}
 
-    def build_graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    def build_graph(self, heatmaps: str | None, pafs: str | None, skeleton: Skeleton) -> g.Graph:
         results = []
         for key in self._sort_layers():
             layer = self.layers[key]
@@ -90,7 +94,7 @@ class _Importer:
                 self.constants[key] = _evaluate(kind, layer, [self.constants[i] for i in inputs])
             else:
                 self._import_layer(key, kind, layer, inputs)
-        return choose_outputs(str(self.path), self.nodes, results, heatmaps, pafs)
+        return choose_outputs(str(self.path), self.nodes, results, heatmaps, pafs, skeleton)
 
     def _sort_layers(self) -> list[str]:
         """Return the layer IDs in topological order."""

@@ -11,8 +11,9 @@ from ...runtime.model.interpreter import Network, TensorInfo
 from ...runtime.model.isolated_load import NetworkTensors
 from ...runtime.model.manifest import INPUT_DTYPES, OUTPUT_DTYPES, InputSpec, ModelManifest, OutputSpec
 from ...runtime.preprocess import Preprocessor, Resize
+from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import ChannelOrder, Image, PoseFields
-from ..ir.output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
+from ..ir.skeleton_match import advise, match_background
 
 
 def read_input_spec(
@@ -45,7 +46,7 @@ def read_input_spec(
 
 
 def find_outputs(
-    path: Path, tensors: NetworkTensors, heatmaps: str | None, pafs: str | None
+    path: Path, tensors: NetworkTensors, heatmaps: str | None, pafs: str | None, skeleton: Skeleton = COCO18
 ) -> tuple[OutputSpec, OutputSpec]:
     """Find the heatmaps and PAFs among the outputs.
 
@@ -54,33 +55,41 @@ def find_outputs(
         tensors: The inputs and outputs of the network.
         heatmaps: The name of the output with the heatmaps. If one name is None, outputs are identified by channels.
         pafs: The name of the output with the PAFs.
+        skeleton: The skeleton of the network. The heatmaps may have a background channel or none.
 
     Raises:
         ModelError: The outputs cannot be identified; the message lists all outputs.
     """
     maps = {info.name: info for info in tensors.outputs if len(info.shape) == 4 and info.dtype in OUTPUT_DTYPES}
+    named = [maps[name] for name in (heatmaps, pafs) if name in maps] or maps.values()
+    found_channels = {info.shape[3] for info in named}
+    skeleton = match_background(skeleton, found_channels)
+    heatmap_channels, paf_channels = skeleton.heatmap_channels, skeleton.paf_channels
     if heatmaps is not None and pafs is not None:
-        for name, channels in ((heatmaps, HEATMAP_CHANNELS), (pafs, PAF_CHANNELS)):
+        for name, channels in ((heatmaps, heatmap_channels), (pafs, paf_channels)):
             if name not in maps or maps[name].shape[3] != channels:
-                raise ModelError(f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}")
-        return OutputSpec(heatmaps, 0, HEATMAP_CHANNELS), OutputSpec(pafs, 0, PAF_CHANNELS)
+                raise ModelError(
+                    f"{path}: no output {name!r} with {channels} channels; {_format_outputs(tensors)}. "
+                    f"{advise(skeleton, found_channels)}"
+                )
+        return OutputSpec(heatmaps, 0, heatmap_channels), OutputSpec(pafs, 0, paf_channels)
     found = {
         channels: [name for name in maps if maps[name].shape[3] == channels]
-        for channels in (HEATMAP_CHANNELS, PAF_CHANNELS, HEATMAP_CHANNELS + PAF_CHANNELS)
+        for channels in (heatmap_channels, paf_channels, heatmap_channels + paf_channels)
     }
-    if len(found[HEATMAP_CHANNELS]) == 1 and len(found[PAF_CHANNELS]) == 1:
-        return OutputSpec(found[HEATMAP_CHANNELS][0], 0, HEATMAP_CHANNELS), OutputSpec(
-            found[PAF_CHANNELS][0], 0, PAF_CHANNELS
+    if len(found[heatmap_channels]) == 1 and len(found[paf_channels]) == 1:
+        return OutputSpec(found[heatmap_channels][0], 0, heatmap_channels), OutputSpec(
+            found[paf_channels][0], 0, paf_channels
         )
-    if len(found[HEATMAP_CHANNELS + PAF_CHANNELS]) == 1:
-        name = found[HEATMAP_CHANNELS + PAF_CHANNELS][0]
-        return OutputSpec(name, 0, HEATMAP_CHANNELS), OutputSpec(
-            name, HEATMAP_CHANNELS, HEATMAP_CHANNELS + PAF_CHANNELS
+    if len(found[heatmap_channels + paf_channels]) == 1:
+        name = found[heatmap_channels + paf_channels][0]
+        return OutputSpec(name, 0, heatmap_channels), OutputSpec(
+            name, heatmap_channels, heatmap_channels + paf_channels
         )
     raise ModelError(
-        f"{path}: expected NHWC outputs with {HEATMAP_CHANNELS} (heatmaps) and {PAF_CHANNELS} channels (PAFs), "
-        f"or one with {HEATMAP_CHANNELS + PAF_CHANNELS}; {_format_outputs(tensors)}. "
-        "Name them with --heatmaps and --pafs"
+        f"{path}: expected NHWC outputs with {heatmap_channels} (heatmaps) and {paf_channels} channels (PAFs), "
+        f"or one with {heatmap_channels + paf_channels}; {_format_outputs(tensors)}. "
+        f"{advise(skeleton, found_channels)}"
     )
 
 

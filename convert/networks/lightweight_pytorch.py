@@ -6,7 +6,7 @@ convolution and no biases, the features come first in the concat of a stage, and
 
 from __future__ import annotations
 
-from ..ir.output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
+from ...runtime.skeleton import COCO18
 from .builder import NetworkBuilder, NetworkDefinition
 
 MAX_REFINEMENT_STAGES = 8
@@ -16,7 +16,7 @@ _BACKBONE = (
     (512, 1, 1), (512, 1, 1), (512, 1, 1), (512, 1, 1),
 )  # fmt: skip
 """Channels, stride and dilation of the separable layers."""
-_BRANCHES = {"heatmaps": HEATMAP_CHANNELS, "pafs": PAF_CHANNELS}
+_BRANCHES = {"heatmaps": COCO18.heatmap_channels, "pafs": COCO18.paf_channels}
 _STRIDE_2_PADDING = ((1, 1), (1, 1))
 """Padding of the layers with stride 2. TensorFlow's SAME would pad only at the bottom and right."""
 _EPSILON = 1e-5

@@ -68,6 +68,7 @@ def quantize_graph(
     channel_order: Literal["bgr", "rgb"],
     budget: Budget | None,
     note: Callable[[str], None],
+    keypoint_count: int,
 ) -> QuantizedNetwork:
     """Quantize a folded and simplified graph.
 
@@ -78,6 +79,7 @@ def quantize_graph(
         channel_order: Channel order of the network's input.
         budget: Accuracy that "auto" may lose; not used by other precisions.
         note: Called with messages for the user.
+        keypoint_count: Number of heatmaps without the background.
 
     Raises:
         ModelError: An operator has no integer form, or equalization changed the float network too much.
@@ -87,7 +89,7 @@ def quantize_graph(
     if channel_order == "rgb":
         images = np.ascontiguousarray(images[..., ::-1])
     width, height = calibration.spec.width, calibration.spec.height
-    fitted = fit_network(graph, images, "int16" if precision == "int16x8" else "int8")
+    fitted = fit_network(graph, images, "int16" if precision == "int16x8" else "int8", keypoint_count)
     seen, plan = fitted.calibration_set, fitted.plan
     recipe = [f"channels equalized (the float maps change by {fitted.max_change:.0e} of their range)"]
     if not seen.images_with_people:

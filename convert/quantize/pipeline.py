@@ -38,10 +38,12 @@ class CalibrationSet:
     Attributes:
         images: (n, height, width, 3), uint8, in the channel order of the network.
         presence: Largest value of the keypoint heatmaps and PAFs in each cell, (n, rows, columns), 0 to 1.
+        keypoint_count: Number of heatmaps without the background.
     """
 
     images: ImageBatch
     presence: FloatArray
+    keypoint_count: int
 
     @property
     def images_with_people(self) -> int:
@@ -84,7 +86,9 @@ class FittedNetwork:
     plan: QuantizationPlan
 
 
-def fit_network(graph: g.Graph, images: ImageBatch, dtype: Literal["int8", "int16"]) -> FittedNetwork:
+def fit_network(
+    graph: g.Graph, images: ImageBatch, dtype: Literal["int8", "int16"], keypoint_count: int
+) -> FittedNetwork:
     """Quantize a folded graph.
 
     It depends on the network whether channels should be equalized by their largest or by their typical values (see
@@ -95,13 +99,14 @@ def fit_network(graph: g.Graph, images: ImageBatch, dtype: Literal["int8", "int1
         graph: Folded float graph.
         images: Calibration images (n, height, width, 3), uint8.
         dtype: Integer type of the maps. Weights are always int8.
+        keypoint_count: Number of heatmaps without the background.
 
     Raises:
         ModelError: Equalization changed the float maps by more than 1e-4 of their largest value.
     """
     with show_progress(len(images), "measuring ranges", "image") as progress:
         statistics = collect_statistics(graph, images, progress.update)
-    calibration = _measure_presence(graph, images)
+    calibration = _measure_presence(graph, images, keypoint_count)
     held_out = calibration.select_held_out_images()
     float_maps = _run_float(graph, held_out)
     best, best_error = None, np.inf
@@ -142,15 +147,16 @@ def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8
         return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
 
 
-def _measure_presence(graph: g.Graph, images: ImageBatch) -> CalibrationSet:
+def _measure_presence(graph: g.Graph, images: ImageBatch, keypoint_count: int) -> CalibrationSet:
     """Run the float network over the images to find where people are."""
-    parts = [_compute_presence(graph, images[i : i + 8]) for i in range(0, len(images), 8)]
-    return CalibrationSet(images, np.concatenate(parts))
+    parts = [_compute_presence(graph, images[i : i + 8], keypoint_count) for i in range(0, len(images), 8)]
+    return CalibrationSet(images, np.concatenate(parts), keypoint_count)
 
 
-def _compute_presence(graph: g.Graph, images: ImageBatch) -> FloatArray:
+def _compute_presence(graph: g.Graph, images: ImageBatch, keypoint_count: int) -> FloatArray:
     heatmaps, pafs = _run_float(graph, images)
-    presence = np.maximum(np.clip(heatmaps[..., :-1], 0, 1).max(-1), np.clip(np.abs(pafs), 0, 1).max(-1))
+    keypoints = heatmaps[..., :keypoint_count]
+    presence = np.maximum(np.clip(keypoints, 0, 1).max(-1), np.clip(np.abs(pafs), 0, 1).max(-1))
     return np.asarray(presence, np.float32)
 
 

@@ -97,8 +97,12 @@ def search_mixed_precision(
 def _rank_blocks(plan: QuantizationPlan, calibration: CalibrationSet, size: tuple[int, int]) -> list[Block]:
     """Sort all blocks by the error that their float form removes, per cost in multiply-accumulates; best first."""
     images, _ = calibration.select_fit_images(_MEASURED_IMAGES)
-    float_outputs = _run_network(replace(plan, convs={}, map_params={}), images)
-    int8_error = _compute_error(float_outputs, _run_network(plan, images))
+
+    def run(plan: QuantizationPlan) -> list[FloatArray]:
+        return _run_network(plan, images, calibration.keypoint_count)
+
+    float_outputs = run(replace(plan, convs={}, map_params={}))
+    int8_error = _compute_error(float_outputs, run(plan))
     sizes = macs.compute_sizes(plan.graph, size[1], size[0])
     block_macs: dict[str, int] = {}
     for conv in plan.graph.nodes.values():
@@ -107,7 +111,7 @@ def _rank_blocks(plan: QuantizationPlan, calibration: CalibrationSet, size: tupl
             block_macs[find_stored_map(plan.graph, conv)] = rows * columns * conv.kernel.size
     gains: dict[Block, float] = {}
     for block in iterate_with_progress(_find_blocks(plan.graph), "measuring blocks", "block"):
-        gain = int8_error - _compute_error(float_outputs, _run_network(keep_in_float(plan, block), images))
+        gain = int8_error - _compute_error(float_outputs, run(keep_in_float(plan, block)))
         gains[block] = gain / (sum(block_macs.get(name, 0) for name in block) + _CONVERSION_COST_MACS)
     if not gains:
         raise ModelError("the network has no convolutions; --precision auto needs at least one")
@@ -153,10 +157,10 @@ def keep_in_float(plan: QuantizationPlan, floats: Iterable[str]) -> Quantization
     return replace(plan, convs=convs, float_maps=all_floats)
 
 
-def _run_network(plan: QuantizationPlan, images: ImageBatch) -> list[FloatArray]:
+def _run_network(plan: QuantizationPlan, images: ImageBatch, keypoint_count: int) -> list[FloatArray]:
     """Simulate the quantized network and return keypoint heatmaps (without background) and PAFs."""
     maps = layerwise.run_quantized_network(plan, images)
-    return [maps[plan.graph.heatmaps][..., :-1], maps[plan.graph.pafs]]
+    return [maps[plan.graph.heatmaps][..., :keypoint_count], maps[plan.graph.pafs]]
 
 
 def _compute_error(targets: list[FloatArray], outputs: list[FloatArray]) -> float:

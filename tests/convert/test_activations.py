@@ -116,7 +116,7 @@ def test_integer_networks_compute_the_same(
     from edgepose.convert.quantize.write import write_flatbuffer
 
     graph = simplify(fold(make_graph(kind, resize)))
-    plan = fit_network(graph, images, "int8").plan
+    plan = fit_network(graph, images, "int8", 18).plan
     content, operators = write_flatbuffer(plan, 64, 64)
     assert operators.get("DEQUANTIZE", 0) == 0
     result = run_flatbuffer(content, tmp_path, images)

@@ -132,7 +132,7 @@ def test_the_file_gives_the_simulated_results(kind: str, images: np.ndarray, tmp
     from edgepose.convert.quantize.write import write_flatbuffer
     from edgepose.runtime.model.interpreter import Network
 
-    fitted = pipeline.fit_network(simplify(fold(small_graph())), images, kind)  # type: ignore[arg-type]
+    fitted = pipeline.fit_network(simplify(fold(small_graph())), images, kind, 18)  # type: ignore[arg-type]
     assert fitted.max_change < 1e-4
     prepared, plan = fitted.graph, fitted.plan
     some = frozenset(list(plan.map_params)[6:9])
