@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 import edgepose
 from edgepose.convert.importers import tflite
+from edgepose.convert.importers.detect import ImportOptions, find_source
 from edgepose.convert.ir import graph as g
 from edgepose.convert.ir import stages
 from edgepose.convert.ir.output_heads import choose_outputs
+from edgepose.convert.quantize import pipeline
 from edgepose.runtime import self_check
 from edgepose.runtime.errors import InputError, ModelError
 from edgepose.runtime.model import container
@@ -25,6 +28,7 @@ from edgepose.runtime.types import Quantization
 
 from ..conftest import call_edgepose
 from .networks import conv, write_frozen_graph
+from .onnx_files import write_onnx
 from .test_graph import make_nodes
 
 CHANNELS = {"coco18": (19, 38), "body25": (26, 52), "mpi15": (16, 28), "trt_pose18": (18, 42), "hand21": (21, 40)}
@@ -62,6 +66,50 @@ def test_outputs_are_found_by_the_channels_of_the_skeleton(name: str) -> None:
     assert (spec.tensor, spec.stop) == ("out1", other)
     spec, _ = tflite.find_outputs(Path("f"), make_tensors(heatmaps + pafs), None, None, skeleton)
     assert (spec.start, spec.stop) == (0, heatmaps)
+
+
+@pytest.mark.parametrize("name", list_skeletons())
+def test_the_order_of_one_output_is_read_from_its_parts(name: str) -> None:
+    skeleton = get_skeleton(name)
+    heatmaps, pafs = CHANNELS[name]
+    orders: list[tuple[tuple[int, ...], int]] = [
+        ((heatmaps, pafs), 0), ((pafs, heatmaps), pafs), ((heatmaps - 1, 1, pafs), 0),
+        ((pafs, heatmaps - 1, 1), pafs),
+    ]  # fmt: skip
+    for parts, start in orders:
+        nodes, names = make_nodes(*parts)
+        nodes["joined"] = g.Concat(name="joined", inputs=tuple(names))
+        found = choose_outputs("f", nodes, ["joined"], None, None, skeleton)
+        counts = g.count_channels(found)
+        assert (counts[found.heatmaps], counts[found.pafs]) == (heatmaps, pafs)
+        if isinstance(found.nodes[found.heatmaps], g.Slice):
+            assert found.nodes[found.heatmaps].start == start  # type: ignore[attr-defined]
+        else:
+            assert found.heatmaps == names[parts.index(heatmaps)]
+
+
+@pytest.mark.parametrize("name", list_skeletons())
+def test_an_onnx_model_has_the_channels_of_the_skeleton(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed (extra `onnx`)")
+    heatmaps, pafs = CHANNELS[name]
+    skeleton = get_skeleton(name)
+    for count in (heatmaps, heatmaps + (-1 if skeleton.background else 1)):
+        write_onnx(make_graph(count, pafs), tmp_path / "net.onnx")
+        graph = find_source(str(tmp_path / "net.onnx")).load(ImportOptions(skeleton=skeleton)).graph
+        assert [g.count_channels(graph)[output] for output in (graph.heatmaps, graph.pafs)] == [count, pafs]
+
+
+def test_the_last_keypoint_counts_if_there_is_no_background() -> None:
+    """Where people are in the calibration images is read from all keypoints, not from the background."""
+    graph = make_graph(18, 42)
+    silent = {
+        name: replace(graph.nodes[name], kernel=np.zeros_like(graph.nodes[name].kernel), bias=bias)  # type: ignore
+        for name, bias in (("h2", np.eye(18, dtype=np.float32)[-1]), ("p2", np.zeros(42, np.float32)))
+    }
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    for keypoint_count, presence in ((18, 1), (17, 0)):
+        found = pipeline._measure_presence(graph.substitute(silent), images, keypoint_count)
+        assert (found.images_with_people, found.presence.max()) == (presence, presence)
 
 
 @pytest.mark.parametrize("name", [name for name in list_skeletons() if name != "coco18"])
