@@ -187,7 +187,7 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
     integer.check_options(options.precision, options.calibration, options.report)
     data = _open_evaluation_data(options, note)
     if source.kind == "TFLite":
-        candidate = _adopt_tflite(source, options)
+        candidate = _adopt_tflite(source, options, note)
     else:
         candidate = _build_candidate(source, options, data, note)
     verified = _verify_candidate(candidate, data, options, note)
@@ -212,7 +212,7 @@ def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _Ev
     return _EvaluationData(images, dataset, background)
 
 
-def _adopt_tflite(source: Source, options: ConversionOptions) -> Candidate:
+def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback) -> Candidate:
     """Add a manifest to a TFLite file of another tool. The network does not change."""
     unsupported_options = {
         "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
@@ -221,11 +221,16 @@ def _adopt_tflite(source: Source, options: ConversionOptions) -> Candidate:
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is not changed")
     flatbuffer = container.read_flatbuffer(source.path)
-    tensors = load_in_child_process(source.path, network=flatbuffer)
+    tensors = load_in_child_process(
+        source.path, network=flatbuffer, size=options.input_size, default_size=source.default_size
+    )
     spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
     outputs = (options.heatmaps, options.pafs)
-    manifest = build_manifest(source, options.network or source.name, flatbuffer, spec, outputs)
-    manifest = replace(manifest, recipe=("TFLite file used without changes",))
+    manifest = build_manifest(source, options.network or source.name, flatbuffer, spec, outputs, tensors)
+    recipe = ("TFLite file used without changes", *tflite.describe_decisions(manifest))
+    for step in recipe[1:]:
+        note(step)
+    manifest = replace(manifest, recipe=recipe)
     return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
 
 

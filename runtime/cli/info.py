@@ -31,9 +31,10 @@ def run(options: InfoOptions) -> int:
 def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     """Format a manifest as text, one line per fact."""
     spec = manifest.input
+    layout = " NCHW" if spec.layout == "nchw" else ""
     rows = [
         ("model", f"{manifest.network}, {manifest.precision}, {manifest.flatbuffer_bytes / 1e6:.1f} MB"),
-        ("input", f"{spec.width}x{spec.height} {spec.channel_order.upper()} {spec.dtype}, {spec.resize}"),
+        ("input", f"{spec.width}x{spec.height} {spec.channel_order.upper()} {spec.dtype}{layout}, {spec.resize}"),
         ("maps", f"{manifest.grid[1]}x{manifest.grid[0]} cells of {manifest.stride} pixels, {manifest.skeleton}"),
     ]
     if manifest.macs and manifest.parameters:
