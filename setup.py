@@ -36,7 +36,7 @@ setup(
     # The root of the package is a folder of one file: there is no folder `edgepose` in the checkout.
     package_dir={"edgepose": "runtime/root", **{f"edgepose.{part}": part for part in PARTS}},
     package_data={
-        "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite"],
+        "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite", "skeletons/*.toml"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
         "edgepose.device.sinks": ["page/*"],
         "edgepose.device.deploy": ["pins/*.txt"],

@@ -54,7 +54,7 @@ def run_demo(path: Path, frame: Frame) -> None:
     for number, pose in enumerate(estimate, 1):
         box, found = pose.bbox, int((pose.keypoints[:, 2] > 0).sum())
         place = f"{box.width:4.0f} x {box.height:3.0f} pixels at {box.x:4.0f}, {box.y:3.0f}"
-        print(f"  person {number}: {found:2} of 18 keypoints, {place}, score {pose.score:.2f}")
+        print(f"  person {number}: {found:2} of {len(pose.keypoints)} keypoints, {place}, score {pose.score:.2f}")
     medians = [summarize(list(stage)).median_ms for stage in zip(*timings, strict=True)]
     stages = ", ".join(f"{name} {ms:.2f}" for name, ms in zip(timings[0]._fields, medians, strict=True))
     print(f"{sum(medians):.1f} ms per frame ({stages}; median of {_TIMED_RUNS}, {estimator.interpreter_name})")

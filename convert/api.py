@@ -11,6 +11,8 @@ from typing import Any
 from ..runtime import PoseEstimator
 from ..runtime.decode import DecoderOptions
 from ..runtime.errors import EdgePoseError
+from ..runtime.io.formats import check_coco_order
+from ..runtime.skeleton import Skeleton, load_skeleton
 from .convert import ConversionOptions, ConversionResult, check_output, convert
 from .importers import detect
 from .ir import input_sizes
@@ -36,7 +38,8 @@ def convert_model(
         output: The path of the `.tflite` file to write. The file appears complete or not at all.
         note: Called with each step as text.
         **options: The options of `edgepose convert`: `precision`, `input_size` ("432x368" or a tuple of width and
-            height), `calibration`, `verify`, `annotations`, ... (`edgepose.convert.convert.ConversionOptions`).
+            height), `skeleton` (a name, a TOML file or a `Skeleton`), `calibration`, `verify`, `annotations`, ...
+            (`edgepose.convert.convert.ConversionOptions`).
 
     Returns:
         The path, the manifest, and `shortfalls`: a description of each value that is outside the tolerance of the
@@ -56,6 +59,8 @@ def convert_model(
             options[name] = Path(value)
         if name == "input_size" and isinstance(value, str):
             options[name] = input_sizes.parse(value)
+        if name == "skeleton" and not isinstance(value, Skeleton):
+            options[name] = load_skeleton(value)
     path = Path(output)
     check_output(path)
     return convert(
@@ -85,7 +90,7 @@ def evaluate_model(
         AP and AR, each 0 to 1.
 
     Raises:
-        InputError: The annotations or the folder of images cannot be used.
+        InputError: The annotations or the folder of images cannot be used, or the model does not have COCO's keypoints.
         EdgePoseError: Some images cannot be read.
         MissingExtraError: pycocotools is not installed.
         ValueError: `limit` is less than 1.
@@ -96,6 +101,7 @@ def evaluate_model(
     estimator = model
     if not isinstance(estimator, PoseEstimator):
         estimator = PoseEstimator(estimator, options=DecoderOptions(min_score=0.0))
+    check_coco_order(estimator.manifest.skeleton_table)
     score = dataset.score(estimator.estimate, "scoring")
     if dataset.unreadable:
         raise EdgePoseError(f"{len(dataset.unreadable)} images cannot be read; the first: {dataset.unreadable[0]}")

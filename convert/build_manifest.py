@@ -9,6 +9,7 @@ from pathlib import Path
 from ..runtime.model import container
 from ..runtime.model.isolated_load import NetworkTensors, load_in_child_process
 from ..runtime.model.manifest import InputSpec, ModelManifest
+from ..runtime.skeleton import COCO18, Skeleton, is_shipped
 from ..runtime.version import get_version
 from .importers import tflite
 from .importers.detect import Source
@@ -20,6 +21,7 @@ def build_manifest(
     flatbuffer: bytes,
     spec: InputSpec,
     outputs: tuple[str | None, str | None] = (None, None),
+    skeleton: Skeleton = COCO18,
     tensors: NetworkTensors | None = None,
 ) -> ModelManifest:
     """Build the manifest of a network.
@@ -30,6 +32,7 @@ def build_manifest(
         flatbuffer: The TFLite file without a manifest.
         spec: The input. The name of the tensor is read from the network.
         outputs: The names of the tensors with the heatmaps and the PAFs. None: identified by the number of channels.
+        skeleton: The skeleton. Whether it has a background channel is decided by the network.
         tensors: The inputs and outputs of the network, if it was loaded in a child process before.
 
     Raises:
@@ -37,8 +40,10 @@ def build_manifest(
     """
     tensors = tensors or _probe_flatbuffer(flatbuffer)
     digest, length = container.compute_identity(flatbuffer)
-    heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs, spec)
-    heatmaps, pafs = tflite.settle_order(source.path, flatbuffer, spec, (heatmaps, pafs), tensors)
+    heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs, skeleton)
+    skeleton = skeleton.with_background(heatmaps.stop - heatmaps.start > len(skeleton.keypoints))
+    if skeleton.background:
+        heatmaps, pafs = tflite.settle_order(source.path, flatbuffer, spec, (heatmaps, pafs), tensors)
     return ModelManifest(
         network=network,
         flatbuffer_sha256=digest,
@@ -46,6 +51,8 @@ def build_manifest(
         input=replace(spec, tensor=tensors.inputs[0].name),
         heatmaps=heatmaps,
         pafs=pafs,
+        skeleton=skeleton.name,
+        skeleton_definition=None if is_shipped(skeleton) else skeleton,
         stride=tflite.compute_stride(source.path, spec, tensors, heatmaps),
         source=source.path.name,
         source_sha256=source.sha256,

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ..runtime import self_check
 from ..runtime.errors import ModelError, OutputError
+from ..runtime.io.formats import check_coco_order
 from ..runtime.model import container
 from ..runtime.model.isolated_load import load_in_child_process
 from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
 from ..runtime.preprocess import Resize
+from ..runtime.skeleton import COCO18, Skeleton
 from ..runtime.types import ChannelOrder
 from .build_manifest import build_manifest
 from .exporters.tensorflow_quiet import import_tensorflow
@@ -54,6 +56,8 @@ class ConversionOptions:
     """Output with the heatmaps. Default: the output with the right number of channels."""
     pafs: str | None = None
     """Output with the PAFs."""
+    skeleton: Skeleton = COCO18
+    """Keypoints and limbs of the network. Whether there is a background channel is read from the network."""
     calibration: Path | None = None
     """Folder of images or video for calibration."""
     max_drop: float = 0.5
@@ -72,7 +76,7 @@ class ConversionOptions:
     @property
     def import_options(self) -> ImportOptions:
         """Options for the importer."""
-        return ImportOptions(self.network, self.heatmaps, self.pafs, self.stages)
+        return ImportOptions(self.network, self.heatmaps, self.pafs, self.stages, self.skeleton)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class _ManifestFactory:
 
     def build(self, flatbuffer: bytes) -> ModelManifest:
         return replace(
-            build_manifest(self.source, self.network, flatbuffer, self.spec),
+            build_manifest(self.source, self.network, flatbuffer, self.spec, skeleton=self.options.skeleton),
             precision=self.options.precision,
             untrained=self.source.kind == "untrained",
             licence=self.source.known.licence if self.source.known else self.options.licence,
@@ -190,6 +194,10 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
         candidate = _adopt_tflite(source, options, note)
     else:
         candidate = _build_candidate(source, options, data, note)
+    found = candidate.manifest.skeleton_table
+    if found.background != options.skeleton.background:
+        presence = "a" if found.background else "no"
+        note(f"the network has {presence} background channel, unlike the skeleton {found.name}")
     verified = _verify_candidate(candidate, data, options, note)
     container.write(output, candidate.flatbuffer, verified.manifest)
     if data.background is not None:
@@ -206,6 +214,7 @@ def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _Ev
         score_threshold.check_image_count(len(background))
     dataset = None
     if options.verify is not None and options.annotations is not None:
+        check_coco_order(options.skeleton)
         dataset = CocoDataset(options.verify, options.annotations)
         for text in dataset.notes:
             note(f"{options.annotations}: {text}")
@@ -226,7 +235,8 @@ def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback
     )
     spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
     outputs = (options.heatmaps, options.pafs)
-    manifest = build_manifest(source, options.network or source.name, flatbuffer, spec, outputs, tensors)
+    name = options.network or source.name
+    manifest = build_manifest(source, name, flatbuffer, spec, outputs, options.skeleton, tensors)
     recipe = ("TFLite file used without changes", *tflite.describe_decisions(manifest))
     for step in recipe[1:]:
         note(step)
@@ -373,7 +383,7 @@ def _verify_candidate(
         assert manifest.verification is not None
         found = verify.find_shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
     if candidate.quantized is not None:
-        errors = layer_errors.measure_layer_errors(candidate.quantized)
+        errors = layer_errors.measure_layer_errors(candidate.quantized, len(manifest.skeleton_table.keypoints))
         note(stage_errors := layer_errors.describe_stages(candidate.quantized.plan.graph, errors))
         manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
         if found:

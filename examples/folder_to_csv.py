@@ -17,7 +17,7 @@ with Path(sys.argv[2]).open("w", newline="") as file:
             print(error, file=sys.stderr)  # continue with the other images
             continue
         for number, pose in enumerate(result, 1):
-            for name in edgepose.COCO18.keypoints:
+            for name in result.skeleton.keypoints:
                 x, y, score = pose[name]
                 if score > 0:
                     table.writerow([path.name, number, name, round(x, 1), round(y, 1), round(score, 3)])

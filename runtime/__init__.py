@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .errors import EdgePoseError, InputError, MissingExtraError, ModelError, OutputError, UnknownNameError
     from .estimator import PoseEstimator
     from .model.manifest import ModelManifest
-    from .skeleton import COCO18, Limb, Skeleton
+    from .skeleton import COCO18, Limb, Skeleton, load_skeleton
     from .types import (
         Box,
         EstimateResult,
@@ -37,7 +37,7 @@ _NAMES_BY_MODULE = {
     "errors": ("EdgePoseError", "InputError", "MissingExtraError", "ModelError", "OutputError", "UnknownNameError"),
     "estimator": ("PoseEstimator",),
     "model.manifest": ("ModelManifest",),
-    "skeleton": ("COCO18", "Limb", "Skeleton"),
+    "skeleton": ("COCO18", "Limb", "Skeleton", "load_skeleton"),
     "types": (
         "Box", "EstimateResult", "Frame", "GridToFrame", "Keypoint", "Pose", "PoseFields", "Quantization", "Timings",
     ),
@@ -48,6 +48,7 @@ __all__ = [
     "COCO18", "Box", "Decoder", "DecoderOptions", "EdgePoseError", "EstimateResult", "Frame", "GridToFrame",
     "InputError", "Keypoint", "Limb", "MissingExtraError", "ModelError", "ModelManifest", "OutputError", "Pose",
     "PoseEstimator", "PoseFields", "Quantization", "Skeleton", "Timings", "UnknownNameError",
+    "load_skeleton",
 ]  # fmt: skip
 
 

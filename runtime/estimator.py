@@ -107,7 +107,8 @@ class PoseEstimator:
             poses, timings = self._estimate(image, channel_order)
         finally:
             self.release()
-        return EstimateResult(poses, timings, Frame(image, source, channel_order=channel_order))
+        frame = Frame(image, source, channel_order=channel_order)
+        return EstimateResult(poses, timings, frame, self.manifest.skeleton_table)
 
     def acquire(self) -> None:
         """Reserve the estimator, as `estimate` does for one image and a `Pipeline` for all its frames.

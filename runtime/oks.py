@@ -12,26 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .skeleton import Skeleton
 from .types import Pose
 
-_COCO_SIGMAS = {
-    "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
-    "knee": 0.087, "ankle": 0.089, "neck": 0.079,
-}  # fmt: skip
 
-
-def get_sigmas(names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Return COCO's sigma of each keypoint: (n,) float64.
-
-    COCO has no neck; it gets the sigma of the shoulders.
-
-    Args:
-        names: Keypoint names such as `left_shoulder`.
-
-    Raises:
-        KeyError: A name is unknown.
-    """
-    return np.array([_COCO_SIGMAS[name.rpartition("_")[2]] for name in names])
+def get_sigmas(skeleton: Skeleton) -> npt.NDArray[np.float64]:
+    """Return the OKS sigma of each keypoint of a skeleton: (n,) float64."""
+    return np.array(skeleton.sigmas)
 
 
 def compute_oks(

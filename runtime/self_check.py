@@ -15,9 +15,9 @@ import numpy as np
 from .errors import ModelError
 from .estimator import PoseEstimator
 from .model import container
-from .model.manifest import Golden
+from .model.manifest import Golden, ModelManifest
 from .oks import count_matches, get_sigmas
-from .synthetic import Scene
+from .synthetic import Scene, has_figure
 from .types import Image, Pose
 
 _SEEDS = range(8)
@@ -30,7 +30,10 @@ _MIN_OKS = 0.85
 
 
 def record(path: Path) -> None:
-    """Store reference poses in the model file. Models with random (untrained) weights are not changed.
+    """Store reference poses in the model file.
+
+    Models with random (untrained) weights are not changed, and models with a skeleton that the people of the scene do
+    not have, such as one of hands.
 
     Of 16 scenes (8 seeds, one and two people) the one with the highest pose score is used. The search stops at the
     first scene with a score of 0.5 or more.
@@ -40,7 +43,7 @@ def record(path: Path) -> None:
         OutputError: The file cannot be written.
     """
     estimator = PoseEstimator(path)
-    if estimator.manifest.untrained:
+    if estimator.manifest.untrained or not has_figure(estimator.manifest.skeleton_table):
         return
     best, highest = Golden(0, 0, ()), 0.0
     for people, seed in ((people, seed) for seed in _SEEDS for people in (1, 2)):
@@ -59,25 +62,35 @@ def check(estimator: PoseEstimator) -> str:
 
     Returns:
         A description of the difference, or an empty string if all reference poses were found. If there are no
-        reference poses, no pose with a score of 0.5 or more may be found.
+        reference poses, no pose with a score of 0.5 or more may be found. For a skeleton that the people of the scene
+        do not have, only the model's computation is tried.
 
     Raises:
         ModelError: The manifest has no reference poses.
     """
-    golden = estimator.manifest.golden
+    golden, skeleton = estimator.manifest.golden, estimator.manifest.skeleton_table
+    if golden is None and not has_figure(skeleton):
+        estimator.estimate(_render_scene(1, 0))
+        return ""
     if golden is None:
         raise ModelError("the manifest has no reference poses; convert the model again with this version of edgepose")
     image = _render_scene(golden.people, golden.seed)
     found = estimator.estimate(image).poses
-    wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0) for pose in golden.poses]
-    spread = get_sigmas(estimator.manifest.skeleton_table.keypoints)
-    found_again, _ = count_matches(wanted, found, spread, min_oks=_MIN_OKS, min_keypoints=1)
+    wanted = [Pose(np.array(pose, np.float32).reshape(-1, 3), 1.0, skeleton=skeleton) for pose in golden.poses]
+    found_again, _ = count_matches(wanted, found, get_sigmas(skeleton), min_oks=_MIN_OKS, min_keypoints=1)
     if found_again == len(wanted) and (wanted or not any(pose.score >= _RELIABLE_SCORE for pose in found)):
         return ""
     return (
         f"{found_again} of {len(wanted)} reference poses were found; {len(found)} poses in total (synthetic scene, "
         f"{golden.people} people, seed {golden.seed})"
     )
+
+
+def describe(manifest: ModelManifest) -> str:
+    """Return what a passed self-check has shown, such as "2 reference poses reproduced"."""
+    if manifest.golden is None:
+        return f"runs; no reference poses, because the synthetic scene has no figure for {manifest.skeleton}"
+    return f"{len(manifest.golden.poses)} reference poses reproduced"
 
 
 def _render_scene(people: int, seed: int) -> Image:

@@ -109,8 +109,8 @@ class Pose:
     >>> pose["right_wrist"].x, pose.angle("right_elbow"), pose.bbox
 
     Attributes:
-        keypoints: (18, 3) float32: x, y in pixels of the frame, score; all zero if the keypoint was not found. The
-            score is the height of the heatmap's peak, about 0 to 1.
+        keypoints: (18, 3) float32, with another skeleton (keypoints, 3): x, y in pixels of the frame, score; all zero
+            if the keypoint was not found. The score is the height of the heatmap's peak, about 0 to 1.
         score: Mean agreement with the PAFs over all limbs, 0 to 1. Missing limbs count as 0.
         person: Number of the person from tracking, from 1, the same in all frames; 0 without tracking.
         skeleton: Names and order of the keypoints.
@@ -141,12 +141,12 @@ class Pose:
 
     @property
     def xy(self) -> npt.NDArray[np.float32]:
-        """Coordinates of all keypoints: (18, 2) float32, in pixels of the frame."""
+        """Coordinates of all keypoints: (18, 2) float32, with another skeleton (keypoints, 2); pixels of the frame."""
         return self.keypoints[:, :2]
 
     @property
     def confidence(self) -> npt.NDArray[np.float32]:
-        """Scores of all keypoints: (18,) float32, 0 if the keypoint was not found."""
+        """Scores of all keypoints: (18,) float32, with another skeleton (keypoints,); 0 if it was not found."""
         return self.keypoints[:, 2]
 
     def angle(self, joint: str, start: str | None = None, end: str | None = None) -> float | None:
@@ -229,11 +229,13 @@ class EstimateResult:
         poses: The poses, the one with the highest score first.
         timings_ms: Time of each stage in milliseconds.
         frame: The frame; None if only the poses are passed on, as in the camera loop.
+        skeleton: Skeleton of the model, and so of all poses.
     """
 
     poses: tuple[Pose, ...]
     timings_ms: Timings
     frame: Frame | None = None
+    skeleton: Skeleton = COCO18
 
     def __iter__(self) -> Iterator[Pose]:
         return iter(self.poses)
@@ -296,20 +298,22 @@ class EstimateResult:
         """Return COCO keypoint results: one entry per person, with 17 keypoints.
 
         Raises:
-            InputError: The result has no frame.
+            InputError: The result has no frame, or the skeleton does not have COCO's keypoints.
         """
         from .io.formats import make_coco_results
 
-        return make_coco_results(self._require_frame(), self, self._get_skeleton(), image_id)
+        return make_coco_results(self._require_frame(), self, self.skeleton, image_id)
 
     def to_openpose(self) -> dict[str, Any]:
-        """Return the JSON document of OpenPose for this frame: 18 keypoints per person."""
+        """Return the JSON document of OpenPose for this frame: the keypoints of the skeleton for each person."""
         from .io.formats import make_openpose_document
 
         return make_openpose_document(self)
 
     def to_supervision(self) -> Any:
         """Return `supervision.KeyPoints` with COCO's 17 keypoints, for the annotators of supervision.
+
+        With a skeleton that does not have COCO's keypoints: all keypoints, in the order of the skeleton.
 
         Raises:
             MissingExtraError: supervision is not installed.
@@ -320,7 +324,7 @@ class EstimateResult:
             raise MissingExtraError("to_supervision", "supervision", error) from None
         if not self.poses:
             return supervision.KeyPoints.empty()
-        order = list(self._get_skeleton().coco_order)
+        order = list(self.skeleton.coco_order or range(len(self.skeleton.keypoints)))
         keypoints = np.stack([pose.keypoints[order] for pose in self.poses])
         return supervision.KeyPoints(xy=keypoints[..., :2], keypoint_confidence=keypoints[..., 2])
 
@@ -334,15 +338,12 @@ class EstimateResult:
         """Draw the poses on a copy of the image; return BGR."""
         from .visualize.draw import draw_poses
 
-        return draw_poses(_convert_to_bgr(self._require_frame()), self.poses, self._get_skeleton())
+        return draw_poses(_convert_to_bgr(self._require_frame()), self.poses, self.skeleton)
 
     def _require_frame(self) -> Frame:
         if self.frame is None:
             raise InputError("this result has no image; use a result of PoseEstimator.estimate")
         return self.frame
-
-    def _get_skeleton(self) -> Skeleton:
-        return self.poses[0].skeleton if self.poses else COCO18
 
 
 def _convert_to_bgr(frame: Frame) -> Image:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName
+from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName, SkeletonName
 from ...runtime.cli.info import describe_manifest
 from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.manifest import Precision
 from ...runtime.preprocess import Resize
+from ...runtime.skeleton import list_skeletons, load_skeleton
 from ...runtime.types import ChannelOrder
 from ..exporters.tflite import FLOAT_PRECISIONS
 from ..ir import input_sizes
@@ -28,6 +29,7 @@ class ConvertOptions:
     untrained: bool
     heatmaps: str | None
     pafs: str | None
+    skeleton: str
     input_size: tuple[int, int] | None
     resize: Resize
     channel_order: ChannelOrder
@@ -66,6 +68,7 @@ def run(options: ConvertOptions) -> int:
         channel_order=options.channel_order,
         heatmaps=options.heatmaps,
         pafs=options.pafs,
+        skeleton=load_skeleton(options.skeleton),
         calibration=options.calibration,
         max_drop=options.max_drop,
         report=options.report,
@@ -119,6 +122,8 @@ Names of input sizes:
         Option("--heatmaps", metavar="NAME", section="Network",
                help="output with the heatmaps, if it is not recognized"),
         Option("--pafs", metavar="NAME", section="Network", help="output with the PAFs, if it is not recognized"),
+        Option("--skeleton", default="coco18", type=SkeletonName(), metavar="NAME", section="Network",
+               help=f"keypoints and limbs: {', '.join(list_skeletons())}, or a .toml file (default: coco18)"),
         Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
                help="multiples of 8, or a name above (default: the size of the network)"),
         Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",

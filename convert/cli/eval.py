@@ -12,6 +12,7 @@ from ...runtime.cli.model_options import make_model_options
 from ...runtime.decode import DecoderOptions
 from ...runtime.estimator import PoseEstimator
 from ...runtime.io import atomic
+from ...runtime.io.formats import check_coco_order
 from ...runtime.io.messages import show_warning
 from ...runtime.model import isolated_load, registry
 from ..validate.coco import CocoDataset, CocoScore
@@ -44,6 +45,7 @@ def run(options: EvalOptions) -> int:
     sha256 = isolated_load.check_model(path, options.sha256)
     decoder_options = DecoderOptions(min_score=options.min_score)
     estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
+    check_coco_order(estimator.manifest.skeleton_table)
     score = dataset.score(estimator.estimate, "scoring")
     text = json.dumps(_to_dict(score, estimator), indent=1) + "\n"
     if options.json is not None and options.json != "-":

@@ -24,14 +24,7 @@ _MAX_ROTATION_DEGREES = 30.0
 
 def get_mirror_order() -> list[int]:
     """Return, for every keypoint, the index of the keypoint on the other side of the body."""
-    names = COCO18.keypoints
-    other_side = {"right": "left", "left": "right"}
-    swapped = [
-        f"{other_side[side]}_{rest}" if side in other_side else name
-        for name in names
-        for side, _, rest in [name.partition("_")]
-    ]
-    return [names.index(name) for name in swapped]
+    return list(COCO18.mirror_order)
 
 
 _MIRROR_ORDER = get_mirror_order()

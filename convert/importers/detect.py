@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ...runtime.errors import ModelError
 from ...runtime.io import file_kind
 from ...runtime.io.read_file import is_special_file
 from ...runtime.model import registry
 from ...runtime.model.registry_file import KnownModel
+from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir import stages
 from ..networks import NETWORKS, define_network
@@ -54,12 +55,21 @@ _EXPECTED_NAME = (
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Options for an import: the network name, the names of the outputs, the number of stages to keep."""
+    """Options for an import: network name, names of the outputs, number of stages to keep, skeleton of the network."""
 
     network: str | None = None
     heatmaps: str | None = None
     pafs: str | None = None
     stages: int | None = None
+    skeleton: Skeleton = COCO18
+
+
+class _OutputOptions(TypedDict):
+    """Arguments that all importers of graphs have."""
+
+    heatmaps: str | None
+    pafs: str | None
+    skeleton: Skeleton
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ class Source:
         if self.kind == "untrained":
             from ..passes import random_weights
 
+            _check_defined_skeleton(self.path.name, options.skeleton)
             definition = define_network(self.path.name)
             graph = definition.cut(options.stages).graph if options.stages else definition.graph
             return ImportResult(random_weights.fill(graph), definition.name)
@@ -112,28 +123,29 @@ class Source:
             return self._import_weights(options)
         graph = self._import_graph(options)
         if options.network in NETWORKS:
+            _check_defined_skeleton(options.network, options.skeleton)
             return self._fill_definition(options.network, weights.collect_weights_by_name(graph), options.stages)
         graph = stages.cut(graph, options.stages) if options.stages else graph
         return ImportResult(graph, options.network or self.name)
 
     def _import_graph(self, wanted: ImportOptions) -> g.Graph:
-        output_names = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs}
+        outputs: _OutputOptions = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs, "skeleton": wanted.skeleton}
         match self.kind:
             case "OpenVINO IR":
                 from . import openvino_ir
 
-                return openvino_ir.load(self.path, **output_names)
+                return openvino_ir.load(self.path, **outputs)
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.load_saved_model(self.path, **output_names)
+                return saved_model.load_saved_model(self.path, **outputs)
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.load_keras_model(self.path, **output_names)
+                return saved_model.load_keras_model(self.path, **outputs)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, **output_names)
+        return frozen_graph.load(self.path, **outputs)
 
     def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:
@@ -141,6 +153,7 @@ class Source:
                 f"{self.path}: --heatmaps and --pafs need a file with a network; this file has only weights"
             )
         network = wanted.network or (self.known.network if self.known else None)
+        _check_defined_skeleton(network or self.path.name, wanted.skeleton)
         if network is not None:
             define_network(network)
         if self.kind == "Keras weights":
@@ -166,6 +179,14 @@ class Source:
             definition = definition.cut(stage)
         graph, report = weights.fill_definition(definition, arrays, str(self.path))
         return ImportResult(graph, network, report)
+
+
+def _check_defined_skeleton(network: str, skeleton: Skeleton) -> None:
+    if skeleton != COCO18:
+        raise ModelError(
+            f"{network}: --skeleton needs a file with a network; the networks that edgepose defines have the skeleton "
+            f"{COCO18.name}"
+        )
 
 
 def find_source(source: str) -> Source:

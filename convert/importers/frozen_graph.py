@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...runtime.errors import ModelError
+from ...runtime.skeleton import COCO18, Skeleton
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from ..ir import macs
@@ -22,13 +23,14 @@ _CONVOLUTION_OPS = ("Conv2D", "DepthwiseConv2dNative")
 _PADDING_OPS = ("Pad", "SpaceToBatchND", "BatchToSpaceND")
 
 
-def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18) -> g.Graph:
     """Read a frozen graph.
 
     Args:
         path: The `.pb` file.
-        heatmaps: The node or tensor of the heatmaps. Default: the output with 19 channels.
-        pafs: The node or tensor of the PAFs. Default: the output with 38 channels.
+        heatmaps: The node or tensor of the heatmaps. Default: the output with the channels of the skeleton.
+        pafs: The node or tensor of the PAFs. Default: as for the heatmaps.
+        skeleton: The skeleton of the network.
 
     Raises:
         ModelError: The file is damaged, has variables instead of constants, or has an unsupported operator.
@@ -44,11 +46,16 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) ->
         raise ModelError(f"{path}: not a TensorFlow frozen graph; expected a serialized GraphDef") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
-    return import_graph_def(path, definition, None, heatmaps, pafs)
+    return import_graph_def(path, definition, None, heatmaps, pafs, skeleton)
 
 
 def import_graph_def(
-    path: Path, definition: Any, results: list[str] | None, heatmaps: str | None, pafs: str | None
+    path: Path,
+    definition: Any,
+    results: list[str] | None,
+    heatmaps: str | None,
+    pafs: str | None,
+    skeleton: Skeleton = COCO18,
 ) -> g.Graph:
     """Convert a GraphDef to a graph.
 
@@ -58,12 +65,13 @@ def import_graph_def(
         results: The output tensors. None: the nodes that no other node reads.
         heatmaps: As in `load`.
         pafs: As in `load`.
+        skeleton: As in `load`.
 
     Raises:
         ModelError: As in `load`.
     """
     try:
-        return _Importer(path, definition).build_graph(results, heatmaps, pafs)
+        return _Importer(path, definition).build_graph(results, heatmaps, pafs, skeleton)
     except MemoryError:
         raise ModelError(f"{path}: not enough memory for the constants of the graph") from None
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -117,7 +125,9 @@ class _Importer:
         self.nodes: dict[str, g.Node] = {}
         self.input_size: tuple[int, int] | None = None
 
-    def build_graph(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    def build_graph(
+        self, results: list[str] | None, heatmaps: str | None, pafs: str | None, skeleton: Skeleton
+    ) -> g.Graph:
         for name in self._sort_names():
             value = self._import_node(self.definitions[name])
             if value is not None:
@@ -128,7 +138,7 @@ class _Importer:
         else:
             outputs = [self._get_map(_strip_tensor_name(name)).node for name in results]
         return choose_outputs(
-            str(self.path), self.nodes, outputs, self._resolve_output(heatmaps), self._resolve_output(pafs)
+            str(self.path), self.nodes, outputs, self._resolve_output(heatmaps), self._resolve_output(pafs), skeleton
         )
 
     def _sort_names(self) -> list[str]:

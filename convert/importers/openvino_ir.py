@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import ModelError
+from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
 from .limits import ImportBudget, check_file_size
@@ -27,13 +28,16 @@ _SourcePort = tuple[str, int]
 """ID of a layer, and the ID of one of its output ports."""
 
 
-def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load(
+    xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18
+) -> g.Graph:
     """Read an OpenVINO IR.
 
     Args:
         xml_path: The `.xml` file. The `.bin` file with the weights is in the same folder.
-        heatmaps: The layer or tensor of the heatmaps. Default: the result with 19 channels.
-        pafs: The layer or tensor of the PAFs. Default: the result with 38 channels.
+        heatmaps: The layer or tensor of the heatmaps. Default: the result with the channels of the skeleton.
+        pafs: The layer or tensor of the PAFs. Default: as for the heatmaps.
+        skeleton: The skeleton of the network.
 
     Raises:
         ModelError: A file is missing or damaged, or a layer that the outputs need is not supported.
@@ -57,7 +61,7 @@ def load(xml_path: Path, *, heatmaps: str | None = None, pafs: str | None = None
         )
     try:
         check_file_size(bin_path.stat().st_size)
-        return _Importer(xml_path, root, bin_path.read_bytes()).build_graph(heatmaps, pafs)
+        return _Importer(xml_path, root, bin_path.read_bytes()).build_graph(heatmaps, pafs, skeleton)
     except MemoryError:
         raise ModelError(f"{xml_path}: not enough memory for its constants") from None
     except (OverflowError, RecursionError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
@@ -82,7 +86,7 @@ class _Importer:
         self.values: dict[_SourcePort, Value] = {}
         self.layer_importer = LayerImporter()
 
-    def build_graph(self, heatmaps: str | None, pafs: str | None) -> g.Graph:
+    def build_graph(self, heatmaps: str | None, pafs: str | None, skeleton: Skeleton) -> g.Graph:
         results: list[Value] = []
         for key in self._sort_layers():
             layer = self.layers[key]
@@ -99,7 +103,7 @@ class _Importer:
         # A result behind an unsupported layer: the maps that this layer reads may be the outputs.
         found += [importer.get_node(value) for error in errors for value in error.maps]
         try:
-            graph = choose_outputs(str(self.path), nodes, list(dict.fromkeys(found)), heatmaps, pafs)
+            graph = choose_outputs(str(self.path), nodes, list(dict.fromkeys(found)), heatmaps, pafs, skeleton)
         except ModelError as error:
             if errors and heatmaps is None:
                 raise ModelError(f"{self.path}: {errors[0]}") from None

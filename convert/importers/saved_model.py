@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import ModelError
+from ...runtime.skeleton import COCO18, Skeleton
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from . import frozen_graph
 
 
-def load_saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load_saved_model(
+    folder: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18
+) -> g.Graph:
     """Read the network of a SavedModel.
 
     Args:
         folder: The folder of the SavedModel. It has one signature, or one with the name `serving_default`.
         heatmaps: As in `frozen_graph.load`.
         pafs: As in `frozen_graph.load`.
+        skeleton: As in `frozen_graph.load`.
 
     Raises:
         ModelError: The folder is damaged or incomplete, or an operator is not supported.
@@ -35,16 +39,19 @@ def load_saved_model(folder: Path, *, heatmaps: str | None = None, pafs: str | N
         names = ", ".join(signatures) or "none"
         raise ModelError(f"{folder}: expected a single signature or one named serving_default; found {names}")
     function = signatures.get("serving_default") or next(iter(signatures.values()))
-    return _import_function(folder, function, heatmaps, pafs)
+    return _import_function(folder, function, heatmaps, pafs, skeleton)
 
 
-def load_keras_model(path: Path, *, heatmaps: str | None = None, pafs: str | None = None) -> g.Graph:
+def load_keras_model(
+    path: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18
+) -> g.Graph:
     """Read the network of a `.keras` or `.h5` file.
 
     Args:
         path: The file.
         heatmaps: As in `frozen_graph.load`.
         pafs: As in `frozen_graph.load`.
+        skeleton: As in `frozen_graph.load`.
 
     Raises:
         ModelError: The file is damaged, has only weights, has not one image as input, or an operator is not supported.
@@ -74,17 +81,16 @@ def load_keras_model(path: Path, *, heatmaps: str | None = None, pafs: str | Non
         raise ModelError(f"{path}: expected one input image (batch, height, width, 3), got {shapes}")
     shape = (1, *model.inputs[0].shape[1:])
     function = tf.function(lambda image: model(image, training=False))
-    return _import_function(
-        path, function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image")), heatmaps, pafs
-    )
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
+    return _import_function(path, concrete, heatmaps, pafs, skeleton)
 
 
-def _import_function(path: Path, function: Any, heatmaps: str | None, pafs: str | None) -> g.Graph:
+def _import_function(path: Path, function: Any, heatmaps: str | None, pafs: str | None, skeleton: Skeleton) -> g.Graph:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(function)
     results = [tensor.name for tensor in frozen.outputs]
-    return frozen_graph.import_graph_def(path, frozen.graph.as_graph_def(), results, heatmaps, pafs)
+    return frozen_graph.import_graph_def(path, frozen.graph.as_graph_def(), results, heatmaps, pafs, skeleton)
 
 
 def _make_read_error(path: Path, kind: str, error: Exception) -> ModelError:

@@ -17,6 +17,7 @@ from ...runtime.model.manifest import INPUT_DTYPES, OUTPUT_DTYPES, InputSpec, Mo
 from ...runtime.preprocess import Resize, make_pixel_table
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import ChannelOrder, Image, Layout, PoseFields
+from ..ir.skeleton_match import advise, match_background
 
 _KNOWN_RANGES = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (-128.0, 127.0))
 """Value ranges of images that networks expect."""
@@ -128,12 +129,7 @@ def _takes_bytes(spec: InputSpec, info: TensorInfo) -> bool:
 
 
 def find_outputs(
-    path: Path,
-    tensors: NetworkTensors,
-    heatmaps: str | None,
-    pafs: str | None,
-    input_spec: InputSpec,
-    skeleton: Skeleton = COCO18,
+    path: Path, tensors: NetworkTensors, heatmaps: str | None, pafs: str | None, skeleton: Skeleton = COCO18
 ) -> tuple[OutputSpec, OutputSpec]:
     """Find the heatmaps and PAFs among the outputs.
 
@@ -145,32 +141,37 @@ def find_outputs(
         tensors: The inputs and outputs of the network.
         heatmaps: The name of the output with the heatmaps. If one name is None, outputs are identified by channels.
         pafs: The name of the output with the PAFs.
-        input_spec: The input.
-        skeleton: Its keypoints and limbs determine the channels.
+        skeleton: The skeleton of the network. The heatmaps may have a background channel or none.
 
     Raises:
         ModelError: The outputs cannot be identified; the message lists all outputs.
     """
+    found = _list_maps(tensors)
+    found_channels = {one.channels for one in found if one.info.name in (heatmaps, pafs) or heatmaps is None}
+    skeleton = match_background(skeleton, found_channels)
     heatmap_count, paf_count = skeleton.heatmap_channels, skeleton.paf_channels
     counts = (heatmap_count, paf_count, heatmap_count + paf_count)
-    found = _list_maps(tensors, input_spec, counts)
-    if heatmaps is not None and pafs is not None:
-        if heatmaps == pafs:
-            found = [maps for maps in found if maps.info.name == heatmaps and maps.channels == counts[2]]
-        else:
-            wanted = ((heatmaps, counts[0]), (pafs, counts[1]))
-            found = [maps for maps in found if (maps.info.name, maps.channels) in wanted]
-            for name, count in wanted:
-                if not any(maps.info.name == name for maps in found):
-                    raise ModelError(f"{path}: no output {name!r} with {count} channels; {_format_outputs(tensors)}")
-    by_channels = {count: _choose_last([maps for maps in found if maps.channels == count]) for count in counts}
+    advice = advise(skeleton, found_channels)
+    if heatmaps is not None and pafs is not None and heatmaps != pafs:
+        wanted = ((heatmaps, heatmap_count), (pafs, paf_count))
+        found = [one for one in found if (one.info.name, one.channels) in wanted]
+        for name, count in wanted:
+            if not any(one.info.name == name for one in found):
+                text = f"{path}: no output {name!r} with {count} channels; {_format_outputs(tensors)}. {advice}"
+                raise ModelError(text)
+    elif heatmaps is not None:
+        found = [one for one in found if one.info.name == heatmaps and one.channels == heatmap_count + paf_count]
+    by_channels = {count: _choose_last([one for one in found if one.channels == count]) for count in counts}
     first, second, joined = (by_channels[count] for count in counts)
     if first is not None and second is not None:
         result = first.slice(0, heatmap_count), second.slice(0, paf_count)
     elif joined is not None:
         result = _split(joined, heatmap_count, paf_count)
     else:
-        raise ModelError(_describe_missing(path, tensors, counts))
+        raise ModelError(
+            f"{path}: expected outputs with {heatmap_count} (heatmaps) and {paf_count} channels (PAFs), or one with "
+            f"{heatmap_count + paf_count}; {_format_outputs(tensors)}. {advice}"
+        )
     for spec in result:
         info = next(info for info in tensors.outputs if info.name == spec.tensor)
         if info.dtype != "float32" and not info.is_quantized:
@@ -181,26 +182,28 @@ def find_outputs(
     return result
 
 
-def _list_maps(tensors: NetworkTensors, spec: InputSpec, counts: tuple[int, ...]) -> list[_Maps]:
-    """List the outputs that have one of the numbers of channels. Their layout is the one that matches the input."""
-    layouts: tuple[Layout, ...] = get_args(Layout) if spec.layout == "nhwc" else get_args(Layout)[::-1]
+def _list_maps(tensors: NetworkTensors) -> list[_Maps]:
+    """List the outputs that can be maps, in each layout in which their grid matches the input.
+
+    If both layouts match, the one of the input is first. If none does, both are listed: the error names the sizes.
+    """
+    origins = tensors.origins or (OutputOrigin(),) * len(tensors.outputs)
+    layouts, size = get_args(Layout), None
+    if len(tensors.inputs) == 1:
+        image = choose_image_shape(tensors.inputs[0]._replace(signature=()))
+        layouts, size = (layouts if image.layout == "nhwc" else layouts[::-1]), (image.width, image.height)
     result = []
-    for info, origin in zip(tensors.outputs, tensors.origins, strict=True):
-        if len(info.shape) != 4 or info.dtype not in OUTPUT_DTYPES or info.shape[0] != 1:
-            continue
-        possible = [_Maps(info, origin, layout, info.shape[3 if layout == "nhwc" else 1]) for layout in layouts]
-        possible = [maps for maps in possible if maps.channels in counts]
-        fitting = [maps for maps in possible if _find_stride(spec, maps.grid)]
-        result += (fitting or possible)[:1]
+    for info, origin in zip(tensors.outputs, origins, strict=True):
+        if len(info.shape) == 4 and info.dtype in OUTPUT_DTYPES and info.shape[0] == 1:
+            possible = [_Maps(info, origin, layout, info.shape[3 if layout == "nhwc" else 1]) for layout in layouts]
+            result += [maps for maps in possible if size is None or _find_stride(size, maps.grid)] or possible
     return result
 
 
 def _choose_last(maps: list[_Maps]) -> _Maps | None:
     """Return the output of the last stage: the one that depends on all others; None if there is none."""
-    for one in maps:
-        if {other.info.number for other in maps} - {one.info.number} <= set(one.origin.ancestors):
-            return one
-    return None
+    numbers = {one.info.number for one in maps}
+    return next((one for one in maps if numbers - {one.info.number} <= set(one.origin.ancestors)), None)
 
 
 def _split(maps: _Maps, heatmap_count: int, paf_count: int) -> tuple[OutputSpec, OutputSpec]:
@@ -208,19 +211,6 @@ def _split(maps: _Maps, heatmap_count: int, paf_count: int) -> tuple[OutputSpec,
     if paf_count in ends and heatmap_count not in ends:
         return maps.slice(paf_count, paf_count + heatmap_count), maps.slice(0, paf_count)
     return maps.slice(0, heatmap_count), maps.slice(heatmap_count, heatmap_count + paf_count)
-
-
-def _describe_missing(path: Path, tensors: NetworkTensors, counts: tuple[int, ...]) -> str:
-    text = (
-        f"{path}: expected outputs with {counts[0]} (heatmaps) and {counts[1]} channels (PAFs), or one with "
-        f"{counts[2]}; {_format_outputs(tensors)}"
-    )
-    channels = [info.shape[axis] for info in tensors.outputs if len(info.shape) == 4 for axis in (1, 3)]
-    if counts[0] in channels or counts[2] in channels:
-        return f"{text}. Name them with --heatmaps and --pafs"
-    if counts[0] - 1 in channels:
-        return f"{text}. The last heatmap, of the background, is missing: export the network with it"
-    return f"{text}. Name them with --heatmaps and --pafs, or export the network with them"
 
 
 def settle_order(
@@ -264,7 +254,7 @@ def compute_stride(path: Path, spec: InputSpec, tensors: NetworkTensors, heatmap
     """
     info: TensorInfo = next(info for info in tensors.outputs if info.name == heatmaps.tensor)
     rows, columns = info.shape[1:3] if heatmaps.layout == "nhwc" else info.shape[2:4]
-    stride = _find_stride(spec, (rows, columns))
+    stride = _find_stride((spec.width, spec.height), (rows, columns))
     if not stride:
         raise ModelError(
             f"{path}: heatmaps of {columns}x{rows} cells do not match the input size {spec.width}x{spec.height}; "
@@ -273,10 +263,10 @@ def compute_stride(path: Path, spec: InputSpec, tensors: NetworkTensors, heatmap
     return stride
 
 
-def _find_stride(spec: InputSpec, grid: tuple[int, int]) -> int:
-    """Return the stride for maps of (rows, columns); 0 if there is none."""
-    stride = spec.height // max(1, grid[0])
-    return stride if stride and (spec.height // stride, spec.width // stride) == grid else 0
+def _find_stride(size: tuple[int, int], grid: tuple[int, int]) -> int:
+    """Return the stride for an input of (width, height) and maps of (rows, columns); 0 if there is none."""
+    stride = size[1] // max(1, grid[0])
+    return stride if stride and (size[1] // stride, size[0] // stride) == grid else 0
 
 
 def describe_decisions(manifest: ModelManifest) -> list[str]:

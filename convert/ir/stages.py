@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from ...runtime.errors import ModelError
 from . import graph as g
-from .output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
 
 
 class Stage(NamedTuple):
@@ -24,14 +23,15 @@ def find(graph: g.Graph) -> list[Stage]:
     """Find the stages of a network, first to last.
 
     A stage before the last is recognized by the concat of heatmaps, PAFs and features that is the input of the next.
+    Its maps have as many channels as those of the last stage.
     """
     channels = g.count_channels(graph)
     found: dict[Stage, None] = {}
     for node in graph.nodes.values():
         if not isinstance(node, g.Concat):
             continue
-        heatmaps = [i for i in node.inputs if channels[i] == HEATMAP_CHANNELS]
-        pafs = [i for i in node.inputs if channels[i] == PAF_CHANNELS]
+        heatmaps = [i for i in node.inputs if channels[i] == channels[graph.heatmaps]]
+        pafs = [i for i in node.inputs if channels[i] == channels[graph.pafs]]
         if len(heatmaps) == len(pafs) == 1 and len(node.inputs) > 2:
             found[Stage(heatmaps[0], pafs[0])] = None
     found[Stage(graph.heatmaps, graph.pafs)] = None

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..ir.output_heads import HEATMAP_CHANNELS, PAF_CHANNELS
+from ...runtime.skeleton import COCO18
 from .builder import NetworkBuilder
 
-BRANCHES = {"L1": PAF_CHANNELS, "L2": HEATMAP_CHANNELS}
+BRANCHES = {"L1": COCO18.paf_channels, "L2": COCO18.heatmap_channels}
 
 AddLayer = Callable[[str, str, int, int], str]
 """Function that adds a layer: (scope, source, channels, kernel size) -> name of the output node."""

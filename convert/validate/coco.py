@@ -15,7 +15,6 @@ from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.formats import make_coco_keypoints
 from ...runtime.io.images import read_image
 from ...runtime.io.messages import iterate_with_progress
-from ...runtime.skeleton import COCO18
 from ...runtime.types import Image, Pose
 from . import coco_annotations
 from .coco_annotations import PERSON_CATEGORY_ID, ImageEntry
@@ -120,7 +119,7 @@ class CocoDataset:
                 )
             scored.append(entry.id)
             for pose in estimate(image):
-                keypoints = make_coco_keypoints(pose, COCO18)
+                keypoints = make_coco_keypoints(pose, pose.skeleton)
                 results.append(
                     {
                         "image_id": entry.id,

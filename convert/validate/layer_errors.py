@@ -8,14 +8,12 @@ import numpy as np
 
 from ..ir import graph as g
 from ..ir import stages
-from ..ir.output_heads import HEATMAP_CHANNELS
 from ..quantize import layerwise
 from ..quantize.calibrate import FloatArray
 from ..quantize.integer import QuantizedNetwork
 from ..quantize.plan import QuantParams
 
 _MEASURED_IMAGES = 6
-_KEYPOINT_CHANNELS = HEATMAP_CHANNELS - 1
 _WORST_COUNT = 5
 
 
@@ -35,17 +33,21 @@ class MapError(NamedTuple):
     params: QuantParams
 
 
-def measure_layer_errors(quantized: QuantizedNetwork) -> list[MapError]:
+def measure_layer_errors(quantized: QuantizedNetwork, keypoint_count: int) -> list[MapError]:
     """Measure the error of every stored map on the calibration images with the largest area of people.
 
     The background channel of the heatmaps is left out: its values are so large that they would hide the keypoints.
+
+    Args:
+        quantized: Result of the quantization.
+        keypoint_count: Number of heatmap channels without the background.
     """
     images, _ = quantized.calibration_set.select_fit_images(_MEASURED_IMAGES)
     heatmaps = {stage.heatmaps for stage in stages.find(quantized.plan.graph)}
     errors = []
     for comparison in layerwise.compare_layers(quantized.plan, images):
         name = comparison.node.name
-        channels = slice(0, _KEYPOINT_CHANNELS if name in heatmaps else None)
+        channels = slice(0, keypoint_count if name in heatmaps else None)
         float_map, quantized_map, isolated_map = (
             maps[..., channels] for maps in (comparison.float_map, comparison.quantized_map, comparison.isolated_map)
         )

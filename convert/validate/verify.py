@@ -143,7 +143,7 @@ def compare_with_reference(reference: Reference, estimator: PoseEstimator, image
     """
     manifest = estimator.manifest
     decoder = Decoder(*manifest.grid, manifest.skeleton_table)
-    keypoint_sigmas = get_sigmas(manifest.skeleton_table.keypoints)
+    keypoint_sigmas = get_sigmas(manifest.skeleton_table)
     heatmaps, pafs = (
         _ErrorStatistics(len(manifest.skeleton_table.keypoints)),
         _ErrorStatistics(manifest.skeleton_table.paf_channels),

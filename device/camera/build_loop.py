@@ -11,6 +11,7 @@ from ...runtime.errors import InputError, ModelError
 from ...runtime.io import naming
 from ...runtime.io.atomic import expand_home, refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
+from ...runtime.skeleton import Skeleton
 from ..config import Config
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -34,14 +35,23 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     Raises:
         EdgePoseError: A model or a sink cannot be used.
     """
+    skeleton: Skeleton | None = None
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
     hashes = []
     for path, pin in zip(models, settings.model.get_pins(), strict=True):
         hashes.append(isolated_load.check_model(path, pin))
-        if container.read(path, hashes[-1]).untrained:
+        manifest = container.read(path, hashes[-1])
+        if manifest.untrained:
             raise ModelError(
                 f"{path}: the weights are random (converted with --untrained, for speed measurements only); "
                 "use a trained model"
+            )
+        # Trackers, sinks and recordings keep the skeleton of the first model.
+        skeleton = skeleton or manifest.skeleton_table
+        if manifest.skeleton_table != skeleton:
+            raise ModelError(
+                f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
+                "all models of model.when_hot need the same skeleton"
             )
     stats = Stats(models[0].stem)
     sinks = [*_open_configured_sinks(settings, stats), *sinks]

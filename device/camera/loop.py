@@ -325,7 +325,7 @@ class Loop:
             poses = self._tracker.update(poses, time_s)
         if self._settings.smooth:
             poses = self._smoother.update(poses, time_s)
-        return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms))
+        return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms, skeleton=skeleton))
 
     def _publish(self, result: PipelineResult, message: Message) -> None:
         """Send one frame to the sinks, and update statistics, status file and systemd."""

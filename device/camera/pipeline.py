@@ -198,7 +198,8 @@ class Pipeline:
         self._free_outputs.put(item.fields)
         timings = Timings(prepared.preprocess_ms, item.inference_ms, decode_ms)
         latency_ms = (monotonic_ns() - prepared.frame.captured_ns) / 1e6
-        return PipelineResult(prepared.frame, EstimateResult(poses, timings), latency_ms)
+        estimate = EstimateResult(poses, timings, skeleton=self._estimator.manifest.skeleton_table)
+        return PipelineResult(prepared.frame, estimate, latency_ms)
 
     def _capture(self) -> None:
         frames = self._source.frames()

@@ -34,9 +34,7 @@ def run_self_test(folder: Path) -> str:
         estimator = PoseEstimator(folder / name)
         if difference := self_check.check(estimator):
             raise InputError(f"{name}: this board does not compute the same poses as the workstation: {difference}")
-        stored = estimator.manifest.golden
-        count = len(stored.poses) if stored else 0
-        results.append(f"{name}: {count} reference poses reproduced")
+        results.append(f"{name}: {self_check.describe(estimator.manifest)}")
     return f"{'; '.join(results)} ({estimator.interpreter_name})"
 
 

@@ -50,9 +50,7 @@ class Tracker:
                 f"got {min_oks:g} and {max_absence_s:g} s"
             )
         keypoint_count = len(skeleton.keypoints)
-        self._exponent_factors = (-0.5 / np.square(2 * _SIGMA_FACTOR * get_sigmas(skeleton.keypoints))).astype(
-            np.float32
-        )
+        self._exponent_factors = (-0.5 / np.square(2 * _SIGMA_FACTOR * get_sigmas(skeleton))).astype(np.float32)
         self._min_oks, self._max_absence_s = min_oks, max_absence_s
         # One row per known person: number, last position of each keypoint, velocity in pixels per second, time of the
         # last pose.
@@ -73,6 +71,9 @@ class Tracker:
 
         Returns:
             The poses in the same order, with their person numbers (from 1).
+
+        Raises:
+            ValueError: The poses do not have the keypoints of the tracker's skeleton.
         """
         age_s = time_s - self._seen_s
         is_recent = (age_s >= 0) & (age_s <= self._max_absence_s)
@@ -81,6 +82,11 @@ class Tracker:
         if not poses:
             return ()
         found = np.stack([pose.keypoints for pose in poses])
+        if found.shape[1:] != self._keypoints.shape[1:]:
+            raise ValueError(
+                f"Tracker: expected poses with {self._keypoints.shape[1]} keypoints, got {found.shape[1]}; "
+                "create the tracker with the skeleton of the poses: Tracker(pose.skeleton)"
+            )
         rows = self._match(found, time_s)
         is_known = rows >= 0
         if is_known.any():

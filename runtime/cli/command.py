@@ -148,6 +148,19 @@ class ModelName(InputName):
         return found or [CompletionItem(incomplete, type="file")]
 
 
+class SkeletonName(InputName):
+    """The name of a shipped skeleton or a .toml file; shells complete both."""
+
+    name = "skeleton"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names of shipped skeletons, and let the shell complete names of files."""
+        from ..skeleton import list_skeletons
+
+        found = [CompletionItem(name) for name in list_skeletons() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
 class Checked(ParamType):
     """A text that a function checks or converts; the function raises ValueError."""
 

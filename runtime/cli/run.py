@@ -104,8 +104,10 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
             f"{path}: the weights are random, made with --untrained to measure speed; "
             "use a trained model, or add --allow-untrained"
         )
+    skeleton = estimator.manifest.skeleton_table
+    if options.format == "coco":
+        formats.check_coco_order(skeleton)
     with ExitStack() as stack:
-        skeleton = estimator.manifest.skeleton_table
         drawings = stack.enter_context(DrawingWriter(options.draw, skeleton)) if options.draw else None
         _write(options, inputs, _estimate_all(inputs, estimator, options.max_pixels, failures, summary, drawings),
                skeleton, summary)  # fmt: skip

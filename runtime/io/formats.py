@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..skeleton import Skeleton
+from ..errors import InputError
+from ..skeleton import COCO18, Skeleton
 from ..types import EstimateResult, Frame, Pose
 from . import atomic
 from .images import VIDEO_SUFFIXES
@@ -30,6 +31,8 @@ def format_edgepose_line(
 ) -> str:
     """Format one frame as a JSON line: device, source, time, poses in pixels of the frame, time per stage.
 
+    The name of the skeleton is only in it if it is not coco18.
+
     Args:
         frame: The frame. Credentials in the address of its source are removed.
         estimate: The poses in the frame.
@@ -40,6 +43,7 @@ def format_edgepose_line(
         The line without a line end.
     """
     height, width = frame.image.shape[:2]
+    skeleton = estimate.skeleton
     return _to_compact_json(
         {
             "version": FORMAT_VERSION,
@@ -50,6 +54,7 @@ def format_edgepose_line(
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,
+            **({} if skeleton.name == COCO18.name else {"skeleton": skeleton.name}),
             "poses": [make_pose_entry(pose) for pose in estimate],
             "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
         }
@@ -87,12 +92,12 @@ def format_openpose_line(frame: Frame, estimate: EstimateResult) -> str:
 
 
 def format_openpose_file(estimate: EstimateResult) -> str:
-    """Format one frame as the JSON text of an OpenPose file (version 1.3, COCO model with 18 keypoints)."""
+    """Format one frame as the JSON text of an OpenPose file (version 1.3), with the keypoints of the skeleton."""
     return _to_compact_json(make_openpose_document(estimate))
 
 
 def make_openpose_document(estimate: EstimateResult) -> dict[str, Any]:
-    """Return the OpenPose document of one frame (version 1.3, COCO model with 18 keypoints)."""
+    """Return the OpenPose document of one frame (version 1.3), with the keypoints of the skeleton."""
     people = [
         {
             "person_id": [pose.person or -1],
@@ -227,6 +232,9 @@ def make_coco_results(
     """Convert the poses of one frame to COCO keypoint results, with 17 keypoints per person.
 
     Each result also contains `file_name`, the source as it was given, and `frame`, the index of the frame in it.
+
+    Raises:
+        InputError: The skeleton does not have COCO's keypoints.
     """
     return [
         {
@@ -241,8 +249,22 @@ def make_coco_results(
     ]
 
 
+def check_coco_order(skeleton: Skeleton) -> None:
+    """Raise InputError if a skeleton does not have COCO's keypoints."""
+    if not skeleton.coco_order:
+        raise InputError(
+            f"COCO results need COCO's 17 keypoints, which the skeleton {skeleton.name} does not have; "
+            "use another output format, or a skeleton with coco_order"
+        )
+
+
 def make_coco_keypoints(pose: Pose, skeleton: Skeleton) -> list[float]:
-    """Return 17 times x, y, 1 in COCO's order, in pixels of the frame; 0, 0, 0 for a keypoint that was not found."""
+    """Return 17 times x, y, 1 in COCO's order, in pixels of the frame; 0, 0, 0 for a keypoint that was not found.
+
+    Raises:
+        InputError: The skeleton does not have COCO's keypoints.
+    """
+    check_coco_order(skeleton)
     ordered = pose.keypoints[list(skeleton.coco_order)]
     return [
         value

@@ -10,7 +10,7 @@ from typing import Literal
 from .. import schema
 from ..errors import ModelError
 from ..preprocess import Resize
-from ..skeleton import SKELETONS, Skeleton
+from ..skeleton import Skeleton, get_skeleton, list_skeletons
 from ..types import ChannelOrder, Layout
 
 FORMAT = "edgepose-manifest"
@@ -115,6 +115,9 @@ class ModelManifest:
     pafs: OutputSpec
     stride: int = 8
     skeleton: str = "coco18"
+    """Name of the skeleton."""
+    skeleton_definition: Skeleton | None = None
+    """The whole skeleton, if it is not a shipped one."""
     precision: Precision = "unknown"
     parameters: int | None = None
     macs: int | None = None
@@ -138,7 +141,7 @@ class ModelManifest:
     @property
     def skeleton_table(self) -> Skeleton:
         """Skeleton of the model."""
-        return SKELETONS[self.skeleton]
+        return self.skeleton_definition or get_skeleton(self.skeleton)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -147,7 +150,10 @@ class ModelManifest:
 
     def to_json(self) -> str:
         """Return indented JSON; equal manifests give equal text."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        values = asdict(self)
+        if self.skeleton_definition is not None:
+            values["skeleton_definition"]["limbs"] = [limb._asdict() for limb in self.skeleton_definition.limbs]
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelManifest:
@@ -182,8 +188,7 @@ def _validate(manifest: ModelManifest) -> None:
         raise ModelError(
             f"manifest.flatbuffer_sha256: expected 64 hexadecimal digits, got {manifest.flatbuffer_sha256[:80]!r}"
         )
-    if manifest.skeleton not in SKELETONS:
-        raise ModelError(f"manifest.skeleton: expected one of {', '.join(SKELETONS)}, got {manifest.skeleton!r}")
+    _validate_skeleton(manifest)
     if not 1 <= stride <= 64:
         raise ModelError(f"manifest.stride: expected 1 to 64, got {stride}")
     if not (stride <= spec.width <= 8192 and stride <= spec.height <= 8192):
@@ -212,6 +217,14 @@ def _validate_input(spec: InputSpec) -> None:
     for low, high in spec.channel_ranges or [spec.value_range]:
         if not -_MAX_INPUT_VALUE <= low < high <= _MAX_INPUT_VALUE:
             raise ModelError(f"manifest.input.value_range: expected a low and a higher value, got {low} and {high}")
+
+
+def _validate_skeleton(manifest: ModelManifest) -> None:
+    name, definition = manifest.skeleton, manifest.skeleton_definition
+    if definition is None and name not in list_skeletons():
+        raise ModelError(f"manifest.skeleton: expected one of {', '.join(list_skeletons())}, got {name[:80]!r}")
+    if definition is not None and definition.name != name:
+        raise ModelError(f"manifest.skeleton_definition.name: expected {name[:80]!r}, got {definition.name!r}")
 
 
 def _validate_golden(golden: Golden, skeleton: Skeleton) -> None:

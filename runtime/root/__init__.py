@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         OutputError,
         Pose,
         PoseEstimator,
+        Skeleton,
         UnknownNameError,
+        load_skeleton,
     )
     from .runtime.version import __version__
     from .runtime.visualize.draw import draw_poses
@@ -51,7 +53,7 @@ _NAMES_BY_MODULE = {
     "device.tracking.tracker": ("Tracker",),
     "runtime": (
         "COCO18", "EdgePoseError", "EstimateResult", "Frame", "InputError", "Keypoint", "MissingExtraError",
-        "ModelError", "OutputError", "Pose", "PoseEstimator", "UnknownNameError",
+        "ModelError", "OutputError", "Pose", "PoseEstimator", "Skeleton", "UnknownNameError", "load_skeleton",
     ),
     "runtime.version": ("__version__",),
     "runtime.visualize.draw": ("draw_poses",),
@@ -60,9 +62,9 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() fo
 
 __all__ = [
     "COCO18", "EdgePoseError", "EstimateResult", "Frame", "InputError", "Keypoint", "MissingExtraError", "ModelError",
-    "OneEuroSmoother", "OutputError", "Pipeline", "Pose", "PoseEstimator", "Tracker", "UnknownNameError",
-    "__version__", "convert_model", "draw_poses", "evaluate_model", "open_source", "profile_model", "run_camera",
-    "stream",
+    "OneEuroSmoother", "OutputError", "Pipeline", "Pose", "PoseEstimator", "Skeleton", "Tracker",
+    "UnknownNameError", "__version__", "convert_model", "draw_poses", "evaluate_model", "load_skeleton", "open_source",
+    "profile_model", "run_camera", "stream",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 A source of test images without a camera and without labeled images. Real networks detect its people.
 """
 
+from .keypoints import derive_keypoints, has_figure
 from .scene import Scene, SceneFrame
 
-__all__ = ["Scene", "SceneFrame"]
+__all__ = ["Scene", "SceneFrame", "derive_keypoints", "has_figure"]

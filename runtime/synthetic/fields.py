@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from ..skeleton import COCO18, Skeleton
 from .body import Motion, compute_keypoints
+from .keypoints import derive_keypoints
 
 Maps = npt.NDArray[np.float32]
 
@@ -20,15 +21,16 @@ def render_fields(
     to one cell to each side of a limb and beyond its ends; where limbs overlap, the mean is taken.
 
     Args:
-        people: (n, 18, 2): x, y in grid cells, measured from the center of the first cell. NaN if the keypoint is
-            absent.
+        people: (n, keypoints, 2): x, y in grid cells, measured from the center of the first cell. NaN if the keypoint
+            is absent.
         height: Rows of the maps.
         width: Columns of the maps.
         skeleton: Keypoints and limbs.
         sigma: Standard deviation of the Gaussians in cells.
 
     Returns:
-        Heatmaps (height, width, 19) with the background as last channel, and PAFs (height, width, 38).
+        Heatmaps (height, width, keypoints), with the background as one more channel if the skeleton has it, and PAFs
+        (height, width, 2 * limbs).
     """
     y, x = np.mgrid[:height, :width].astype(np.float32)
     heatmaps = np.zeros((height, width, skeleton.heatmap_channels), np.float32)
@@ -55,15 +57,16 @@ def render_fields(
         overlap = np.maximum(counts[:, :, number], 1)
         pafs[:, :, limb.paf_x] = sums[:, :, limb.paf_x] / overlap
         pafs[:, :, limb.paf_y] = sums[:, :, limb.paf_y] / overlap
-    heatmaps[:, :, -1] = 1 - heatmaps[:, :, :-1].max(axis=2)
+    if skeleton.background:
+        heatmaps[:, :, -1] = 1 - heatmaps[:, :, :-1].max(axis=2)
     return heatmaps, pafs
 
 
-def place_people(count: int, height: int, width: int, rng: np.random.Generator) -> Maps:
+def place_people(count: int, height: int, width: int, rng: np.random.Generator, skeleton: Skeleton = COCO18) -> Maps:
     """Place random people side by side, so that they do not overlap.
 
     Returns:
-        (count, 18, 2): x, y in grid cells, measured from the center of the first cell.
+        (count, keypoints, 2): x, y in grid cells, measured from the center of the first cell.
     """
     rows = max(range(1, count + 1), key=lambda n: min(height / n, width / (-(-count // n)) / 0.8))
     columns = -(-count // rows)
@@ -75,4 +78,4 @@ def place_people(count: int, height: int, width: int, rng: np.random.Generator) 
         body = compute_keypoints(Motion.create_random(rng), float(rng.uniform(0, 10)))
         people[i, :, 0] = (column + 0.5) * slot_w + body[:, 0] * size
         people[i, :, 1] = (row + 0.5) * slot_h + (0.5 - body[:, 1]) * size
-    return people - 0.5
+    return (people if skeleton == COCO18 else derive_keypoints(people, skeleton)) - 0.5

@@ -9,13 +9,13 @@ from functools import cache
 import cv2
 import numpy as np
 
-from ..skeleton import COCO18, Skeleton
+from ..skeleton import Skeleton
 from ..types import Image, Pose
 
 _SUBPIXEL_BITS = 4
 
 
-def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton = COCO18) -> Image:
+def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton | None = None) -> Image:
     """Draw the limbs of all poses as colored lines and the keypoints as dots.
 
     Each limb has a color of its own, so left and right can be distinguished. The line width depends on the size of the
@@ -24,7 +24,7 @@ def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton = 
     Args:
         image: (H, W, 3) uint8 BGR; it is not changed.
         poses: Poses in pixels of the image.
-        skeleton: Skeleton of the poses.
+        skeleton: Skeleton of the poses; default: the one that each pose has.
 
     Returns:
         A copy of the image with the drawings.
@@ -40,10 +40,10 @@ def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton = 
     if not isinstance(poses, Iterable):
         raise TypeError(f"draw_poses: expected poses or a result, got {type(poses).__name__}")
     canvas = image.copy()
-    colors = compute_limb_colors(skeleton)
     for pose in poses:
         thickness = _choose_thickness(pose)
-        for limb, color in zip(skeleton.limbs, colors, strict=True):
+        shown = skeleton or pose.skeleton
+        for limb, color in zip(shown.limbs, compute_limb_colors(shown), strict=True):
             if limb.can_seed and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
                 a, b = (_to_fixed_point(pose.keypoints[part]) for part in (limb.a, limb.b))
                 cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -46,7 +46,7 @@ def test_packaged_models_are_small() -> None:
 @pytest.mark.parametrize("people", [1, 2, 3])
 def test_finds_all_people_in_synthetic_scenes(name: str, people: int) -> None:
     estimator = PoseEstimator(PACKAGED[name])
-    spread = get_sigmas(COCO18.keypoints)
+    spread = get_sigmas(COCO18)
     hits = wanted = found = 0
     for seed in range(6):
         scene = Scene(people, 640, 480, seed=seed)

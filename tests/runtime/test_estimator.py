@@ -19,7 +19,7 @@ from edgepose.runtime.types import Pose
 
 from ..conftest import PHOTOGRAPH_OFFSET
 
-SPREAD = get_sigmas(COCO18.keypoints)
+SPREAD = get_sigmas(COCO18)
 
 
 def best_match(truth: np.ndarray, poses: tuple[Pose, ...]) -> tuple[float, np.ndarray]:

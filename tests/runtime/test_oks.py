@@ -10,7 +10,7 @@ from edgepose.runtime.oks import compute_oks, count_matches, get_sigmas
 
 pytestmark = pytest.mark.once
 
-SPREAD = get_sigmas(COCO18.keypoints)
+SPREAD = get_sigmas(COCO18)
 
 
 def make_pose() -> np.ndarray:

@@ -56,7 +56,7 @@ def test_finds_the_people_that_upstream_finds(network: str, image: str) -> None:
     heatmaps, pafs = fields["heatmaps"].astype(np.float32), fields["pafs"].astype(np.float32)
     poses = Decoder(*heatmaps.shape[:2]).decode(PoseFields(heatmaps, pafs), GridToFrame(1, 1, -0.5, -0.5))
     maxima = [np.array(twin.find_peaks(heatmaps[:, :, part], 0.05)).reshape(-1, 3)[:, :2] for part in range(18)]
-    spread = get_sigmas(COCO18.keypoints)
+    spread = get_sigmas(COCO18)
     entries = {
         Path(entry["image"]).stem: entry["poses"] for entry in json.loads((folder / "upstream_poses.json").read_text())
     }
