@@ -61,11 +61,21 @@ def convert_model(
             options[name] = input_sizes.parse(value)
         if name == "skeleton" and not isinstance(value, Skeleton):
             options[name] = load_skeleton(value)
+        if name in ("value_range", "mean", "scale") and value is not None:
+            options[name] = _to_numbers(name, value)
     path = Path(output)
     check_output(path)
     return convert(
         detect.find_source(str(source)), path, ConversionOptions(**options), lambda text: (note(text), None)[1]
     )
+
+
+def _to_numbers(name: str, value: Any) -> tuple[float, ...]:
+    """Return one number or several as a tuple."""
+    try:
+        return tuple(float(v) for v in ((value,) if isinstance(value, int | float) else value))
+    except (TypeError, ValueError):
+        raise TypeError(f"convert_model: {name}: expected numbers, got {value!r}") from None
 
 
 def evaluate_model(

@@ -25,6 +25,7 @@ from .ir import graph as g
 from .ir import macs, stages
 from .networks import NETWORKS
 from .passes import bn_statistics, fold
+from .passes.input_normalization import InputNormalization, share_offset
 from .passes.simplify import simplify
 from .quantize import integer
 from .quantize.calibration_images import CalibrationImages, ImageFolder
@@ -58,6 +59,16 @@ class ConversionOptions:
     """Output with the PAFs."""
     skeleton: Skeleton = COCO18
     """Keypoints and limbs of the network. Whether there is a background channel is read from the network."""
+    signature: str | None = None
+    """Signature of a SavedModel. Default: `serving_default`, or the only one."""
+    value_range: tuple[float, float] | None = None
+    """Values that the source network expects for the bytes 0 and 255, if the file does not convert them itself."""
+    mean: tuple[float, ...] | None = None
+    """Value that the source network expects to be subtracted, one or one per channel, in its own channel order."""
+    scale: tuple[float, ...] | None = None
+    """Value that the source network expects to be divided by after that, one or one per channel."""
+    source_channel_order: ChannelOrder | None = None
+    """Channel order that the source network expects. Default: bgr."""
     calibration: Path | None = None
     """Folder of images or video for calibration."""
     max_drop: float = 0.5
@@ -76,7 +87,14 @@ class ConversionOptions:
     @property
     def import_options(self) -> ImportOptions:
         """Options for the importer."""
-        return ImportOptions(self.network, self.heatmaps, self.pafs, self.stages, self.skeleton)
+        return ImportOptions(
+            self.network, self.heatmaps, self.pafs, self.stages, self.skeleton, self.signature, self.input_normalization
+        )
+
+    @property
+    def input_normalization(self) -> InputNormalization:
+        """Input that the source network expects, as far as the user gave it."""
+        return InputNormalization(self.value_range, self.mean, self.scale, self.source_channel_order)
 
 
 @dataclass(frozen=True)
@@ -189,6 +207,7 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
     """
     # Checked first, because a conversion can take minutes before a wrong folder would be noticed.
     integer.check_options(options.precision, options.calibration, options.report)
+    options.input_normalization.check()
     data = _open_evaluation_data(options, note)
     if source.kind == "TFLite":
         candidate = _adopt_tflite(source, options, note)
@@ -224,7 +243,8 @@ def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _Ev
 def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback) -> Candidate:
     """Add a manifest to a TFLite file of another tool. The network does not change."""
     unsupported_options = {
-        "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages
+        "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages,
+        "--signature": options.signature,
     }  # fmt: skip
     for name, given in unsupported_options.items():
         if given:
@@ -234,6 +254,7 @@ def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback
         source.path, network=flatbuffer, size=options.input_size, default_size=source.default_size
     )
     spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
+    spec = _apply_normalization(source, spec, options.input_normalization)
     outputs = (options.heatmaps, options.pafs)
     name = options.network or source.name
     manifest = build_manifest(source, name, flatbuffer, spec, outputs, options.skeleton, tensors)
@@ -244,15 +265,38 @@ def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback
     return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
 
 
+def _apply_normalization(source: Source, spec: InputSpec, normalization: InputNormalization) -> InputSpec:
+    """Return the input of a TFLite file with the value range and channel order that the user gave."""
+    wanted = normalization.channel_order
+    if wanted == "bgr" and spec.channel_order == "rgb":
+        raise ModelError(
+            f"{source.path}: --channel-order rgb and --source-channel-order bgr contradict each other: a TFLite file "
+            "is not changed; give only one of them"
+        )
+    spec = replace(spec, channel_order=wanted or spec.channel_order)
+    if not normalization.changes_values:
+        return spec
+    if spec.dtype != "float32":
+        raise ModelError(
+            f"{source.path}: its input is {spec.dtype} and gets the bytes of the image; --value-range, --mean and "
+            "--scale need a float32 input"
+        )
+    try:
+        return replace(spec, value_range=normalization.to_value_range())
+    except ModelError as error:
+        raise ModelError(f"{source.path}: {error}") from None
+
+
 def _build_candidate(
     source: Source, options: ConversionOptions, data: _EvaluationData, note: StepCallback
 ) -> Candidate:
     """Import, repair, prepare and export a network."""
-    spec = _make_input_spec(source, options)
-    imported = _import_network(source, options, spec, note)
+    imported = _import_network(source, options, note)
+    spec = _make_input_spec(source, options, imported.graph, note)
+    _check_map_sizes(source, imported.graph, spec, note)
     repaired = _repair_batch_norm(source, imported.graph, spec, options.calibration, note)
     origin = _describe_origin(imported, source, options, note)
-    prepared = _prepare_network(repaired.graph, options.channel_order)
+    prepared = _prepare_network(repaired.graph, options)
     factory = _ManifestFactory(
         source,
         options,
@@ -275,26 +319,63 @@ def _build_candidate(
     return Candidate(exported.flatbuffer, manifest, reference, published, exported.quantized)
 
 
-def _make_input_spec(source: Source, options: ConversionOptions) -> InputSpec:
-    width, height = options.input_size or source.default_size
-    if any(side % _SIZE_MULTIPLE or not _MIN_SIZE <= side <= _MAX_SIZE for side in (width, height)):
-        raise ModelError(
-            f"input size {width}x{height}: expected multiples of {_SIZE_MULTIPLE} from {_MIN_SIZE} to {_MAX_SIZE}"
-        )
+def _make_input_spec(source: Source, options: ConversionOptions, graph: g.Graph, note: StepCallback) -> InputSpec:
+    own_size = None if graph.input.size is None else graph.input.size[::-1]
+    default = source.default_size
+    if own_size is not None and source.known is None and options.input_size is None:
+        if _is_valid_size(own_size):
+            default = own_size
+        else:
+            note(
+                f"the input size of the file, {own_size[0]}x{own_size[1]}, is not used: expected multiples of "
+                f"{_SIZE_MULTIPLE}; using {default[0]}x{default[1]}"
+            )
+    width, height = options.input_size or default
+    _check_input_size(width, height)
     dtype = "uint8" if options.precision in integer.INTEGER_PRECISIONS else "float32"
     return InputSpec("", width, height, dtype, options.channel_order, options.resize)
 
 
-def _import_network(source: Source, options: ConversionOptions, spec: InputSpec, note: StepCallback) -> ImportResult:
+def _is_valid_size(size: tuple[int, int]) -> bool:
+    return not any(side % _SIZE_MULTIPLE or not _MIN_SIZE <= side <= _MAX_SIZE for side in size)
+
+
+def _check_input_size(width: int, height: int) -> None:
+    if not _is_valid_size((width, height)):
+        raise ModelError(
+            f"input size {width}x{height}: expected multiples of {_SIZE_MULTIPLE} from {_MIN_SIZE} to {_MAX_SIZE}"
+        )
+
+
+def _import_network(source: Source, options: ConversionOptions, note: StepCallback) -> ImportResult:
+    # Checked first, because an import can take a while.
+    _check_input_size(*(options.input_size or source.default_size))
     import_tensorflow()
     note(f"{'defining' if source.kind == 'untrained' else 'importing'} {source.path.name}")
-    imported = source.load(options.import_options)
-    if macs.has_misaligned_resize(imported.graph, spec.height, spec.width):
+    return source.load(options.import_options, note)
+
+
+def _check_map_sizes(source: Source, graph: g.Graph, spec: InputSpec, note: StepCallback) -> None:
+    """Check that maps that are combined have the same size at this input size."""
+    sizes = macs.compute_sizes(graph, spec.height, spec.width)
+    for node in graph.nodes.values():
+        if isinstance(node, g.Add | g.Concat) and len({sizes[i] for i in node.inputs}) > 1:
+            found = " and ".join(f"{width}x{height}" for height, width in dict.fromkeys(sizes[i] for i in node.inputs))
+            raise ModelError(
+                f"{source.path}: {node.name!r} combines maps of {found} at the input size {spec.width}x{spec.height}; "
+                "choose another --input-size, for example in multiples of 32"
+            )
+    if any(min(size) < 1 for size in sizes.values()) or sizes[graph.heatmaps] != sizes[graph.pafs]:
+        (rows, columns), (paf_rows, paf_columns) = sizes[graph.heatmaps], sizes[graph.pafs]
+        raise ModelError(
+            f"{source.path}: heatmaps of {columns}x{rows} and PAFs of {paf_columns}x{paf_rows} cells at the input size "
+            f"{spec.width}x{spec.height}; expected the same size, 1x1 or more"
+        )
+    if macs.has_misaligned_resize(graph, spec.height, spec.width):
         note(
             f"warning: some feature maps are misaligned at {spec.width}x{spec.height}; "
             "an input size in multiples of 16 is more accurate"
         )
-    return imported
 
 
 def _repair_batch_norm(
@@ -338,12 +419,18 @@ def _describe_origin(
     return recipe
 
 
-def _prepare_network(graph: g.Graph, channel_order: ChannelOrder) -> _PreparedNetwork:
+def _prepare_network(graph: g.Graph, options: ConversionOptions) -> _PreparedNetwork:
     prepared = simplify(fold.fold(graph))
-    recipe = ["batch normalization and constant scales folded into the convolutions"]
-    if channel_order == "rgb":
+    recipe = []
+    if normalization := options.input_normalization.describe():
+        recipe.append(f"the source network expects: {normalization}")
+    recipe.append("batch normalization and constant scales folded into the convolutions")
+    if options.channel_order == "rgb":
         prepared = fold.to_rgb(prepared)
         recipe.append("weights of the first convolution reordered for RGB")
+    if options.precision in integer.INTEGER_PRECISIONS and (shared := share_offset(prepared)) is not prepared:
+        prepared = shared
+        recipe.append("one offset of the image for all channels: exact except at the border of the image")
     return _PreparedNetwork(prepared, tuple(recipe))
 
 

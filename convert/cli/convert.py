@@ -30,6 +30,11 @@ class ConvertOptions:
     heatmaps: str | None
     pafs: str | None
     skeleton: str
+    signature: str | None
+    value_range: tuple[float, float] | None
+    mean: tuple[float, ...] | None
+    scale: tuple[float, ...] | None
+    source_channel_order: ChannelOrder | None
     input_size: tuple[int, int] | None
     resize: Resize
     channel_order: ChannelOrder
@@ -69,6 +74,11 @@ def run(options: ConvertOptions) -> int:
         heatmaps=options.heatmaps,
         pafs=options.pafs,
         skeleton=load_skeleton(options.skeleton),
+        signature=options.signature,
+        value_range=options.value_range,
+        mean=options.mean,
+        scale=options.scale,
+        source_channel_order=options.source_channel_order,
         calibration=options.calibration,
         max_drop=options.max_drop,
         report=options.report,
@@ -83,6 +93,21 @@ def run(options: ConvertOptions) -> int:
     for shortfall in result.shortfalls:
         show_warning(f"verification failed: {shortfall}")
     return 1 if result.shortfalls else 0
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Parse one number, or three that are separated by commas.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise ValueError(f"expected one number or three such as 123.7,116.3,103.5, got {text!r}")
+    return numbers
 
 
 command = Command(
@@ -106,6 +131,7 @@ Names of input sizes:
   edgepose convert human-pose-estimation-0001 -o int8.tflite --precision int8 --calibration images/
   edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4
   edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb
+  edgepose convert mine.keras -o mine.tflite --value-range 0 1 --source-channel-order rgb
   edgepose convert mobilenet_fast --untrained -o speed.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
     parameters=[
@@ -124,6 +150,16 @@ Names of input sizes:
         Option("--pafs", metavar="NAME", section="Network", help="output with the PAFs, if it is not recognized"),
         Option("--skeleton", default="coco18", type=SkeletonName(), metavar="NAME", section="Network",
                help=f"keypoints and limbs: {', '.join(list_skeletons())}, or a .toml file (default: coco18)"),
+        Option("--signature", metavar="NAME", section="Network",
+               help="signature of a SavedModel (default: serving_default, or the only one)"),
+        Option("--value-range", type=Number(float), nargs=2, metavar="LOW HIGH", section="Source image",
+               help="values that the source network expects for the bytes 0 and 255, for example 0 1 or -1 1"),
+        Option("--mean", type=Checked(parse_numbers, "numbers"), metavar="X[,X,X]", section="Source image",
+               help="subtract this, one number or one per channel, in the channel order of the source network"),
+        Option("--scale", type=Checked(parse_numbers, "numbers"), metavar="X[,X,X]", section="Source image",
+               help="then divide by this, as in OpenVINO's tools"),
+        Option("--source-channel-order", type=Choice(("bgr", "rgb")), section="Source image",
+               help="channel order that the source network expects (default: bgr)"),
         Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
                help="multiples of 8, or a name above (default: the size of the network)"),
         Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",

@@ -148,13 +148,8 @@ class GraphModule(nn.Module):
             case g.Conv():
                 result: Tensor = self.convolutions[_make_module_name(node.name)](x, self.quantize)
                 return result
-            case g.Activation(kind="elu"):
-                return functional.elu(x)
             case g.Activation():
-                x = functional.relu(x)
-                if node.kind == "relu6":
-                    x = torch.minimum(x, _to_tensor(np.full(1, 6.0, np.float32) if node.cap is None else node.cap, x))
-                return x
+                return _activate(node, x)
             case g.Affine():
                 return x * _to_tensor(node.scale, x) + _to_tensor(node.offset, x)
             case g.Add():
@@ -166,6 +161,27 @@ class GraphModule(nn.Module):
             case g.ResizeLike():
                 return _resize(x, inputs[1].shape[2:], node)
         raise TypeError(f"{node.name!r}: the operator {type(node).__name__} is not supported in training")
+
+
+def _activate(node: g.Activation, x: Tensor) -> Tensor:
+    match node.kind:
+        case "elu":
+            return functional.elu(x)
+        case "sigmoid":
+            return torch.sigmoid(x)
+        case "tanh":
+            return torch.tanh(x)
+        case "swish":
+            return functional.silu(x)
+        case "hard_swish":
+            return functional.hardswish(x)
+        case "leaky_relu" | "prelu":
+            assert node.alpha is not None
+            return functional.relu(x) - _to_tensor(node.alpha, x) * functional.relu(-x)
+    x = functional.relu(x)
+    if node.kind == "relu6":
+        x = torch.minimum(x, _to_tensor(np.full(1, 6.0, np.float32) if node.cap is None else node.cap, x))
+    return x
 
 
 def _list_stored_maps(graph: g.Graph) -> list[str]:
@@ -190,8 +206,13 @@ def _round(x: Tensor) -> Tensor:
 
 
 def _resize(x: Tensor, size: Any, node: g.ResizeLike) -> Tensor:
-    """Resize bilinearly as TensorFlow does: with half-pixel centers, or by a factor of 2 with aligned first samples."""
+    """Resize as TensorFlow does: nearest neighbor or bilinear; without half-pixel centers by a factor of 2 only."""
     rows, columns = (side * node.factor for side in size)
+    if node.nearest:
+        mode = "nearest-exact" if node.half_pixel_centers else "nearest"
+        return functional.interpolate(x, (rows, columns), mode=mode)
+    if node.align_corners:
+        return functional.interpolate(x, (rows, columns), mode="bilinear", align_corners=True)
     if node.half_pixel_centers:
         return functional.interpolate(x, (rows, columns), mode="bilinear", align_corners=False)
     if (rows, columns) == tuple(x.shape[2:]):

@@ -21,11 +21,19 @@ Layer: Any = keras.layers.Layer
 
 @keras.utils.register_keras_serializable("edgepose")
 class ResizeLike(Layer):  # type: ignore[misc]
-    """Bilinear resize of the first feature map to `factor` times the size of the second."""
+    """Resize of the first feature map to `factor` times the size of the second, as `graph.ResizeLike`."""
 
-    def __init__(self, factor: int = 1, half_pixel_centers: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        factor: int = 1,
+        half_pixel_centers: bool = False,
+        align_corners: bool = False,
+        nearest: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.factor, self.half_pixel_centers = factor, half_pixel_centers
+        self.align_corners, self.nearest = align_corners, nearest
 
     def call(self, maps: list[Any]) -> Any:
         """Resize the first of two feature maps."""
@@ -34,7 +42,10 @@ class ResizeLike(Layer):  # type: ignore[misc]
         static_size = maps[1].shape[1:3]
         size = static_size if None not in static_size else tf.shape(maps[1])[1:3]
         size = [side * self.factor for side in size] if None not in static_size else size * self.factor
-        return tf.raw_ops.ResizeBilinear(images=maps[0], size=size, half_pixel_centers=self.half_pixel_centers)
+        resize = tf.raw_ops.ResizeNearestNeighbor if self.nearest else tf.raw_ops.ResizeBilinear
+        return resize(
+            images=maps[0], size=size, half_pixel_centers=self.half_pixel_centers, align_corners=self.align_corners
+        )
 
     def compute_output_shape(self, shapes: list[Any]) -> tuple[Any, ...]:
         """Return the output shape: height and width of the second input times `factor`, channels of the first."""
@@ -43,8 +54,28 @@ class ResizeLike(Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        own = {"factor": self.factor, "half_pixel_centers": self.half_pixel_centers}
+        own = {
+            "factor": self.factor, "half_pixel_centers": self.half_pixel_centers, "align_corners": self.align_corners,
+            "nearest": self.nearest,
+        }  # fmt: skip
         return {**super().get_config(), **own}
+
+
+@keras.utils.register_keras_serializable("edgepose")
+class SliceChannels(Layer):  # type: ignore[misc]
+    """Channels `start` to `stop` (exclusive) of a feature map, as `graph.Slice`."""
+
+    def __init__(self, start: int, stop: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.start, self.stop = start, stop
+
+    def call(self, x: Any) -> Any:
+        """Cut the channels out of a feature map."""
+        return x[..., self.start : self.stop]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
 def to_keras(graph: g.Graph, width: int | None = None, height: int | None = None) -> Any:
@@ -74,8 +105,8 @@ def to_keras(graph: g.Graph, width: int | None = None, height: int | None = None
     outputs = {"heatmaps": tensors[graph.heatmaps], "pafs": tensors[graph.pafs]}
     model = keras.Model(tensors[graph.input.name], outputs)
     for node in graph.nodes.values():
-        if isinstance(node, g.Conv | g.BatchNorm):
-            model.get_layer(_make_layer_name(node.name)).set_weights(_get_keras_weights(node))
+        if weights := _get_keras_weights(node):
+            model.get_layer(_make_layer_name(node.name)).set_weights(weights)
     return model
 
 
@@ -107,6 +138,9 @@ def from_keras(graph: g.Graph, model: Any) -> g.Graph:
         elif isinstance(node, g.BatchNorm):
             gamma, beta, mean, variance = model.get_layer(_make_layer_name(node.name)).get_weights()
             changes[node.name] = replace(node, gamma=gamma, beta=beta, mean=mean, variance=variance)
+        elif isinstance(node, g.Activation) and node.kind == "prelu":
+            (alpha,) = model.get_layer(_make_layer_name(node.name)).get_weights()
+            changes[node.name] = replace(node, alpha=alpha.reshape(-1))
     return graph.substitute(changes)
 
 
@@ -114,12 +148,17 @@ def _make_layer_name(node: str) -> str:
     return node.replace("/", ".")
 
 
-def _get_keras_weights(node: g.Conv | g.BatchNorm) -> list[g.Array]:
-    if isinstance(node, g.Conv):
-        return [node.kernel] if node.bias is None else [node.kernel, node.bias]
-    mean = np.zeros_like(node.beta) if node.mean is None else node.mean
-    variance = np.ones_like(node.beta) if node.variance is None else node.variance
-    return [node.gamma, node.beta, mean, variance]
+def _get_keras_weights(node: g.Node) -> list[g.Array]:
+    match node:
+        case g.Conv():
+            return [node.kernel] if node.bias is None else [node.kernel, node.bias]
+        case g.BatchNorm():
+            mean = np.zeros_like(node.beta) if node.mean is None else node.mean
+            variance = np.ones_like(node.beta) if node.variance is None else node.variance
+            return [node.gamma, node.beta, mean, variance]
+        case g.Activation(kind="prelu", alpha=alpha) if alpha is not None:
+            return [alpha.reshape(1, 1, -1)]
+    return []
 
 
 def _pad(node: g.Node, x: Any) -> Any:
@@ -144,7 +183,7 @@ def _make_layer(node: g.Node) -> Any:
             scale, offset = (v.tolist() if v.size > 1 else float(v[0]) for v in (node.scale, node.offset))
             return layers.Rescaling(scale, offset, name=name)
         case g.Activation():
-            return layers.Activation(node.kind, name=name)
+            return _make_activation(node)
         case g.Add():
             return layers.Add(name=name)
         case g.Concat():
@@ -152,8 +191,24 @@ def _make_layer(node: g.Node) -> Any:
         case g.MaxPool():
             return layers.MaxPooling2D(node.window, node.strides, padding=_format_padding(node.padding), name=name)
         case g.ResizeLike():
-            return ResizeLike(node.factor, node.half_pixel_centers, name=name)
+            return ResizeLike(node.factor, node.half_pixel_centers, node.align_corners, node.nearest, name=name)
+        case g.Slice():
+            return SliceChannels(node.start, node.stop, name=name)
     raise ModelError(f"operator {type(node).__name__} of node {node.name!r} is not supported in Keras models")
+
+
+def _make_activation(node: g.Activation) -> Any:
+    layers, name = keras.layers, _make_layer_name(node.name)
+    if node.cap is not None:
+        if len(np.unique(node.cap)) > 1:
+            raise ModelError(f"{node.name!r}: an activation with a limit per channel is not supported in Keras models")
+        return layers.ReLU(float(np.ravel(node.cap)[0]), name=name)
+    match node.kind:
+        case "leaky_relu":
+            return layers.LeakyReLU(node.slope, name=name)
+        case "prelu":
+            return layers.PReLU(shared_axes=[1, 2], name=name)
+    return layers.Activation(node.kind, name=name)
 
 
 def _format_padding(padding: g.Padding) -> str:

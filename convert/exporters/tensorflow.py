@@ -79,9 +79,7 @@ def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, 
         case g.Affine():
             return x * node.scale + node.offset
         case g.Activation():
-            activations = {"relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu}
-            y = activations[node.kind if node.cap is None else "relu"](x)
-            return y if node.cap is None else tf.minimum(y, node.cap)
+            return _activate(node, x)
         case g.Add():
             return inputs[0] + inputs[1]
         case g.Concat():
@@ -91,10 +89,32 @@ def run_operator(node: g.Node, inputs: list[Any], moments: dict[str, tuple[Any, 
         case g.ResizeLike():
             # tf.image.resize always uses half-pixel centers; these networks often do not.
             size = [side * node.factor for side in inputs[1].shape[1:3]]
-            return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=node.half_pixel_centers)
+            resize = tf.raw_ops.ResizeNearestNeighbor if node.nearest else tf.raw_ops.ResizeBilinear
+            return resize(
+                images=x, size=size, half_pixel_centers=node.half_pixel_centers, align_corners=node.align_corners
+            )
         case g.Slice():
             return x[..., node.start : node.stop]
     raise TypeError(f"unknown node type: {type(node).__name__}")
+
+
+def _activate(node: g.Activation, x: Any) -> Any:
+    import tensorflow as tf
+
+    match node.kind:
+        case "relu6" if node.cap is not None:
+            return tf.minimum(tf.nn.relu(x), node.cap)
+        case "leaky_relu":
+            return tf.nn.leaky_relu(x, node.slope)
+        case "prelu":
+            return tf.nn.relu(x) - node.alpha * tf.nn.relu(-x)
+        case "hard_swish":
+            return x * tf.nn.relu6(x + 3.0) * (1 / 6)
+    functions = {
+        "relu": tf.nn.relu, "relu6": tf.nn.relu6, "elu": tf.nn.elu, "sigmoid": tf.nn.sigmoid, "tanh": tf.nn.tanh,
+        "swish": lambda y: y * tf.nn.sigmoid(y),
+    }  # fmt: skip
+    return functions[node.kind](x)
 
 
 def _convolve(node: g.Conv, x: Any) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -19,6 +19,7 @@ from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir import stages
 from ..networks import NETWORKS, define_network
+from ..passes.input_normalization import InputNormalization, describe_own_normalization
 from . import checkpoint, weights
 from .weights import WeightReport
 
@@ -55,13 +56,25 @@ _EXPECTED_NAME = (
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Options for an import: network name, names of the outputs, number of stages to keep, skeleton of the network."""
+    """Options for an import.
+
+    Attributes:
+        network: The name of the network.
+        heatmaps: The name of the output with the heatmaps.
+        pafs: The name of the output with the PAFs.
+        stages: The number of stages to keep.
+        skeleton: The skeleton of the network.
+        signature: The signature of a SavedModel.
+        normalization: The input that the source network expects, as far as the file does not say it.
+    """
 
     network: str | None = None
     heatmaps: str | None = None
     pafs: str | None = None
     stages: int | None = None
     skeleton: Skeleton = COCO18
+    signature: str | None = None
+    normalization: InputNormalization = InputNormalization()
 
 
 class _OutputOptions(TypedDict):
@@ -79,6 +92,23 @@ class ImportResult:
     graph: g.Graph
     network: str
     report: WeightReport | None = None
+
+    def normalize(self, normalization: InputNormalization, note: Callable[[str], None]) -> ImportResult:
+        """Put the normalization that the user gave in front of the graph.
+
+        Args:
+            normalization: The input that the network expects.
+            note: Called if the graph also begins with a normalization.
+        """
+        if not normalization.describe():
+            return self
+        own = describe_own_normalization(self.graph)
+        if own is not None and normalization.changes_values:
+            note(
+                f"both are used, one after the other: the normalization from the command line "
+                f"({normalization.describe()}) and that of the network ({own})"
+            )
+        return replace(self, graph=normalization.apply(self.graph))
 
 
 @dataclass(frozen=True)
@@ -100,7 +130,7 @@ class Source:
         """Default input size (width, height) in pixels."""
         return self.known.input_size if self.known else DEFAULT_SIZE
 
-    def load(self, options: ImportOptions) -> ImportResult:
+    def load(self, options: ImportOptions, note: Callable[[str], None] = lambda text: None) -> ImportResult:
         """Import the network.
 
         If the user gave the name of a known network, or the file has only weights, the result is the definition of the
@@ -108,10 +138,18 @@ class Source:
 
         Args:
             options: The options. The graph is cut after `options.stages` stages.
+            note: Called with notes for the user.
 
         Raises:
-            ModelError: The file is damaged, does not match the network, or has unsupported operators.
+            ModelError: The file is damaged, does not match the network, or has unsupported operators; or options
+                contradict each other.
         """
+        options.normalization.check()
+        if options.signature is not None and self.kind != "SavedModel":
+            raise ModelError(f"{self.path}: --signature is only available for SavedModels")
+        return self._import(options, note).normalize(options.normalization, note)
+
+    def _import(self, options: ImportOptions, note: Callable[[str], None]) -> ImportResult:
         if self.kind == "untrained":
             from ..passes import random_weights
 
@@ -121,14 +159,14 @@ class Source:
             return ImportResult(random_weights.fill(graph), definition.name)
         if self.kind in ("checkpoint", "arrays", "Keras weights"):
             return self._import_weights(options)
-        graph = self._import_graph(options)
+        graph = self._import_graph(options, note)
         if options.network in NETWORKS:
             _check_defined_skeleton(options.network, options.skeleton)
             return self._fill_definition(options.network, weights.collect_weights_by_name(graph), options.stages)
         graph = stages.cut(graph, options.stages) if options.stages else graph
         return ImportResult(graph, options.network or self.name)
 
-    def _import_graph(self, wanted: ImportOptions) -> g.Graph:
+    def _import_graph(self, wanted: ImportOptions, note: Callable[[str], None]) -> g.Graph:
         outputs: _OutputOptions = {"heatmaps": wanted.heatmaps, "pafs": wanted.pafs, "skeleton": wanted.skeleton}
         match self.kind:
             case "OpenVINO IR":
@@ -138,14 +176,14 @@ class Source:
             case "SavedModel":
                 from . import saved_model
 
-                return saved_model.load_saved_model(self.path, **outputs)
+                return saved_model.load_saved_model(self.path, **outputs, signature=wanted.signature, note=note)
             case "Keras model":
                 from . import saved_model
 
-                return saved_model.load_keras_model(self.path, **outputs)
+                return saved_model.load_keras_model(self.path, **outputs, note=note)
         from . import frozen_graph
 
-        return frozen_graph.load(self.path, **outputs)
+        return frozen_graph.load(self.path, **outputs, note=note)
 
     def _import_weights(self, wanted: ImportOptions) -> ImportResult:
         if wanted.heatmaps is not None:

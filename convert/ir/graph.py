@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
-ActivationKind = Literal["relu", "relu6", "elu"]
+ActivationKind = Literal["relu", "relu6", "elu", "leaky_relu", "prelu", "sigmoid", "tanh", "swish", "hard_swish"]
 Padding = Literal["SAME", "VALID"] | tuple[tuple[int, int], tuple[int, int]]  # explicit: (top, bottom), (left, right)
 
 
@@ -28,7 +28,12 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Node):
-    """Input image, (batch, height, width, 3), values 0 to 255."""
+    """Input image, (batch, height, width, 3), values 0 to 255.
+
+    `size` is the (height, width) in pixels that the imported file has; None if it accepts any size.
+    """
+
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +85,33 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Node):
-    """ReLU, ReLU6 or ELU.
+    """Activation function.
 
-    `cap` replaces the 6 of ReLU6 with one limit per channel. It is set if channels were scaled by equalization.
+    Attributes:
+        kind: Name of the function. swish is `x * sigmoid(x)`, hard_swish is `x * relu6(x + 3) / 6`.
+        cap: Replaces the 6 of ReLU6 with one limit per channel, or one for all channels. It is set by equalization,
+            and for networks that limit values to another number.
+        alpha: Slope for negative values: one value for leaky_relu, one per channel for prelu. None for other kinds.
     """
 
     kind: ActivationKind
     cap: Array | None = field(default=None, repr=False)
+    alpha: Array | None = field(default=None, repr=False)
+
+    @property
+    def slope(self) -> float:
+        """Slope for negative values of a leaky ReLU."""
+        return 0.0 if self.alpha is None else float(self.alpha.flat[0])
+
+    @property
+    def is_fusable(self) -> bool:
+        """True if TFLite computes the function as a part of the convolution before it."""
+        return self.kind in ("relu", "relu6")
+
+    @property
+    def is_homogeneous(self) -> bool:
+        """True if a positive factor of a channel can be moved behind the function (with its cap)."""
+        return self.kind in ("relu", "relu6", "leaky_relu", "prelu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +135,15 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeLike(Node):
-    """Bilinear resize of the first input to `factor` times the height and width of the second input."""
+    """Resize of the first input to `factor` times the height and width of the second input.
+
+    Bilinear, or nearest neighbor if `nearest` is set. At most one of `half_pixel_centers` and `align_corners` is set.
+    """
 
     factor: int = 1
     half_pixel_centers: bool = False
+    align_corners: bool = False
+    nearest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from ...runtime.errors import ModelError
 from ...runtime.skeleton import COCO18, Skeleton
 from . import graph as g
+from .output_search import find_blocks, find_last_maps, strip_peak_detection
 from .skeleton_match import advise, match_background
+
+_MAX_LISTED_OUTPUTS = 8
 
 
 def choose_outputs(
@@ -25,7 +28,8 @@ def choose_outputs(
         nodes: The nodes of the network, in topological order.
         results: The names of possible outputs. They are recognized by the channels of the skeleton; for coco18, the
             heatmaps are the one with 19 channels, the PAFs the one with 38. A single result with 57 channels holds
-            both, heatmaps first.
+            both, in the order in which they were concatenated, or heatmaps first. If the results are something else,
+            such as peaks or the outputs of all stages, the last maps with these numbers of channels are used.
         heatmaps: The node of the heatmaps. If both names are given, `results` is not used.
         pafs: The node of the PAFs.
         skeleton: The skeleton of the network. The heatmaps may have a background channel or none.
@@ -35,23 +39,44 @@ def choose_outputs(
     """
     graph = g.Graph(dict(nodes), "", "")
     channel_counts = g.count_channels(graph)
+    wanted = (skeleton.heatmap_channels, skeleton.paf_channels)
     if heatmaps is not None and pafs is not None:
         _check_named(file_name, channel_counts, heatmaps, pafs, skeleton)
         return g.Graph(graph.nodes, heatmaps, pafs).prune()
-    by_channels: dict[int, list[str]] = {}
-    for name in results:
-        by_channels.setdefault(channel_counts[name], []).append(name)
-    skeleton = match_background(skeleton, by_channels)
-    heatmap_channels, paf_channels = skeleton.heatmap_channels, skeleton.paf_channels
-    if len(by_channels.get(heatmap_channels, [])) == 1 and len(by_channels.get(paf_channels, [])) == 1:
-        return g.Graph(graph.nodes, by_channels[heatmap_channels][0], by_channels[paf_channels][0]).prune()
-    if len(by_channels.get(heatmap_channels + paf_channels, [])) == 1:
-        return _split_output(graph, channel_counts, by_channels[heatmap_channels + paf_channels][0], skeleton)
-    found = ", ".join(f"{name} ({channel_counts[name]} channels)" for name in results) or "none"
+    stripped = list(dict.fromkeys(strip_peak_detection(nodes, name) for name in results))
+    for variant in (skeleton, skeleton.with_background(not skeleton.background)):
+        wanted = (variant.heatmap_channels, variant.paf_channels)
+        candidates = (
+            stripped,
+            find_last_maps(nodes, results, channel_counts, {*wanted, sum(wanted)}),
+            find_last_maps(nodes, results, channel_counts, {sum(wanted)}),
+        )
+        for names in candidates:
+            unique = dict.fromkeys(strip_peak_detection(nodes, name) for name in names)
+            if (found := _identify(graph, channel_counts, list(unique), wanted)) is not None:
+                return found
+    found_channels = {channel_counts[name] for name in stripped}
+    skeleton = match_background(skeleton, found_channels)
+    wanted = (skeleton.heatmap_channels, skeleton.paf_channels)
+    listed = stripped if len(stripped) <= _MAX_LISTED_OUTPUTS else stripped[-_MAX_LISTED_OUTPUTS:]
+    text = ", ".join(f"{name} ({channel_counts[name]} channels)" for name in listed) or "none"
     raise ModelError(
-        f"{file_name}: expected outputs with {heatmap_channels} (heatmaps) and {paf_channels} channels (PAFs), "
-        f"or one with {heatmap_channels + paf_channels}; found {found}. {advise(skeleton, by_channels)}"
+        f"{file_name}: expected outputs with {wanted[0]} (heatmaps) and {wanted[1]} channels (PAFs), "
+        f"or one with {sum(wanted)}; found {text}. {advise(skeleton, found_channels)}"
     )
+
+
+def _identify(
+    graph: g.Graph, channel_counts: Mapping[str, int], names: list[str], wanted: tuple[int, int]
+) -> g.Graph | None:
+    """Return the graph with its outputs if exactly one choice fits, otherwise None."""
+    by_channels: dict[int, list[str]] = {}
+    for name in names:
+        by_channels.setdefault(channel_counts[name], []).append(name)
+    heatmaps, pafs, both = (by_channels.get(count, []) for count in (*wanted, sum(wanted)))
+    if len(heatmaps) == len(pafs) == 1:
+        return g.Graph(graph.nodes, heatmaps[0], pafs[0]).prune()
+    return _split_output(graph, channel_counts, both[0], wanted) if len(both) == 1 else None
 
 
 def _check_named(
@@ -70,14 +95,26 @@ def _check_named(
             )
 
 
-def _split_output(graph: g.Graph, channel_counts: Mapping[str, int], name: str, skeleton: Skeleton) -> g.Graph:
+def _split_output(graph: g.Graph, channel_counts: Mapping[str, int], name: str, wanted: tuple[int, int]) -> g.Graph:
     """Split one output into heatmaps and PAFs: use the inputs if it is a concat of the two, otherwise add slices."""
-    node, start, stop = graph.nodes[name], skeleton.heatmap_channels, channel_counts[name]
-    if isinstance(node, g.Concat) and [channel_counts[i] for i in node.inputs] == [start, stop - start]:
-        return g.Graph(graph.nodes, *node.inputs).prune()
+    node = graph.nodes[name]
+    heatmap_channels, paf_channels = wanted
+    has_pafs_first = find_blocks(graph.nodes, channel_counts, name) == [paf_channels, heatmap_channels]
+    if isinstance(node, g.Concat) and sorted(channel_counts[i] for i in node.inputs) == sorted(wanted):
+        heatmaps, pafs = node.inputs[::-1] if has_pafs_first else node.inputs
+        return g.Graph(graph.nodes, heatmaps, pafs).prune()
+    start = paf_channels if has_pafs_first else 0
+    paf_start = 0 if has_pafs_first else heatmap_channels
+    heatmaps, pafs = (_find_free_name(graph, label) for label in ("heatmaps", "pafs"))
     nodes = {
         **graph.nodes,
-        "heatmaps": g.Slice(name="heatmaps", inputs=(name,), start=0, stop=start),
-        "pafs": g.Slice(name="pafs", inputs=(name,), start=start, stop=stop),
+        heatmaps: g.Slice(name=heatmaps, inputs=(name,), start=start, stop=start + heatmap_channels),
+        pafs: g.Slice(name=pafs, inputs=(name,), start=paf_start, stop=paf_start + paf_channels),
     }
-    return g.Graph(nodes, "heatmaps", "pafs").prune()
+    return g.Graph(nodes, heatmaps, pafs).prune()
+
+
+def _find_free_name(graph: g.Graph, name: str) -> str:
+    while name in graph.nodes:
+        name += "_slice"
+    return name

@@ -11,17 +11,20 @@ import numpy as np
 
 from ...runtime.errors import ModelError
 from ..ir import graph as g
+from .input_normalization import merge_reordering
 
 
 def fold(graph: g.Graph) -> g.Graph:
     """Fold batch normalizations and constant scales and offsets into the convolutions before them.
 
-    What cannot be folded becomes one `Affine`: a normalization that reads a concat, and the offset of the input image,
-    because the zero padding of the first convolution comes after it.
+    A change of the channel order of the image is merged into the first convolution. What cannot be folded becomes one
+    `Affine`: a normalization that reads a concat, and the offset of the input image, because the zero padding of the
+    first convolution comes after it.
 
     Raises:
         ValueError: A batch normalization has no statistics.
     """
+    graph = merge_reordering(graph)
     changes: dict[str, g.Node | str] = {}
     rewritten: dict[str, g.Node] = {}
 

@@ -1,9 +1,9 @@
 """Groups of channels that must be scaled together.
 
 A channel of a map can be divided by a constant if the convolutions that read it multiply their weights by the same
-constant: the network computes the same function. Add, concat, resize, max pooling and ReLU pass the scale on, so the
-channels that they connect form one group. Channels of the image, of the network's outputs, and before and after an ELU
-cannot be scaled.
+constant: the network computes the same function. Add, concat, resize, max pooling, ReLU, leaky ReLU and PReLU pass the
+scale on, so the channels that they connect form one group. Channels of the image, of the network's outputs, and before
+and after any other activation (such as an ELU) cannot be scaled.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def group_channels(graph: g.Graph) -> ChannelGroups:
                 ids[name] = ids[node.inputs[0]][node.start : node.stop]
             case g.ResizeLike() | g.MaxPool():
                 ids[name] = ids[node.inputs[0]]
-            case g.Activation() if node.kind != "elu":
+            case g.Activation() if node.is_homogeneous:
                 ids[name] = ids[node.inputs[0]]
             case _:
                 ids[name] = sets.add(channel_counts[name])
@@ -94,7 +94,7 @@ def group_channels(graph: g.Graph) -> ChannelGroups:
 
 def _list_unscaled_maps(graph: g.Graph, node: g.Node) -> tuple[str, ...]:
     """List the result and inputs of a node whose channels cannot be scaled."""
-    if isinstance(node, g.Activation) and node.kind == "elu":
+    if isinstance(node, g.Activation) and not node.is_homogeneous:
         return (node.name, *node.inputs)
     if node.name in (graph.heatmaps, graph.pafs) or isinstance(node, g.Input | g.Affine | g.BatchNorm):
         return (node.name,)
@@ -122,6 +122,6 @@ def scale_channels(graph: g.Graph, groups: ChannelGroups, scale: npt.NDArray[np.
             bias = None if node.bias is None else (node.bias / own).astype(np.float32)
             changes[name] = replace(node, kernel=kernel.astype(np.float32), bias=bias)
         elif isinstance(node, g.Activation) and node.kind == "relu6":
-            cap = np.full(len(own), 6.0) if node.cap is None else node.cap
+            cap = np.broadcast_to(6.0 if node.cap is None else node.cap, len(own))
             changes[name] = replace(node, cap=(cap / own).astype(np.float32))
     return graph.substitute(changes)

@@ -77,7 +77,7 @@ def compare_layers(plan: QuantizationPlan, images: ImageBatch) -> Iterator[Layer
         float_maps[name] = _run_operator(node, float_maps)
         quantized_maps[name] = _run_quantized_operator(plan, node, conv, quantized_maps)
         # A ReLU is fused with the convolution before it, so their errors are counted together.
-        is_fused = isinstance(node, g.Activation) and node.kind != "elu"
+        is_fused = isinstance(node, g.Activation) and node.is_fusable
         isolated_maps[name] = _run_quantized_operator(plan, node, conv, isolated_maps if is_fused else float_maps)
         if name in plan.map_params:
             yield LayerComparison(node, float_maps[name], quantized_maps[name], isolated_maps[name])

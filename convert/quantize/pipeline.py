@@ -132,11 +132,11 @@ def _check_equalization(graph: g.Graph, prepared: g.Graph, images: ImageBatch) -
 
 
 def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8", "int16"]) -> QuantizationPlan:
-    """Quantize an equalized graph. With int16, ELUs stay in float32, because TFLite has no 16-bit ELU."""
+    """Quantize an equalized graph. With int16, activations other than ReLUs stay in float32: most have no such form."""
     images, sample_weight = calibration.select_fit_images()
     maps = choose_map_params(graph, collect_statistics(graph, calibration.images), dtype)
-    elus = frozenset(name for name in list_stored_maps(graph) if _is_elu(graph, name))
-    plan = QuantizationPlan(graph, maps, {}, elus if dtype == "int16" else frozenset())
+    float_maps = frozenset(name for name in list_stored_maps(graph) if _has_no_int16_form(graph, name))
+    plan = QuantizationPlan(graph, maps, {}, float_maps if dtype == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
     with show_progress(count, "fitting weights", "layer") as progress:
         return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
@@ -160,6 +160,6 @@ def _run_float(graph: g.Graph, images: ImageBatch) -> tuple[FloatArray, FloatArr
     return np.asarray(results[graph.heatmaps]), np.asarray(results[graph.pafs])
 
 
-def _is_elu(graph: g.Graph, name: str) -> bool:
+def _has_no_int16_form(graph: g.Graph, name: str) -> bool:
     node = graph.nodes[name]
-    return isinstance(node, g.Activation) and node.kind == "elu"
+    return isinstance(node, g.Activation) and not node.is_fusable

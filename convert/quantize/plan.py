@@ -100,7 +100,7 @@ def find_fused_activation(graph: g.Graph, conv: g.Conv) -> g.Activation | None:
     if len(readers) != 1 or conv.name in (graph.heatmaps, graph.pafs):
         return None
     reader = readers[0]
-    return reader if isinstance(reader, g.Activation) and reader.kind != "elu" else None
+    return reader if isinstance(reader, g.Activation) and reader.is_fusable else None
 
 
 def find_stored_map(graph: g.Graph, node: g.Node) -> str:

@@ -18,7 +18,8 @@ from ...runtime.types import Quantization
 
 _OPERATOR_VERSIONS = {
     "ADD": (2, 5), "CONCATENATION": (2, 3), "CONV_2D": (3, 4), "DEPTHWISE_CONV_2D": (3, 5), "DEQUANTIZE": (2, 3),
-    "MAX_POOL_2D": (2, 3), "PAD": (2, 3), "QUANTIZE": (1, 2), "RESIZE_BILINEAR": (3, 4), "SLICE": (2, 4),
+    "LOGISTIC": (2, 3), "MAX_POOL_2D": (2, 3), "MUL": (2, 4), "PAD": (2, 3), "QUANTIZE": (1, 2),
+    "RESIZE_BILINEAR": (3, 4), "RESIZE_NEAREST_NEIGHBOR": (3, 4), "SLICE": (2, 4), "TANH": (2, 3),
 }  # fmt: skip
 """Version of each operator for int8 and float, and for int16; (1, 1) if not listed. An interpreter refuses versions
 that it does not know."""

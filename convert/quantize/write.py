@@ -14,6 +14,12 @@ from .plan import MapDtype, QuantizationPlan, QuantParams, compute_quant_params,
 from .tflite_builder import TfliteBuilder
 
 _FUSED_ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
+_RESIZE_OPERATORS = {
+    False: ("RESIZE_BILINEAR", "ResizeBilinear"), True: ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighbor"),
+}  # fmt: skip
+_BOUNDED_FUNCTIONS = {"sigmoid": ("LOGISTIC", QuantParams(1 / 256, -128, "int8")),
+                      "tanh": ("TANH", QuantParams(1 / 128, 0, "int8"))}  # fmt: skip
+"""Activations with the quantization parameters that TFLite prescribes for their results."""
 _NO_INTEGER_FORM = "has no integer form; convert to float16 instead"
 
 
@@ -87,8 +93,11 @@ class _Writer:
                 self._write_map("CONCATENATION", name, node.inputs, options("Concatenation", axis=3))
             case g.ResizeLike():
                 size = self.builder.add_constant(f"{name}/size", np.array(self.sizes[name], np.int32))
-                operator_options = options("ResizeBilinear", halfPixelCenters=node.half_pixel_centers)
-                self._write_map("RESIZE_BILINEAR", name, node.inputs[:1], operator_options, [size])
+                op, table = _RESIZE_OPERATORS[node.nearest]
+                operator_options = options(
+                    table, halfPixelCenters=node.half_pixel_centers, alignCorners=node.align_corners
+                )
+                self._write_map(op, name, node.inputs[:1], operator_options, [size])
             case g.MaxPool() if isinstance(node.padding, str):
                 window = {"filterHeight": node.window[0], "filterWidth": node.window[1]}
                 strides = {"strideH": node.strides[0], "strideW": node.strides[1]}
@@ -170,7 +179,49 @@ class _Writer:
         """Write an activation that is not fused with a convolution."""
         if node.cap is not None:
             raise ModelError(f"{node.name!r}: an activation with a different limit for each channel {_NO_INTEGER_FORM}")
-        self._write_map({"elu": "ELU", "relu": "RELU", "relu6": "RELU6"}[node.kind], node.name, node.inputs, None)
+        name, dtype, options = node.name, self.plan.get_dtype(node.name), self.builder.make_options
+        match node.kind:
+            case "sigmoid" | "tanh":
+                bounded = self._write_bounded(node.kind, node)
+                if dtype == "float32":
+                    self.tensors[name, dtype] = bounded
+                    return
+                target = self._add_map(name, dtype, self.plan.map_params[name])
+                self.builder.add_operator("QUANTIZE", [bounded], target, options("Quantize"))
+            case "swish":
+                inputs = [self._get_map(node.inputs[0], dtype), self._write_bounded("sigmoid", node)]
+                target = self._add_map(name, dtype, self.plan.map_params[name])
+                self.builder.add_operator("MUL", inputs, target, options("Mul"))
+            case "leaky_relu":
+                self._write_map("LEAKY_RELU", name, node.inputs, options("LeakyRelu", alpha=node.slope))
+            case "prelu":
+                self._write_map("PRELU", name, node.inputs, None, [self._add_slopes(node, dtype)])
+            case _:
+                op = {"elu": "ELU", "relu": "RELU", "relu6": "RELU6", "hard_swish": "HARD_SWISH"}[node.kind]
+                self._write_map(op, name, node.inputs, options("HardSwish") if op == "HARD_SWISH" else None)
+
+    def _write_bounded(self, kind: str, node: g.Activation) -> int:
+        """Write a sigmoid or tanh of the input of `node` and return the tensor of the result."""
+        dtype = self.plan.get_dtype(node.name)
+        op, params = _BOUNDED_FUNCTIONS[kind]
+        label = self.outputs.get(node.name, node.name) if dtype == "float32" and kind == node.kind else None
+        quantization = None if dtype == "float32" else _to_quantization(params)
+        result = self.builder.add_tensor(
+            label or f"{node.name}/{kind}", self._get_shape(node.name), dtype, quantization
+        )
+        self.builder.add_operator(op, [self._get_map(node.inputs[0], dtype)], result)
+        return result
+
+    def _add_slopes(self, node: g.Activation, dtype: MapDtype) -> int:
+        """Add the slopes of a PReLU: float, or int8 with one scale."""
+        assert node.alpha is not None
+        channels = self.channels[node.name]
+        slopes = np.broadcast_to(node.alpha.reshape(-1), channels).reshape(1, 1, channels).astype(np.float32)
+        if dtype == "float32":
+            return self.builder.add_constant(f"{node.name}/slopes", slopes)
+        scale = max(float(np.abs(slopes).max()), 1e-9) / 127
+        integers = np.rint(slopes / scale).astype(np.int8)
+        return self.builder.add_constant(f"{node.name}/slopes", integers, np.array([scale]))
 
     def _write_cap(self, node: g.Activation, source: int) -> None:
         assert node.cap is not None
