@@ -253,8 +253,9 @@ def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback
     tensors = load_in_child_process(
         source.path, network=flatbuffer, size=options.input_size, default_size=source.default_size
     )
-    spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    spec = _apply_normalization(source, spec, options.input_normalization)
+    channel_order = _choose_channel_order(source, options)
+    ranges = options.input_normalization.to_ranges()
+    spec = tflite.read_input_spec(source.path, tensors, options.input_size, channel_order, options.resize, ranges)
     outputs = (options.heatmaps, options.pafs)
     name = options.network or source.name
     manifest = build_manifest(source, name, flatbuffer, spec, outputs, options.skeleton, tensors)
@@ -265,26 +266,15 @@ def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback
     return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
 
 
-def _apply_normalization(source: Source, spec: InputSpec, normalization: InputNormalization) -> InputSpec:
-    """Return the input of a TFLite file with the value range and channel order that the user gave."""
-    wanted = normalization.channel_order
-    if wanted == "bgr" and spec.channel_order == "rgb":
+def _choose_channel_order(source: Source, options: ConversionOptions) -> ChannelOrder:
+    """Return the channel order of a TFLite file, which is not changed."""
+    wanted = options.source_channel_order
+    if wanted == "bgr" and options.channel_order == "rgb":
         raise ModelError(
             f"{source.path}: --channel-order rgb and --source-channel-order bgr contradict each other: a TFLite file "
             "is not changed; give only one of them"
         )
-    spec = replace(spec, channel_order=wanted or spec.channel_order)
-    if not normalization.changes_values:
-        return spec
-    if spec.dtype != "float32":
-        raise ModelError(
-            f"{source.path}: its input is {spec.dtype} and gets the bytes of the image; --value-range, --mean and "
-            "--scale need a float32 input"
-        )
-    try:
-        return replace(spec, value_range=normalization.to_value_range())
-    except ModelError as error:
-        raise ModelError(f"{source.path}: {error}") from None
+    return wanted or options.channel_order
 
 
 def _build_candidate(

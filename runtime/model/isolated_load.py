@@ -224,16 +224,17 @@ def _compare_batches(path: Path, network: Network, resized: Network, batch: int)
     Raises:
         ModelError: It does not.
     """
-    single = resized.get_tensor(resized.inputs[0])
-    kind = single.dtype
-    noise = np.random.default_rng(0).integers(0, 100, single.shape)
-    single[...] = noise
-    network.get_tensor(network.inputs[0])[...] = noise.astype(kind)
-    del single
+    kind = np.dtype(network.inputs[0].dtype)
+    # A different image in every place, to notice a network that mixes them.
+    images = np.random.default_rng(0).integers(0, 100, network.inputs[0].shape).astype(kind)
+    network.get_tensor(network.inputs[0])[...] = images
+    resized.get_tensor(resized.inputs[0])[...] = images[:1]
     network.invoke()
     resized.invoke()
     for many, one in zip(network.outputs, resized.outputs, strict=True):
-        values, expected = resized.get_tensor(one).astype(np.float64), network.get_tensor(many).astype(np.float64)
+        expected, values = (
+            source.get_tensor(info).astype(np.float64) for source, info in ((network, many), (resized, one))
+        )
         allowed = 1.0 if kind.kind in "iu" else 1e-3 * max(1.0, float(np.abs(expected).max()))
         if values.shape[1:] != expected.shape[1:] or not np.abs(values[:1] - expected[:1]).max() <= allowed:
             raise ModelError(

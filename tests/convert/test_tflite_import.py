@@ -246,7 +246,7 @@ def test_quantized_inputs_get_the_values_that_the_network_expects(
     expected = (0.0, 255.0) if value_range == (0.0, 250.0) else value_range
     assert manifest.input.value_range == pytest.approx(expected, abs=0.02)
     assert_same_maps(out, content, manifest)
-    # A pixel with the value of its channel's end is the end of the range, as the original network computes it.
+    # uint8 tensors whose range is that of the image take its bytes.
     assert manifest.input.quantized == (input_type != "uint8" or value_range == (0.0, 250.0))
 
 
@@ -328,9 +328,6 @@ def test_an_open_size_has_a_default_and_limits(tmp_path: Path) -> None:
     write_tflite(path, lambda x: name_outputs(*compute_maps(x)), [1, None, WIDTH, 3])
     with pytest.raises(ModelError, match=f"keeps its input width, {WIDTH}, and 104x64 was asked for"):
         convert(path, input_size=(104, 64))
-    write_tflite(path, lambda x: name_outputs(*compute_maps(x)), [1, 3, HEIGHT, WIDTH])
-    with pytest.raises(ModelError, match="expected an input"):
-        convert(path)
 
 
 def test_a_model_without_its_size_in_the_file_is_checked_at_its_own_size(
@@ -354,20 +351,30 @@ def test_a_model_without_its_size_in_the_file_is_checked_at_its_own_size(
     assert sizes == [(WIDTH, HEIGHT), (128, 96)]
 
 
+def _sum_batch(image: Any) -> Any:
+    import tensorflow as tf
+
+    return image + 0.1 * tf.reduce_sum(image, 0, keepdims=True)
+
+
+def _stack_images(images: Any) -> dict[str, Any]:
+    """Compute the maps of two images as those of one image of twice the height."""
+    import tensorflow as tf
+
+    maps = compute_maps(tf.reshape(images, [1, 2 * HEIGHT, WIDTH, 3]))
+    return name_outputs(*(tf.reshape(one, [2, HEIGHT // 8, WIDTH // 8, one.shape[3]]) for one in maps))
+
+
 @pytest.mark.parametrize(
     ("shape", "network", "message"),
     [
         (
             [4, HEIGHT, WIDTH, 3],
-            lambda x: name_outputs(*compute_maps(x + x[::-1])),
-            None,  # all images of the batch are the same in the comparison by hand, but not in a batch of one
+            lambda x: name_outputs(*compute_maps(x + 0.5 * x[::-1])),
+            "computes other values for one",
         ),
         ([4, HEIGHT, WIDTH, 3], lambda x: name_outputs(*compute_maps(_sum_batch(x))), "computes other values for one"),
-        (
-            [2, HEIGHT, WIDTH, 3],
-            lambda x: name_outputs(*compute_maps(_flatten(x))),
-            "reads 2 images at once and does not",
-        ),
+        ([2, HEIGHT, WIDTH, 3], _stack_images, "reads 2 images at once and does not work with one image of 96x64"),
         ([1, HEIGHT, WIDTH, 1], lambda x: name_outputs(*compute_maps(_join(x, x, x))), "three color channels, got"),
         ([1, HEIGHT, WIDTH, 4], lambda x: name_outputs(*compute_maps(x[..., :3])), "expected an input (1, height, "),
         ([HEIGHT, WIDTH, 3], lambda x: name_outputs(*compute_maps(x[None])), "expected an input (1, height, width, 3)"),
@@ -375,30 +382,14 @@ def test_a_model_without_its_size_in_the_file_is_checked_at_its_own_size(
     ],
 )
 def test_networks_that_cannot_be_used_say_why(
-    tmp_path: Path, shape: list[int | None], network: Callable[[Any], Any], message: str | None
+    tmp_path: Path, shape: list[int | None], network: Callable[[Any], Any], message: str
 ) -> None:
-    content = write_tflite(tmp_path / "net.tflite", network, shape)
-    if message is None:
-        out, manifest = convert(tmp_path / "net.tflite")
-        assert_same_maps(out, content, manifest)
-        return
+    write_tflite(tmp_path / "net.tflite", network, shape)
     with pytest.raises(ModelError) as error:
         convert(tmp_path / "net.tflite")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out.tflite").exists()
-
-
-def _sum_batch(image: Any) -> Any:
-    import tensorflow as tf
-
-    return image + 0.1 * tf.reduce_sum(image, 0, keepdims=True)
-
-
-def _flatten(image: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.reshape(tf.reshape(image, [2 * HEIGHT, WIDTH, 3]) + 1.0, [2, HEIGHT, WIDTH, 3])
 
 
 def make_tensors(**changes: Any) -> NetworkTensors:
