@@ -65,9 +65,9 @@ def _index_strided(layer: Layer, rows: Any, axis: int, constants: list[Constant]
     begin, end = constants[0], constants[1]
     steps = constants[2] if len(constants) > 2 else np.ones(len(begin), np.int64)
     for place in range(len(begin)):
-        # A mask of 0 means that the value is not used.
-        start = int(begin[place]) if dict(enumerate(masks["begin_mask"])).get(place, 1) else None
-        stop = int(end[place]) if dict(enumerate(masks["end_mask"])).get(place, 1) else None
+        # A mask of 1 means that the value is not used.
+        start = None if 1 in masks["begin_mask"][place : place + 1] else int(begin[place])
+        stop = None if 1 in masks["end_mask"][place : place + 1] else int(end[place])
         step = int(steps[place])
         if place == axis:
             rows = _slice(rows, start, stop, step)

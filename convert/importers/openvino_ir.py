@@ -171,7 +171,7 @@ class _Importer:
 
     def _list_named(self, name: str) -> Iterator[tuple[_SourcePort, Value]]:
         for key, layer in self.layers.items():
-            if layer.kind == "Result" and name == layer.name:
+            if layer.kind == "Result" and name in (layer.name, *layer.result_names):
                 source = self._find_source(key, 0)
                 yield source, self.values[source]
             for port, names in layer.output_ports.items():

@@ -32,6 +32,7 @@ class Layer:
         input_sides: Dimensions of each input.
         output_sides: Dimensions of each output.
         output_ports: Names of the tensor of each output, by port ID.
+        result_names: Names of the tensor that a Result reads.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Layer:
     input_sides: tuple[Sides, ...]
     output_sides: tuple[Sides, ...]
     output_ports: dict[int, tuple[str, ...]]
+    result_names: tuple[str, ...]
 
     @property
     def label(self) -> str:
@@ -64,6 +66,7 @@ class Layer:
             input_sides=tuple(_read_sides(port) for port in element.findall("input/port")),
             output_sides=tuple(_read_sides(port) for port in outputs),
             output_ports={int(str(port.get("id"))): tuple(port.get("names", "").split(",")) for port in outputs},
+            result_names=tuple(element.get("output_names", "").split(",")),
         )
 
     def read_pair(self, attribute: str, default: str | None = None) -> tuple[int, int]:
