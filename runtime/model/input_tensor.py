@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..preprocess import Preprocessor, make_pixel_table
 from ..types import Layout, Quantization
 from .interpreter import TensorInfo
-from .manifest import InputSpec
+from .manifest import InputSpec, ModelManifest
 
 DEFAULT_SIZE = (432, 368)
 """Width and height in pixels for networks that accept any size: the one of the networks of tf-pose-estimation."""
@@ -71,6 +72,24 @@ def choose_image_shape(
         raise ValueError(f"expected an input of 1 to {MAX_FIXED_SIDE_PX} pixels, got {info.shape}")
     shape = ImageShape(layout, 1 if sides[0] is None else sides[0], chosen_width, chosen_height, is_resized=False)
     return replace(shape, is_resized=shape.tensor_shape != info.shape)
+
+
+def find_open_shape(inputs: Sequence[TensorInfo], manifest: ModelManifest | None = None) -> tuple[int, ...] | None:
+    """Return the shape to resize a network to that has no fixed input size; None for other networks.
+
+    Args:
+        inputs: The inputs, as they are in the file.
+        manifest: The manifest; without one, the network is resized to `DEFAULT_SIZE`.
+    """
+    if manifest is not None:
+        return manifest.input.shape if manifest.input.dynamic else None
+    if len(inputs) != 1 or min(inputs[0].signature, default=0) >= 0:
+        return None
+    try:
+        shape = choose_image_shape(inputs[0])
+    except ValueError:
+        return None
+    return shape.tensor_shape if shape.is_resized else None
 
 
 def check_size(width: int, height: int) -> None:

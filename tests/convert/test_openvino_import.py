@@ -149,7 +149,9 @@ INSIDE: dict[str, Block] = {
     "nearest neighbor, asymmetric": lambda x: _resize(
         _shrink(x), (2, 2), "nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
     ),
-    "Interpolate, aligned corners": lambda x: _resize(_shrink(x), (2, 2), coordinate_transformation_mode="align_corners"),
+    "Interpolate, aligned corners": lambda x: _resize(
+        _shrink(x), (2, 2), coordinate_transformation_mode="align_corners"
+    ),
 }  # fmt: skip
 
 
