@@ -125,15 +125,23 @@ def make_pixel_table(
         row = np.arange(256, dtype=np.float32)
         row *= (high - low) / 255.0
         row += low
-        if quantization is not None:
-            limits = np.iinfo(dtype)
-            # In float64: a tiny scale must not overflow before the limits are applied.
-            stored = np.rint(row.astype(np.float64) / quantization.scale) + quantization.zero_point
-            rows.append(np.clip(stored, limits.min, limits.max).astype(dtype))
-        else:
-            rows.append(row.astype(dtype))
+        rows.append(row.astype(dtype) if quantization is None else _quantize(row, dtype, quantization))
     table: PixelTable = np.stack(rows, axis=-1)[None] if len(rows) > 1 else rows[0][None]
     return table
+
+
+def _quantize(row: npt.NDArray[np.float32], dtype: str, quantization: Quantization) -> npt.NDArray[Any]:
+    """Quantize the values for all pixel values.
+
+    Tools choose scale and zero point so that 8-bit inputs are the pixel values, or these minus 128. The zero point is
+    rounded, so each value can be off by one, up or down as the rounding error falls. Then the pixel values are used.
+    """
+    limits = np.iinfo(dtype)
+    # In float64: a tiny scale must not overflow before the limits are applied.
+    stored = np.rint(row.astype(np.float64) / quantization.scale) + quantization.zero_point
+    stored = np.clip(stored, limits.min, limits.max)
+    pixels = np.arange(256) + limits.min
+    return (pixels if np.abs(stored - pixels).max() <= 1 else stored).astype(dtype)
 
 
 def _fill_border(destination: npt.NDArray[Any], width: int, height: int, table: PixelTable | None) -> None:

@@ -126,14 +126,11 @@ def _is_close(found: tuple[float, float], known: tuple[float, float]) -> bool:
 
 
 def _takes_bytes(spec: InputSpec, info: TensorInfo) -> bool:
-    """Return True if a quantized uint8 input gets the pixel values unchanged.
-
-    Tools round the zero point, so the quantized value of a pixel can differ by one from its byte.
-    """
+    """Return True if a quantized uint8 input gets the pixel values unchanged."""
     if spec.dtype != "uint8" or not spec.quantized or spec.channel_ranges is not None:
         return False
     table = make_pixel_table([spec.value_range], spec.dtype, info.quantization)
-    return bool(np.abs(table[0] - np.arange(256)).max() <= 1)
+    return bool(np.array_equal(table[0], np.arange(256)))
 
 
 def find_outputs(
