@@ -53,7 +53,8 @@ def choose_outputs(
         )
         for names in candidates:
             unique = dict.fromkeys(strip_peak_detection(nodes, name) for name in names)
-            if (found := _identify(graph, channel_counts, list(unique), wanted)) is not None:
+            found = _identify(graph, channel_counts, list(unique), wanted, allow_joined=variant is skeleton)
+            if found is not None:
                 return found
     found_channels = {channel_counts[name] for name in stripped}
     skeleton = match_background(skeleton, found_channels)
@@ -67,7 +68,7 @@ def choose_outputs(
 
 
 def _identify(
-    graph: g.Graph, channel_counts: Mapping[str, int], names: list[str], wanted: tuple[int, int]
+    graph: g.Graph, channel_counts: Mapping[str, int], names: list[str], wanted: tuple[int, int], *, allow_joined: bool
 ) -> g.Graph | None:
     """Return the graph with its outputs if exactly one choice fits, otherwise None."""
     by_channels: dict[int, list[str]] = {}
@@ -76,7 +77,7 @@ def _identify(
     heatmaps, pafs, both = (by_channels.get(count, []) for count in (*wanted, sum(wanted)))
     if len(heatmaps) == len(pafs) == 1:
         return g.Graph(graph.nodes, heatmaps[0], pafs[0]).prune()
-    return _split_output(graph, channel_counts, both[0], wanted) if len(both) == 1 else None
+    return _split_output(graph, channel_counts, both[0], wanted) if allow_joined and len(both) == 1 else None
 
 
 def _check_named(
