@@ -58,6 +58,7 @@ class Layer:
         """
         data = element.find("data")
         outputs = element.findall("output/port")
+        names = {int(str(port.get("id"))): tuple(port.get("names", "").split(",")) for port in outputs}
         return cls(
             name=str(element.get("name")),
             kind=str(element.get("type")),
@@ -65,7 +66,8 @@ class Layer:
             attributes={} if data is None else dict(data.attrib),
             input_sides=tuple(_read_sides(port) for port in element.findall("input/port")),
             output_sides=tuple(_read_sides(port) for port in outputs),
-            output_ports={int(str(port.get("id"))): tuple(port.get("names", "").split(",")) for port in outputs},
+            # A file can leave out the output of a layer that has only one.
+            output_ports=names or {0: ()},
             result_names=tuple(element.get("output_names", "").split(",")),
         )
 
