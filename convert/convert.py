@@ -26,6 +26,7 @@ from .ir import macs, stages
 from .networks import NETWORKS
 from .passes import bn_statistics, fold
 from .passes.input_normalization import InputNormalization, share_offset
+from .passes.padding import spell_out_padding
 from .passes.simplify import simplify
 from .quantize import integer
 from .quantize.calibration_images import CalibrationImages, ImageFolder
@@ -286,7 +287,7 @@ def _build_candidate(
     _check_map_sizes(source, imported.graph, spec, note)
     repaired = _repair_batch_norm(source, imported.graph, spec, options.calibration, note)
     origin = _describe_origin(imported, source, options, note)
-    prepared = _prepare_network(repaired.graph, options)
+    prepared = _prepare_network(repaired.graph, options, spec)
     factory = _ManifestFactory(
         source,
         options,
@@ -409,8 +410,8 @@ def _describe_origin(
     return recipe
 
 
-def _prepare_network(graph: g.Graph, options: ConversionOptions) -> _PreparedNetwork:
-    prepared = simplify(fold.fold(graph))
+def _prepare_network(graph: g.Graph, options: ConversionOptions, spec: InputSpec) -> _PreparedNetwork:
+    prepared = spell_out_padding(simplify(fold.fold(graph)), spec.height, spec.width)
     recipe = []
     if normalization := options.input_normalization.describe():
         recipe.append(f"the source network expects: {normalization}")

@@ -107,6 +107,7 @@ def _activate(node: g.Activation, x: Any) -> Any:
         case "leaky_relu":
             return tf.nn.leaky_relu(x, node.slope)
         case "prelu":
+            assert node.alpha is not None
             return tf.nn.relu(x) - node.alpha * tf.nn.relu(-x)
         case "hard_swish":
             return x * tf.nn.relu6(x + 3.0) * (1 / 6)

@@ -33,6 +33,7 @@ _VALUE_OPS = {
 """Operators that change the values of a map. Directly behind an output, they are a part of the network."""
 _IMAGE_DTYPES = {1, 2, 3, 4, 6, 9, 14, 19}
 """TensorFlow's numbers of the dtypes that an image can have: float and integer types."""
+_STRING_DTYPE = 7
 _MAX_LISTED_NODES = 3
 
 
@@ -146,8 +147,15 @@ class _Importer:
         except ModelError as error:
             if (failure := self._find_failure()) is None or (heatmaps is not None and pafs is not None):
                 raise
-            reason = str(error).removeprefix(f"{self.path}: ")
-            raise ModelError(f"{self.path}: {failure.message}; without it: {reason}") from None
+            counts = self._list_output_channels()
+            if not any(self.operators.count_channels(name) in counts for name in nodes):
+                raise ModelError(f"{self.path}: {failure.message}") from None
+            raise ModelError(f"{error}. Not imported: {failure.message}") from None
+
+    def _list_output_channels(self) -> set[int]:
+        """Return the numbers of channels that an output can have."""
+        heatmaps, pafs = self.skeleton.heatmap_channels, self.skeleton.paf_channels
+        return {heatmaps, pafs, heatmaps + pafs}
 
     def _find_failure(self) -> Failure | None:
         """Return the failure to show: the first of a node that reads a feature map, or else the first."""
@@ -165,8 +173,7 @@ class _Importer:
 
         Without this check, a network with several stages would end at an operator that is not supported.
         """
-        counts = {self.skeleton.heatmap_channels, self.skeleton.paf_channels}
-        counts.add(sum(counts))
+        counts = self._list_output_channels()
         for name, failure in self.failed_nodes.items():
             maps = self._list_maps(name)
             if self.definitions[name].op in _VALUE_OPS and any(self._is_output(m.node, counts) for m in maps):
@@ -304,6 +311,8 @@ class _Importer:
         return Failure(describe_unsupported(name, op)) if result is None else result
 
     def _import_placeholder(self, name: str, dtype: int, dims: list[int] | None) -> Value:
+        if dtype == _STRING_DTYPE:
+            raise ModelError(f"placeholder {name!r} takes encoded images; export the network with an input of pixels")
         if dtype not in _IMAGE_DTYPES:
             raise ModelError(
                 f"placeholder {name!r} is not an image, and the outputs need its value; replace it with a constant"

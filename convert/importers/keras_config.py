@@ -69,8 +69,13 @@ def _check_entry(path: Path, entry: dict[str, Any]) -> None:
     kind, module = entry.get("class_name"), entry.get("module")
     details = entry.get("config")
     name = details.get("name") if isinstance(details, dict) else None
-    if kind in ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda"):
-        raise ModelError(f"{path}: cannot import the {kind} layer {name or ''!r}: {_LAMBDA_ADVICE}")
+    if kind in ("Lambda", "__lambda__"):
+        raise ModelError(f"{path}: cannot import the Lambda layer {name or ''!r}: {_LAMBDA_ADVICE}")
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        raise ModelError(
+            f"{path}: cannot import the {kind} layer {name or ''!r} of Keras 2; export the model as a SavedModel with "
+            "the TensorFlow version that wrote it"
+        )
     if isinstance(module, str) and module.split(".")[0] and not _is_allowed(module):
         raise ModelError(
             f"{path}: the model refers to {kind or name!r} of the Python module {module!r}, which is not executed; "

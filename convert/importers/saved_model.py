@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
 from . import frozen_graph
 from .keras_config import check_config
+from .limits import check_file_size
 
 _TRACED_SIZE = (256, 320)
 """Height and width with which a Keras model of any size is traced. All sizes inside are then constants."""
 _DEFAULT_SIGNATURE = "serving_default"
+_UNSAFE_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "DebugIdentity"}
+"""Operators that run Python code, or read or write files, possibly while TensorFlow loads the SavedModel."""
 
 
 def load_saved_model(
@@ -44,6 +48,7 @@ def load_saved_model(
         ModelError: The folder is damaged or incomplete, there is no such signature, or an operator is not supported.
     """
     tf = import_tensorflow()
+    _check_operators(folder)
     try:
         with suppress_stderr(show_on_error=False):
             loaded = tf.saved_model.load(str(folder))
@@ -54,6 +59,29 @@ def load_saved_model(
         raise _make_read_error(folder, "SavedModel", error) from None
     function = signatures[_choose_signature(folder, list(signatures), signature)]
     return _import_function(folder, function, heatmaps, pafs, skeleton, note)
+
+
+def _check_operators(folder: Path) -> None:
+    """Check the sizes of the files, and that no operator runs code or accesses files, before TensorFlow loads them."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    for path in (folder / "saved_model.pb", *folder.glob("variables/*")):
+        if path.is_file():
+            check_file_size(path.stat().st_size)
+    stored = saved_model_pb2.SavedModel()
+    try:
+        stored.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except (DecodeError, OSError):
+        return  # TensorFlow reports it.
+    for meta_graph in stored.meta_graphs:
+        functions = (function.node_def for function in meta_graph.graph_def.library.function)
+        for node in chain(meta_graph.graph_def.node, *functions):
+            if node.op in _UNSAFE_OPS:
+                raise ModelError(
+                    f"{folder}: operator {node.op} of node {node.name!r} runs code or accesses files; it is not "
+                    "executed; export the network without it"
+                )
 
 
 def _choose_signature(folder: Path, names: list[str], wanted: str | None) -> str:

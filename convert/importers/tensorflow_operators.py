@@ -99,13 +99,14 @@ class OperatorImporter:
         Raises:
             ModelError: It is no batch of images with three channels.
         """
-        if dims is not None and len(dims) != 4:
+        if dims is not None and len(dims) not in (3, 4):
             raise ModelError(f"placeholder {name!r} has the shape {tuple(dims)}; expected an image")
         known = (-1,) * 4 if dims is None else tuple(int(side) for side in dims)
-        if known[3] == 3 or known[1] == 3:
-            axes = NHWC if known[3] == 3 else NCHW
+        nhwc, nchw = (axes[-len(known) :] for axes in (NHWC, NCHW))
+        if 3 in (known[nhwc.index(3)], known[nchw.index(3)]):
+            axes = nhwc if known[nhwc.index(3)] == 3 else nchw
         else:
-            axes = guess_layout()
+            axes = guess_layout()[-len(known) :]
             if known[axes.index(3)] != -1:
                 raise ModelError(f"placeholder {name!r} has the shape {known}; expected an image with 3 channels")
         height, width = known[axes.index(1)], known[axes.index(2)]
@@ -151,7 +152,7 @@ class OperatorImporter:
 
     def _check_plain(self, name: str, op: str, source: FeatureMap) -> None:
         if source.deferred is not None:
-            raise ModelError(f"{source.node!r} pads the input of {name!r}, a {op}; expected a convolution")
+            raise ModelError(f"{source.node!r} pads the input of {name!r}, a {op}; expected a convolution; {_ADVICE}")
         if not source.is_plain:
             raise ModelError(f"{name!r}, a {op}, reads repeated rows or columns; expected a resize by a whole number")
 
@@ -160,13 +161,13 @@ class OperatorImporter:
         names = tuple(source.node for source in maps)
         constants = [value.value for value in values if isinstance(value, Constant)]
         if len(values) == 2 and len(constants) == 1 and op in _AFFINE_OPERATORS:
-            row = read_row(constants[0], maps[0].axes, self._channels[names[0]])
+            row = read_row(name, constants[0], maps[0].axes, self._channels[names[0]])
             return self._import_affine(name, op, names, row, isinstance(values[0], FeatureMap))
         result = None
         if len(names) == len(values) == 2:
             result = self._combine_maps(name, op, names)
         elif op in _ACTIVATIONS or op in ("LeakyRelu", "Neg", "Abs", "ClipByValue"):
-            rows = [read_row(constant, maps[0].axes, self._channels[names[0]]) for constant in constants]
+            rows = [read_row(name, constant, maps[0].axes, self._channels[names[0]]) for constant in constants]
             result = self._import_function(name, op, attr, names[0], rows)
         elif op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3") and len(constants) == 4:
             self._check_layout(name, maps[0], attr)
@@ -308,6 +309,13 @@ class OperatorImporter:
         )
 
     def _import_resize(self, name: str, op: str, attr: Any, source: str, size: Value) -> str:
+        image = self.nodes[source]
+        if isinstance(image, g.Input) and isinstance(size, Constant) and np.size(size.value) == 2:
+            # edgepose resizes the image itself, to the size that the network wants.
+            height, width = (int(side) for side in np.ravel(size.value))
+            self.input_size = (height, width)
+            self.nodes[source] = replace(image, size=self.input_size)
+            return source
         like, factor = self._find_resize_target(name, source, size)
         return self._add(
             g.ResizeLike(
@@ -345,7 +353,7 @@ class OperatorImporter:
                     f"{name!r} resizes to {width}x{height} whatever the size of the image; set the size of the image "
                     "in the graph, or resize by a factor"
                 )
-        raise ModelError(f"{name!r} does not resize to a multiple of the size of a feature map")
+        raise ModelError(f"{name!r} does not resize to a multiple of the size of a feature map; {_ADVICE}")
 
     def _compute_sizes(self) -> dict[str, macs.Size] | None:
         """Return the (height, width) of every node, if the file fixes the size of the image."""
@@ -381,7 +389,7 @@ class OperatorImporter:
         if kernel.shape[2] != channels:
             raise ModelError(
                 f"{name!r} has a kernel for {kernel.shape[2]} channels and reads {channels}; "
-                "grouped convolutions are not supported"
+                f"grouped convolutions are not supported; {_ADVICE}"
             )
         dilations = _read_spatial(attr, "dilations") if attr["dilations"].list.i else (1, 1)
         padding, deferred = _read_padding(attr), source.deferred
@@ -614,7 +622,9 @@ class OperatorImporter:
             self._check_plain(name, "Reshape", source)
         result = self._match_shape(source, target)
         if result is None:
-            raise ModelError(f"{name!r} reshapes a feature map; expected a shape with the same rows and columns")
+            raise ModelError(
+                f"{name!r} reshapes a feature map; expected a shape with the same rows and columns; {_ADVICE}"
+            )
         if result.repeats != (1, 1) and result.repeats[0] == result.repeats[1]:
             return self._add_repetition(name, result)
         return result

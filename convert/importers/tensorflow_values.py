@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.errors import ModelError
 from ..ir import graph as g
 
 Axes = tuple[int | None, ...]
@@ -124,11 +125,11 @@ def expand_index(index: tuple[Any, ...], rank: int) -> list[Any]:
     return [*index[:position], *full, *index[position + 1 :]]
 
 
-def read_row(constant: Any, axes: Axes, channels: int) -> g.Array:
-    """Return a constant that is combined with a feature map as one value, or one value per channel.
+def read_row(name: str, constant: Any, axes: Axes, channels: int) -> g.Array:
+    """Return a constant that the node `name` combines with a feature map as one value, or one value per channel.
 
     Raises:
-        ValueError: The constant differs from position to position, or does not fit the map.
+        ModelError: The constant differs from position to position, or does not fit the map.
     """
     value = np.asarray(constant, np.float32)
     if value.size == 1 and value.ndim <= len(axes):
@@ -136,7 +137,8 @@ def read_row(constant: Any, axes: Axes, channels: int) -> g.Array:
     shape = (1,) * (len(axes) - value.ndim) + value.shape
     position = axes.index(3)
     if len(shape) != len(axes) or value.size != channels or shape[position] != channels:
-        raise ValueError(
-            f"a constant of shape {value.shape} for a map with {channels} channels; expected one value per channel"
+        raise ModelError(
+            f"{name!r} combines a feature map of {channels} channels with a constant of shape {value.shape}; "
+            "expected one value, or one per channel"
         )
     return value.reshape(channels)
