@@ -49,7 +49,7 @@ def convert_model(
         ModelError: The network cannot be converted.
         InputError: Images or annotations cannot be read.
         OutputError: The file cannot be written.
-        TypeError: An option is unknown.
+        TypeError: An option is unknown or has the wrong type.
     """
     names = [item.name for item in fields(ConversionOptions)]
     for name, value in options.items():
@@ -59,8 +59,10 @@ def convert_model(
             options[name] = Path(value)
         if name == "input_size" and isinstance(value, str):
             options[name] = input_sizes.parse(value)
-        if name == "skeleton" and not isinstance(value, Skeleton):
+        if name == "skeleton" and isinstance(value, str | PathLike):
             options[name] = load_skeleton(value)
+        elif name == "skeleton" and not isinstance(value, Skeleton):
+            raise TypeError(f"convert_model: skeleton: expected a name, a path or a Skeleton, got {value!r}")
         if name in ("value_range", "mean", "scale") and value is not None:
             options[name] = _to_numbers(name, value)
     path = Path(output)

@@ -157,6 +157,19 @@ def test_wrong_skeletons_on_the_command_line(tmp_path: Path, capfd: pytest.Captu
     assert (result.returncode, "have the skeleton coco18" in result.stderr) == (2, True), result.stderr
 
 
+@pytest.mark.convert
+def test_models_for_a_hot_board_need_the_same_skeleton(tmp_path: Path) -> None:
+    from edgepose.device.camera.build_loop import build_loop
+    from edgepose.device.config import Config, ModelConfig
+
+    for name, channels in (("mpi15", (16, 28)), ("body25", (26, 52))):
+        convert(tmp_path, *channels, skeleton=name).rename(tmp_path / f"{name}.tflite")
+    first, second = (str(tmp_path / f"{name}.tflite") for name in ("mpi15", "body25"))
+    with pytest.raises(ModelError, match=r"expected the skeleton mpi15 of .*, got body25"):
+        build_loop(Config(model=ModelConfig(path=first, when_hot=(second,))))
+    build_loop(Config(model=ModelConfig(path=first, when_hot=(first,))))
+
+
 def test_ap_needs_the_keypoints_of_coco(tmp_path: Path) -> None:
     from edgepose.convert import convert as conversion
     from edgepose.convert.importers.detect import Source
