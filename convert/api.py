@@ -59,12 +59,12 @@ def convert_model(
             options[name] = Path(value)
         if name == "input_size" and isinstance(value, str):
             options[name] = input_sizes.parse(value)
-        if name in ("value_range", "mean", "scale") and value is not None:
-            options[name] = _to_numbers(name, value)
         if name == "skeleton" and isinstance(value, str | PathLike):
             options[name] = load_skeleton(value)
         elif name == "skeleton" and not isinstance(value, Skeleton):
             raise TypeError(f"convert_model: skeleton: expected a name, a path or a Skeleton, got {value!r}")
+        if name in ("value_range", "mean", "scale") and value is not None:
+            options[name] = _to_numbers(name, value)
     path = Path(output)
     check_output(path)
     return convert(

@@ -22,6 +22,7 @@ def build_manifest(
     spec: InputSpec,
     outputs: tuple[str | None, str | None] = (None, None),
     skeleton: Skeleton = COCO18,
+    tensors: NetworkTensors | None = None,
 ) -> ModelManifest:
     """Build the manifest of a network.
 
@@ -32,14 +33,17 @@ def build_manifest(
         spec: The input. The name of the tensor is read from the network.
         outputs: The names of the tensors with the heatmaps and the PAFs. None: identified by the number of channels.
         skeleton: The skeleton. Whether it has a background channel is decided by the network.
+        tensors: The inputs and outputs of the network, if it was loaded in a child process before.
 
     Raises:
         ModelError: The outputs cannot be identified, or do not match the input size.
     """
-    tensors = _probe_flatbuffer(flatbuffer)
+    tensors = tensors or _probe_flatbuffer(flatbuffer)
     digest, length = container.compute_identity(flatbuffer)
     heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs, skeleton)
     skeleton = skeleton.with_background(heatmaps.stop - heatmaps.start > len(skeleton.keypoints))
+    if skeleton.background:
+        heatmaps, pafs = tflite.settle_order(source.path, flatbuffer, spec, (heatmaps, pafs), tensors)
     return ModelManifest(
         network=network,
         flatbuffer_sha256=digest,

@@ -58,6 +58,8 @@ class ConversionOptions:
     """Output with the heatmaps. Default: the output with the right number of channels."""
     pafs: str | None = None
     """Output with the PAFs."""
+    skeleton: Skeleton = COCO18
+    """Keypoints and limbs of the network. Whether there is a background channel is read from the network."""
     signature: str | None = None
     """Signature of a SavedModel. Default: `serving_default`, or the only one."""
     value_range: tuple[float, float] | None = None
@@ -68,8 +70,6 @@ class ConversionOptions:
     """Value that the source network expects to be divided by after that, one or one per channel."""
     source_channel_order: ChannelOrder | None = None
     """Channel order that the source network expects. Default: bgr."""
-    skeleton: Skeleton = COCO18
-    """Keypoints and limbs of the network. Whether there is a background channel is read from the network."""
     calibration: Path | None = None
     """Folder of images or video for calibration."""
     max_drop: float = 0.5
@@ -217,7 +217,7 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
     options.input_normalization.check()
     data = _open_evaluation_data(options, note)
     if source.kind == "TFLite":
-        candidate = _adopt_tflite(source, options)
+        candidate = _adopt_tflite(source, options, note)
     else:
         candidate = _build_candidate(source, options, data, note)
     found = candidate.manifest.skeleton_table
@@ -247,7 +247,7 @@ def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _Ev
     return _EvaluationData(images, dataset, background)
 
 
-def _adopt_tflite(source: Source, options: ConversionOptions) -> Candidate:
+def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback) -> Candidate:
     """Add a manifest to a TFLite file of another tool. The network does not change."""
     unsupported_options = {
         "--precision": options.precision != "float32", "--calibration": options.calibration, "--stages": options.stages,
@@ -257,35 +257,31 @@ def _adopt_tflite(source: Source, options: ConversionOptions) -> Candidate:
         if given:
             raise ModelError(f"{source.path}: {name} cannot be used on a TFLite file, which is not changed")
     flatbuffer = container.read_flatbuffer(source.path)
-    tensors = load_in_child_process(source.path, network=flatbuffer)
-    spec = tflite.read_input_spec(source.path, tensors, options.input_size, options.channel_order, options.resize)
-    spec = _apply_normalization(source, spec, options.input_normalization)
+    tensors = load_in_child_process(
+        source.path, network=flatbuffer, size=options.input_size, default_size=source.default_size
+    )
+    channel_order = _choose_channel_order(source, options)
+    ranges = options.input_normalization.to_ranges()
+    spec = tflite.read_input_spec(source.path, tensors, options.input_size, channel_order, options.resize, ranges)
     outputs = (options.heatmaps, options.pafs)
-    manifest = build_manifest(source, options.network or source.name, flatbuffer, spec, outputs, options.skeleton)
-    manifest = replace(manifest, recipe=("TFLite file used without changes",))
+    name = options.network or source.name
+    manifest = build_manifest(source, name, flatbuffer, spec, outputs, options.skeleton, tensors)
+    recipe = ("TFLite file used without changes", *tflite.describe_decisions(manifest))
+    for step in recipe[1:]:
+        note(step)
+    manifest = replace(manifest, recipe=recipe)
     return Candidate(flatbuffer, manifest, partial(tflite.TfliteReference, source.path, manifest, flatbuffer))
 
 
-def _apply_normalization(source: Source, spec: InputSpec, normalization: InputNormalization) -> InputSpec:
-    """Return the input of a TFLite file with the value range and channel order that the user gave."""
-    wanted = normalization.channel_order
-    if wanted == "bgr" and spec.channel_order == "rgb":
+def _choose_channel_order(source: Source, options: ConversionOptions) -> ChannelOrder:
+    """Return the channel order of a TFLite file, which is not changed."""
+    wanted = options.source_channel_order
+    if wanted == "bgr" and options.channel_order == "rgb":
         raise ModelError(
             f"{source.path}: --channel-order rgb and --source-channel-order bgr contradict each other: a TFLite file "
             "is not changed; give only one of them"
         )
-    spec = replace(spec, channel_order=wanted or spec.channel_order)
-    if not normalization.changes_values:
-        return spec
-    if spec.dtype != "float32":
-        raise ModelError(
-            f"{source.path}: its input is {spec.dtype} and gets the bytes of the image; --value-range, --mean and "
-            "--scale need a float32 input"
-        )
-    try:
-        return replace(spec, value_range=normalization.to_value_range())
-    except ModelError as error:
-        raise ModelError(f"{source.path}: {error}") from None
+    return wanted or options.channel_order
 
 
 def _build_candidate(

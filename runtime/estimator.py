@@ -14,10 +14,10 @@ import numpy.typing as npt
 from .decode import Decoder, DecoderOptions
 from .errors import ModelError
 from .model import container
+from .model.input_tensor import make_preprocessor
 from .model.interpreter import Network, TensorInfo
 from .model.manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
 from .model.registry import find_model_file
-from .preprocess import Preprocessor
 from .types import ChannelOrder, EstimateResult, Frame, GridToFrame, Image, Pose, PoseFields, Timings
 
 Buffer = npt.NDArray[Any]
@@ -67,13 +67,15 @@ class PoseEstimator:
         # Load the bytes whose hash was checked: the file could change between check and load.
         self.manifest, content = container.load(path, sha256)
         manifest = self.manifest
-        self._network = network = Network(path, threads, content)
+        input_shape = manifest.input.shape if manifest.input.dynamic else None
+        self._network = network = Network(path, threads, content, input_shape)
         self.interpreter_name = network.interpreter_name
         self._input = _find_input(path, network, manifest)
         self._heatmaps = _find_output(path, network, manifest, manifest.heatmaps)
         self._pafs = _find_output(path, network, manifest, manifest.pafs)
-        spec = manifest.input
-        self._preprocessor = Preprocessor(spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range)
+        self._preprocessor = make_preprocessor(manifest.input, self._input.quantization)
+        self._heatmap_buffer = _make_buffer(self._heatmaps, manifest.heatmaps)
+        self._paf_buffer = _make_buffer(self._pafs, manifest.pafs)
         if options is None and manifest.min_score is not None:
             options = DecoderOptions(min_score=manifest.min_score)
         self._decoder = Decoder(*manifest.grid, manifest.skeleton_table, options)
@@ -146,7 +148,7 @@ class PoseEstimator:
         )
 
     def create_input_buffer(self) -> Buffer:
-        """Create a buffer for `prepare`: (height, width, 3) in the dtype of the network's input.
+        """Create a buffer for `prepare`: shape (without the batch) and dtype of the network's input.
 
         With it, the next image can be preprocessed while the network runs.
         """
@@ -166,7 +168,7 @@ class PoseEstimator:
         """Run preprocessing and the network on an image.
 
         Returns:
-            Heatmaps and PAFs in the interpreter's memory. They are valid until the next inference. Delete all
+            Heatmaps and PAFs, usually in the interpreter's memory. They are valid until the next inference. Delete all
             references to them before it: the interpreter refuses to run while its memory is referenced.
         """
         self.prepare(image, channel_order)
@@ -174,11 +176,15 @@ class PoseEstimator:
         return self.get_fields()
 
     def get_fields(self) -> PoseFields:
-        """Return the maps of the last inference: views of the interpreter's memory, not copies."""
+        """Return the maps of the last inference: views of the interpreter's memory, not copies.
+
+        The decoder reads all channels of a cell at once. Maps with channels first are therefore copied, into buffers
+        of the estimator that the next call uses again.
+        """
         heatmaps, pafs, manifest = self._heatmaps, self._pafs, self.manifest
         return PoseFields(
-            self._network.get_tensor(heatmaps)[0, :, :, manifest.heatmaps.start : manifest.heatmaps.stop],
-            self._network.get_tensor(pafs)[0, :, :, manifest.pafs.start : manifest.pafs.stop],
+            _take_maps(self._network.get_tensor(heatmaps), manifest.heatmaps, self._heatmap_buffer),
+            _take_maps(self._network.get_tensor(pafs), manifest.pafs, self._paf_buffer),
             heatmaps.quantization,
             pafs.quantization,
         )
@@ -208,9 +214,24 @@ def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOr
     raise TypeError(f"image: expected an array, a path or a PIL image, got {type(image).__name__}")
 
 
+def _make_buffer(info: TensorInfo, spec: OutputSpec) -> Buffer | None:
+    """Make the buffer for maps with channels first; None if the maps can be read in place."""
+    if spec.layout == "nhwc":
+        return None
+    return np.empty((*info.shape[2:], spec.stop - spec.start), info.dtype)
+
+
+def _take_maps(tensor: Buffer, spec: OutputSpec, buffer: Buffer | None) -> Buffer:
+    """Return the channels of an output as (rows, columns, channels)."""
+    if buffer is None:
+        return tensor[0, :, :, spec.start : spec.stop]
+    np.copyto(buffer, tensor[0, spec.start : spec.stop].transpose(1, 2, 0))
+    return buffer
+
+
 def _find_input(path: Path, network: Network, manifest: ModelManifest) -> TensorInfo:
     spec = manifest.input
-    expected = (spec.tensor, (1, spec.height, spec.width, 3), spec.dtype)
+    expected = (spec.tensor, spec.shape, spec.dtype)
     if len(network.inputs) != 1:
         raise ModelError(f"{path}: expected a network with one input, got {len(network.inputs)} inputs")
     info = network.inputs[0]
@@ -219,6 +240,11 @@ def _find_input(path: Path, network: Network, manifest: ModelManifest) -> Tensor
         raise ModelError(
             f"{path}: the manifest does not match the network: input: the manifest says {expected}, "
             f"the network has {found}"
+        )
+    if spec.quantized and not info.is_quantized:
+        raise ModelError(
+            f"{path}: the manifest does not match the network: input: the manifest says quantized, the tensor has no "
+            "scale"
         )
     return info
 
@@ -230,9 +256,12 @@ def _find_output(path: Path, network: Network, manifest: ModelManifest, spec: Ou
         raise ModelError(
             f"{path}: the manifest does not match the network: no output {spec.tensor!r}; the network has {names}"
         )
-    fits = info.shape[:3] == (1, *manifest.grid) and len(info.shape) == 4 and info.shape[3] >= spec.stop
+    rows, columns = manifest.grid
+    channels_last = (info.shape[0], *info.shape[2:], info.shape[1]) if spec.layout == "nchw" else info.shape
+    fits = len(info.shape) == 4 and channels_last[:3] == (1, rows, columns) and channels_last[3] >= spec.stop
     if not fits or info.dtype not in OUTPUT_DTYPES:
-        expected = f"(1, {manifest.grid[0]}, {manifest.grid[1]}, {spec.stop} or more)"
+        grid, channels = f"{rows}, {columns}", f"{spec.stop} or more"
+        expected = f"(1, {channels}, {grid})" if spec.layout == "nchw" else f"(1, {grid}, {channels})"
         raise ModelError(
             f"{path}: the manifest does not match the network: output {spec.tensor!r}: expected shape {expected} of "
             f"{', '.join(OUTPUT_DTYPES)}, got {info.shape} of {info.dtype}"

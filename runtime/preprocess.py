@@ -7,38 +7,46 @@ buffer that lives as long as the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .types import ChannelOrder, GridToFrame, Image
+from .types import ChannelOrder, GridToFrame, Image, Layout, Quantization
 
 Resize = Literal["letterbox", "stretch"]
+PixelTable = npt.NDArray[Any]
+"""Input value for each pixel value, in the dtype of the input: (1, 256), or (1, 256, 3) with one row per channel."""
 
 _CHANNEL_ORDERS = ("bgr", "rgb")
 _MAX_SIDE_PX = (1 << 15) - 1  # cv2.resize fails if a side is longer
 
 
 class Preprocessor:
-    """Preprocessor for one network: resize, channel order, value range, and the transform back to the frame.
+    """Preprocessor for one network: resize, channel order, values, layout, and the transform back to the frame.
 
     Args:
         width: Width of the network's input in pixels.
         height: Height of the network's input in pixels.
         resize: `letterbox` or `stretch`.
         channel_order: Channel order of the network's input, `bgr` or `rgb`.
-        value_range: Input values for the pixel values 0 and 255. Not used for uint8 inputs.
+        value_range: Input values for the pixel values 0 and 255. Not used for uint8 inputs without a table.
+        table: Input value for each pixel value, from `make_pixel_table`. Default: float inputs get values in
+            `value_range`, uint8 inputs the pixel values.
+        layout: `nhwc` or `nchw`.
     """
 
     def __init__(
         self, width: int, height: int, resize: Resize, channel_order: ChannelOrder,
-        value_range: tuple[float, float] = (0.0, 255.0),
+        value_range: tuple[float, float] = (0.0, 255.0), *, table: PixelTable | None = None, layout: Layout = "nhwc",
     ) -> None:  # fmt: skip
         self.width, self.height, self.resize, self.channel_order = width, height, resize, channel_order
-        low, high = value_range
-        self._scale, self._offset = (high - low) / 255.0, low
+        self._layout = layout
+        if table is None and value_range != (0.0, 255.0):
+            table = make_pixel_table([value_range], "float32")
+        self._table = table
         self._buffer: Image = np.zeros((height, width, 3), np.uint8)
 
     def compute_target_size(self, width: int, height: int) -> tuple[int, int]:
@@ -59,7 +67,7 @@ class Preprocessor:
         Args:
             image: (H, W, 3), gray (H, W), or with alpha (H, W, 4), all uint8.
             channel_order: Channel order of `image`.
-            destination: (height, width, 3), uint8 or float32: the input tensor or a buffer of the same shape.
+            destination: The input tensor without its batch dimension, or a buffer of the same shape and dtype.
 
         Raises:
             ValueError: `image` is not an image, or there is no such channel order.
@@ -68,11 +76,9 @@ class Preprocessor:
         if channel_order not in _CHANNEL_ORDERS:
             raise ValueError(f"channel_order: expected bgr or rgb, got {channel_order!r}")
         width, height = self.compute_target_size(image.shape[1], image.shape[0])
-        # Clear the border every time: the interpreter may use the memory of its input for other data in between.
-        in_place = destination.dtype == np.uint8
-        destination[height:] = destination[:height, width:] = 0 if in_place else self._offset
-        target = destination[:height, :width]
-        region = target if in_place else self._buffer[:height, :width]
+        table = self._find_table(destination)
+        in_place = destination.dtype == np.uint8 and table is None and self._layout == "nhwc"
+        region = destination[:height, :width] if in_place else self._buffer[:height, :width]
         if image.ndim == 3 and image.shape[2] == 3:
             _resize(image, region)
         else:
@@ -81,13 +87,76 @@ class Preprocessor:
             cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGRA2BGR, dst=region)
         if channel_order != self.channel_order:
             cv2.cvtColor(region, cv2.COLOR_BGR2RGB, dst=region)
-        if in_place:
+        if self._layout == "nhwc":
+            _fill_border(destination, width, height, table)
+            if not in_place:
+                _write_values(region, destination[:height, :width], table)
             return
+        for channel, plane in enumerate(destination):
+            row = table if table is None or table.ndim == 2 else table[:, :, channel].copy()
+            _fill_border(plane, width, height, row)
+            pixels: Any = cv2.extractChannel(region, channel)
+            _write_values(pixels, plane[:height, :width], row)
+
+    def _find_table(self, destination: npt.NDArray[Any]) -> PixelTable | None:
+        """Return the table for a destination; None if it gets the pixel values unchanged."""
+        if self._table is None or self._table.dtype == destination.dtype:
+            return self._table
+        if destination.dtype != np.uint8:
+            raise ValueError(f"destination: expected an array of {self._table.dtype}, got {destination.dtype}")
+        return None
+
+
+def make_pixel_table(
+    ranges: Sequence[tuple[float, float]], dtype: str, quantization: Quantization | None = None
+) -> PixelTable:
+    """Make the table from pixel values to input values.
+
+    Args:
+        ranges: Input values for the pixel values 0 and 255: one range, or one for each of the three channels.
+        dtype: Dtype of the input.
+        quantization: Scale and zero point of an integer input.
+
+    Returns:
+        Array (1, 256) for one range, (1, 256, 3) for three.
+    """
+    rows = []
+    for low, high in ranges:
+        row = np.arange(256, dtype=np.float32)
+        row *= (high - low) / 255.0
+        row += low
+        rows.append(row.astype(dtype) if quantization is None else _quantize(row, dtype, quantization))
+    table: PixelTable = np.stack(rows, axis=-1)[None] if len(rows) > 1 else rows[0][None]
+    return table
+
+
+def _quantize(row: npt.NDArray[np.float32], dtype: str, quantization: Quantization) -> npt.NDArray[Any]:
+    """Quantize the values for all pixel values.
+
+    Tools choose scale and zero point so that 8-bit inputs are the pixel values, or these minus 128. The zero point is
+    rounded, so each value can be off by one, up or down as the rounding error falls. Then the pixel values are used.
+    """
+    limits = np.iinfo(dtype)
+    # In float64: a tiny scale must not overflow before the limits are applied.
+    stored = np.rint(row.astype(np.float64) / quantization.scale) + quantization.zero_point
+    stored = np.clip(stored, limits.min, limits.max)
+    pixels = np.arange(256) + limits.min
+    return (pixels if np.abs(stored - pixels).max() <= 1 else stored).astype(dtype)
+
+
+def _fill_border(destination: npt.NDArray[Any], width: int, height: int, table: PixelTable | None) -> None:
+    """Fill the part outside the image with black.
+
+    This is needed for every image: the interpreter may use the memory of its input for other data in between.
+    """
+    destination[height:] = destination[:height, width:] = 0 if table is None else table[0, 0]
+
+
+def _write_values(region: Image, target: npt.NDArray[Any], table: PixelTable | None) -> None:
+    if table is None:
         np.copyto(target, region)
-        if self._scale != 1.0:
-            target *= self._scale
-        if self._offset != 0.0:
-            target += self._offset
+    else:
+        cv2.LUT(region, table, dst=target)
 
 
 def check_image(image: Image) -> None:

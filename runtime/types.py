@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 ChannelOrder = Literal["bgr", "rgb"]
+Layout = Literal["nhwc", "nchw"]
+"""Order of the dimensions of a tensor: channels last (TensorFlow) or channels first (PyTorch)."""
 Image = npt.NDArray[np.uint8]
 
 

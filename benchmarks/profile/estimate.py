@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import geometric_mean
 
-from ...runtime.errors import EdgePoseError
+from ...runtime.errors import EdgePoseError, ModelError
 from ...runtime.model import container
 from ...runtime.model.interpreter import Network
 from ...runtime.model.isolated_load import load_in_child_process
+from ...runtime.model.manifest import ModelManifest
 from .macs import OperatorCost, compute_operator_costs
 from .results import Accuracy, Latency, Row
 
@@ -70,14 +71,24 @@ def estimate_row(model: str, path: Path, threads: int, board: str) -> Row:
         board: Name of the board: a value of `BOARDS`.
     """
     try:
-        load_in_child_process(path)
+        manifest = _read_manifest(path)
+        tensors = load_in_child_process(path)
+        if tensors.is_resized:
+            raise ModelError(f"{path}: an estimate needs a network with a fixed input size and a batch of 1")
         network = Network(path, 1)
         ms = estimate_inference_ms(
             compute_operator_costs(network), next(key for key, value in BOARDS.items() if value == board), threads
         )
-        return _fill_row(Row(model, threads), path, network, ms, board)
+        return _fill_row(Row(model, threads), path, network, ms, board, manifest)
     except EdgePoseError as error:
         return Row(model, threads, error=" ".join(str(error).split()))
+
+
+def _read_manifest(path: Path) -> ModelManifest | None:
+    try:
+        return container.read(path)
+    except EdgePoseError:
+        return None
 
 
 def estimate_inference_ms(described: Sequence[OperatorCost], board: str, threads: int) -> float:
@@ -131,7 +142,7 @@ def _scale_to_threads(board: str, kind: str, threads: int) -> float:
     return (used / (1 + serial * (used - 1))) / speedup
 
 
-def _fill_row(row: Row, path: Path, network: Network, ms: float, board: str) -> Row:
+def _fill_row(row: Row, path: Path, network: Network, ms: float, board: str, manifest: ModelManifest | None) -> Row:
     max_error = max(
         abs(run.macs / fit_macs_per_ms([other for other in PINTO if other is not run]) / run.ms - 1) for run in PINTO
     )
@@ -150,9 +161,7 @@ def _fill_row(row: Row, path: Path, network: Network, ms: float, board: str) -> 
             f"estimate for a {board}: inference only; leave-one-out error up to {max_error:.0%} on published runs",
         ),
     )
-    try:
-        manifest = container.read(path)
-    except EdgePoseError:
+    if manifest is None:
         return row
     accuracy = Accuracy(manifest.accuracy.ap, manifest.accuracy.images) if manifest.accuracy else None
     size = (manifest.input.width, manifest.input.height)

@@ -20,7 +20,8 @@ from ...device.monitor.health import read as read_health
 from ...runtime import PoseEstimator
 from ...runtime.errors import EdgePoseError, NoManifestError
 from ...runtime.model import container
-from ...runtime.model.interpreter import Network
+from ...runtime.model.input_tensor import find_open_shape
+from ...runtime.model.interpreter import Network, read_inputs
 from ...runtime.model.manifest import ModelManifest
 from . import macs, measure, operators
 from .results import Accuracy, PeoplePoint, Row, serialize_row
@@ -63,7 +64,10 @@ def _measure(arguments: argparse.Namespace) -> Row:
         row = _measure_pose_network(row, path, arguments)
     else:
         row = _measure_other_network(row, path, arguments.seconds)
-    if arguments.ops:
+    if arguments.ops and find_open_shape(read_inputs(path, flatbuffer), manifest) is not None:
+        warning = "the operators were not measured: the network has no fixed input size"
+        row = replace(row, warnings=(*row.warnings, warning))
+    elif arguments.ops:
         found, total = operators.measure_operators(
             flatbuffer, arguments.threads, lambda number, count: _report_progress(f"operator {number} of {count}")
         )
@@ -123,27 +127,39 @@ def _measure_with_people(estimator: PoseEstimator, people: int) -> PeoplePoint:
     return measure.measure_people_point(estimator, people, _FRAMES_PER_COUNT)
 
 
+def _find_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return width and height of an input; None if it is not an image."""
+    if len(shape) != 4:
+        return None
+    return (shape[3], shape[2]) if shape[1] == 3 and shape[3] != 3 else (shape[2], shape[1])
+
+
 def _measure_other_network(row: Row, path: Path, seconds: float) -> Row:
     """Measure a network without a manifest: inference only, on zeros."""
     before = read_health()
     started = perf_counter()
-    network = Network(path, row.threads)
+    input_shape = find_open_shape(read_inputs(path, container.read_flatbuffer(path)))
+    network = Network(path, row.threads, input_shape=input_shape)
     loaded = perf_counter()
     network.invoke()
     first = perf_counter()
     run = measure.infer(network, seconds, _report_progress)
     shape = network.inputs[0].shape if network.inputs else ()
+    warnings = [*row.warnings, "no manifest: only inference was measured"]
+    if input_shape is not None:
+        warnings.append(f"no fixed input size: measured with {shape}")
     row = _add_run(row, run, before)
     return replace(
         row,
         network=path.stem,
         precision=network.inputs[0].dtype if network.inputs else "",
-        input_size=(shape[2], shape[1]) if len(shape) == 4 else None,
+        input_size=_find_size(shape),
         interpreter=network.interpreter_name,
-        macs=sum(operator.macs for operator in macs.compute_operator_costs(network)),
+        # After a resize, the delegate does not tell the interpreter the shapes of the inner tensors.
+        macs=None if input_shape else sum(operator.macs for operator in macs.compute_operator_costs(network)),
         load_ms=(loaded - started) * 1e3,
         first_ms=(first - loaded) * 1e3,
-        warnings=(*row.warnings, "no manifest: only inference was measured"),
+        warnings=tuple(warnings),
         rss_mb=_read_memory_mb("VmRSS"),
         peak_rss_mb=_read_memory_mb("VmHWM"),
     )

@@ -29,12 +29,12 @@ class ConvertOptions:
     untrained: bool
     heatmaps: str | None
     pafs: str | None
+    skeleton: str
     signature: str | None
     value_range: tuple[float, float] | None
     mean: tuple[float, ...] | None
     scale: tuple[float, ...] | None
     source_channel_order: ChannelOrder | None
-    skeleton: str
     input_size: tuple[int, int] | None
     resize: Resize
     channel_order: ChannelOrder
@@ -73,12 +73,12 @@ def run(options: ConvertOptions) -> int:
         channel_order=options.channel_order,
         heatmaps=options.heatmaps,
         pafs=options.pafs,
+        skeleton=load_skeleton(options.skeleton),
         signature=options.signature,
         value_range=options.value_range,
         mean=options.mean,
         scale=options.scale,
         source_channel_order=options.source_channel_order,
-        skeleton=load_skeleton(options.skeleton),
         calibration=options.calibration,
         max_drop=options.max_drop,
         report=options.report,
@@ -149,6 +149,8 @@ Names of input sizes:
         Option("--heatmaps", metavar="NAME", section="Network",
                help="output with the heatmaps, if it is not recognized"),
         Option("--pafs", metavar="NAME", section="Network", help="output with the PAFs, if it is not recognized"),
+        Option("--skeleton", default="coco18", type=SkeletonName(), metavar="NAME", section="Network",
+               help=f"keypoints and limbs: {', '.join(list_skeletons())}, or a .toml file (default: coco18)"),
         Option("--signature", metavar="NAME", section="Network",
                help="signature of a SavedModel (default: serving_default, or the only one)"),
         Option("--value-range", type=Number(float), nargs=2, metavar="LOW HIGH", section="Source image",
@@ -159,8 +161,6 @@ Names of input sizes:
                help="then divide by this, as in OpenVINO's tools"),
         Option("--source-channel-order", type=Choice(("bgr", "rgb")), section="Source image",
                help="channel order that the source network expects (default: bgr)"),
-        Option("--skeleton", default="coco18", type=SkeletonName(), metavar="NAME", section="Network",
-               help=f"keypoints and limbs: {', '.join(list_skeletons())}, or a .toml file (default: coco18)"),
         Option("--input-size", type=Checked(input_sizes.parse), metavar="WxH", section="Input",
                help="multiples of 8, or a name above (default: the size of the network)"),
         Option("--resize", default="letterbox", type=Choice(get_args(Resize)), section="Input",

@@ -69,18 +69,18 @@ class ImportOptions:
         heatmaps: The name of the output with the heatmaps.
         pafs: The name of the output with the PAFs.
         stages: The number of stages to keep.
+        skeleton: The skeleton of the network.
         signature: The signature of a SavedModel.
         normalization: The input that the source network expects, as far as the file does not say it.
-        skeleton: The skeleton of the network.
     """
 
     network: str | None = None
     heatmaps: str | None = None
     pafs: str | None = None
     stages: int | None = None
+    skeleton: Skeleton = COCO18
     signature: str | None = None
     normalization: InputNormalization = InputNormalization()
-    skeleton: Skeleton = COCO18
 
 
 class _OutputOptions(TypedDict):

@@ -1,28 +1,31 @@
-"""Importer for OpenVINO IR files (`.xml` and `.bin`, version 10 or later).
+"""Importer for OpenVINO IR files (`.xml` and `.bin`, version 10 or later), as current tools write them.
 
-Integer weights that are converted by Convert, FakeQuantize, Multiply and Subtract are imported as float. FakeQuantize
-on activations only simulates integer arithmetic and is ignored. The IR has NCHW feature maps and OIHW kernels; the
-graph has NHWC and HWIO. Operators are defined in the OpenVINO operation set 1 specification.
+Weights in float16 or integers that are converted by Convert, FakeQuantize, Multiply and Subtract are imported as float.
+FakeQuantize on activations only simulates integer arithmetic and is ignored. An IR can have channels first or last: a
+PrePostProcessor adds Transpose, Convert, Subtract and Divide in front of the network. The graph has channels last. Only
+the layers that the chosen outputs need must be supported. Operators are defined in the OpenVINO operation sets 1 to 15.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # nosec B405
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...runtime.errors import ModelError
 from ...runtime.skeleton import COCO18, Skeleton
 from ..ir import graph as g
 from ..ir.output_heads import choose_outputs
-from .limits import ImportBudget, check_elements, check_file_size
+from .limits import ImportBudget, check_file_size
+from .openvino_constants import evaluate_layer, read_constant
+from .openvino_operators import LayerImporter
+from .openvino_values import FeatureMap, MapShape, Value
+from .openvino_xml import Layer, UnsupportedLayerError
 
-_DTYPES = {
-    "f32": "<f4", "f16": "<f2", "f64": "<f8", "i64": "<i8", "i32": "<i4", "i16": "<i2", "i8": "i1",
-    "u64": "<u8", "u32": "<u4", "u16": "<u2", "u8": "u1", "boolean": "u1",
-}  # fmt: skip
+_SourcePort = tuple[str, int]
+"""ID of a layer, and the ID of one of its output ports."""
 
 
 def load(
@@ -32,12 +35,12 @@ def load(
 
     Args:
         xml_path: The `.xml` file. The `.bin` file with the weights is in the same folder.
-        heatmaps: The layer of the heatmaps. Default: the result with the channels of the skeleton.
-        pafs: The layer of the PAFs. Default: as for the heatmaps.
+        heatmaps: The layer or tensor of the heatmaps. Default: the result with the channels of the skeleton.
+        pafs: The layer or tensor of the PAFs. Default: as for the heatmaps.
         skeleton: The skeleton of the network.
 
     Raises:
-        ModelError: A file is missing or damaged, or a layer type is not supported.
+        ModelError: A file is missing or damaged, or a layer that the outputs need is not supported.
     """
     bin_path = xml_path.with_suffix(".bin")
     if not bin_path.is_file():
@@ -62,7 +65,8 @@ def load(
     except MemoryError:
         raise ModelError(f"{xml_path}: not enough memory for its constants") from None
     except (OverflowError, RecursionError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
-        raise ModelError(f"{xml_path}: damaged OpenVINO IR: {type(error).__name__}: {error}") from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{xml_path}: damaged OpenVINO IR: {reason}") from None
 
 
 class _Importer:
@@ -71,30 +75,67 @@ class _Importer:
     def __init__(self, path: Path, root: ET.Element, weights: bytes) -> None:
         self.path, self.weights = path, weights
         self.budget = ImportBudget()
-        self.layers: dict[str, ET.Element] = {str(layer.get("id")): layer for layer in root.findall("layers/layer")}
-        self.sources: dict[str, dict[int, str]] = {}  # layer ID -> input port -> ID of the source layer
+        self.layers: dict[str, Layer] = {}
+        for element in root.findall("layers/layer"):
+            self.budget.add_item()
+            self.layers[str(element.get("id"))] = Layer.parse(element)
+        self.sources: dict[str, dict[int, _SourcePort]] = {}  # layer ID -> input port -> source
         for edge in root.findall("edges/edge"):
             target = self.sources.setdefault(str(edge.get("to-layer")), {})
-            target[int(str(edge.get("to-port")))] = str(edge.get("from-layer"))
-        self.constants: dict[str, npt.NDArray[np.generic]] = {}
-        self.names: dict[str, str] = {}  # layer ID -> name of the graph node with its output
-        self.nodes: dict[str, g.Node] = {}
+            target[int(str(edge.get("to-port")))] = str(edge.get("from-layer")), int(str(edge.get("from-port")))
+        self.values: dict[_SourcePort, Value] = {}
+        self.layer_importer = LayerImporter()
 
     def build_graph(self, heatmaps: str | None, pafs: str | None, skeleton: Skeleton) -> g.Graph:
-        results = []
+        results: list[Value] = []
         for key in self._sort_layers():
             layer = self.layers[key]
-            inputs = [self.sources[key][port] for port in sorted(self.sources.get(key, {}))]
-            kind = str(layer.get("type"))
-            if kind == "Result":
-                results.append(self.names[inputs[0]])
-            elif kind == "Const":
-                self.constants[key] = self._read_constant(layer)
-            elif inputs and all(i in self.constants for i in inputs):
-                self.constants[key] = _evaluate(kind, layer, [self.constants[i] for i in inputs])
-            else:
-                self._import_layer(key, kind, layer, inputs)
-        return choose_outputs(str(self.path), self.nodes, results, heatmaps, pafs, skeleton)
+            inputs = [self.values[self._find_source(key, port)] for port in sorted(self.sources.get(key, {}))]
+            if layer.kind == "Result":
+                results.append(inputs[0])
+                continue
+            outputs = self._import_layer(layer, inputs)
+            self.values.update(zip(((key, port) for port in layer.output_ports), outputs, strict=False))
+        heatmaps, pafs = self._resolve_name(heatmaps), self._resolve_name(pafs)
+        nodes, importer = self.layer_importer.nodes, self.layer_importer
+        found = [importer.get_node(value) for value in results if isinstance(value, FeatureMap)]
+        errors = [value for value in results if isinstance(value, UnsupportedLayerError)]
+        # A result behind an unsupported layer: the maps that this layer reads may be the outputs.
+        found += [importer.get_node(value) for error in errors for value in error.maps]
+        try:
+            graph = choose_outputs(str(self.path), nodes, list(dict.fromkeys(found)), heatmaps, pafs, skeleton)
+        except ModelError as error:
+            if errors and heatmaps is None:
+                raise ModelError(f"{self.path}: {errors[0]}") from None
+            raise error from None
+        if (count := len(list(graph.find_nodes(g.Input)))) != 1:
+            raise ModelError(f"{self.path}: expected outputs that are computed from one image, got {count} inputs")
+        return graph
+
+    def _find_source(self, key: str, port: int) -> _SourcePort:
+        source, source_port = self.sources[key][port]
+        ports = self.layers[source].output_ports
+        return source, source_port if source_port in ports else next(iter(ports))
+
+    def _import_layer(self, layer: Layer, inputs: list[Value]) -> list[Value]:
+        """Return the values of the outputs of a layer.
+
+        A layer that is not supported is an error only if a chosen output needs it.
+        """
+        needed = inputs[:1] if layer.kind == "Interpolate" else inputs
+        blocked = next((value for value in needed if isinstance(value, UnsupportedLayerError)), None)
+        if blocked is not None:
+            return [blocked] * len(layer.output_ports)
+        try:
+            if layer.kind == "Const":
+                return [read_constant(layer, self.weights, self.budget)]
+            constants = [value for value in inputs if isinstance(value, np.ndarray)]
+            if inputs and len(constants) == len(inputs):
+                return [evaluate_layer(layer, constants, self.budget)] * len(layer.output_ports)
+            return self.layer_importer.import_layer(layer, inputs)
+        except UnsupportedLayerError as error:
+            error.maps = tuple(value for value in inputs if isinstance(value, FeatureMap))
+            return [error] * len(layer.output_ports)
 
     def _sort_layers(self) -> list[str]:
         """Return the layer IDs in topological order."""
@@ -103,7 +144,7 @@ class _Importer:
         pending = list(reversed(self.layers))
         while pending:
             key = pending[-1]
-            missing = [s for s in self.sources.get(key, {}).values() if s not in state]
+            missing = [s for s, _ in self.sources.get(key, {}).values() if s not in state]
             if key in state or not missing:
                 pending.pop()
                 if not state.get(key):
@@ -115,113 +156,24 @@ class _Importer:
             pending.extend(missing)
         return order
 
-    def _read_constant(self, layer: ET.Element) -> npt.NDArray[np.generic]:
-        data = _get_attributes(layer)
-        dtype = np.dtype(_DTYPES[data["element_type"]])
-        offset, size = int(data["offset"]), int(data["size"])
-        if offset < 0 or offset + size > len(self.weights):
-            raise ValueError(f"constant {layer.get('name')!r} is outside the .bin file (truncated?)")
-        shape = _parse_integers(data["shape"])
-        self.budget.add_array(shape, f"constant {layer.get('name')!r}")
-        values = np.frombuffer(self.weights, dtype, size // dtype.itemsize, offset)
-        return values.reshape(shape)
+    def _resolve_name(self, name: str | None) -> str | None:
+        """Return the graph node for an output that the user named: a layer, one of its tensors, or a result."""
+        if name is None:
+            return None
+        for (key, port), value in self._list_named(name):
+            if isinstance(value, UnsupportedLayerError):
+                raise ModelError(f"{self.path}: {value}")
+            if isinstance(value, FeatureMap):
+                return self.layer_importer.get_node(value)
+            if isinstance(value, MapShape | np.ndarray):
+                raise ModelError(f"{self.path}: {name!r} (layer {key}, port {port}) is not a feature map")
+        return name
 
-    def _import_layer(self, key: str, kind: str, layer: ET.Element, inputs: list[str]) -> None:
-        name = str(layer.get("name"))
-        data = _get_attributes(layer)
-        maps = tuple(self.names[i] for i in inputs if i in self.names)
-        constant = next((self.constants[i] for i in inputs if i in self.constants), None)
-        node: g.Node
-        match kind:
-            case "Parameter":
-                node = g.Input(name=name)
-            case "Convolution" | "GroupConvolution":
-                node = _make_conv(name, maps, data, np.asarray(self.constants[inputs[1]], np.float32))
-            case "FakeQuantize" | "Convert":
-                self.names[key] = maps[0]
-                return
-            case "Add" | "Multiply" if constant is not None:
-                values = np.asarray(constant, np.float32).ravel()
-                one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-                node = (
-                    g.Affine(name=name, inputs=maps, scale=one, offset=values)
-                    if kind == "Add"
-                    else g.Affine(name=name, inputs=maps, scale=values, offset=zero)
-                )
-            case "Add":
-                node = g.Add(name=name, inputs=maps)
-            case "ReLU":
-                node = g.Activation(name=name, inputs=maps, kind="relu")
-            case "Clamp" if (float(data["min"]), float(data["max"])) == (0.0, 6.0):
-                node = g.Activation(name=name, inputs=maps, kind="relu6")
-            case "Elu" if float(data["alpha"]) == 1.0:
-                node = g.Activation(name=name, inputs=maps, kind="elu")
-            case "Concat" if data["axis"] in ("1", "-3"):
-                node = g.Concat(name=name, inputs=maps)
-            case "MaxPool":
-                window, strides = _parse_pair(data["kernel"]), _parse_pair(data["strides"])
-                node = g.MaxPool(name=name, inputs=maps, window=window, strides=strides, padding=_read_padding(data))
-            case _:
-                raise ModelError(f"{self.path}: type {kind} of layer {name!r} is not supported; it has {data}")
-        self.nodes[name] = node
-        self.names[key] = name
-
-
-def _make_conv(name: str, maps: tuple[str, ...], data: dict[str, str], kernel: g.Array) -> g.Conv:
-    depthwise = kernel.ndim == 5  # (groups, out, in, height, width)
-    if depthwise:
-        if kernel.shape[2] != 1:
-            raise ModelError(
-                f"layer {name!r} is a grouped convolution with {kernel.shape[2]} channels per group; expected 1"
-            )
-        kernel = kernel[:, :, 0].transpose(2, 3, 0, 1)
-    else:
-        kernel = kernel.transpose(2, 3, 1, 0)
-    return g.Conv(
-        name=name, inputs=maps, kernel=np.ascontiguousarray(kernel), depthwise=depthwise,
-        strides=_parse_pair(data["strides"]), dilations=_parse_pair(data["dilations"]), padding=_read_padding(data),
-    )  # fmt: skip
-
-
-def _evaluate(kind: str, layer: ET.Element, values: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    """Evaluate a layer whose inputs are all constants."""
-    first = values[0]
-    # The result of an operator on small constants can be large.
-    label = f"layer {layer.get('name')!r}"
-    check_elements(np.shape(first) if kind == "Reshape" else np.broadcast_shapes(*map(np.shape, values)), label)
-    match kind:
-        case "Convert":
-            return first.astype(_DTYPES[_get_attributes(layer)["destination_type"]])
-        case "Reshape":
-            return first.reshape([int(i) for i in values[1]])
-        case "Multiply":
-            return np.asarray(first, np.float32) * np.asarray(values[1], np.float32)
-        case "Subtract":
-            return np.asarray(first, np.float32) - np.asarray(values[1], np.float32)
-        case "FakeQuantize":
-            x, low, high, out_low, out_high = (np.asarray(v, np.float32) for v in values)
-            steps = int(_get_attributes(layer)["levels"]) - 1
-            level = np.round((np.clip(x, low, high) - low) / (high - low) * steps)
-            return np.asarray(level / steps * (out_high - out_low) + out_low, np.float32)
-    raise ModelError(f"type {kind} of layer {layer.get('name')!r} is not supported on constants")
-
-
-def _get_attributes(layer: ET.Element) -> dict[str, str]:
-    data = layer.find("data")
-    return {} if data is None else dict(data.attrib)
-
-
-def _parse_integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part.strip())
-
-
-def _parse_pair(text: str) -> tuple[int, int]:
-    height, width = _parse_integers(text)
-    return height, width
-
-
-def _read_padding(data: dict[str, str]) -> g.Padding:
-    if data.get("auto_pad", "explicit") == "valid":
-        return "VALID"
-    (top, left), (bottom, right) = _parse_pair(data["pads_begin"]), _parse_pair(data["pads_end"])
-    return ((top, bottom), (left, right)) if top or left or bottom or right else "VALID"
+    def _list_named(self, name: str) -> Iterator[tuple[_SourcePort, Value]]:
+        for key, layer in self.layers.items():
+            if layer.kind == "Result" and name in (layer.name, *layer.result_names):
+                source = self._find_source(key, 0)
+                yield source, self.values[source]
+            for port, names in layer.output_ports.items():
+                if (key, port) in self.values and (name == layer.name or name in names):
+                    yield (key, port), self.values[key, port]

@@ -75,21 +75,15 @@ class InputNormalization:
             parts.append(f"scale {_format(self.scale)}")
         return ", ".join(parts)
 
-    def to_value_range(self) -> tuple[float, float]:
-        """Return the values for the bytes 0 and 255.
-
-        Raises:
-            ModelError: The mean or the scale differs between the channels.
-        """
+    def to_ranges(self) -> tuple[tuple[float, float], ...] | None:
+        """Return the values for the bytes 0 and 255, for all channels or for each; None if nothing is given."""
+        if not self.changes_values:
+            return None
         if self.value_range is not None:
-            return self.value_range
+            return (self.value_range,)
         factors, offsets = self._compute_affine()
-        if len(set(factors.tolist())) > 1 or len(set(offsets.tolist())) > 1:
-            raise ModelError(
-                f"a TFLite file is not changed, so it can only have one mean and one scale for all channels, got "
-                f"{self.describe()}; convert the original network instead"
-            )
-        return float(offsets[0]), float(offsets[0] + _BYTE_MAX * factors[0])
+        ends = zip(offsets.tolist(), (offsets + _BYTE_MAX * factors).tolist(), strict=True)
+        return tuple(dict.fromkeys(ends)) if len(set(zip(factors, offsets, strict=True))) == 1 else tuple(ends)
 
     def apply(self, graph: g.Graph) -> g.Graph:
         """Put the normalization in front of a graph.

@@ -31,12 +31,13 @@ def run(options: InfoOptions) -> int:
 def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     """Format a manifest as text, one line per fact."""
     spec, skeleton = manifest.input, manifest.skeleton
+    layout = " NCHW" if spec.layout == "nchw" else ""
     if manifest.skeleton_definition is not None:
         own = manifest.skeleton_definition
         skeleton += f" ({len(own.keypoints)} keypoints, {len(own.limbs)} limbs)"
     rows = [
         ("model", f"{manifest.network}, {manifest.precision}, {manifest.flatbuffer_bytes / 1e6:.1f} MB"),
-        ("input", f"{spec.width}x{spec.height} {spec.channel_order.upper()} {spec.dtype}, {spec.resize}"),
+        ("input", f"{spec.width}x{spec.height} {spec.channel_order.upper()} {spec.dtype}{layout}, {spec.resize}"),
         ("maps", f"{manifest.grid[1]}x{manifest.grid[0]} cells of {manifest.stride} pixels, {skeleton}"),
     ]
     if manifest.macs and manifest.parameters:

@@ -22,6 +22,8 @@ PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "t
 
 _VARIABLE = "EDGEPOSE_INTERPRETER"
 _DELEGATE_NAMES = ("DELEGATE", "TfLiteXNNPackDelegate")
+_LAYOUT_OPERATORS = ("TRANSPOSE", "QUANTIZE", "DEQUANTIZE")
+"""Operators that keep the channels of a feature map."""
 
 
 class TensorInfo(NamedTuple):
@@ -33,6 +35,8 @@ class TensorInfo(NamedTuple):
         shape: Sizes of all dimensions, including the batch.
         dtype: Name of the NumPy dtype, such as `int8`.
         quantization: Scale and zero point; (1, 0) if the tensor is not quantized.
+        is_quantized: True if the tensor has one scale and zero point.
+        signature: Shape in the file, with -1 for dimensions that can change.
     """
 
     name: str
@@ -40,6 +44,20 @@ class TensorInfo(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     quantization: Quantization
+    is_quantized: bool = False
+    signature: tuple[int, ...] = ()
+
+
+class OutputOrigin(NamedTuple):
+    """Where an output comes from in the network.
+
+    Attributes:
+        parts: Channels of each part if the output is a concatenation; empty otherwise.
+        ancestors: Numbers of the other outputs that it is computed from.
+    """
+
+    parts: tuple[int, ...] = ()
+    ancestors: tuple[int, ...] = ()
 
 
 class OperatorTensor(NamedTuple):
@@ -97,13 +115,20 @@ class Network:
         outputs: The output tensors.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, content: bytes | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        content: bytes | None = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> None:
         """Load a network.
 
         Args:
             path: The TFLite file; only used in messages if `content` is given.
             threads: Number of threads; default: `get_default_threads()`.
             content: The TFLite flatbuffer; None reads it from `path`.
+            input_shape: Shape to resize the only input to; None for the shape in the file.
 
         Raises:
             ModelError: The interpreter cannot load the network, or no interpreter is installed.
@@ -112,15 +137,21 @@ class Network:
         if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
             raise ValueError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}")
         self.interpreter_name, interpreter_class = choose_interpreter()
-        source = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
             # The interpreters print their delegate and each error to stderr. The exception has the same information.
             with suppress_stderr(show_on_error=False):
-                self._interpreter = interpreter_class(**source, num_threads=threads or get_default_threads())
+                self._interpreter = interpreter_class(
+                    **_make_source(path, content), num_threads=threads or get_default_threads()
+                )
+                if input_shape is not None:
+                    number = self._interpreter.get_input_details()[0]["index"]
+                    self._interpreter.resize_tensor_input(number, input_shape)
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ModelError(f"{path}: {self.interpreter_name} cannot load the network: {reason}") from None
+                if input_shape is not None:
+                    # Some output shapes are known only after an inference.
+                    self._interpreter.invoke()
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise _make_load_error(path, self.interpreter_name, error) from None
         self.inputs = [_make_tensor_info(details) for details in self._interpreter.get_input_details()]
         self.outputs = [_make_tensor_info(details) for details in self._interpreter.get_output_details()]
         self._views: dict[int, Callable[[], npt.NDArray[Any]]] = {
@@ -156,6 +187,29 @@ class Network:
                 operators.append((str(details["op_name"]), inputs, outputs))
         return operators
 
+    def trace_output(self, output: TensorInfo) -> OutputOrigin:
+        """Find out where an output comes from."""
+        sources: dict[int, tuple[str, list[int]]] = {}
+        for details in self._interpreter._get_ops_details():
+            if details["op_name"] not in _DELEGATE_NAMES:
+                inputs = [int(number) for number in details["inputs"] if number >= 0]
+                sources.update({int(number): (str(details["op_name"]), inputs) for number in details["outputs"]})
+        ancestors, pending = set[int](), [output.number]
+        while pending:
+            new = set(sources.get(pending.pop(), ("", []))[1]) - ancestors
+            ancestors |= new
+            pending += new
+        kind, inputs = sources.get(output.number, ("", []))
+        while kind in _LAYOUT_OPERATORS and inputs:
+            kind, inputs = sources.get(inputs[0], ("", []))
+        parts: tuple[int, ...] = ()
+        if kind == "CONCATENATION":
+            shapes = np.array([self._describe_tensor(number).shape for number in inputs])
+            varying = [axis for axis in range(shapes.shape[1]) if len(set(shapes[:, axis])) > 1]
+            parts = tuple(shapes[:, varying[0]].tolist()) if varying else ()
+        others = (info.number for info in self.outputs if info.number != output.number)
+        return OutputOrigin(parts, tuple(number for number in others if number in ancestors))
+
     @property
     def is_delegated(self) -> bool:
         """True if a delegate runs the network or a part of it. On a CPU, the delegate is XNNPACK."""
@@ -166,6 +220,30 @@ class Network:
         dtype = np.dtype(details["dtype"])
         shape = tuple(int(side) for side in details["shape"])
         return OperatorTensor(details["name"], shape, dtype.itemsize, dtype.kind in "iu")
+
+
+def read_inputs(path: Path, content: bytes) -> list[TensorInfo]:
+    """Read the inputs of a network without allocating its tensors. Can crash on damaged files, like `Network`.
+
+    Raises:
+        ModelError: The interpreter cannot read the network, or no interpreter is installed.
+    """
+    name, interpreter_class = choose_interpreter()
+    try:
+        with suppress_stderr(show_on_error=False):
+            interpreter = interpreter_class(**_make_source(path, content))
+        return [_make_tensor_info(details) for details in interpreter.get_input_details()]
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise _make_load_error(path, name, error) from None
+
+
+def _make_source(path: Path, content: bytes | None) -> dict[str, Any]:
+    return {"model_path": str(path)} if content is None else {"model_content": content}
+
+
+def _make_load_error(path: Path, interpreter_name: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ModelError(f"{path}: {interpreter_name} cannot load the network: {reason}")
 
 
 def get_default_threads() -> int:
@@ -179,5 +257,13 @@ def get_default_threads() -> int:
 def _make_tensor_info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
     quantization = Quantization(float(scale), int(zero_point)) if scale else Quantization()
-    shape = tuple(int(side) for side in details["shape"])
-    return TensorInfo(details["name"], int(details["index"]), shape, np.dtype(details["dtype"]).name, quantization)
+    shape, signature = (tuple(int(side) for side in details[key]) for key in ("shape", "shape_signature"))
+    return TensorInfo(
+        details["name"],
+        int(details["index"]),
+        shape,
+        np.dtype(details["dtype"]).name,
+        quantization,
+        bool(scale),
+        signature,
+    )

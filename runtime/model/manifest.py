@@ -11,20 +11,22 @@ from .. import schema
 from ..errors import ModelError
 from ..preprocess import Resize
 from ..skeleton import Skeleton, get_skeleton, list_skeletons
-from ..types import ChannelOrder
+from ..types import ChannelOrder, Layout
 
 FORMAT = "edgepose-manifest"
 VERSION = 1
 
-INPUT_DTYPES = ("float32", "uint8")
+INPUT_DTYPES = ("float32", "uint8", "int8", "int16")
 OUTPUT_DTYPES = ("float32", "int8", "uint8", "int16")
+
+_MAX_INPUT_VALUE = 1e6
 
 Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8", "auto", "unknown"]
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input of the network: an image (1, height, width, 3); the bytes 0 and 255 become the ends of `value_range`."""
+    """Input of the network: one image; the bytes 0 and 255 become the ends of `value_range`."""
 
     tensor: str
     width: int
@@ -33,6 +35,19 @@ class InputSpec:
     channel_order: ChannelOrder = "bgr"
     resize: Resize = "letterbox"
     value_range: tuple[float, float] = (0.0, 255.0)
+    channel_ranges: tuple[tuple[float, float], ...] | None = None
+    """Value range of each channel, in the channel order of the network, if they differ; replaces `value_range`."""
+    layout: Layout = "nhwc"
+    quantized: bool = False
+    """True if pixel values are quantized with scale and zero point of the tensor. False for float inputs, and for uint8
+    inputs that take the bytes of the image unchanged."""
+    dynamic: bool = False
+    """True if the file has no fixed size or batch: the interpreter is resized to one image of this size."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the input tensor."""
+        return (1, self.height, self.width, 3) if self.layout == "nhwc" else (1, 3, self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class OutputSpec:
     tensor: str
     start: int
     stop: int
+    layout: Layout = "nhwc"
 
 
 @dataclass(frozen=True)
@@ -177,8 +193,7 @@ def _validate(manifest: ModelManifest) -> None:
         raise ModelError(f"manifest.stride: expected 1 to 64, got {stride}")
     if not (stride <= spec.width <= 8192 and stride <= spec.height <= 8192):
         raise ModelError(f"manifest.input: a size of {spec.width}x{spec.height} is out of range")
-    if spec.dtype not in INPUT_DTYPES:
-        raise ModelError(f"manifest.input.dtype: expected {' or '.join(INPUT_DTYPES)}, got {spec.dtype!r}")
+    _validate_input(spec)
     skeleton = manifest.skeleton_table
     if manifest.min_score is not None and not 0 <= manifest.min_score <= 1:
         raise ModelError(f"manifest.min_score: expected 0 to 1, got {manifest.min_score}")
@@ -189,6 +204,19 @@ def _validate(manifest: ModelManifest) -> None:
         output: OutputSpec = getattr(manifest, name)
         if output.start < 0 or output.stop - output.start != channels:
             raise ModelError(f"manifest.{name}: expected {channels} channels, got {output.start}..{output.stop}")
+
+
+def _validate_input(spec: InputSpec) -> None:
+    if spec.dtype not in INPUT_DTYPES:
+        raise ModelError(f"manifest.input.dtype: expected {' or '.join(INPUT_DTYPES)}, got {spec.dtype!r}")
+    if spec.quantized == (spec.dtype == "float32") and spec.dtype != "uint8":
+        expected = "false" if spec.quantized else "true"
+        raise ModelError(f"manifest.input.quantized: expected {expected} for an input of {spec.dtype}")
+    if spec.channel_ranges is not None and len(spec.channel_ranges) != 3:
+        raise ModelError(f"manifest.input.channel_ranges: expected 3 ranges, got {len(spec.channel_ranges)}")
+    for low, high in spec.channel_ranges or [spec.value_range]:
+        if not -_MAX_INPUT_VALUE <= low < high <= _MAX_INPUT_VALUE:
+            raise ModelError(f"manifest.input.value_range: expected a low and a higher value, got {low} and {high}")
 
 
 def _validate_skeleton(manifest: ModelManifest) -> None:

@@ -327,3 +327,21 @@ def test_a_worker_that_hangs_is_an_error_in_its_row(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runner, "_SILENCE_TIMEOUT_S", 0.5)
     row = runner.run_worker("x.tflite", tmp_path / "x.tflite", 1, 1.0, "synthetic:1")
     assert "hung" in row.error
+
+
+@pytest.mark.convert
+def test_a_network_of_any_size_is_measured_at_a_real_size(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It was measured with one pixel."""
+    import tensorflow as tf
+
+    function = tf.function(
+        lambda x: tf.nn.conv2d(x, tf.ones((3, 3, 3, 8)), 8, "SAME"),
+        input_signature=[tf.TensorSpec((1, None, None, 3), tf.float32)],
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], tf.Module())
+    (tmp_path / "net.tflite").write_bytes(converter.convert())
+    result = call_edgepose(capfd, "profile", tmp_path / "net.tflite", "--seconds", "0.1", "--threads", "1")
+    assert "432x368" in result.stdout
+    assert "no fixed input size: measured with (1, 368, 432, 3)" in result.stderr
+    row = estimate.estimate_row("net", tmp_path / "net.tflite", 1, "Raspberry Pi 4")
+    assert "fixed input size" in row.error

@@ -37,6 +37,14 @@ def test_a_manifest_is_read_back_unchanged(manifest: ModelManifest) -> None:
     assert ModelManifest.from_json(manifest.to_json()) == manifest
 
 
+def test_a_manifest_of_an_older_edgepose_is_read() -> None:
+    document = json.loads(FULL.to_json())
+    for key in ("channel_ranges", "layout", "quantized", "dynamic"):
+        del document["input"][key]
+    del document["heatmaps"]["layout"], document["pafs"]["layout"]
+    assert ModelManifest.from_json(json.dumps(document)) == FULL
+
+
 def changed(path: str, value: Any) -> str:
     document = json.loads(FULL.to_json())
     place = document
@@ -66,6 +74,13 @@ def changed(path: str, value: Any) -> str:
         ("input.channel_order", "hsv", "channel_order: expected one of bgr, rgb"),
         ("input.resize", "crop", "resize: expected one of"),
         ("input.value_range", [1], "value_range"),
+        ("input.value_range", [1, 1], "value_range: expected a low and a higher value"),
+        ("input.value_range", [0, 1e30], "value_range: expected a low and a higher value"),
+        ("input.channel_ranges", [[0, 1]], "channel_ranges: expected 3 ranges, got 1"),
+        ("input.layout", "hwc", "layout: expected one of nhwc, nchw"),
+        ("input.quantized", True, "quantized: expected false for an input of float32"),
+        ("input.dtype", "int8", "quantized: expected true for an input of int8"),
+        ("pafs.layout", "chw", "layout: expected one of nhwc, nchw"),
         ("stride", 0, "stride"),
         ("skeleton", "body26", "manifest.skeleton: expected one of coco18"),
         ("skeleton", "body25", "manifest.heatmaps: expected 26 channels"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepose.runtime.preprocess import Preprocessor, Resize
+from edgepose.runtime.preprocess import Preprocessor, Resize, make_pixel_table
+from edgepose.runtime.types import Layout, Quantization
 
 
 def make_gradient(height: int, width: int) -> np.ndarray:
@@ -74,6 +75,54 @@ def test_value_range_maps_0_and_255_to_its_ends() -> None:
     np.testing.assert_allclose(destination, 0.5, atol=1e-6)
     preprocessor.prepare(np.zeros((8, 8, 3), np.uint8), "bgr", destination)
     np.testing.assert_allclose(destination, -0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize("ranges", [[(-1.0, 1.0)], [(-2.1, 2.2), (-2.0, 2.4), (-1.8, 2.6)]])
+@pytest.mark.parametrize(
+    ("dtype", "quantization"),
+    [
+        ("float32", None), ("int8", Quantization(0.02, -3)), ("uint8", Quantization(0.03, 80)),
+        ("int16", Quantization(1e-4, 0)),
+    ],
+)  # fmt: skip
+def test_pixels_become_the_values_that_the_network_expects(
+    rng: np.random.Generator,
+    layout: Layout,
+    ranges: list[tuple[float, float]],
+    dtype: str,
+    quantization: Quantization | None,
+) -> None:
+    image = rng.integers(0, 256, (32, 32, 3), np.uint8)  # half of the input; the rest is black
+    table = make_pixel_table(ranges, dtype, quantization)
+    preprocessor = Preprocessor(64, 32, "letterbox", "rgb", table=table, layout=layout)
+    destination = np.ones((32, 64, 3) if layout == "nhwc" else (3, 32, 64), dtype)
+    preprocessor.prepare(image, "bgr", destination)
+    pixels = np.zeros((32, 64, 3), np.float64)
+    pixels[:, :32] = image[..., ::-1]
+    low, high = np.array(ranges).T
+    expected = low + pixels * (high - low) / 255
+    if quantization is not None:
+        limits = np.iinfo(dtype)
+        stored = np.round(expected / quantization.scale) + quantization.zero_point
+        expected = np.clip(stored, limits.min, limits.max)
+    found = destination if layout == "nhwc" else destination.transpose(1, 2, 0)
+    # The table is computed in float32, so a value between two integers can be rounded to the other one.
+    np.testing.assert_allclose(found, expected, atol=1e-6 if quantization is None else 1)
+    assert (np.abs(found - expected) > 1e-6).mean() < 0.02
+
+
+def test_bytes_are_written_to_planes() -> None:
+    image = np.arange(32 * 64 * 3, dtype=np.uint8).reshape(32, 64, 3)
+    destination = np.zeros((3, 32, 64), np.uint8)
+    Preprocessor(64, 32, "stretch", "bgr", layout="nchw").prepare(image, "bgr", destination)
+    np.testing.assert_array_equal(destination, image.transpose(2, 0, 1))
+
+
+def test_a_table_of_another_dtype_is_refused() -> None:
+    preprocessor = Preprocessor(8, 8, "stretch", "bgr", table=make_pixel_table([(0, 1)], "float32"))
+    with pytest.raises(ValueError, match="expected an array of float32, got int8"):
+        preprocessor.prepare(np.zeros((8, 8, 3), np.uint8), "bgr", np.zeros((8, 8, 3), np.int8))
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 4)])
