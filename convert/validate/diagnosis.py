@@ -131,7 +131,9 @@ def find_cause(
     now = scene_check.summarize(baseline) if baseline else SceneScore(len(scenes), 0, 0.0)
     best = max(found, default=(0.0, 0, ()), key=lambda entry: entry[:2])
     # Of alternatives that are about as good, the one with the fewest changes is the most likely.
-    simple = max((entry for entry in found if entry[0] > 0.9 * best[0]), default=best, key=lambda entry: entry[1])
+    simple = max(
+        (entry for entry in found if entry[0] > 0.9 * best[0]), default=best, key=lambda entry: (entry[1], entry[0])
+    )
     if simple[2] and simple[0] > _MIN_GAIN * now.quality:
         return simple[2], now
     if now.share < _MIN_SHARE and baseline and (cause := _find_other_channels(baseline, decoder, to_frame)):
