@@ -72,7 +72,8 @@ def assess(
         if not judged.ok:
             note(f"layers with the largest individual error: {layer_errors.describe_worst_layers(errors)}")
         if report_path is not None:
-            note(f"wrote the report {report.write(report_path, candidate, manifest, errors, judged)}")
+            note(f"writing the report to {report_path}")
+            report.write(report_path, candidate, manifest, errors, judged)
     return Assessment(manifest, judged)
 
 

@@ -40,11 +40,12 @@ figure { margin: 0 0 1.5em } figcaption { color: #555; font-size: .9em }
 .verdict h2 { margin: 0 } .verdict p, .verdict ul { margin: .4em 0 0 } .verdict ul { padding-left: 1.2em }
 .good { background: #e8f5e9; border-color: #1b7f3b } .good h2 { color: #14652e }
 .bad { background: #fdecea; border-color: #b00020 } .bad h2 { color: #b00020 }
-pre { background: #f4f4f4; padding: 1em; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em }
-.scroll { overflow-x: auto } svg { display: block; min-width: 46em; width: 100%; height: auto }
+.scroll { overflow-x: auto } svg { display: block; min-width: 60em; width: 100%; height: auto }
 table { border-collapse: collapse; font-size: .85em; white-space: nowrap }
 td, th { padding: .15em .9em .15em 0; text-align: right } td:first-child, th:first-child { text-align: left }
 tbody tr:nth-child(even) { background: #f7f7f7 }
+.facts { margin-top: 1em; white-space: normal }
+.facts td { text-align: left; overflow-wrap: anywhere; width: 100% } .facts th { vertical-align: top }
 .low { color: #b00020; font-weight: 600 }
 """
 _LOW_DB = 10.0
@@ -58,7 +59,7 @@ def choose_path(wanted: Path, model: Path) -> Path:
     return wanted / f"{model.stem}.report.html"
 
 
-def write(path: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], verdict: Verdict) -> Path:
+def write(path: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], verdict: Verdict) -> None:
     """Write the report; its folder is made if it does not exist.
 
     Args:
@@ -68,15 +69,11 @@ def write(path: Path, candidate: Candidate, manifest: ModelManifest, errors: lis
         errors: Error of every stored map.
         verdict: Verdict about the conversion.
 
-    Returns:
-        The path.
-
     Raises:
         OutputError: The file cannot be written.
     """
     atomic.make_folder(path.parent)
     atomic.write_text(path, _format_page(manifest, errors, _draw_images(candidate, manifest), verdict))
-    return path
 
 
 def _draw_images(candidate: Candidate, manifest: ModelManifest) -> list[Image]:
@@ -122,7 +119,6 @@ def _combine(panels: list[Image], drawn: list[Image]) -> Image:
 
 def _format_page(manifest: ModelManifest, errors: list[MapError], images: list[Image], verdict: Verdict) -> str:
     title = html.escape(f"{manifest.network}, {manifest.precision}")
-    about = html.escape(describe_manifest(Path(f"{manifest.network}.tflite"), manifest))
     figures = "".join(
         f"<figure><img src='{_embed(image)}' alt='heatmaps and poses of source and model'>"
         "<figcaption>float source on the left, this model on the right</figcaption></figure>"
@@ -132,7 +128,7 @@ def _format_page(manifest: ModelManifest, errors: list[MapError], images: list[I
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title><style>{_STYLE}</style>\n"
-        f"<h1>{title}</h1>\n{_format_verdict(verdict)}\n<pre>{about}</pre>\n"
+        f"<h1>{title}</h1>\n{_format_verdict(verdict)}\n{_format_facts(manifest)}\n"
         "<h2>Signal-to-noise ratio along the network</h2>"
         "<p>Measured on the calibration images with the largest area of people. Higher is better; "
         f"below {_LOW_DB:.0f} dB the noise of a map is visible in the poses.</p>"
@@ -150,6 +146,13 @@ def _format_verdict(verdict: Verdict) -> str:
         if lines
     )
     return f"<section class='verdict {kind}'><h2>{word}</h2><p>{html.escape(verdict.reason)}</p>{details}</section>"
+
+
+def _format_facts(manifest: ModelManifest) -> str:
+    """Format the lines of `edgepose info` as a table: 2 spaces, 9 characters for the name, a space, the text."""
+    lines = describe_manifest(Path(manifest.network), manifest).splitlines()[1:]
+    rows = "".join(f"<tr><th>{html.escape(line[2:11].strip())}<td>{html.escape(line[12:])}" for line in lines)
+    return f"<table class=facts>{rows}</table>"
 
 
 def _format_table(errors: list[MapError]) -> str:

@@ -188,12 +188,17 @@ def _find_causes(
         probe, check.scenes, check.decoder, check.to_frame, current or diagnosis.VALUE_RANGES[0]
     )
     if not causes and load_source is not None and source.share >= 0.5 and score.share < _MIN_SHARE:
-        precision = check.estimator.manifest.precision
-        lost = (
-            f"precision: the float source finds {source.found} of {source.people} people, this {precision} model fewer"
-        )
-        return (Cause(lost, "convert with --precision auto or float16, and with more calibration images"),)
+        return (_describe_loss(source, check.estimator.manifest.precision),)
     return causes
+
+
+def _describe_loss(source: SceneScore, precision: str) -> Cause:
+    advice = "please report this with the source"
+    if precision not in ("float32", "float16"):
+        advice = "convert with --precision float16, or auto with more calibration images that show people"
+    return Cause(
+        f"the conversion to {precision}: the float source finds {source.found} of {source.people} people", advice
+    )
 
 
 def _find_overflow(precision: str) -> Cause:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from .layer_errors import MapError
 
-_WIDTH, _HEIGHT = 960, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 940, 30, 300
+_WIDTH, _HEIGHT = 960, 490
+_LEFT, _RIGHT, _TOP, _BOTTOM = 104, 950, 30, 300
 _MAX_DB = 70
 _STEP_DB = 10
 _LABEL_SPACING_PX = 15
-_LABEL_LENGTH = 26
+_LABEL_LENGTH = 32
 _COLORS = ("#1565c0", "#e07b00")
 
 
