@@ -81,7 +81,7 @@ def _check_sanity(candidate: Candidate, estimator: PoseEstimator, note: Callable
     if candidate.manifest.untrained:
         return sanity.UNTRAINED
     note("checking the model on synthetic scenes")
-    return sanity.check_sanity(estimator, candidate.load_probe)
+    return sanity.check_sanity(estimator, candidate.load_probe, candidate.pixels)
 
 
 def _set_min_score(

@@ -50,6 +50,16 @@ class ValueRange:
         scale = 255 / (high - low)
         return cls(f"{low:g} to {high:g}", f"--value-range {low:g} {high:g}", (-low * scale,) * 3, (scale,) * 3)
 
+    @classmethod
+    def from_normalization(cls, mean: Sequence[float], scale: Sequence[float]) -> ValueRange:
+        """Make the range for `--mean` and `--scale`: one number, or three in the order R, G, B."""
+        return cls("with mean and scale as given", "other --mean and --scale", _triple(mean), _triple(scale))
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values if len(values) == 3 else (values[0],) * 3
+    return red, green, blue
+
 
 VALUE_RANGES = (
     ValueRange.between(0, 255),

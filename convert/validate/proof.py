@@ -14,7 +14,7 @@ from ...runtime.model.manifest import ModelManifest
 from ..quantize.integer import Budget, QuantizedNetwork
 from . import verify
 from .coco import CocoDataset
-from .diagnosis import Probe
+from .diagnosis import Probe, ValueRange
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Candidate:
         quantized: Result of the quantization, None for float precisions.
         load_probe: Loads the float source for the search for the cause of a failed sanity check; None if the network
             itself is used.
+        pixels: Values that the source network gets for the pixels 0 to 255; None for those of the manifest.
     """
 
     flatbuffer: bytes
@@ -37,6 +38,7 @@ class Candidate:
     load_published_reference: Callable[[], verify.Reference] | None = None
     quantized: QuantizedNetwork | None = None
     load_probe: Callable[[], Probe] | None = None
+    pixels: ValueRange | None = None
 
 
 def load_estimator(candidate: Candidate) -> PoseEstimator:

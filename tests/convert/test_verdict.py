@@ -213,6 +213,11 @@ def test_a_wrong_value_range_of_the_user_is_named() -> None:
     assert [cause.advice for cause in result.causes] == ["convert with --value-range 0 255"]
 
 
+def test_a_value_range_is_a_normalization() -> None:
+    assert ValueRange.between(-1, 1).mean == (127.5,) * 3
+    assert ValueRange.from_normalization((127.5,), (127.5,)).scale == ValueRange.between(-1, 1).scale
+
+
 def test_maps_that_no_network_gives_are_named() -> None:
     constant = check(WrappedModel(change_output=lambda h, p: (np.zeros_like(h), p)))
     assert (constant.status, "constant maps" in constant.text) == ("failed", True)
