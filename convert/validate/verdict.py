@@ -21,6 +21,9 @@ MIN_POSE_AP: dict[Precision, float] = {
 """Smallest agreement with the poses of the source (see `agreement`), without annotations. `unknown` is a TFLite file
 that was not changed."""
 
+MIN_POSE_AP_OF_FEW = 0.5
+"""The same for a precision with rounding if there are few people: one lost person then changes the AP by much."""
+
 _MIN_SOURCE_AP = 0.02
 """A source with a lower AP finds nobody in the annotated images."""
 _CONVINCING_AP = 0.1
@@ -156,7 +159,10 @@ def _compare_poses(evidence: Evidence) -> Verdict:
             f"no evidence: the source finds nobody in {verification.images} images",
             advice=("give --verify DIR with images that show people",),
         )
+    is_little = (verification.pose_weight or 0.0) < _MIN_WEIGHT
     needed = MIN_POSE_AP[evidence.precision]
+    if is_little and needed < MIN_POSE_AP["float16"]:
+        needed = MIN_POSE_AP_OF_FEW
     reason = (
         f"agreement with the poses of the source {verification.pose_ap:.3f} (AP) on {verification.images} images; "
         f"{evidence.precision} needs {needed:.2f}"
@@ -164,7 +170,7 @@ def _compare_poses(evidence: Evidence) -> Verdict:
     doubts = []
     if not evidence.has_own_images:
         doubts.append("compared on the calibration images, which the weights were fitted to; give --verify DIR")
-    if verification.images < _MIN_IMAGES or (verification.pose_weight or 0.0) < _MIN_WEIGHT:
+    if verification.images < _MIN_IMAGES or is_little:
         doubts.append(f"weak evidence: {verification.people} people in {verification.images} images")
     return Verdict(verification.pose_ap >= needed, reason, tuple(doubts))
 

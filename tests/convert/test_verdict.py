@@ -111,6 +111,10 @@ def test_nobody_is_no_evidence_and_few_people_are_a_doubt() -> None:
     few = judge(Evidence("float32", SANE, verification(pose_ap=1.0, pose_weight=1.0, people=2)))
     assert few.is_accepted(strict=False)
     assert not few.is_accepted(strict=True)
+    small = verification(pose_ap=0.6, pose_weight=3.0, people=12)
+    assert judge(Evidence("int8", SANE, small)).doubts, "a small model: one lost person is much"
+    assert judge(Evidence("int8", SANE, small)).ok
+    assert not judge(Evidence("int8", SANE, replace(small, pose_ap=0.4))).ok
     fitted = judge(Evidence("int8", SANE, verification(), has_own_images=False))
     assert fitted.ok
     assert any("calibration images" in doubt for doubt in fitted.doubts)
