@@ -48,7 +48,9 @@ class ValueRange:
     def between(cls, low: float, high: float) -> ValueRange:
         """Make the range from `low` for black to `high` for white."""
         scale = 255 / (high - low)
-        return cls(f"{low:g} to {high:g}", f"--value-range {low:g} {high:g}", (-low * scale,) * 3, (scale,) * 3)
+        return cls(
+            f"{low:g} to {high:g}", f"--value-range {low:g} {high:g}", _triple((-low * scale,)), _triple((scale,))
+        )
 
     @classmethod
     def from_normalization(cls, mean: Sequence[float], scale: Sequence[float]) -> ValueRange:
