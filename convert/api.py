@@ -42,8 +42,8 @@ def convert_model(
             (`edgepose.convert.convert.ConversionOptions`).
 
     Returns:
-        The path, the manifest, and `shortfalls`: a description of each value that is outside the tolerance of the
-        precision. It is empty if the verification passed, or if the model was not verified.
+        The path, the manifest, and the `verdict`: `ok`, the `reason`, `doubts`, and `advice`. The file is written even
+        if `ok` is False.
 
     Raises:
         ModelError: The network cannot be converted.

@@ -30,9 +30,12 @@ from .passes.padding import spell_out_padding
 from .passes.simplify import simplify
 from .quantize import integer
 from .quantize.calibration_images import CalibrationImages, ImageFolder
-from .validate import layer_errors, proof, report, score_threshold, verify
+from .validate import proof, report, score_threshold, verify
+from .validate.assessment import EvaluationData, assess
 from .validate.coco import CocoDataset
+from .validate.diagnosis import ValueRange
 from .validate.proof import Candidate
+from .validate.verdict import Verdict
 
 _SIZE_MULTIPLE = 8
 _MIN_SIZE, _MAX_SIZE = 64, 4096
@@ -75,13 +78,13 @@ class ConversionOptions:
     max_drop: float = 0.5
     """Maximum loss for precision `auto`: points of AP if there are annotations, otherwise percent of the poses."""
     report: Path | None = None
-    """Folder for the report about an integer precision."""
+    """Folder or `.html` file of the report about an integer precision."""
     verify: Path | None = None
     """Folder of images on which the model is compared with its source."""
     annotations: Path | None = None
     """COCO annotations of the images in `verify`."""
     empty: Path | None = None
-    """Folder of images without people, for the default minimum pose score."""
+    """Folder of images without people, for the default minimum pose score. Default: synthetic scenes."""
     licence: str = ""
     """License of the weights, if the source is not a published model."""
 
@@ -106,20 +109,11 @@ class ConversionOptions:
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """Result of a conversion: the model file, its manifest, and what is outside the tolerance of the precision."""
+    """Result of a conversion: the model file, its manifest, and the verdict: may it be used, and why."""
 
     path: Path
     manifest: ModelManifest
-    shortfalls: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _EvaluationData:
-    """Images to verify the model on, the same images with annotations, and images without people."""
-
-    images: ImageFolder | None
-    dataset: CocoDataset | None
-    background: ImageFolder | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -174,14 +168,6 @@ class _ExportedNetwork:
         return () if self.quantized is None else self.quantized.recipe
 
 
-@dataclass(frozen=True)
-class _VerifiedNetwork:
-    """Manifest with the measurements, and what is outside the tolerance of the precision."""
-
-    manifest: ModelManifest
-    shortfalls: tuple[str, ...]
-
-
 def check_output(path: Path) -> None:
     """Check the output path before a conversion, which can take minutes.
 
@@ -196,10 +182,11 @@ def check_output(path: Path) -> None:
 
 
 def convert(source: Source, output: Path, options: ConversionOptions, note: StepCallback) -> ConversionResult:
-    """Convert a network and write the model file. The file appears complete or not at all.
+    """Convert a network and write the model file. The file appears complete or not at all, whatever the verdict is.
 
-    If `options.verify` is set, the model is compared with its float source on those images. A model with an integer
-    precision is always compared; without `options.verify` the calibration images are used.
+    Every model is checked on synthetic scenes, except one with random weights. If `options.verify` is set, the model is
+    compared with its float source on those images. A model with an integer precision is always compared; without
+    `options.verify` the calibration images are used.
 
     Args:
         source: The network.
@@ -224,15 +211,18 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
     if found.background != options.skeleton.background:
         presence = "a" if found.background else "no"
         note(f"the network has {presence} background channel, unlike the skeleton {found.name}")
-    verified = _verify_candidate(candidate, data, options, note)
-    container.write(output, candidate.flatbuffer, verified.manifest)
-    if data.background is not None:
-        _write_min_score(output, candidate.flatbuffer, verified.manifest, data.background, note)
-    self_check.record(output)
-    return ConversionResult(output, verified.manifest, verified.shortfalls)
+    report_path = None if options.report is None else report.choose_path(options.report, output)
+    assessment = assess(candidate, data, report_path, note)
+    container.write(output, candidate.flatbuffer, assessment.manifest)
+    try:
+        self_check.record(output)
+    except ModelError:  # NaN
+        if assessment.verdict.ok:
+            raise
+    return ConversionResult(output, assessment.manifest, assessment.verdict)
 
 
-def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _EvaluationData:
+def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> EvaluationData:
     images = None if options.verify is None else ImageFolder(options.verify)
     background = None if options.empty is None else ImageFolder(options.empty)
     if background is not None:
@@ -244,7 +234,7 @@ def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> _Ev
         dataset = CocoDataset(options.verify, options.annotations)
         for text in dataset.notes:
             note(f"{options.annotations}: {text}")
-    return _EvaluationData(images, dataset, background)
+    return EvaluationData(images, dataset, background)
 
 
 def _adopt_tflite(source: Source, options: ConversionOptions, note: StepCallback) -> Candidate:
@@ -284,9 +274,7 @@ def _choose_channel_order(source: Source, options: ConversionOptions) -> Channel
     return wanted or options.channel_order
 
 
-def _build_candidate(
-    source: Source, options: ConversionOptions, data: _EvaluationData, note: StepCallback
-) -> Candidate:
+def _build_candidate(source: Source, options: ConversionOptions, data: EvaluationData, note: StepCallback) -> Candidate:
     """Import, repair, prepare and export a network."""
     imported = _import_network(source, options, note)
     spec = _make_input_spec(source, options, imported.graph, note)
@@ -313,7 +301,27 @@ def _build_candidate(
     recipe = (*origin, *repair_steps, *prepared.recipe, *exported.recipe)
     manifest = replace(factory.build(exported.flatbuffer), recipe=recipe)
     published = None if repaired.repair is None else partial(verify.GraphReference, imported.graph, spec)
-    return Candidate(exported.flatbuffer, manifest, reference, published, exported.quantized)
+    return Candidate(
+        exported.flatbuffer,
+        manifest,
+        reference,
+        published,
+        exported.quantized,
+        load_probe=reference,
+        pixels=_describe_pixels(options.input_normalization),
+    )
+
+
+def _describe_pixels(normalization: InputNormalization) -> ValueRange | None:
+    """Return the pixel values that the user gave for the source network, for the search for a wrong one."""
+    if normalization.value_range is not None:
+        return ValueRange.between(*normalization.value_range)
+    if not normalization.changes_values:
+        return None
+    # The options are in the channel order of the network.
+    step = 1 if normalization.channel_order == "rgb" else -1
+    mean, scale = normalization.mean or (0.0,), normalization.scale or (1.0,)
+    return ValueRange.from_normalization(mean[::step], scale[::step])
 
 
 def _make_input_spec(source: Source, options: ConversionOptions, graph: g.Graph, note: StepCallback) -> InputSpec:
@@ -435,7 +443,7 @@ def _export_quantized(
     graph: g.Graph,
     factory: _ManifestFactory,
     reference: Callable[[], verify.Reference],
-    data: _EvaluationData,
+    data: EvaluationData,
     note: StepCallback,
 ) -> _ExportedNetwork:
     options = factory.options
@@ -460,38 +468,3 @@ def _export_quantized(
             len(options.skeleton.keypoints),
         )
     return _ExportedNetwork(quantized.flatbuffer, quantized)
-
-
-def _verify_candidate(
-    candidate: Candidate, data: _EvaluationData, options: ConversionOptions, note: StepCallback
-) -> _VerifiedNetwork:
-    """Compare the model with its source. For an integer precision, measure layer errors and write the report."""
-    manifest, found = candidate.manifest, []
-    images: verify.ImageCollection | None = data.images
-    if images is None and candidate.quantized is not None:
-        images = candidate.quantized.calibration_images
-    if images is not None:
-        manifest = proof.verify_candidate(candidate, images, data.dataset)
-        assert manifest.verification is not None
-        found = verify.find_shortfalls(manifest.precision, manifest.verification, manifest.accuracy)
-    if candidate.quantized is not None:
-        errors = layer_errors.measure_layer_errors(candidate.quantized, len(manifest.skeleton_table.keypoints))
-        note(stage_errors := layer_errors.describe_stages(candidate.quantized.plan.graph, errors))
-        manifest = replace(manifest, recipe=(*manifest.recipe, stage_errors))
-        if found:
-            found.append(f"layers with the largest individual error: {layer_errors.describe_worst_layers(errors)}")
-        if options.report is not None:
-            note(f"writing the report to {options.report}")
-            report.write(options.report, candidate, manifest, errors, found)
-    return _VerifiedNetwork(manifest, tuple(found))
-
-
-def _write_min_score(
-    output: Path, flatbuffer: bytes, manifest: ModelManifest, background: ImageFolder, note: StepCallback
-) -> None:
-    """Choose the default minimum pose score on images without people and write it to the model file."""
-    min_score = score_threshold.choose_score_threshold(
-        score_threshold.collect_false_scores(output, background), len(background)
-    )
-    note(f"default minimum pose score: {min_score:.2f}, chosen on {len(background)} images without people")
-    container.write(output, flatbuffer, replace(manifest, min_score=min_score))

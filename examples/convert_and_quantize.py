@@ -11,5 +11,5 @@ conversion = edgepose.convert_model(
     "mobilenet_thin", sys.argv[2], precision="int8", input_size="256x192", stages=3, calibration=sys.argv[1], note=print
 )
 print(f"written: {conversion.path}, {conversion.path.stat().st_size / 1e6:.1f} MB")
-for shortfall in conversion.shortfalls:
-    print(f"check before use: {shortfall}")
+for line in conversion.verdict.format_lines():
+    print(line)

@@ -224,7 +224,7 @@ def test_a_model_is_converted_and_evaluated(dataset: Path, tmp_path: Path, float
     steps: list[str] = []
     conversion = edgepose.convert_model(bare, tmp_path / "out.tflite", resize="stretch", note=steps.append)
     assert conversion.manifest.input.resize == "stretch"
-    assert conversion.shortfalls == ()
+    assert conversion.verdict.ok, conversion.verdict
     score = edgepose.evaluate_model(tmp_path / "out.tflite", dataset / "images", dataset / "annotations.json", limit=2)
     assert score.images == 2
     assert score.ap > 0.3

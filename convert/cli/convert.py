@@ -8,7 +8,8 @@ from typing import get_args
 
 from ...runtime.cli.command import Argument, Checked, Choice, Command, ModelName, Number, Option, PathName, SkeletonName
 from ...runtime.cli.info import describe_manifest
-from ...runtime.io.messages import show_note, show_warning
+from ...runtime.io.messages import show_note
+from ...runtime.io.printable import make_printable
 from ...runtime.model.manifest import Precision
 from ...runtime.preprocess import Resize
 from ...runtime.skeleton import list_skeletons, load_skeleton
@@ -46,13 +47,14 @@ class ConvertOptions:
     annotations: Path | None
     empty: Path | None
     licence: str
+    strict: bool
 
 
 def run(options: ConvertOptions) -> int:
     """Convert.
 
     Returns:
-        0 done; 1 the result is outside the tolerance of its precision.
+        0 done; 1 the file was written, but the verdict is negative, or has doubts with `--strict`.
     """
     if options.annotations is not None and options.verify is None:
         raise ValueError("--annotations goes with --verify, the folder of the annotated images")
@@ -89,10 +91,11 @@ def run(options: ConvertOptions) -> int:
     )
     source = (detect.make_untrained_source if options.untrained else detect.find_source)(options.source)
     result = convert(source, options.output, conversion, show_note)
-    print(describe_manifest(result.path, result.manifest), end="")
-    for shortfall in result.shortfalls:
-        show_warning(f"verification failed: {shortfall}")
-    return 1 if result.shortfalls else 0
+    print(f"wrote {make_printable(result.path)} ({result.path.stat().st_size / 1e6:.1f} MB)")
+    for line in result.verdict.format_lines():
+        print(make_printable(line))
+    print(f"\n{describe_manifest(result.path, result.manifest)}", end="")
+    return 0 if result.verdict.is_accepted(strict=options.strict) else 1
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -173,13 +176,15 @@ Names of input sizes:
                help="about 50 ordinary images with people, or a video"),
         Option("--max-drop", default=0.5, type=Number(float, 0, 100), metavar="X", section="Quantization",
                help="loss that `--precision auto` may cause: points of AP, or percent of poses (default: 0.5)"),
-        Option("--report", type=PathName("dir"), metavar="DIR", section="Quantization",
-               help="write an HTML page about the quantization error"),
+        Option("--report", type=PathName(), metavar="PATH", section="Quantization",
+               help="write an HTML page about the quantization error: a folder, or a name that ends in .html"),
         Option("--verify", type=PathName("dir"), metavar="DIR", section="Verification",
                help="compare with the source on these images"),
         Option("--annotations", type=PathName(), metavar="JSON", section="Verification",
                help="COCO keypoints of the images of --verify, to measure AP"),
         Option("--empty", type=PathName("dir"), metavar="DIR", section="Verification",
                help="images without people, to choose the minimum pose score"),
+        Option("--strict", is_flag=True, section="Verification",
+               help="exit with 1 also if the verdict has doubts: nothing compared, little evidence, not checked"),
     ],
 )  # fmt: skip

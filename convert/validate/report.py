@@ -1,7 +1,11 @@
-"""HTML report about an integer conversion: quantization error of every layer, heatmaps and poses."""
+"""HTML report about an integer conversion: verdict, quantization error of every layer, heatmaps and poses.
+
+The report is one file: images and the chart are embedded.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
 from pathlib import Path
 from typing import Any
@@ -9,92 +13,75 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...runtime import PoseEstimator
 from ...runtime.cli.info import describe_manifest
 from ...runtime.decode import Decoder
-from ...runtime.errors import MissingExtraError
 from ...runtime.io import atomic
-from ...runtime.io.images import write_image
-from ...runtime.model import container
 from ...runtime.model.manifest import ModelManifest
 from ...runtime.types import Image, Quantization
 from ...runtime.visualize.draw import draw_poses
 from ..quantize.integer import QuantizedNetwork
+from . import proof, sqnr_chart
 from .layer_errors import MapError
 from .proof import Candidate
+from .verdict import Verdict
 
 _SHOWN_IMAGES = 3
 _CANDIDATE_IMAGES = 24
 """Images of which those with the most people are shown."""
+_JPEG_QUALITY = 88
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
-img { max-width: 100% } table { border-collapse: collapse } td, th { padding: 0 .8em 0 0; text-align: right }
-td:first-child, th:first-child { text-align: left } pre { background: #f4f4f4; padding: 1em; white-space: pre-wrap }
-.bad { color: #b00020; font-weight: 600 }
+:root { color-scheme: light }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 64em; padding: 0 1em; color: #222;
+  background: #fff }
+h1 { font-size: 1.6em; margin: 0 0 .6em } h2 { font-size: 1.2em; margin: 2em 0 .4em }
+img { max-width: 100%; display: block }
+figure { margin: 0 0 1.5em } figcaption { color: #555; font-size: .9em }
+.verdict { border-left: .5em solid; border-radius: .3em; padding: .7em 1em }
+.verdict h2 { margin: 0 } .verdict p, .verdict ul { margin: .4em 0 0 } .verdict ul { padding-left: 1.2em }
+.good { background: #e8f5e9; border-color: #1b7f3b } .good h2 { color: #14652e }
+.bad { background: #fdecea; border-color: #b00020 } .bad h2 { color: #b00020 }
+.scroll { overflow-x: auto } svg { display: block; min-width: 60em; width: 100%; height: auto }
+table { border-collapse: collapse; font-size: .85em; white-space: nowrap }
+td, th { padding: .15em .9em .15em 0; text-align: right } td:first-child, th:first-child { text-align: left }
+tbody tr:nth-child(even) { background: #f7f7f7 }
+.facts { margin-top: 1em; white-space: normal }
+.facts td { text-align: left; overflow-wrap: anywhere; width: 100% } .facts th { vertical-align: top }
+.low { color: #b00020; font-weight: 600 }
 """
+_LOW_DB = 10.0
+"""Lower ratios are marked in the table."""
 
 
-def write(
-    folder: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], shortfalls: list[str]
-) -> None:
-    """Write `index.html` and its images into a folder, which is made if it does not exist.
+def choose_path(wanted: Path, model: Path) -> Path:
+    """Return the file of the report: `wanted` if it ends in .html, otherwise NAME.report.html in that folder."""
+    if wanted.suffix.lower() in (".html", ".htm") and not wanted.is_dir():
+        return wanted
+    return wanted / f"{model.stem}.report.html"
+
+
+def write(path: Path, candidate: Candidate, manifest: ModelManifest, errors: list[MapError], verdict: Verdict) -> None:
+    """Write the report; its folder is made if it does not exist.
 
     Args:
-        folder: Folder of the report.
+        path: File to write.
         candidate: Integer network.
         manifest: Its manifest with the results of the verification.
         errors: Error of every stored map.
-        shortfalls: Results outside the tolerance, one sentence each.
+        verdict: Verdict about the conversion.
 
     Raises:
-        OutputError: The folder cannot be written.
-        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
     """
-    atomic.make_folder(folder)
-    _plot_errors(folder / "sqnr.png", errors)
-    image_names = _write_images(folder, candidate, manifest)
-    atomic.write_text(folder / "index.html", _format_page(manifest, errors, image_names, shortfalls))
+    atomic.make_folder(path.parent)
+    atomic.write_text(path, _format_page(manifest, errors, _draw_images(candidate, manifest), verdict))
 
 
-def _plot_errors(path: Path, errors: list[MapError]) -> None:
-    """Plot the SQNR of every stored map in the order of the network."""
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("--report", "convert", error) from None
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(14, 5))
-    positions = range(len(errors))
-    axes.plot(positions, [error.sqnr_db for error in errors], label="accumulated error", color="#1565c0")
-    axes.plot(
-        positions, [error.isolated_db for error in errors], ".", label="error of the operator alone", color="#ef6c00"
-    )
-    worst = sorted(positions, key=lambda i: errors[i].isolated_db)[:5]
-    for i in worst:
-        axes.annotate(errors[i].name, (i, errors[i].isolated_db), fontsize=7, rotation=20, va="top")
-    axes.set_xlabel("stored maps, from input to output")
-    axes.set_ylabel("signal-to-noise ratio (dB)")
-    axes.set_ylim(0, 70)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
-    figure.tight_layout()
-    with atomic.replace_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    plt.close(figure)
-
-
-def _write_images(folder: Path, candidate: Candidate, manifest: ModelManifest) -> list[str]:
-    """Draw maps and poses of source and result for the calibration images with the most people; return file names."""
+def _draw_images(candidate: Candidate, manifest: ModelManifest) -> list[Image]:
+    """Draw maps and poses of source and result for the calibration images with the most people."""
     assert isinstance(candidate.quantized, QuantizedNetwork)
-    model = folder / "model.tflite"
-    container.write(model, candidate.flatbuffer, manifest)
-    try:
-        estimator = PoseEstimator(model)
-    finally:
-        model.unlink()
+    estimator = proof.load_estimator(candidate)
     decoder, reference = Decoder(*manifest.grid, manifest.skeleton_table), candidate.load_reference()
+    keypoint_count = len(manifest.skeleton_table.keypoints)
     sheets: list[tuple[int, Image]] = []
     calibration = candidate.quantized.calibration_images
     for name in calibration.names[:: max(1, len(calibration) // _CANDIDATE_IMAGES)]:
@@ -102,24 +89,20 @@ def _write_images(folder: Path, candidate: Candidate, manifest: ModelManifest) -
         to_frame = estimator.compute_grid_to_frame(image)
         expected, result = reference.infer(image), estimator.infer(image)
         panels = [
-            _draw_heatmaps(expected.heatmaps, Quantization()),
-            _draw_heatmaps(result.heatmaps, result.heatmap_quantization),
+            _draw_heatmaps(expected.heatmaps[..., :keypoint_count], Quantization()),
+            _draw_heatmaps(result.heatmaps[..., :keypoint_count], result.heatmap_quantization),
         ]
         poses = [decoder.decode(fields, to_frame) for fields in (expected, result)]
         del result
         drawn = [draw_poses(image, people, manifest.skeleton_table) for people in poses]
         sheets.append((len(poses[0]), _combine(panels, drawn)))
     sheets.sort(key=lambda entry: -entry[0])
-    names = []
-    for number, (_, sheet) in enumerate(sheets[:_SHOWN_IMAGES], 1):
-        names.append(f"image{number}.png")
-        write_image(folder / names[-1], sheet)
-    return names
+    return [sheet for _, sheet in sheets[:_SHOWN_IMAGES]]
 
 
 def _draw_heatmaps(heatmaps: Any, quantization: Quantization) -> Image:
     """Draw the largest keypoint value of every cell, from dark to bright."""
-    real = (np.asarray(heatmaps[..., :-1], np.float32) - quantization.zero_point) * np.float32(quantization.scale)
+    real = (np.asarray(heatmaps, np.float32) - quantization.zero_point) * np.float32(quantization.scale)
     gray = np.clip(real.max(axis=-1) * 255, 0, 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), np.uint8)
 
@@ -135,26 +118,59 @@ def _combine(panels: list[Image], drawn: list[Image]) -> Image:
     return np.vstack(rows)
 
 
-def _format_page(manifest: ModelManifest, errors: list[MapError], image_names: list[str], shortfalls: list[str]) -> str:
+def _format_page(manifest: ModelManifest, errors: list[MapError], images: list[Image], verdict: Verdict) -> str:
     title = html.escape(f"{manifest.network}, {manifest.precision}")
-    verdict = (
-        "".join(f"<p class=bad>{html.escape(line)}</p>" for line in shortfalls)
-        or "<p>All results are within the tolerance.</p>"
+    figures = "".join(
+        f"<figure><img src='{_embed(image)}' alt='heatmaps and poses of source and model'>"
+        "<figcaption>float source on the left, this model on the right</figcaption></figure>"
+        for image in images
     )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{title}</title><style>{_STYLE}</style>\n"
+        f"<h1>{title}</h1>\n{_format_verdict(verdict)}\n{_format_facts(manifest)}\n"
+        "<h2>Signal-to-noise ratio along the network</h2>"
+        "<p>Measured on the calibration images with the largest area of people. Higher is better; "
+        f"below {_LOW_DB:.0f} dB the noise of a map is visible in the poses.</p>"
+        f"<div class=scroll>{sqnr_chart.draw_chart(errors)}</div>\n"
+        f"<h2>Heatmaps and poses</h2>{figures}\n<h2>Every stored map</h2>{_format_table(errors)}</html>\n"
+    )
+
+
+def _format_verdict(verdict: Verdict) -> str:
+    kind, word = ("good", "Passed") if verdict.ok else ("bad", "Failed")
+    lists = [("Doubts", verdict.doubts), ("Advice", verdict.advice)]
+    details = "".join(
+        f"<p>{name}:</p><ul>{''.join(f'<li>{html.escape(line)}' for line in lines)}</ul>"
+        for name, lines in lists
+        if lines
+    )
+    return f"<section class='verdict {kind}'><h2>{word}</h2><p>{html.escape(verdict.reason)}</p>{details}</section>"
+
+
+def _format_facts(manifest: ModelManifest) -> str:
+    """Format the lines of `edgepose info` as a table: 2 spaces, 9 characters for the name, a space, the text."""
+    lines = describe_manifest(Path(manifest.network), manifest).splitlines()[1:]
+    rows = "".join(f"<tr><th>{html.escape(line[2:11].strip())}<td>{html.escape(line[12:])}" for line in lines)
+    return f"<table class=facts>{rows}</table>"
+
+
+def _format_table(errors: list[MapError]) -> str:
     rows = "".join(
-        f"<tr><td>{html.escape(e.name)}<td>{e.sqnr_db:.1f}<td>{e.isolated_db:.1f}<td>{e.params.dtype}"
+        f"<tr><td>{html.escape(e.name)}<td>{_format_db(e.sqnr_db)}<td>{_format_db(e.isolated_db)}<td>{e.params.dtype}"
         f"<td>{e.params.value_range[0]:.4g}<td>{e.params.value_range[1]:.4g}<td>{e.params.scale:.3g}<td>{e.params.zero_point}"
         for e in errors
     )
-    images = "".join(f"<p><img src={name} alt='source and result'>" for name in image_names)
-    about = html.escape(describe_manifest(Path(f"{manifest.network}.tflite"), manifest))
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>\n"
-        f"<h1>{title}</h1>{verdict}<pre>{about}</pre>\n"
-        "<h2>Signal-to-noise ratio along the network</h2><p>Measured on the calibration images that show the most of "
-        "people.</p><p><img src=sqnr.png alt='signal-to-noise ratio of every map'>\n"
-        "<h2>Maps and poses</h2><p>Float source at the left, this model at the right.</p>"
-        f"{images}\n<h2>Every stored map</h2>"
-        "<table><tr><th>map<th>SQNR, dB<th>operator alone, dB<th>type<th>min<th>max<th>scale<th>zero point"
-        f"{rows}</table></html>\n"
-    )
+    head = "<tr><th>map<th>SQNR, dB<th>operator alone, dB<th>type<th>min<th>max<th>scale<th>zero point"
+    return f"<div class=scroll><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+
+
+def _format_db(value: float) -> str:
+    return f"<span class=low>{value:.1f}</span>" if value < _LOW_DB else f"{value:.1f}"
+
+
+def _embed(image: Image) -> str:
+    """Return an image as a data URL."""
+    _, encoded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

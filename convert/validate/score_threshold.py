@@ -1,26 +1,63 @@
-"""Default minimum pose score of a model, chosen on images without people."""
+"""Default minimum pose score of a model, chosen on images without people, or on synthetic scenes without people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...runtime import PoseEstimator
-from ...runtime.decode import DecoderOptions
 from ...runtime.errors import InputError
 from ...runtime.io.messages import iterate_with_progress
+from ...runtime.synthetic import Scene
+from ...runtime.types import Image
 from ..quantize.calibration_images import ImageFolder
 
 MAX_FALSE_POSES_PER_100_IMAGES = 2.0
+LOWEST_SYNTHETIC = 0.10
+"""Smallest threshold without images of the user."""
 _MIN_IMAGES = 50
+_SCENE_SIDE_PX = 640
 
 
-def collect_false_scores(model: Path, images: ImageFolder) -> list[float]:
-    """Detect poses with any score in images without people, and return their scores."""
-    estimator = PoseEstimator(model, options=DecoderOptions())
-    progress = iterate_with_progress(images, "scoring background images", "image", len(images))
+@dataclass(frozen=True)
+class MinScore:
+    """Minimum pose score, and how it was chosen."""
+
+    value: float
+    origin: str
+
+
+def choose_min_score(estimator: PoseEstimator, background: ImageFolder | None) -> MinScore:
+    """Choose the default minimum pose score of a model.
+
+    Synthetic scenes without people are easier than real images: they give too low a threshold. It is therefore at least
+    0.10, the score of two clear limbs of 19. On 153 images of COCO, 0.10 removes 24 to 31 % of the poses of the
+    published networks and costs 0.0 to 0.3 points of AP.
+
+    Args:
+        estimator: The model, with options that keep poses of any score.
+        background: Images without people; None for synthetic scenes.
+    """
+    if background is not None:
+        scores = collect_false_scores(estimator, background, len(background))
+        return MinScore(
+            choose_score_threshold(scores, len(background)), f"chosen on {len(background)} images without people"
+        )
+    spec = estimator.manifest.input
+    scale = _SCENE_SIDE_PX / max(spec.width, spec.height)
+    size = max(32, round(spec.width * scale)), max(32, round(spec.height * scale))
+    scenes = (Scene(0, *size, seed=seed).render_frame(0).image for seed in range(_MIN_IMAGES))
+    threshold = choose_score_threshold(collect_false_scores(estimator, scenes, _MIN_IMAGES), _MIN_IMAGES)
+    if threshold > LOWEST_SYNTHETIC:
+        return MinScore(threshold, f"chosen on {_MIN_IMAGES} synthetic scenes without people; --empty is better")
+    return MinScore(LOWEST_SYNTHETIC, "two clear limbs; not chosen on images, use --empty for that")
+
+
+def collect_false_scores(estimator: PoseEstimator, images: Iterable[Image], image_count: int) -> list[float]:
+    """Detect poses in images without people, and return their scores."""
+    progress = iterate_with_progress(images, "scoring background images", "image", image_count)
     return [pose.score for image in progress for pose in estimator.estimate(image)]
 
 

@@ -1,4 +1,7 @@
-"""Comparison of a converted model with its float source: errors of the maps, agreement of the poses, AP."""
+"""Comparison of a converted model with its float source: errors of the maps, agreement of the poses, AP.
+
+What the results mean is decided in `verdict`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ import numpy.typing as npt
 from ...runtime import PoseEstimator
 from ...runtime.decode import Decoder
 from ...runtime.io.messages import iterate_with_progress
-from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Precision, Verification
+from ...runtime.model.manifest import Accuracy, InputSpec, ModelManifest, Verification
 from ...runtime.oks import count_matches, get_sigmas
 from ...runtime.preprocess import Preprocessor
-from ...runtime.types import Image, Pose, PoseFields, Quantization
+from ...runtime.types import ChannelOrder, Image, Pose, PoseFields, Quantization
 from ..exporters import tensorflow
 from ..exporters.tensorflow_quiet import import_tensorflow
 from ..ir import graph as g
+from .agreement import PoseAgreement
 from .coco import CocoDataset
 
 MIN_OKS = 0.85
@@ -26,33 +30,6 @@ MIN_OKS = 0.85
 
 MIN_KEYPOINTS = 5
 """Poses of the source with fewer keypoints are not compared."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Allowed loss of a conversion.
-
-    Attributes:
-        rmse: Largest allowed RMSE of heatmaps and PAFs.
-        agreement: Smallest allowed share of the source's poses that agree, 0 to 1.
-        ap: Largest allowed drop of the AP.
-    """
-
-    rmse: float
-    agreement: float
-    ap: float
-
-
-TOLERANCES: dict[Precision, Tolerance] = {
-    "float32": Tolerance(rmse=1e-4, agreement=0.99, ap=0.002),
-    "float16": Tolerance(rmse=2e-3, agreement=0.97, ap=0.005),
-    "dynamic": Tolerance(rmse=2e-2, agreement=0.90, ap=0.02),
-    "int8": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
-    "int16x8": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
-    "auto": Tolerance(rmse=1e-2, agreement=0.90, ap=0.015),
-    "unknown": Tolerance(rmse=1e-6, agreement=1.0, ap=0.0),
-}
-"""`unknown` is the precision of a TFLite source, which is not converted."""
 
 
 class ImageCollection(Protocol):
@@ -88,8 +65,16 @@ class GraphReference:
 
     def infer(self, image: Image) -> PoseFields:
         """Compute heatmaps and PAFs of an image, uint8 (height, width, 3) BGR."""
-        self._preprocessor.prepare(image, "bgr", self._input[0])
-        heatmaps, pafs = self._run(self._input)
+        return self.infer_values(self.prepare_values(image, "bgr"))
+
+    def prepare_values(self, image: Image, channel_order: ChannelOrder) -> npt.NDArray[np.float32]:
+        """Resize an image to the input of the network: (height, width, 3) float32, 0 to 255. Valid until the next."""
+        self._preprocessor.prepare(image, channel_order, self._input[0])
+        return np.asarray(self._input[0])
+
+    def infer_values(self, values: npt.NDArray[np.float32]) -> PoseFields:
+        """Compute heatmaps and PAFs of (height, width, 3) values, which replace an image."""
+        heatmaps, pafs = self._run(values[np.newaxis])
         return PoseFields(heatmaps.numpy()[0], pafs.numpy()[0])
 
 
@@ -148,6 +133,7 @@ def compare_with_reference(reference: Reference, estimator: PoseEstimator, image
         _ErrorStatistics(len(manifest.skeleton_table.keypoints)),
         _ErrorStatistics(manifest.skeleton_table.paf_channels),
     )
+    agreement = PoseAgreement(keypoint_sigmas)
     agreed = people = 0
     for image in iterate_with_progress(images, "comparing with the source", "image"):
         expected = reference.infer(image)
@@ -159,6 +145,7 @@ def compare_with_reference(reference: Reference, estimator: PoseEstimator, image
         del result
         truth = decoder.decode(expected, to_frame)
         matches, compared = count_matches(truth, found, keypoint_sigmas, min_oks=MIN_OKS, min_keypoints=MIN_KEYPOINTS)
+        agreement.add(truth, found)
         agreed += matches
         people += compared
     return Verification(
@@ -169,6 +156,8 @@ def compare_with_reference(reference: Reference, estimator: PoseEstimator, image
         pafs_max=pafs.largest,
         pose_agreement=agreed / people if people else 1.0,
         people=people,
+        pose_ap=agreement.compute_ap(),
+        pose_weight=agreement.weight,
         heatmaps_sqnr_db=heatmaps.sqnr_db,
         pafs_sqnr_db=pafs.sqnr_db,
     )
@@ -193,20 +182,3 @@ def compute_accuracy(estimator: PoseEstimator, dataset: CocoDataset) -> Accuracy
     """Compute the AP of the converted model."""
     result = dataset.score(estimator.estimate, "scoring the converted model")
     return Accuracy(result.ap, result.ap50, result.images, dataset.name, estimator.interpreter_name)
-
-
-def find_shortfalls(precision: Precision, verification: Verification, accuracy: Accuracy | None) -> list[str]:
-    """List the results that are outside the tolerance of the precision, one sentence each; empty if there are none."""
-    allowed = TOLERANCES[precision]
-    problems = []
-    for name, rmse in (("heatmaps", verification.heatmaps_rmse), ("PAFs", verification.pafs_rmse)):
-        if not rmse <= allowed.rmse:
-            problems.append(f"RMSE of the {name} is {rmse:.2e}; {precision} allows {allowed.rmse:.0e}")
-    if verification.pose_agreement < allowed.agreement:
-        agreement = f"{verification.pose_agreement:.1%} of {verification.people} people"
-        problems.append(f"poses agree for {agreement}; {precision} needs {allowed.agreement:.0%}")
-    if accuracy is not None and verification.source_ap is not None:
-        lost = verification.source_ap - accuracy.ap
-        if lost > allowed.ap:
-            problems.append(f"AP fell by {lost:.4f}; {precision} allows {allowed.ap}")
-    return problems

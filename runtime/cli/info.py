@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..io.printable import make_printable
 from ..model import container, registry
-from ..model.manifest import ModelManifest
+from ..model.manifest import ModelManifest, Verification
 from .command import Argument, Checked, Command, ModelName, Option
 
 
@@ -50,7 +50,8 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
         errors = f"RMSE heatmaps {checked.heatmaps_rmse:.1e}, PAFs {checked.pafs_rmse:.1e} against the source"
         if checked.heatmaps_sqnr_db is not None and checked.pafs_sqnr_db is not None:
             errors += f" (SQNR {checked.heatmaps_sqnr_db:.1f}, {checked.pafs_sqnr_db:.1f} dB)"
-        rows.append(("verified", f"{errors}; {checked.pose_agreement:.1%} of {checked.people} poses agree"))
+        rows.append(("verified", errors))
+        rows.append(("", _describe_agreement(checked)))
     if (accuracy := manifest.accuracy) is not None:
         where = f"{accuracy.images} images ({accuracy.dataset}, {accuracy.interpreter})"
         rows.append(("accuracy", f"AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} on {where}"))
@@ -63,6 +64,16 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
         rows.append(("source", f"{manifest.source} ({manifest.licence or 'licence unknown'})"))
     # The texts come from the file and may hold control characters.
     return f"{make_printable(path)}\n" + "".join(f"  {name:9} {make_printable(text)}\n" for name, text in rows)
+
+
+def _describe_agreement(checked: Verification) -> str:
+    where = f"{checked.images} image{'s' * (checked.images != 1)}"
+    if not checked.people:
+        return f"no poses to compare: the source finds nobody in {where}"
+    if checked.pose_ap is None:  # manifests of edgepose before this measure
+        return f"{checked.pose_agreement:.1%} of {checked.people} poses agree in {where}"
+    same = f"{checked.pose_agreement:.0%} of {checked.people} poses are the same (OKS 0.85)"
+    return f"agreement with the poses of the source {checked.pose_ap:.3f} (AP) in {where}; {same}"
 
 
 command = Command(

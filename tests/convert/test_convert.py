@@ -41,7 +41,8 @@ def test_every_precision_converts_and_is_verified(
     out = tmp_path / "net.tflite"
     options = ["--precision", precision, "--input-size", "96x64", "--verify", images, "--network", "mine"]
     result = call_edgepose(capfd, "convert", frozen, "-o", out, *options)
-    assert result.returncode == (1 if "verification failed" in result.stderr else 0), result.stderr
+    assert result.returncode == (1 if "verdict: failed" in result.stdout else 0), result.stderr
+    assert result.stdout.startswith(f"wrote {out} (")
     manifest = container.read(out)
     assert (manifest.network, manifest.precision) == ("mine", precision)
     assert (manifest.input.width, manifest.input.height) == (96, 64)
@@ -55,19 +56,30 @@ def test_every_precision_converts_and_is_verified(
 
 
 @pytest.mark.convert
-def test_a_failed_verification_exits_with_1_and_writes_the_file(
+def test_a_negative_verdict_exits_with_1_and_writes_the_file(
     frozen: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgepose.convert.validate import verify
+    from edgepose.convert.validate import verdict
     from edgepose.runtime.cli.main import main
 
-    strict = verify.Tolerance(rmse=0.0, agreement=1.0, ap=0.0)
-    monkeypatch.setitem(verify.TOLERANCES, "float16", strict)
+    monkeypatch.setitem(verdict.MIN_POSE_AP, "float16", 1.01)
     out = tmp_path / "net.tflite"
     arguments = ["convert", str(frozen), "-o", str(out), "--precision", "float16", "--input-size", "96x64"]
     assert main([*arguments, "--verify", str(images)]) == 1
-    assert "verification failed: RMSE of the heatmaps is" in capsys.readouterr().err
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"wrote {out} (")
+    assert lines[1].startswith("verdict: failed: agreement with the poses of the source")
+    assert any(line.startswith("advice: --precision float32") for line in lines)
     assert container.read(out).verification is not None
+
+
+@pytest.mark.convert
+def test_strict_refuses_a_verdict_with_doubts(frozen: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["convert", frozen, "-o", tmp_path / "net.tflite", "--input-size", "96x64"]
+    assert call_edgepose(capfd, *arguments).returncode == 0
+    strict = call_edgepose(capfd, *arguments, "--strict")
+    assert strict.returncode == 1
+    assert "doubt: not compared with the source" in strict.stdout
 
 
 @pytest.mark.convert

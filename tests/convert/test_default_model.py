@@ -12,6 +12,7 @@ import pytest
 from edgepose.convert.quantize.calibration_images import ImageFolder
 from edgepose.convert.validate import score_threshold
 from edgepose.runtime import PoseEstimator
+from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.model import container, registry
 from edgepose.runtime.oks import count_matches, get_sigmas
@@ -104,7 +105,8 @@ def test_scores_of_false_poses_are_not_cut_off(tmp_path: Path) -> None:
     for seed in range(3):
         cv2.imwrite(str(tmp_path / f"{seed}.png"), Scene(1, 320, 240, seed=seed).render_frame(0).image)
     path = registry.find_model_file(None)
-    seen = score_threshold.collect_false_scores(path, ImageFolder(tmp_path))
+    estimator = PoseEstimator(path, options=DecoderOptions())
+    seen = score_threshold.collect_false_scores(estimator, ImageFolder(tmp_path), 3)
     assert len(seen) >= 3
     least = container.read(path).min_score
     assert least is not None

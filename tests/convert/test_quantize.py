@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,11 +225,16 @@ def test_a_report_is_written_and_a_failed_check_exits_with_1(
     if result.returncode == 1:
         assert "layers with the largest individual error" in result.stderr
     assert container.read(out).precision == "int8"
-    page = (report / "index.html").read_text()
+    assert [path.name for path in report.iterdir()] == ["net.report.html"], "one file, named after the model"
+    page = (report / "net.report.html").read_text()
     assert "Signal-to-noise ratio along the network" in page
-    for name in ("sqnr.png", "image1.png"):
-        assert cv2.imread(str(report / name)) is not None
-    assert not list(report.glob("*.tflite"))
+    assert "name=viewport" in page
+    assert f"<h2>{'Passed' if result.returncode == 0 else 'Failed'}</h2>" in page
+    embedded = re.findall("src='data:image/jpeg;base64,([^']+)'", page)
+    assert embedded
+    assert "src=" not in re.sub("src='data:[^']+'", "", page), "nothing is loaded from other files"
+    for text in embedded:
+        assert cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 @pytest.mark.convert
