@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepose.convert.validate import diagnosis, sanity, score_threshold, sqnr_chart
+from edgepose.convert.validate import diagnosis, sanity, scene_check, score_threshold, sqnr_chart
 from edgepose.convert.validate.agreement import PoseAgreement
 from edgepose.convert.validate.diagnosis import Cause, ValueRange
 from edgepose.convert.validate.layer_errors import MapError
@@ -23,8 +23,9 @@ from edgepose.runtime.decode import DecoderOptions
 from edgepose.runtime.model.manifest import Accuracy, Verification
 from edgepose.runtime.oks import get_sigmas
 from edgepose.runtime.preprocess import Preprocessor
-from edgepose.runtime.skeleton import COCO18
-from edgepose.runtime.synthetic import Scene
+from edgepose.runtime.skeleton import COCO18, Skeleton, get_skeleton, list_skeletons
+from edgepose.runtime.synthetic import Scene, has_figure
+from edgepose.runtime.synthetic.fields import render_fields
 from edgepose.runtime.types import ChannelOrder, Image, Pose, PoseFields
 
 SIGMAS = get_sigmas(COCO18)
@@ -177,7 +178,7 @@ class WrappedModel:
         return self.infer_values(self.prepare_values(image, channel_order))
 
 
-def check(model: WrappedModel, current: ValueRange | None = None) -> SanityResult:
+def check(model: WrappedModel | IdealModel, current: ValueRange | None = None) -> SanityResult:
     return sanity.check_sanity(model, lambda: model, current)  # type: ignore[arg-type]
 
 
@@ -190,6 +191,46 @@ def test_the_default_model_is_sane() -> None:
     estimator = PoseEstimator(options=DecoderOptions())
     assert sanity.check_sanity(estimator).status == "passed"
     assert check(WrappedModel()).status == "passed"
+
+
+class IdealModel:
+    """Network with the exact maps of the synthetic people, in any skeleton."""
+
+    def __init__(self, skeleton: Skeleton, change: Callable[[np.ndarray], np.ndarray] = lambda pafs: pafs) -> None:
+        estimator = PoseEstimator()
+        self.skeleton, self.change = skeleton, change
+        self.manifest = replace(estimator.manifest, skeleton=skeleton.name, skeleton_definition=skeleton)
+        self.compute_grid_to_frame = estimator.compute_grid_to_frame
+        size = self.manifest.input.width, self.manifest.input.height
+        self.frames = scene_check.render_scenes(*size, skeleton) if has_figure(skeleton) else ()
+        self.shown = 0
+
+    def prepare_values(self, image: Image, channel_order: ChannelOrder) -> np.ndarray:
+        self.shown = next(i for i, frame in enumerate(self.frames) if np.array_equal(frame.image, image))
+        return np.zeros((8, 8, 3), np.float32)
+
+    def infer_values(self, values: np.ndarray) -> PoseFields:
+        frame, (rows, columns) = self.frames[self.shown], self.manifest.grid
+        cells = frame.keypoints / np.array(self.compute_grid_to_frame(frame.image)[:2]) - 0.5
+        heatmaps, pafs = render_fields(cells.astype(np.float32), rows, columns, self.skeleton)
+        return PoseFields(heatmaps, np.ascontiguousarray(self.change(pafs)))
+
+    def infer(self, image: Image, channel_order: ChannelOrder = "bgr") -> PoseFields:
+        return self.infer_values(self.prepare_values(image, channel_order))
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("name", list_skeletons())
+def test_people_are_looked_for_in_their_skeleton(name: str, background: bool) -> None:
+    skeleton = get_skeleton(name).with_background(background)
+    found = check(IdealModel(skeleton))
+    if name == "hand21":
+        assert (found.status, "do not have the keypoints of hand21" in found.text) == ("not checked", True)
+        return
+    assert found == SanityResult("passed", "10 of 10 people found in the synthetic scenes")
+    backward = check(IdealModel(skeleton, lambda pafs: -pafs))
+    assert (backward.status, len(backward.causes)) == ("failed", 1)
+    assert "they point from the second keypoint" in backward.causes[0].text
 
 
 @pytest.mark.parametrize(
