@@ -136,6 +136,7 @@ Names of input sizes:
   edgepose convert train/model-449003 -o mine.tflite --network mobilenet_thin --stages 4
   edgepose convert net.xml -o net.tflite --input-size 16:9-medium --channel-order rgb
   edgepose convert mine.keras -o mine.tflite --value-range 0 1 --source-channel-order rgb
+  edgepose convert body25.onnx -o body25.tflite --skeleton body25
   edgepose convert mobilenet_fast --untrained -o speed.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
     parameters=[
