@@ -325,7 +325,7 @@ def _describe_pixels(normalization: InputNormalization) -> ValueRange | None:
 
 
 def _make_input_spec(source: Source, options: ConversionOptions, graph: g.Graph, note: StepCallback) -> InputSpec:
-    own_size = None if graph.input.size is None else graph.input.size[::-1]
+    own_size = None if graph.input.size is None else (graph.input.size[1], graph.input.size[0])
     default = source.default_size
     if own_size is not None and source.known is None and options.input_size is None:
         if _is_valid_size(own_size):

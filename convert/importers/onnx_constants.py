@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .limits import check_elements
-from .onnx_file import Constant, Operator
+from .onnx_file import Constant, Operator, import_onnx
 
 _NUMPY_DTYPES = {
     1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
@@ -56,9 +56,7 @@ def _fill(operator: Operator, shape: Constant) -> Constant:
         return np.zeros(sides, np.float32)
     if list(value.t.dims) not in ([], [1]):
         raise ValueError(f"{operator.label}: expected one value")
-    from onnx import numpy_helper
-
-    return np.full(sides, numpy_helper.to_array(value.t).ravel()[0])
+    return np.full(sides, import_onnx().numpy_helper.to_array(value.t).ravel()[0])
 
 
 def _range(operator: Operator, start: Constant, stop: Constant, step: Constant) -> Constant:

@@ -122,9 +122,7 @@ class OnnxFile:
             raise ModelError(f"{label} has data type {tensor.data_type}; expected 8 to 64-bit integers or floats")
         if tensor.data_location == 1:
             return self._read_external(tensor, label)
-        from onnx import numpy_helper
-
-        return np.asarray(numpy_helper.to_array(tensor))
+        return np.asarray(import_onnx().numpy_helper.to_array(tensor))
 
     def _read_external(self, tensor: Any, label: str) -> Constant:
         """Read a tensor from the file beside the model. Only a file in the same folder is opened."""
@@ -148,12 +146,22 @@ class OnnxFile:
             return np.frombuffer(file.read(needed), dtype, count).reshape(tuple(tensor.dims))
 
 
-def _read_graph(path: Path) -> tuple[Any, int, str]:
-    """Read the graph, the opset version and the producer of a file."""
+def import_onnx() -> Any:
+    """Import the package `onnx`.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import onnx
     except ImportError as error:
         raise MissingExtraError("an ONNX model", "onnx", error) from None
+    return onnx
+
+
+def _read_graph(path: Path) -> tuple[Any, int, str]:
+    """Read the graph, the opset version and the producer of a file."""
+    onnx = import_onnx()
     from google.protobuf.message import DecodeError
 
     check_file_size(path.stat().st_size)

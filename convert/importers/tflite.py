@@ -101,7 +101,7 @@ def read_input_spec(
         ranges = (_guess_range(info),)
     if ranges is not None and len(ranges) > 1:
         spec = replace(spec, channel_ranges=ranges)
-    elif ranges is not None:
+    elif ranges:
         spec = replace(spec, value_range=ranges[0])
     return replace(spec, quantized=False) if _takes_bytes(spec, info) else spec
 
