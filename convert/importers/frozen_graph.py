@@ -20,7 +20,8 @@ from ..ir.output_heads import choose_outputs
 from ..ir.skeleton_match import list_output_channels
 from .frozen_constants import evaluate_operator, evaluate_sizes
 from .limits import ImportBudget, check_file_size
-from .tensorflow_operators import OperatorImporter, describe_unsupported
+from .tensorflow_nodes import describe_unsupported
+from .tensorflow_operators import OperatorImporter
 from .tensorflow_values import NCHW, NHWC, Axes, Constant, Failure, FeatureMap, Sizes, Value
 
 _IDENTITY_OPS = {
