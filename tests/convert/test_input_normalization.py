@@ -11,6 +11,8 @@ import pytest
 from edgepose.convert.ir import graph as g
 from edgepose.convert.passes.fold import fold
 from edgepose.convert.passes.input_normalization import InputNormalization, merge_reordering, share_offset
+from edgepose.convert.validate.sanity import EstimatorProbe
+from edgepose.runtime import PoseEstimator
 from edgepose.runtime.cli.main import main
 from edgepose.runtime.errors import ModelError
 
@@ -113,7 +115,9 @@ def test_contradictions_are_refused(normalization: InputNormalization, message: 
         normalization.check()
 
 
-def test_a_tflite_file_gets_the_value_range_in_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tflite_file_gets_the_value_range_in_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rng: np.random.Generator
+) -> None:
     pytest.importorskip("tensorflow", reason="writes a TFLite file")
     from edgepose.convert.exporters.tflite import to_tflite
     from edgepose.runtime.model import container
@@ -126,9 +130,19 @@ def test_a_tflite_file_gets_the_value_range_in_its_manifest(tmp_path: Path, caps
     assert (spec.value_range, spec.channel_order) == ((-1.0, 1.0), "rgb")
     assert main([*command, "--value-range", "0", "1"]) == 0
     assert container.read(tmp_path / "out.tflite").input.value_range == (0.0, 1.0)
+    assert main([*command, "--mean", "10,20,30", "--scale", "50", "--channel-order", "rgb"]) == 0
+    ranges = np.array(container.read(tmp_path / "out.tflite").input.channel_ranges)
+    np.testing.assert_allclose(ranges[:, 0], [-0.2, -0.4, -0.6], atol=1e-6)
+    np.testing.assert_allclose(ranges[:, 1], [4.9, 4.7, 4.5], atol=1e-6)
+    # The search for the cause of a failure gives the network the same values.
+    estimator = PoseEstimator(tmp_path / "out.tflite")
+    probe = EstimatorProbe(estimator)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    own = np.array(probe.infer_values(probe.prepare_values(image, "bgr")).heatmaps)
+    np.testing.assert_allclose(own, np.array(estimator.infer(image).heatmaps), atol=1e-5 * np.abs(own).max())
+    del estimator, probe
     capsys.readouterr()
     for options, message in (
-        (["--mean", "1,2,3"], "one mean and one scale for all channels"),
         (["--channel-order", "rgb", "--source-channel-order", "bgr"], "contradict each other"),
         (["--signature", "x"], "--signature cannot be used"),
     ):
