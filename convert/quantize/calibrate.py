@@ -29,12 +29,30 @@ _TYPICAL_QUANTILE = 0.75
 
 @dataclass
 class MapStatistics:
-    """Statistics of a stored map: range, largest absolute value per image and channel, random sample of values."""
+    """Statistics of a stored map: range, smallest and largest value per image and channel, random sample of values."""
 
     low: float = 0.0
     high: float = 0.0
+    min_by_image: list[FloatArray] = field(default_factory=list)
     max_by_image: list[FloatArray] = field(default_factory=list)
     samples: list[FloatArray] = field(default_factory=list)
+
+    def measure_channel_limits(self) -> tuple[FloatArray, FloatArray]:
+        """Return the smallest and the largest value of each channel over all images, float32 (channels,)."""
+        return np.concatenate(self.min_by_image).min(axis=0), np.concatenate(self.max_by_image).max(axis=0)
+
+    def shift(self, offsets: FloatArray) -> MapStatistics:
+        """Return the limits per image and channel after a constant was subtracted from each channel.
+
+        The range and the sample of the map are left out, because their values do not name their channel.
+
+        Args:
+            offsets: Constant of each channel, float32 (channels,).
+        """
+        return MapStatistics(
+            min_by_image=[values - offsets for values in self.min_by_image],
+            max_by_image=[values - offsets for values in self.max_by_image],
+        )
 
     def compute_channel_ranges(self, min_ratio: float) -> FloatArray:
         """Compute the range that each channel should be able to represent.
@@ -49,7 +67,7 @@ class MapStatistics:
         Returns:
             Largest absolute value to represent per channel, float32 (channels,).
         """
-        maxima = np.concatenate(self.max_by_image)
+        maxima = np.maximum(np.abs(np.concatenate(self.min_by_image)), np.abs(np.concatenate(self.max_by_image)))
         typical = np.quantile(maxima, _TYPICAL_QUANTILE, axis=0)
         return np.asarray(np.maximum(typical, min_ratio * maxima.max(axis=0)), np.float32)
 
@@ -80,7 +98,8 @@ def collect_statistics(
         array = np.asarray(value)
         sample = array.reshape(-1)[rng.integers(0, array.size, _SAMPLES_PER_MAP // len(batches))]
         entry = statistics.setdefault(node.name, MapStatistics())
-        entry.max_by_image.append(np.abs(array).max(axis=(1, 2)))
+        entry.min_by_image.append(array.min(axis=(1, 2)))
+        entry.max_by_image.append(array.max(axis=(1, 2)))
         entry.low, entry.high = min(entry.low, float(array.min())), max(entry.high, float(array.max()))
         entry.samples.append(sample)
 

@@ -13,13 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from ..ir import graph as g
 from .calibrate import MapStatistics
-from .channel_groups import group_channels, scale_channels
+from .channel_groups import ChannelGroups, group_channels, scale_channels
 
-_MIN_RANGE = 1e-2
-"""Channels with a smaller range are scaled as if they had this one. Values of the maps are at most in the hundreds."""
+_MIN_RANGE = 1e-6
+"""Channels with a smaller range are scaled as if they had this one: their values are rounding errors of the float
+network."""
+_MAX_WEIGHT = 8192.0
+"""Largest weight after equalization. TFLite's kernels multiply sums by a factor below 256, which is about 1/127 of the
+largest weight, because maps have similar scales."""
 
 
 def equalize(graph: g.Graph, statistics: Mapping[str, MapStatistics], min_ratio: float) -> g.Graph:
@@ -36,4 +41,18 @@ def equalize(graph: g.Graph, statistics: Mapping[str, MapStatistics], min_ratio:
     for name, entry in statistics.items():
         np.maximum.at(ranges, groups.ids_by_node[name], entry.compute_channel_ranges(min_ratio))
     scale = np.where(groups.fixed | (ranges == 0), 1.0, np.maximum(ranges, _MIN_RANGE))
-    return scale_channels(graph, groups, scale)
+    return scale_channels(graph, groups, _limit_weights(graph, groups, scale))
+
+
+def _limit_weights(graph: g.Graph, groups: ChannelGroups, scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return larger scales for channels whose weights would become larger than `_MAX_WEIGHT`."""
+    limited = scale.copy()
+    for node in graph.nodes.values():
+        if not isinstance(node, g.Conv):
+            continue
+        own = groups.ids_by_node[node.name]
+        source = limited[groups.ids_by_node[node.inputs[0]]].reshape(1, 1, -1, 1)
+        largest = np.abs(node.kernel * source).max(axis=(0, 1) if node.depthwise else (0, 1, 2)).reshape(-1)
+        needed = np.where(groups.fixed[own], 0.0, largest / _MAX_WEIGHT)
+        np.maximum.at(limited, own, needed)
+    return limited

@@ -15,6 +15,7 @@ from ..ir import graph as g
 from . import layerwise
 from .calibrate import FloatArray, ImageBatch, choose_map_params, collect_statistics
 from .cross_layer_equalization import equalize
+from .offset_absorption import absorb_offsets
 from .plan import QuantizationPlan, list_stored_maps
 
 _FIT_IMAGES = 24
@@ -23,7 +24,7 @@ _HELD_OUT_IMAGES = 12
 """Images that decide between two plans."""
 _MIN_RANGE_RATIOS = (1.0, 0.5)
 """Values of `min_ratio` of `MapStatistics.compute_channel_ranges` that are tried; int16 only uses the first."""
-_MAX_EQUALIZATION_CHANGE = 1e-4
+_MAX_EQUALIZATION_CHANGE = 5e-4
 """Largest allowed change of the float network's maps by equalization, relative to their largest value."""
 _MIN_PRESENCE = 0.4
 """Smallest value of a heatmap or PAF that counts as a person."""
@@ -106,23 +107,29 @@ def fit_network(
     """
     with show_progress(len(images), "measuring ranges", "image") as progress:
         statistics = collect_statistics(graph, images, progress.update)
+    shifted, statistics = absorb_offsets(graph, statistics)
     calibration = _measure_presence(graph, images, keypoint_count)
     held_out = calibration.select_held_out_images()
     float_maps = _run_float(graph, held_out)
     best, best_error = None, np.inf
     for min_ratio in _MIN_RANGE_RATIOS if dtype == "int8" else _MIN_RANGE_RATIOS[:1]:
-        prepared = equalize(graph, statistics, min_ratio)
+        prepared = equalize(shifted, statistics, min_ratio)
         change = _check_equalization(graph, prepared, images[:2])
         plan = _make_plan(prepared, calibration, dtype)
-        results = layerwise.run_quantized_network(plan, held_out)
-        error = sum(
-            float(np.mean(np.square(results[name] - target)) / np.mean(np.square(target)))
-            for name, target in zip((prepared.heatmaps, prepared.pafs), float_maps, strict=True)
-        )
+        error = _compute_error(plan, held_out, float_maps)
         if best is None or error < best_error:
             best, best_error = FittedNetwork(prepared, change, calibration, plan), error
     assert best is not None
     return best
+
+
+def _compute_error(plan: QuantizationPlan, images: ImageBatch, float_maps: tuple[FloatArray, FloatArray]) -> float:
+    """Compute the noise power by the signal power, the sum of heatmaps and PAFs."""
+    results = layerwise.run_quantized_network(plan, images)
+    return sum(
+        float(np.mean(np.square(results[name] - target)) / np.mean(np.square(target)))
+        for name, target in zip((plan.graph.heatmaps, plan.graph.pafs), float_maps, strict=True)
+    )
 
 
 def _check_equalization(graph: g.Graph, prepared: g.Graph, images: ImageBatch) -> float:

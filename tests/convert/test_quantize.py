@@ -83,6 +83,49 @@ def test_channels_can_be_scaled_without_a_change(number: int, images: np.ndarray
 
 
 @pytest.mark.convert
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_offsets_are_absorbed_without_a_change(number: int, images: np.ndarray) -> None:
+    """The channels that only 1x1 convolutions read start at 0 or are centered, and the function stays the same."""
+    from edgepose.convert.quantize.calibrate import collect_statistics
+    from edgepose.convert.quantize.offset_absorption import absorb_offsets
+    from edgepose.convert.quantize.plan import find_fused_activation
+
+    graph = simplify(fold(networks()[number]))
+    before = collect_statistics(graph, images)
+    shifted, statistics = absorb_offsets(graph, before)
+    assert_same(graph, shifted, images)
+    measured = collect_statistics(shifted, images)
+    changed = [name for name in before if statistics[name] is not before[name]]
+    assert changed
+    for name in changed:
+        for low_and_high in (statistics[name].measure_channel_limits(), measured[name].measure_channel_limits()):
+            low, high = low_and_high
+            extent = float(np.maximum(high - low, np.abs(high)).max())
+            if isinstance(shifted.nodes[name], g.Conv):
+                assert find_fused_activation(shifted, shifted.nodes[name]) is None
+                np.testing.assert_allclose(low, -high, atol=1e-3 * extent)
+            else:
+                np.testing.assert_allclose(low, 0, atol=1e-3 * extent)
+
+
+@pytest.mark.convert
+def test_equalization_limits_the_weights(images: np.ndarray) -> None:
+    """A channel that is almost always 0 does not get weights that TFLite's kernels refuse."""
+    from edgepose.convert.quantize.calibrate import collect_statistics
+    from edgepose.convert.quantize.cross_layer_equalization import equalize
+
+    graph = simplify(fold(small_graph()))
+    statistics = collect_statistics(graph, images)
+    for entry in statistics.values():
+        for limits in (*entry.min_by_image, *entry.max_by_image):
+            limits[:, 0] *= 1e-9
+    equalized = equalize(graph, statistics, 1.0)
+    largest = [float(np.abs(node.kernel).max()) for node in equalized.nodes.values() if isinstance(node, g.Conv)]
+    assert 4000 < max(largest) < 8200
+    assert_same(graph, equalized, images)
+
+
+@pytest.mark.convert
 def test_simplifying_changes_nothing_but_the_number_of_operators(images: np.ndarray) -> None:
     for graph in networks():
         folded = fold(graph)
@@ -135,7 +178,7 @@ def test_the_file_gives_the_simulated_results(kind: str, images: np.ndarray, tmp
     from edgepose.runtime.model.interpreter import Network
 
     fitted = pipeline.fit_network(simplify(fold(small_graph())), images, kind, 18)  # type: ignore[arg-type]
-    assert fitted.max_change < 1e-4
+    assert fitted.max_change < 5e-4
     prepared, plan = fitted.graph, fitted.plan
     some = frozenset(list(plan.map_params)[6:9])
     mixed = sensitivity.keep_in_float(plan, some)
