@@ -92,7 +92,7 @@ def run(options: ConvertOptions) -> int:
     source = (detect.make_untrained_source if options.untrained else detect.find_source)(options.source)
     result = convert(source, options.output, conversion, show_note)
     print(f"wrote {make_printable(result.path)} ({result.path.stat().st_size / 1e6:.1f} MB)")
-    for line in result.verdict.format_lines():
+    for line in result.verdict.format_lines(strict=options.strict):
         print(make_printable(line))
     print(f"\n{describe_manifest(result.path, result.manifest)}", end="")
     return 0 if result.verdict.is_accepted(strict=options.strict) else 1

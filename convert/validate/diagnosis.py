@@ -161,7 +161,7 @@ def prefers_other_order(now: SceneScore, swapped: SceneScore) -> bool:
 
 OTHER_ORDER = Cause(
     "channel order: the network finds people much better with red and blue exchanged",
-    "give the channel order that the network was trained with: --source-channel-order rgb or bgr",
+    "convert with --source-channel-order rgb (with bgr, if you gave rgb)",
 )
 
 

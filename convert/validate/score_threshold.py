@@ -52,7 +52,7 @@ def choose_min_score(estimator: PoseEstimator, background: ImageFolder | None) -
     threshold = choose_score_threshold(collect_false_scores(estimator, scenes, _MIN_IMAGES), _MIN_IMAGES)
     if threshold > LOWEST_SYNTHETIC:
         return MinScore(threshold, f"chosen on {_MIN_IMAGES} synthetic scenes without people; --empty is better")
-    return MinScore(LOWEST_SYNTHETIC, "two clear limbs; not chosen on images, use --empty for that")
+    return MinScore(LOWEST_SYNTHETIC, "the score of two clear limbs; --empty DIR chooses it on images without people")
 
 
 def collect_false_scores(estimator: PoseEstimator, images: Iterable[Image], image_count: int) -> list[float]:

@@ -71,9 +71,20 @@ def _choose_labels(columns: Sequence[float], errors: Sequence[MapError]) -> list
 
 
 def _draw_label(x: float, name: str) -> str:
-    short = name if len(name) <= _LABEL_LENGTH else f"…{name[1 - _LABEL_LENGTH :]}"
     return (
         f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{_BOTTOM}' y2='{_BOTTOM + 5}' stroke='#888'/>"
         f"<text transform='translate({x + 4:.1f},{_BOTTOM + 12}) rotate(-60)' text-anchor='end' font-size='11' "
-        f"fill='#333'>{html.escape(short)}</text>"
+        f"fill='#333'>{html.escape(_shorten_name(name))}</text>"
     )
+
+
+def _shorten_name(name: str) -> str:
+    """Shorten a long name to the part that names the layer: without its operator, then without its first scopes."""
+    if len(name) <= _LABEL_LENGTH:
+        return name
+    scopes = name.split("/")[:-1] or [name]
+    short = "/".join(scopes)
+    while len(scopes) > 1 and len(short) > _LABEL_LENGTH:
+        scopes = scopes[1:]
+        short = f"…/{'/'.join(scopes)}"
+    return short if len(short) <= _LABEL_LENGTH else f"…{short[1 - _LABEL_LENGTH :]}"

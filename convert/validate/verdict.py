@@ -78,11 +78,13 @@ class Verdict:
         """Return True if the verdict is positive, and, if `strict`, without doubts."""
         return self.ok and not (strict and self.doubts)
 
-    def format_lines(self) -> Iterator[str]:
-        """Format the verdict, one line per fact."""
+    def format_lines(self, *, strict: bool = False) -> Iterator[str]:
+        """Format the verdict, one line per fact; with `strict`, also why a positive verdict is not accepted."""
         yield f"verdict: {'passed' if self.ok else 'failed'}: {self.reason}"
         yield from (f"doubt: {doubt}" for doubt in self.doubts)
         yield from (f"advice: {advice}" for advice in self.advice)
+        if self.ok and not self.is_accepted(strict=strict):
+            yield "strict: not accepted, because of the doubts; the exit code is 1"
 
 
 def judge(evidence: Evidence) -> Verdict:

@@ -35,8 +35,9 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     if manifest.skeleton_definition is not None:
         own = manifest.skeleton_definition
         skeleton += f" ({len(own.keypoints)} keypoints, {len(own.limbs)} limbs)"
+    precision = "precision unknown" if manifest.precision == "unknown" else manifest.precision
     rows = [
-        ("model", f"{manifest.network}, {manifest.precision}, {manifest.flatbuffer_bytes / 1e6:.1f} MB"),
+        ("model", f"{manifest.network}, {precision}, {manifest.flatbuffer_bytes / 1e6:.1f} MB"),
         ("input", f"{spec.width}x{spec.height} {spec.channel_order.upper()} {spec.dtype}{layout}, {spec.resize}"),
         ("maps", f"{manifest.grid[1]}x{manifest.grid[0]} cells of {manifest.stride} pixels, {skeleton}"),
     ]

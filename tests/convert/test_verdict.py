@@ -140,6 +140,8 @@ def test_without_images_a_model_passes_with_a_doubt() -> None:
     assert alone.ok
     assert not alone.is_accepted(strict=True)
     assert next(iter(alone.format_lines())) == f"verdict: passed: {SANE.text}"
+    assert "exit code" not in " ".join(alone.format_lines())
+    assert "the exit code is 1" in list(alone.format_lines(strict=True))[-1], "passed, but refused: says why"
     assert judge(Evidence("float32", sanity.UNTRAINED, untrained=True)).ok
 
 
@@ -285,12 +287,27 @@ def test_the_synthetic_minimum_score_is_two_limbs_or_more() -> None:
     estimator = PoseEstimator(options=DecoderOptions())
     chosen = score_threshold.choose_min_score(estimator, None)
     assert chosen.value == score_threshold.LOWEST_SYNTHETIC
-    assert "not chosen on images" in chosen.origin
+    assert "two clear limbs; --empty DIR" in chosen.origin
 
 
 def test_the_report_has_its_own_name(tmp_path: Path) -> None:
     assert choose_path(tmp_path, Path("out/pose.tflite")) == tmp_path / "pose.report.html"
     assert choose_path(tmp_path / "r.html", Path("out/pose.tflite")) == tmp_path / "r.html"
+
+
+def test_labels_of_the_chart_name_the_layer() -> None:
+    from edgepose.convert.quantize.plan import compute_quant_params
+
+    params = compute_quant_params(-1, 1, "int8")
+    names = {
+        "Openpose/MConv_Stage1_L2_5_pointwise/Conv2D": ">…/MConv_Stage1_L2_5_pointwise<",
+        "MobilenetV2/expanded_conv_1/project/Conv2D": ">…/expanded_conv_1/project<",
+        "stage/Relu": ">stage/Relu<",
+        "x" * 40: f">…{'x' * 31}<",
+    }
+    chart = sqnr_chart.draw_chart([MapError(name, 30, 40, params) for name in names])
+    for label in names.values():
+        assert label in chart
 
 
 def test_labels_of_the_chart_never_overlap() -> None:
