@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +32,7 @@ from .passes.simplify import simplify
 from .quantize import integer
 from .quantize.calibration_images import CalibrationImages, ImageFolder
 from .validate import proof, report, score_threshold, verify
-from .validate.assessment import EvaluationData, assess
+from .validate.assessment import Assessment, EvaluationData, assess
 from .validate.coco import CocoDataset
 from .validate.diagnosis import ValueRange
 from .validate.proof import Candidate
@@ -213,13 +214,24 @@ def convert(source: Source, output: Path, options: ConversionOptions, note: Step
         note(f"the network has {presence} background channel, unlike the skeleton {found.name}")
     report_path = None if options.report is None else report.choose_path(options.report, output)
     assessment = assess(candidate, data, report_path, note)
-    container.write(output, candidate.flatbuffer, assessment.manifest)
-    try:
-        self_check.record(output)
-    except ModelError:  # NaN
-        if assessment.verdict.ok:
-            raise
+    _write(output, candidate.flatbuffer, assessment)
     return ConversionResult(output, assessment.manifest, assessment.verdict)
+
+
+def _write(output: Path, flatbuffer: bytes, assessment: Assessment) -> None:
+    """Write the model file with its reference poses.
+
+    They are found on a copy: a full disk, an interruption or a second conversion then never leaves a file without them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.tflite"
+        container.write(copy, flatbuffer, assessment.manifest)
+        try:
+            self_check.record(copy)
+        except ModelError:  # NaN
+            if assessment.verdict.ok:
+                raise
+        container.write(output, flatbuffer, container.read_manifest(copy))
 
 
 def _open_evaluation_data(options: ConversionOptions, note: StepCallback) -> EvaluationData:

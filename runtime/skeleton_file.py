@@ -13,10 +13,18 @@ from typing import Any
 from . import schema
 from .errors import InputError
 from .io.read_file import read_text
-from .skeleton_table import Limb, Skeleton, SkeletonError, find_keypoint_problems, get_default_sigma
+from .skeleton_table import (
+    Limb,
+    Skeleton,
+    SkeletonError,
+    find_count_problems,
+    find_keypoint_problems,
+    get_default_sigma,
+)
 from .toml_lines import find_line
 
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 18
+"""Larger than any skeleton with all keypoints and limbs that are allowed. Some steps take quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,11 @@ def read_skeleton(path: Path) -> Skeleton:
 
 
 def _make_skeleton(entry: _SkeletonEntry) -> Skeleton:
-    for place, problem in find_keypoint_problems(entry.keypoints):
+    # The search for the keypoint of an entry takes time in proportion to their number.
+    for place, problem in (
+        *find_count_problems(len(entry.keypoints), len(entry.limbs)),
+        *find_keypoint_problems(entry.keypoints),
+    ):
         raise SkeletonError(entry.name, place, problem)
 
     def find(keypoint: Any, place: str) -> int:

@@ -140,10 +140,7 @@ def _find_problems(skeleton: Skeleton) -> Iterator[tuple[str, str]]:
     if not (isinstance(skeleton.name, str) and _NAME_PATTERN.fullmatch(skeleton.name)):
         yield "name", f"expected 1 to 64 letters, digits or one of _.+-, got {str(skeleton.name)[:80]!r}"
     keypoint_count, limb_count = len(skeleton.keypoints), len(skeleton.limbs)
-    if not 2 <= keypoint_count <= MAX_KEYPOINTS:
-        yield "keypoints", f"expected 2 to {MAX_KEYPOINTS} keypoints, got {keypoint_count}"
-    if not 1 <= limb_count <= MAX_LIMBS:
-        yield "limbs", f"expected 1 to {MAX_LIMBS} limbs, got {limb_count}"
+    yield from find_count_problems(keypoint_count, limb_count)
     yield from find_keypoint_problems(skeleton.keypoints)
     for number, limb in enumerate(skeleton.limbs):
         for name, limit in (("a", keypoint_count), ("b", keypoint_count), ("paf_x", 2 * limb_count),
@@ -154,6 +151,14 @@ def _find_problems(skeleton: Skeleton) -> Iterator[tuple[str, str]]:
     yield from _find_limb_conflicts(skeleton.limbs)
     yield from _find_order_problems(skeleton)
     yield from _find_sigma_problems(skeleton.sigmas, keypoint_count)
+
+
+def find_count_problems(keypoint_count: int, limb_count: int) -> Iterator[tuple[str, str]]:
+    """Find numbers of keypoints and limbs that are not allowed: pairs of place and problem."""
+    if not 2 <= keypoint_count <= MAX_KEYPOINTS:
+        yield "keypoints", f"expected 2 to {MAX_KEYPOINTS} keypoints, got {keypoint_count}"
+    if not 1 <= limb_count <= MAX_LIMBS:
+        yield "limbs", f"expected 1 to {MAX_LIMBS} limbs, got {limb_count}"
 
 
 def find_keypoint_problems(keypoints: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,8 @@ def _gather(operator: Operator, x: Constant, indices: Constant) -> Constant:
 
 
 def _concat(operator: Operator, *values: Constant) -> Constant:
+    # One constant can be read many times.
+    check_elements((sum(value.size for value in values),), operator.label)
     return np.concatenate(values, operator.get_int("axis"))
 
 

@@ -103,7 +103,7 @@ def fit_network(
         keypoint_count: Number of heatmaps without the background.
 
     Raises:
-        ModelError: Equalization changed the float maps by more than 1e-4 of their largest value.
+        ModelError: Equalization changed the float maps by more than 5e-4 of their largest value.
     """
     with show_progress(len(images), "measuring ranges", "image") as progress:
         statistics = collect_statistics(graph, images, progress.update)
@@ -112,10 +112,11 @@ def fit_network(
     held_out = calibration.select_held_out_images()
     float_maps = _run_float(graph, held_out)
     best, best_error = None, np.inf
-    for min_ratio in _MIN_RANGE_RATIOS if dtype == "int8" else _MIN_RANGE_RATIOS[:1]:
+    ratios = _MIN_RANGE_RATIOS if dtype == "int8" else _MIN_RANGE_RATIOS[:1]
+    for number, min_ratio in enumerate(ratios, 1):
         prepared = equalize(shifted, statistics, min_ratio)
         change = _check_equalization(graph, prepared, images[:2])
-        plan = _make_plan(prepared, calibration, dtype)
+        plan = _make_plan(prepared, calibration, dtype, f"plan {number} of {len(ratios)}, fitting weights")
         error = _compute_error(plan, held_out, float_maps)
         if best is None or error < best_error:
             best, best_error = FittedNetwork(prepared, change, calibration, plan), error
@@ -143,14 +144,16 @@ def _check_equalization(graph: g.Graph, prepared: g.Graph, images: ImageBatch) -
     return change
 
 
-def _make_plan(graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8", "int16"]) -> QuantizationPlan:
+def _make_plan(
+    graph: g.Graph, calibration: CalibrationSet, dtype: Literal["int8", "int16"], step: str
+) -> QuantizationPlan:
     """Quantize an equalized graph. With int16, operators that TFLite has no 16-bit form of stay in float32."""
     images, sample_weight = calibration.select_fit_images()
     maps = choose_map_params(graph, collect_statistics(graph, calibration.images), dtype)
     float_maps = frozenset(name for name in list_stored_maps(graph) if _has_no_int16_form(graph, name))
     plan = QuantizationPlan(graph, maps, {}, float_maps if dtype == "int16" else frozenset())
     count = sum(isinstance(node, g.Conv) for node in graph.nodes.values())
-    with show_progress(count, "fitting weights", "layer") as progress:
+    with show_progress(count, step, "layer") as progress:
         return layerwise.fit_layers(plan, images, sample_weight, lambda name: progress.update())
 
 

@@ -19,7 +19,7 @@ from ...runtime.errors import ModelError
 from ...runtime.model.manifest import InputSpec
 from ...runtime.preprocess import Preprocessor
 from ...runtime.synthetic import has_figure
-from ...runtime.types import ChannelOrder, Image, PoseFields
+from ...runtime.types import ChannelOrder, Image, Pose, PoseFields
 from . import diagnosis, scene_check
 from .diagnosis import Cause, Probe, ValueRange
 from .scene_check import FloatArray, SceneResult, SceneScore
@@ -101,10 +101,7 @@ def check_sanity(
     """
     manifest = estimator.manifest
     if not has_figure(manifest.skeleton_table):
-        return SanityResult(
-            "not checked",
-            f"not checked for people: those of the synthetic scenes do not have the keypoints of {manifest.skeleton}",
-        )
+        return _check_values(estimator)
     size = f"{manifest.input.width}x{manifest.input.height}"
     shortest = min(manifest.input.width, manifest.input.height)
     if shortest < _MIN_CHECKED_SIDE_PX:
@@ -130,6 +127,22 @@ def check_sanity(
     return SanityResult("failed", problem or text, causes)
 
 
+def _check_values(estimator: PoseEstimator) -> SanityResult:
+    """Check the values of the maps of a network whose keypoints the people of the scenes do not have."""
+    manifest = estimator.manifest
+    check = _Check(estimator)
+    try:
+        problem = _find_value_problem(check.run("bgr"), check.decoder)
+    except ModelError as error:
+        return SanityResult("failed", str(error), (_find_overflow(manifest.precision),))
+    if problem is not None:
+        return SanityResult("failed", problem)
+    return SanityResult(
+        "not checked",
+        f"not checked for people: those of the synthetic scenes do not have the keypoints of {manifest.skeleton}",
+    )
+
+
 _OTHER_ORDER = diagnosis.OTHER_ORDER
 
 
@@ -152,6 +165,16 @@ class _Check:
 
 def _find_problem(results: Sequence[SceneResult], decoder: Decoder) -> str | None:
     """Find values and poses that no network for people gives, whoever is in the image."""
+    if (problem := _find_value_problem(results, decoder)) is not None:
+        return problem
+    poses = _list_poses(results)
+    if poses and np.mean([_measure_border(result, pose.keypoints) for result, pose in poses]) > _MAX_BORDER_SHARE:
+        return "the keypoints lie at the border of the image"
+    return None
+
+
+def _find_value_problem(results: Sequence[SceneResult], decoder: Decoder) -> str | None:
+    """Find values that no network gives, whatever its keypoints are."""
     keypoint_count = len(decoder.skeleton.keypoints)
     highest = max(float(result.heatmaps[:, :, :keypoint_count].max()) for result in results)
     lowest = min(float(result.heatmaps[:, :, :keypoint_count].min()) for result in results)
@@ -160,13 +183,15 @@ def _find_problem(results: Sequence[SceneResult], decoder: Decoder) -> str | Non
     variation = max(float(np.ptp(result.heatmaps, axis=(0, 1)).max()) for result in results)
     if variation < _MIN_VARIATION:
         return "constant maps: the heatmaps have the same values everywhere, whatever the image shows"
-    poses = [(result, pose) for result in results for pose in result.poses if pose.score >= _COUNTED_SCORE]
+    poses = _list_poses(results)
     if len(poses) > _MAX_POSES * len(results):
-        people = sum(len(result.scores) for result in results)
+        people = scene_check.count_people()
         return f"too many people: {len(poses)} poses in scenes with {people} people"
-    if poses and np.mean([_measure_border(result, pose.keypoints) for result, pose in poses]) > _MAX_BORDER_SHARE:
-        return "the keypoints lie at the border of the image"
     return None
+
+
+def _list_poses(results: Sequence[SceneResult]) -> list[tuple[SceneResult, Pose]]:
+    return [(result, pose) for result in results for pose in result.poses if pose.score >= _COUNTED_SCORE]
 
 
 def _measure_border(result: SceneResult, keypoints: FloatArray) -> float:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ...runtime.decode import Decoder
 from ...runtime.oks import compute_oks, get_sigmas
 from ...runtime.skeleton import Skeleton
-from ...runtime.synthetic import Scene, SceneFrame, derive_keypoints
+from ...runtime.synthetic import Scene, SceneFrame, derive_keypoints, has_figure
 from ...runtime.types import GridToFrame, Image, Pose, PoseFields, Quantization
 
 _SCENES = ((1, 5), (1, 3), (1, 8), (1, 11), (1, 6), (1, 7), (2, 5), (2, 11))
@@ -69,12 +69,19 @@ def render_scenes(width: int, height: int, skeleton: Skeleton) -> tuple[SceneFra
     Args:
         width: Width of the input.
         height: Height of the input.
-        skeleton: Skeleton of the keypoints in the result, for which `has_figure` is true.
+        skeleton: Skeleton of the keypoints in the result. Without a figure, the frames have no people to be found.
     """
     scale = _LONGER_SIDE_PX / max(width, height)
     size = max(32, round(width * scale)), max(32, round(height * scale))
     frames = (Scene(people, *size, seed=seed).render_frame(0) for people, seed in _SCENES)
+    if not has_figure(skeleton):
+        return tuple(replace(frame, keypoints=frame.keypoints[:0]) for frame in frames)
     return tuple(replace(frame, keypoints=derive_keypoints(frame.keypoints, skeleton)) for frame in frames)
+
+
+def count_people() -> int:
+    """Return the number of people in all scenes."""
+    return sum(people for people, _ in _SCENES)
 
 
 def dequantize(values: npt.NDArray[np.generic], quantization: Quantization) -> FloatArray:

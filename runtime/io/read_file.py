@@ -34,7 +34,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
             raise OSError(errno.EINVAL, f"expected a regular file, this is a {kind}", str(path))
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise OSError(errno.EFBIG, f"expected at most {limit / 1e6:.0f} MB", str(path))
+        raise OSError(errno.EFBIG, f"expected at most {limit / 1e6:.3g} MB", str(path))
     return content
 
 

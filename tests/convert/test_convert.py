@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.runtime import PoseEstimator
+from edgepose.convert.convert import ConversionOptions, convert
+from edgepose.convert.importers.detect import find_source
+from edgepose.runtime import PoseEstimator, self_check
+from edgepose.runtime.errors import OutputError
 from edgepose.runtime.model import container
 from edgepose.runtime.synthetic import Scene
 
@@ -140,6 +143,26 @@ def test_a_manifest_is_added_to_a_tflite(strong_model: Path, tmp_path: Path) -> 
     assert manifest.flatbuffer_sha256 == original.flatbuffer_sha256
     assert (manifest.input.resize, manifest.stride, manifest.network) == ("stretch", 8, "bare")
     assert len(PoseEstimator(out).estimate(Scene(2, 640, 480).render_frame(0).image)) == 2
+
+
+def test_a_full_disk_during_the_reference_poses_keeps_the_old_file(
+    strong_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = tmp_path / "network.tflite", tmp_path / "out.tflite"
+    source.write_bytes(container.load(strong_model).network)
+    output.write_bytes(b"old")
+
+    def fail(path: Path) -> None:
+        assert output.read_bytes() == b"old"
+        raise OutputError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr(self_check, "record", fail)
+    with pytest.raises(OutputError):
+        convert(find_source(str(source)), output, ConversionOptions(), lambda step: None)
+    assert output.read_bytes() == b"old"
+    monkeypatch.undo()
+    convert(find_source(str(source)), output, ConversionOptions(), lambda step: None)
+    assert container.read(output).golden is not None
 
 
 def test_a_tflite_with_one_joined_output(tmp_path: Path) -> None:

@@ -146,6 +146,19 @@ def test_signatures_are_chosen_by_name(tmp_path: Path) -> None:
             saved_model.load_saved_model(tmp_path / "two", signature=wrong)
 
 
+def test_another_skeleton_is_named(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from edgepose.convert.importers import saved_model
+
+    image = tf.keras.Input((None, None, 3))
+    x = tf.keras.layers.Conv2D(8, 3, 8, "same")(image)
+    model = tf.keras.Model(image, [tf.keras.layers.Conv2D(channels, 1)(x) for channels in (26, 52)])
+    model.save(tmp_path / "body.keras")
+    with pytest.raises(ModelError, match=r"found .* \(26 channels\), .* \(52 channels\)\. .*--skeleton body25$"):
+        saved_model.load_keras_model(tmp_path / "body.keras")
+
+
 def test_a_saved_model_with_python_code_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -457,6 +457,16 @@ def test_large_constants_are_refused_before_they_are_made(tmp_path: Path) -> Non
         load(make_model(build), tmp_path)
 
 
+def test_a_constant_that_is_joined_many_times_is_refused(tmp_path: Path) -> None:
+    def build(w: OnnxWriter) -> str:
+        w.add("ConstantOfShape", [ints(w, "shape", 1, 1 << 20)], "filled")
+        w.add("Concat", ["filled"] * 100, "joined", axis=0)
+        return w.add("Add", ["y", "joined"], "out")
+
+    with pytest.raises(ModelError, match=r"operator Concat .* expected at most 67108864 elements"):
+        load(make_model(build), tmp_path)
+
+
 def test_damaged_files_are_one_line(tmp_path: Path, rng: np.random.Generator) -> None:
     whole = write_onnx(fold(small_graph()), tmp_path / "net.onnx").SerializeToString()
     path, refused = tmp_path / "net.onnx", 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,20 @@ def test_other_bad_files_are_one_line_errors(tmp_path: Path) -> None:
             load_skeleton(missing)
     with pytest.raises(UnknownNameError, match="no skeleton 'body52'; did you mean body25"):
         load_skeleton("body52")
+
+
+def test_a_file_with_many_keypoints_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "many.toml"
+    names = ", ".join(f'"k{number}"' for number in range(9000))
+    limbs = ", ".join('{a="k8998",b="k8999",paf=[0,1]}' for _ in range(3000))
+    path.write_text(f'name = "many"\nkeypoints = [{names}]\nlimbs = [{limbs}]\n')
+    start_s = time.process_time()
+    with pytest.raises(InputError, match=r"many\.toml:2: keypoints: expected 2 to 256 keypoints, got 9000"):
+        load_skeleton(path)
+    assert time.process_time() - start_s < 1
+    path.write_text("#" * (1 << 19))
+    with pytest.raises(InputError, match=r"expected at most 0\.262 MB"):
+        load_skeleton(path)
 
 
 @settings(max_examples=60, deadline=None)
