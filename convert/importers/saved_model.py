@@ -21,7 +21,10 @@ from .limits import check_file_size
 _TRACED_SIZE = (256, 320)
 """Height and width with which a Keras model of any size is traced. All sizes inside are then constants."""
 _DEFAULT_SIGNATURE = "serving_default"
-_UNSAFE_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "DebugIdentity"}
+_UNSAFE_OPS = {
+    "PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "Save", "SaveSlices",
+    "CreateSummaryFileWriter", "CreateSummaryDbWriter", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3",
+}  # fmt: skip
 """Operators that run Python code, or read or write files, possibly while TensorFlow loads the SavedModel."""
 
 
@@ -77,11 +80,15 @@ def _check_operators(folder: Path) -> None:
     for meta_graph in stored.meta_graphs:
         functions = (function.node_def for function in meta_graph.graph_def.library.function)
         for node in chain(meta_graph.graph_def.node, *functions):
-            if node.op in _UNSAFE_OPS:
+            if node.op in _UNSAFE_OPS or _prints_to_file(node):
                 raise ModelError(
                     f"{folder}: operator {node.op} of node {node.name!r} runs code or accesses files; it is not "
                     "executed; export the network without it"
                 )
+
+
+def _prints_to_file(node: Any) -> bool:
+    return node.op == "PrintV2" and not node.attr["output_stream"].s.startswith((b"std", b"log("))
 
 
 def _choose_signature(folder: Path, names: list[str], wanted: str | None) -> str:

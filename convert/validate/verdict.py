@@ -31,6 +31,8 @@ _CONVINCING_AP = 0.1
 _MIN_IMAGES = 20
 _MIN_WEIGHT = 5.0
 """Smallest sum of the scores of the source's poses: about ten clear people."""
+_MIN_EVIDENCE = 0.3
+"""Smallest sum of the scores: less is a single weak pose, which may be wrong."""
 _FEW_CALIBRATION_IMAGES = 50
 _INTEGERS: tuple[Precision, ...] = ("int8", "int16x8", "auto")
 
@@ -155,10 +157,10 @@ def _compare_poses(evidence: Evidence) -> Verdict:
     """Judge by the agreement with the poses of the source."""
     verification = evidence.verification
     assert verification is not None
-    if verification.pose_ap is None:
+    if verification.pose_ap is None or (verification.pose_weight or 0.0) < _MIN_EVIDENCE:
         return Verdict(
             False,
-            f"no evidence: the source finds nobody in {verification.images} images",
+            f"no evidence: the source finds nobody clearly in {verification.images} images",
             advice=("give --verify DIR with images that show people",),
         )
     is_little = (verification.pose_weight or 0.0) < _MIN_WEIGHT

@@ -159,7 +159,8 @@ def test_another_skeleton_is_named(tmp_path: Path) -> None:
         saved_model.load_keras_model(tmp_path / "body.keras")
 
 
-def test_a_saved_model_with_python_code_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operator", ["WriteFile", "PrintV2", "CreateSummaryFileWriter"])
+def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path, operator: str) -> None:
     import tensorflow as tf
 
     from edgepose.convert.importers import saved_model
@@ -167,10 +168,18 @@ def test_a_saved_model_with_python_code_is_refused(tmp_path: Path) -> None:
     class Network(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
         def write(self, path: Any) -> Any:
-            tf.io.write_file(path, "x")
+            if operator == "WriteFile":
+                tf.io.write_file(path, "x")
+            elif operator == "PrintV2":
+                tf.print("x", output_stream=f"file://{tmp_path}/printed")
+            else:
+                writer = tf.raw_ops.SummaryWriter()
+                tf.raw_ops.CreateSummaryFileWriter(
+                    writer=writer, logdir=path, max_queue=1, flush_millis=1, filename_suffix=""
+                )
             return {"path": path}
 
     network = Network()
     tf.saved_model.save(network, str(tmp_path / "bad"), signatures=network.write)
-    with pytest.raises(ModelError, match=r"operator WriteFile of node .* is not executed"):
+    with pytest.raises(ModelError, match=rf"operator {operator} of node .* is not executed"):
         saved_model.load_saved_model(tmp_path / "bad")

@@ -107,7 +107,10 @@ def test_the_agreement_decides_without_annotations(precision: str) -> None:
 def test_nobody_is_no_evidence_and_few_people_are_a_doubt() -> None:
     nobody = judge(Evidence("float32", SANE, verification(pose_ap=None, people=0, pose_agreement=1.0)))
     assert not nobody.ok
-    assert "no evidence: the source finds nobody in 100 images" in nobody.reason
+    assert "no evidence: the source finds nobody clearly in 100 images" in nobody.reason
+    ghost = judge(Evidence("int8", SANE, verification(pose_ap=0.0, pose_weight=0.2, people=1)))
+    assert not ghost.ok
+    assert ghost.reason == nobody.reason
     assert any("images that show people" in line for line in nobody.advice)
     few = judge(Evidence("float32", SANE, verification(pose_ap=1.0, pose_weight=1.0, people=2)))
     assert few.is_accepted(strict=False)
