@@ -155,17 +155,15 @@ class _Importer:
             raise ModelError(f"{error}. Not imported: {failure.message}") from None
 
     def _find_failure(self) -> Failure | None:
-        """Return the failure to show: the first of a node that reads a feature map, or else that another node reads.
+        """Return the failure to show: the first of a node that reads a feature map, or else the first.
 
         Keras adds a NoOp, which only orders the other nodes: it is no reason why an output is missing.
         """
         for name, failure in self.failed_nodes.items():
             if self._list_maps(name):
                 return failure
-        read: set[str] = set()
-        for node in self.definitions.values():
-            read.update(_get_node_name(i) for i in node.input if not i.startswith("^"))
-        return next((failure for name, failure in self.failed_nodes.items() if name in read), None)
+        others = (failure for name, failure in self.failed_nodes.items() if self.definitions[name].op != "NoOp")
+        return next(others, None)
 
     def _list_maps(self, name: str) -> list[FeatureMap]:
         values = [self.values.get(_get_tensor_key(i)) for i in self.definitions[name].input]
