@@ -21,6 +21,14 @@ preprocess = pytest.importorskip("openvino.preprocess", reason="openvino is not 
 
 HEIGHT, WIDTH = 64, 96
 RNG = np.random.default_rng(2)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Give each test the same random numbers, whatever tests run before it."""
+    RNG.bit_generator.state = np.random.default_rng(2).bit_generator.state
+
+
 Block = Callable[[Any], Any]
 """Function that adds operators behind a feature map of 8 channels, or behind the image."""
 
