@@ -99,6 +99,7 @@ def test_an_onnx_model_has_the_channels_of_the_skeleton(name: str, tmp_path: Pat
         assert [g.count_channels(graph)[output] for output in (graph.heatmaps, graph.pafs)] == [count, pafs]
 
 
+@pytest.mark.convert
 def test_the_last_keypoint_counts_if_there_is_no_background() -> None:
     """Where people are in the calibration images is read from all keypoints, not from the background."""
     graph = make_graph(18, 42)
