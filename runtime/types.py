@@ -49,6 +49,10 @@ class Quantization(NamedTuple):
     scale: float = 1.0
     zero_point: int = 0
 
+    def dequantize(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return a float32 copy of stored values as real values."""
+        return np.asarray((np.asarray(stored, np.float32) - self.zero_point) * np.float32(self.scale), np.float32)
+
 
 class PoseFields(NamedTuple):
     """Output of a network, as returned by the interpreter: float32, int8, uint8 or int16.
@@ -56,8 +60,8 @@ class PoseFields(NamedTuple):
     The arrays may be views of one tensor of the interpreter. They are valid until the next inference.
 
     Attributes:
-        heatmaps: (rows, columns, 19): one channel per keypoint and the background.
-        pafs: (rows, columns, 38): two channels per limb.
+        heatmaps: (rows, columns, channels): one channel per keypoint, then the background if the skeleton has one.
+        pafs: (rows, columns, channels): two channels per limb.
         heatmap_quantization: Scale and zero point of the heatmaps.
         paf_quantization: Scale and zero point of the PAFs.
     """

@@ -65,8 +65,8 @@ class Teacher:
     def infer(self, view: Image) -> tuple[Maps, Maps]:
         """Compute heatmaps (cells, cells, 19) and PAFs (cells, cells, 38) of a view."""
         fields = self._estimator.infer(view)
-        heatmaps = _dequantize(fields.heatmaps, fields.heatmap_quantization)
-        pafs = _dequantize(fields.pafs, fields.paf_quantization)
+        heatmaps = fields.heatmap_quantization.dequantize(fields.heatmaps)
+        pafs = fields.paf_quantization.dequantize(fields.pafs)
         return heatmaps, pafs
 
 
@@ -156,9 +156,3 @@ class BatchTeacher:
 
 def _move_channels_first(maps: Any) -> Any:
     return np.ascontiguousarray(maps.transpose(2, 0, 1))
-
-
-def _dequantize(maps: Any, quantization: Any) -> Maps:
-    if maps.dtype == np.float32:
-        return np.array(maps)
-    return np.asarray((maps.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale))

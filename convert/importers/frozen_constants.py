@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .limits import ImportBudget, check_elements
+from .limits import ImportBudget, check_concat, check_elements
 from .tensorflow_values import Constant, Side, Sizes, read_slices
 
 Array = npt.NDArray[Any]
@@ -86,6 +86,8 @@ def evaluate_operator(op: str, attr: Any, values: list[Array], budget: ImportBud
         check_elements(np.ravel(arrays[0]).tolist(), label)
         result = np.full(arrays[0], arrays[1])
     elif op in _OPERATORS:
+        if op in ("ConcatV2", "Pack"):
+            check_concat((array.size for array in arrays), label)
         result = np.asarray(_OPERATORS[op](attr, *arrays))
     else:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...runtime.errors import ModelError
 
@@ -36,6 +36,19 @@ def check_elements(shape: Sequence[int], label: str) -> int:
     if (count := math.prod(sides)) > MAX_ELEMENTS:
         raise ModelError(f"{label} has the shape {tuple(sides)[:8]}; expected at most {MAX_ELEMENTS} elements")
     return count
+
+
+def check_concat(sizes: Iterable[int], label: str) -> None:
+    """Check the number of elements of a concatenation before it is made: one constant can be read many times.
+
+    Args:
+        sizes: The number of elements of each input.
+        label: The name of the operator, for error messages.
+
+    Raises:
+        ModelError: The result has more than `MAX_ELEMENTS` elements.
+    """
+    check_elements((sum(sizes),), label)
 
 
 def check_file_size(size: int) -> None:

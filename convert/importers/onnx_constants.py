@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .limits import check_elements
+from .limits import check_concat, check_elements
 from .onnx_file import Constant, Operator, import_onnx
 
 _NUMPY_DTYPES = {
@@ -26,8 +26,7 @@ def _gather(operator: Operator, x: Constant, indices: Constant) -> Constant:
 
 
 def _concat(operator: Operator, *values: Constant) -> Constant:
-    # One constant can be read many times.
-    check_elements((sum(value.size for value in values),), operator.label)
+    check_concat((value.size for value in values), operator.label)
     return np.concatenate(values, operator.get_int("axis"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .limits import ImportBudget, check_elements
+from .limits import ImportBudget, check_concat, check_elements
 from .openvino_xml import Layer, UnsupportedLayerError, parse_integers
 
 _DTYPES = {
@@ -82,7 +82,7 @@ def _evaluate(layer: Layer, values: list[Constant]) -> Constant:
         case "Convert" if data["destination_type"] == "bf16":
             return first.astype(np.float32)
         case "Concat":
-            check_elements((sum(value.size for value in values),), layer.label)
+            check_concat((value.size for value in values), layer.label)
             return np.concatenate(values, axis=int(data["axis"]))
         case "Gather" if len(values) == 3:
             return first.take(second.astype(np.int64), axis=int(values[2]))

@@ -303,8 +303,7 @@ class _Runner:
         info = next(info for info in self._network.outputs if info.name == spec.tensor)
         stored = self._network.get_tensor(info)[0]
         stored = stored if spec.layout == "nhwc" else np.moveaxis(stored, 0, 2)
-        values = stored[:, :, spec.start : spec.stop].astype(np.float32)
-        return np.ascontiguousarray((values - info.quantization.zero_point) * np.float32(info.quantization.scale))
+        return np.ascontiguousarray(info.quantization.dequantize(stored[:, :, spec.start : spec.stop]))
 
 
 class TfliteReference:

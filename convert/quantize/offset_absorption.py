@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ..ir import graph as g
 from .calibrate import FloatArray, MapStatistics
-from .plan import find_fused_activation, find_stored_map
+from .plan import find_stored_map
 
 
 def absorb_offsets(graph: g.Graph, statistics: Mapping[str, MapStatistics]) -> tuple[g.Graph, dict[str, MapStatistics]]:
@@ -35,11 +35,10 @@ def absorb_offsets(graph: g.Graph, statistics: Mapping[str, MapStatistics]) -> t
     Returns:
         The graph, and the statistics of its maps.
     """
-    offsets = {
-        find_stored_map(graph, node): _choose_offsets(graph, node, statistics[find_stored_map(graph, node)])
-        for node in graph.nodes.values()
-        if isinstance(node, g.Conv) and _is_read_by_pointwise_convs(graph, find_stored_map(graph, node))
-    }
+    offsets: dict[str, FloatArray] = {}
+    for conv in graph.nodes.values():
+        if isinstance(conv, g.Conv) and _is_read_by_pointwise_convs(graph, name := find_stored_map(graph, conv)):
+            offsets[name] = _choose_offsets(name != conv.name, statistics[name])
     changes: dict[str, g.Node | str] = {}
     for name, node in graph.nodes.items():
         if isinstance(node, g.Conv):
@@ -66,10 +65,10 @@ def _is_read_by_pointwise_convs(graph: g.Graph, name: str) -> bool:
     )
 
 
-def _choose_offsets(graph: g.Graph, conv: g.Conv, statistics: MapStatistics) -> FloatArray:
+def _choose_offsets(has_activation: bool, statistics: MapStatistics) -> FloatArray:
     """Choose the offset of each channel: the smallest value after an activation, otherwise the middle of the range."""
     low, high = statistics.measure_channel_limits()
-    return low if find_fused_activation(graph, conv) is not None else np.asarray((low + high) / 2, np.float32)
+    return low if has_activation else np.asarray((low + high) / 2, np.float32)
 
 
 def _shift_conv(graph: g.Graph, conv: g.Conv, offsets: Mapping[str, FloatArray]) -> g.Conv:

@@ -54,7 +54,7 @@ class PoseAgreement:
         self._gains += list(gains)
 
     def compute_ap(self) -> float | None:
-        """Compute the AP, 0 to 1; None if the source found nobody."""
+        """Compute the AP, 0 to 1; None if the source found no people."""
         if self.weight <= 0:
             return None
         if not self._scores:

@@ -91,7 +91,7 @@ def _set_min_score(
     sane: SanityResult,
     note: Callable[[str], None],
 ) -> ModelManifest:
-    """Choose the default minimum pose score. Without images of the user, a model that finds nobody gets none."""
+    """Choose the default minimum pose score. Without images of the user, a model that finds no people gets none."""
     if background is None and sane.status != "passed":
         return manifest
     chosen = score_threshold.choose_min_score(estimator, background)

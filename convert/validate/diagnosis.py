@@ -168,8 +168,8 @@ OTHER_ORDER = Cause(
 def _infer(probe: Probe, change: _InputChange, frame: SceneFrame) -> tuple[FloatArray, FloatArray] | None:
     """Run the network; None if the maps are not finite."""
     fields = probe.infer_values(change.prepare(probe, frame.image))
-    heatmaps = scene_check.dequantize(fields.heatmaps, fields.heatmap_quantization)
-    pafs = scene_check.dequantize(fields.pafs, fields.paf_quantization)
+    heatmaps = fields.heatmap_quantization.dequantize(fields.heatmaps)
+    pafs = fields.paf_quantization.dequantize(fields.pafs)
     return (heatmaps, pafs) if np.isfinite(heatmaps).all() and np.isfinite(pafs).all() else None
 
 

@@ -102,8 +102,7 @@ def _draw_images(candidate: Candidate, manifest: ModelManifest) -> list[Image]:
 
 def _draw_heatmaps(heatmaps: Any, quantization: Quantization) -> Image:
     """Draw the largest keypoint value of every cell, from dark to bright."""
-    real = (np.asarray(heatmaps, np.float32) - quantization.zero_point) * np.float32(quantization.scale)
-    gray = np.clip(real.max(axis=-1) * 255, 0, 255).astype(np.uint8)
+    gray = np.clip(quantization.dequantize(heatmaps).max(axis=-1) * 255, 0, 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), np.uint8)
 
 

@@ -1,8 +1,8 @@
 """Sanity check of every conversion: does the model find the people of the synthetic scenes?
 
 No images of the user are needed. A model that fails is broken, or it was converted with a wrong value range, channel
-order or output order; `diagnosis` finds out which. A model with a small input that finds nobody is not judged: people
-are too small for it.
+order or output order; `diagnosis` finds out which. A model with a small input that finds no people is not
+judged: people are too small for it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check_sanity(
         current: Pixel values that the source network gets. Default: those of the manifest.
 
     Returns:
-        The result; `not checked` for a skeleton such as that of a hand, and for small models that find nobody.
+        The result; `not checked` for a skeleton such as that of a hand, and for small models that find no people.
     """
     manifest = estimator.manifest
     if not has_figure(manifest.skeleton_table):
@@ -119,7 +119,9 @@ def check_sanity(
     if problem is None and score.share >= _CLEAR_SHARE:
         swapped = scene_check.summarize(check.run("rgb"))
         if diagnosis.prefers_other_order(score, swapped):
-            return SanityResult("failed", f"{text}, {swapped.found} with red and blue exchanged", (_OTHER_ORDER,))
+            return SanityResult(
+                "failed", f"{text}, {swapped.found} with red and blue exchanged", (diagnosis.OTHER_ORDER,)
+            )
         return SanityResult("passed", text)
     causes = _find_causes(check, score, load_source, current)
     if problem is None and score.share >= _MIN_SHARE and not causes:
@@ -141,9 +143,6 @@ def _check_values(estimator: PoseEstimator) -> SanityResult:
         "not checked",
         f"not checked for people: those of the synthetic scenes do not have the keypoints of {manifest.skeleton}",
     )
-
-
-_OTHER_ORDER = diagnosis.OTHER_ORDER
 
 
 class _Check:
@@ -212,7 +211,7 @@ def _find_causes(
         probe, current = EstimatorProbe(check.estimator), current or _read_value_range(spec)
     else:
         swapped = scene_check.summarize(check.run("rgb"))
-        return (_OTHER_ORDER,) if diagnosis.prefers_other_order(score, swapped) else ()
+        return (diagnosis.OTHER_ORDER,) if diagnosis.prefers_other_order(score, swapped) else ()
     causes, source = diagnosis.find_cause(
         probe, check.scenes, check.decoder, check.to_frame, current or diagnosis.VALUE_RANGES[0]
     )

@@ -17,7 +17,7 @@ from ...runtime.decode import Decoder
 from ...runtime.oks import compute_oks, get_sigmas
 from ...runtime.skeleton import Skeleton
 from ...runtime.synthetic import Scene, SceneFrame, derive_keypoints, has_figure
-from ...runtime.types import GridToFrame, Image, Pose, PoseFields, Quantization
+from ...runtime.types import GridToFrame, Image, Pose, PoseFields
 
 _SCENES = ((1, 5), (1, 3), (1, 8), (1, 11), (1, 6), (1, 7), (2, 5), (2, 11))
 """Number of people and seed of each scene."""
@@ -62,6 +62,12 @@ class SceneScore:
         return self.found / self.people
 
 
+def compute_scene_size(width: int, height: int) -> tuple[int, int]:
+    """Compute the size of a scene with the aspect ratio of a network's input; its longer side has 640 pixels."""
+    scale = _LONGER_SIDE_PX / max(width, height)
+    return max(32, round(width * scale)), max(32, round(height * scale))
+
+
 @functools.lru_cache(maxsize=2)
 def render_scenes(width: int, height: int, skeleton: Skeleton) -> tuple[SceneFrame, ...]:
     """Render the scenes in the aspect ratio of a network's input, so that people fill it.
@@ -71,8 +77,7 @@ def render_scenes(width: int, height: int, skeleton: Skeleton) -> tuple[SceneFra
         height: Height of the input.
         skeleton: Skeleton of the keypoints in the result. Without a figure, the frames have no people to be found.
     """
-    scale = _LONGER_SIDE_PX / max(width, height)
-    size = max(32, round(width * scale)), max(32, round(height * scale))
+    size = compute_scene_size(width, height)
     frames = (Scene(people, *size, seed=seed).render_frame(0) for people, seed in _SCENES)
     if not has_figure(skeleton):
         return tuple(replace(frame, keypoints=frame.keypoints[:0]) for frame in frames)
@@ -82,12 +87,6 @@ def render_scenes(width: int, height: int, skeleton: Skeleton) -> tuple[SceneFra
 def count_people() -> int:
     """Return the number of people in all scenes."""
     return sum(people for people, _ in _SCENES)
-
-
-def dequantize(values: npt.NDArray[np.generic], quantization: Quantization) -> FloatArray:
-    """Return a float32 copy of stored maps."""
-    real = (np.asarray(values, np.float32) - quantization.zero_point) * np.float32(quantization.scale)
-    return np.asarray(real, np.float32)
 
 
 def run_scenes(
@@ -107,8 +106,8 @@ def run_scenes(
     results = []
     for frame in scenes:
         fields = infer(frame.image)
-        heatmaps = dequantize(fields.heatmaps, fields.heatmap_quantization)
-        pafs = dequantize(fields.pafs, fields.paf_quantization)
+        heatmaps = fields.heatmap_quantization.dequantize(fields.heatmaps)
+        pafs = fields.paf_quantization.dequantize(fields.pafs)
         del fields  # an interpreter does not run while its maps are in use
         results.append(decode_scene(frame, heatmaps, pafs, decoder, to_frame))
     return results

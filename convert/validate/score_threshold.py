@@ -13,12 +13,12 @@ from ...runtime.io.messages import iterate_with_progress
 from ...runtime.synthetic import Scene
 from ...runtime.types import Image
 from ..quantize.calibration_images import ImageFolder
+from .scene_check import compute_scene_size
 
 MAX_FALSE_POSES_PER_100_IMAGES = 2.0
 LOWEST_SYNTHETIC = 0.10
 """Smallest threshold without images of the user."""
 _MIN_IMAGES = 50
-_SCENE_SIDE_PX = 640
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def choose_min_score(estimator: PoseEstimator, background: ImageFolder | None) -
             choose_score_threshold(scores, len(background)), f"chosen on {len(background)} images without people"
         )
     spec = estimator.manifest.input
-    scale = _SCENE_SIDE_PX / max(spec.width, spec.height)
-    size = max(32, round(spec.width * scale)), max(32, round(spec.height * scale))
+    size = compute_scene_size(spec.width, spec.height)
     scenes = (Scene(0, *size, seed=seed).render_frame(0).image for seed in range(_MIN_IMAGES))
     threshold = choose_score_threshold(collect_false_scores(estimator, scenes, _MIN_IMAGES), _MIN_IMAGES)
     if threshold > LOWEST_SYNTHETIC:

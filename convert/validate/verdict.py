@@ -25,9 +25,9 @@ MIN_POSE_AP_OF_FEW = 0.5
 """The same for a precision with rounding if there are few people: one lost person then changes the AP by much."""
 
 _MIN_SOURCE_AP = 0.02
-"""A source with a lower AP finds nobody in the annotated images."""
+"""A source with a lower AP finds no people in the annotated images."""
 _CONVINCING_AP = 0.1
-"""With a higher AP on annotated images, a model that finds nobody in the synthetic scenes is not broken."""
+"""With a higher AP on annotated images, a model that finds no people in the synthetic scenes is not broken."""
 _MIN_IMAGES = 20
 _MIN_WEIGHT = 5.0
 """Smallest sum of the scores of the source's poses: about ten clear people."""
@@ -94,12 +94,12 @@ def judge(evidence: Evidence) -> Verdict:
 
     A wrong result on the synthetic scenes is negative, whatever the comparison says: the source may have the same
     fault. Then the AP on annotated images decides, or the agreement with the source. A comparison in which the source
-    found nobody proves nothing, and is negative.
+    found no people proves nothing, and is negative.
     """
     if evidence.untrained:
         return Verdict(True, "random weights: only for speed measurements", (evidence.sanity.text,))
     if evidence.sanity.status == "failed" and not _is_overruled(evidence):
-        return _judge_insane(evidence.sanity)
+        return _judge_failed_check(evidence.sanity)
     if evidence.verification is None:
         return _judge_alone(evidence.sanity)
     compared = _compare_ap(evidence) or _compare_poses(evidence)
@@ -109,11 +109,11 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _is_overruled(evidence: Evidence) -> bool:
-    """Return True if the model has a good AP, and nothing explains why it finds nobody in synthetic scenes."""
+    """Return True if the model has a good AP, and nothing explains why it finds no people in synthetic scenes."""
     return evidence.accuracy is not None and evidence.accuracy.ap >= _CONVINCING_AP and not evidence.sanity.causes
 
 
-def _judge_insane(sanity: SanityResult) -> Verdict:
+def _judge_failed_check(sanity: SanityResult) -> Verdict:
     causes = " and ".join(cause.text for cause in sanity.causes)
     advice = tuple(dict.fromkeys(cause.advice for cause in sanity.causes))
     if not causes:

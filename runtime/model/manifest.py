@@ -91,7 +91,7 @@ class Verification:
     published_ap: float | None = None
     """AP of the network as it was published, if the converter had to repair it."""
     pose_ap: float | None = None
-    """AP of the poses with those of the source as ground truth, weighted by their scores; None if it found nobody."""
+    """AP of the poses with those of the source as ground truth, weighted by score; None if it found no people."""
     pose_weight: float | None = None
     """Sum of the scores of the source's poses in all images; a clear person adds about 0.5 to 0.8."""
 

@@ -60,6 +60,28 @@ def test_constants_that_are_multiplied(tmp_path: Path) -> None:
 
 
 @pytest.mark.convert
+@pytest.mark.parametrize("operator", ["ConcatV2", "Pack"])
+def test_one_constant_that_is_read_many_times(operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is refused before memory is allocated."""
+    import tensorflow as tf
+
+    graph = tf.compat.v1.GraphDef()
+    add_constant(graph, "a", [1 << 20])
+    add_constant(graph, "axis", [])
+    graph.node.add(name="m", op=operator, input=["a"] * 70 + ["axis"] * (operator == "ConcatV2"))
+    path = tmp_path / "bomb.pb"
+    path.write_bytes(graph.SerializeToString())
+
+    def allocate(*arguments: object) -> None:
+        raise AssertionError("allocated")
+
+    for name in ("concatenate", "stack"):
+        monkeypatch.setattr(np, name, allocate)
+    with pytest.raises(ModelError, match="'m' has the shape"):
+        frozen_graph.load(path)
+
+
+@pytest.mark.convert
 def test_many_constants_together(tmp_path: Path) -> None:
     import tensorflow as tf
 
