@@ -38,7 +38,7 @@ def build_manifest(
     Raises:
         ModelError: The outputs cannot be identified, or do not match the input size.
     """
-    tensors = tensors or _probe_flatbuffer(flatbuffer)
+    tensors = tensors or probe_flatbuffer(flatbuffer)
     digest, length = container.compute_identity(flatbuffer)
     heatmaps, pafs = tflite.find_outputs(source.path, tensors, *outputs, skeleton)
     skeleton = skeleton.with_background(heatmaps.stop - heatmaps.start > len(skeleton.keypoints))
@@ -61,7 +61,7 @@ def build_manifest(
     )
 
 
-def _probe_flatbuffer(flatbuffer: bytes) -> NetworkTensors:
+def probe_flatbuffer(flatbuffer: bytes) -> NetworkTensors:
     """Read the inputs and outputs of a network in a child process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"

@@ -17,7 +17,7 @@ from ..runtime.model.manifest import InputSpec, ModelManifest, Precision
 from ..runtime.preprocess import Resize
 from ..runtime.skeleton import COCO18, Skeleton
 from ..runtime.types import ChannelOrder
-from .build_manifest import build_manifest
+from .build_manifest import build_manifest, probe_flatbuffer
 from .exporters.tensorflow_quiet import import_tensorflow
 from .exporters.tflite import to_tflite
 from .importers import tflite
@@ -146,8 +146,16 @@ class _ManifestFactory:
     macs: int
 
     def build(self, flatbuffer: bytes) -> ModelManifest:
+        tensors = probe_flatbuffer(flatbuffer)
+        spec = self.spec
+        if spec.quantized:
+            # The integers are the bytes of the image minus 128.
+            scale, zero_point = tensors.inputs[0].quantization
+            spec = replace(spec, value_range=((-128 - zero_point) * scale, (127 - zero_point) * scale))
         return replace(
-            build_manifest(self.source, self.network, flatbuffer, self.spec, skeleton=self.options.skeleton),
+            build_manifest(
+                self.source, self.network, flatbuffer, spec, skeleton=self.options.skeleton, tensors=tensors
+            ),
             precision=self.options.precision,
             untrained=self.source.kind == "untrained",
             licence=self.source.known.licence if self.source.known else self.options.licence,
@@ -349,8 +357,9 @@ def _make_input_spec(source: Source, options: ConversionOptions, graph: g.Graph,
             )
     width, height = options.input_size or default
     _check_input_size(width, height)
-    dtype = "uint8" if options.precision in integer.INTEGER_PRECISIONS else "float32"
-    return InputSpec("", width, height, dtype, options.channel_order, options.resize)
+    is_integer = options.precision in integer.INTEGER_PRECISIONS
+    dtype = "int8" if is_integer else "float32"
+    return InputSpec("", width, height, dtype, options.channel_order, options.resize, quantized=is_integer)
 
 
 def _is_valid_size(size: tuple[int, int]) -> bool:

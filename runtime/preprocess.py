@@ -21,6 +21,8 @@ PixelTable = npt.NDArray[Any]
 """Input value for each pixel value, in the dtype of the input: (1, 256), or (1, 256, 3) with one row per channel."""
 
 _CHANNEL_ORDERS = ("bgr", "rgb")
+_SIGN_BIT = np.uint8(0x80)
+"""Byte XOR this value is, read as int8, the byte minus 128."""
 _MAX_SIDE_PX = (1 << 15) - 1  # cv2.resize fails if a side is longer
 
 
@@ -32,9 +34,9 @@ class Preprocessor:
         height: Height of the network's input in pixels.
         resize: `letterbox` or `stretch`.
         channel_order: Channel order of the network's input, `bgr` or `rgb`.
-        value_range: Input values for the pixel values 0 and 255. Not used for uint8 inputs without a table.
+        value_range: Input values for the pixel values 0 and 255. Not used for 8-bit inputs without a table.
         table: Input value for each pixel value, from `make_pixel_table`. Default: float inputs get values in
-            `value_range`, uint8 inputs the pixel values.
+            `value_range`, uint8 inputs the pixel values, int8 inputs the pixel values minus 128.
         layout: `nhwc` or `nchw`.
     """
 
@@ -77,8 +79,8 @@ class Preprocessor:
             raise ValueError(f"channel_order: expected bgr or rgb, got {channel_order!r}")
         width, height = self.compute_target_size(image.shape[1], image.shape[0])
         table = self._find_table(destination)
-        in_place = destination.dtype == np.uint8 and table is None and self._layout == "nhwc"
-        region = destination[:height, :width] if in_place else self._buffer[:height, :width]
+        in_place = destination.itemsize == 1 and table is None and self._layout == "nhwc"
+        region = (destination.view(np.uint8) if in_place else self._buffer)[:height, :width]
         if image.ndim == 3 and image.shape[2] == 3:
             _resize(image, region)
         else:
@@ -91,6 +93,8 @@ class Preprocessor:
             _fill_border(destination, width, height, table)
             if not in_place:
                 _write_values(region, destination[:height, :width], table)
+            elif destination.dtype == np.int8:
+                np.bitwise_xor(region, _SIGN_BIT, out=region)
             return
         for channel, plane in enumerate(destination):
             row = table if table is None or table.ndim == 2 else table[:, :, channel].copy()
@@ -130,6 +134,11 @@ def make_pixel_table(
     return table
 
 
+def is_byte_table(table: PixelTable) -> bool:
+    """Return True if the values are the pixel values, or for int8 these minus 128: `Preprocessor` needs no table."""
+    return table.dtype.itemsize == 1 and np.array_equal(table[0], np.arange(256) + np.iinfo(table.dtype).min)
+
+
 def _quantize(row: npt.NDArray[np.float32], dtype: str, quantization: Quantization) -> npt.NDArray[Any]:
     """Quantize the values for all pixel values.
 
@@ -149,7 +158,8 @@ def _fill_border(destination: npt.NDArray[Any], width: int, height: int, table: 
 
     This is needed for every image: the interpreter may use the memory of its input for other data in between.
     """
-    destination[height:] = destination[:height, width:] = 0 if table is None else table[0, 0]
+    black = table[0, 0] if table is not None else -128 if destination.dtype == np.int8 else 0
+    destination[height:] = destination[:height, width:] = black
 
 
 def _write_values(region: Image, target: npt.NDArray[Any], table: PixelTable | None) -> None:

@@ -24,7 +24,7 @@ _NO_INTEGER_FORM = "has no integer form; convert to float16 instead"
 
 
 def write_flatbuffer(plan: QuantizationPlan, width: int, height: int) -> tuple[bytes, Mapping[str, int]]:
-    """Write the TFLite file of a plan for images (1, height, width, 3), uint8.
+    """Write the TFLite file of a plan for images (1, height, width, 3), int8: the bytes minus 128.
 
     Args:
         plan: Plan of all weights and maps.
@@ -68,16 +68,17 @@ class _Writer:
         return self.builder.finish([image], results), self.builder.operator_counts
 
     def _write_image(self) -> int:
-        """Add the input as bytes; QUANTIZE subtracts 128 to make int8. A constant offset becomes the zero point."""
+        """Add the input: the bytes of the image minus 128. A constant offset and scale become its quantization.
+
+        With a uint8 input, the interpreter would subtract 128 in an operator of its own, on one thread outside XNNPACK.
+        """
         name = self.graph.input.name
         if name not in self.plan.map_params:
             name = self.graph.find_consumers(name)[0].name
         self.done.update({self.graph.input.name, name})
-        params = self.plan.map_params[name]
-        stored = Quantization(params.scale, params.zero_point + 128)
-        image = self.builder.add_tensor("image", self._get_shape(name), "uint8", stored)
-        target = self._add_map(name, "int8", params)
-        self.builder.add_operator("QUANTIZE", [image], target, self.builder.make_options("Quantize"))
+        self.params[name, "int8"] = params = self.plan.map_params[name]
+        image = self.builder.add_tensor("image", self._get_shape(name), "int8", _to_quantization(params))
+        self.tensors[name, "int8"] = image
         return image
 
     def _write_operator(self, node: g.Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..preprocess import Preprocessor, make_pixel_table
+from ..preprocess import Preprocessor, is_byte_table, make_pixel_table
 from ..types import Layout, Quantization
 from .interpreter import TensorInfo
 from .manifest import InputSpec, ModelManifest
@@ -133,10 +133,12 @@ def make_preprocessor(spec: InputSpec, quantization: Quantization) -> Preprocess
         spec: The input in the manifest.
         quantization: Scale and zero point of the tensor.
     """
-    table = None
+    table, value_range = None, spec.value_range
     if spec.quantized or spec.channel_ranges is not None:
         ranges = spec.channel_ranges or [spec.value_range]
         table = make_pixel_table(ranges, spec.dtype, quantization if spec.quantized else None)
+        if spec.layout == "nhwc" and is_byte_table(table):
+            table, value_range = None, (0.0, 255.0)
     return Preprocessor(
-        spec.width, spec.height, spec.resize, spec.channel_order, spec.value_range, table=table, layout=spec.layout
+        spec.width, spec.height, spec.resize, spec.channel_order, value_range, table=table, layout=spec.layout
     )

@@ -63,7 +63,8 @@ def run_flatbuffer(content: bytes, folder: Path, images: np.ndarray) -> np.ndarr
     info = next(info for info in network.outputs if info.shape[3] == 38)
     results = []
     for image in images:
-        network.get_tensor(network.inputs[0])[0] = image
+        is_int8 = network.inputs[0].dtype == "int8"
+        network.get_tensor(network.inputs[0])[0] = image.astype(np.int16) - 128 if is_int8 else image
         network.invoke()
         values = network.get_tensor(info).astype(np.float32)
         results.append((values - info.quantization.zero_point) * np.float32(info.quantization.scale))

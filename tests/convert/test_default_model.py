@@ -35,7 +35,7 @@ def test_packaged_models_are_small() -> None:
     assert path == PACKAGED["edgepose-tiny"]
     assert path.stat().st_size <= 1_500_000
     manifest = container.read(path)
-    assert (manifest.precision, manifest.input.dtype, manifest.input.channel_order) == ("int8", "uint8", "rgb")
+    assert (manifest.precision, manifest.input.dtype, manifest.input.channel_order) == ("int8", "int8", "rgb")
     assert manifest.macs is not None
     assert manifest.macs <= 0.6e9
     assert manifest.licence == "Apache-2.0"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepose.runtime.preprocess import Preprocessor, Resize, make_pixel_table
-from edgepose.runtime.types import Layout, Quantization
+from edgepose.runtime.preprocess import Preprocessor, Resize, is_byte_table, make_pixel_table
+from edgepose.runtime.types import ChannelOrder, Layout, Quantization
 
 
 def make_gradient(height: int, width: int) -> np.ndarray:
@@ -56,6 +56,25 @@ def test_uint8_input_is_written_in_place_even_if_the_interpreter_overwrote_it() 
     destination[:] = 255  # the interpreter reuses its memory arena during inference
     preprocessor.prepare(image, "bgr", destination)
     np.testing.assert_array_equal(destination, expected)
+
+
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+@pytest.mark.parametrize("shape", [(50, 70, 3), (300, 40, 3), (64, 96), (90, 10, 4)])
+def test_an_int8_input_gets_the_bytes_minus_128(shape: tuple[int, ...], order: ChannelOrder) -> None:
+    image = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+    stored, pixels = np.full((64, 96, 3), 77, np.int8), np.full((64, 96, 3), 77, np.uint8)
+    Preprocessor(96, 64, "letterbox", order).prepare(image, "bgr", stored)
+    Preprocessor(96, 64, "letterbox", order).prepare(image, "bgr", pixels)
+    np.testing.assert_array_equal(stored, pixels.astype(np.int16) - 128)
+
+
+def test_only_a_table_of_the_bytes_can_be_left_out() -> None:
+    assert is_byte_table(make_pixel_table([(0, 255)], "int8", Quantization(1.0, -128)))
+    assert is_byte_table(make_pixel_table([(-1, 1)], "int8", Quantization(2 / 255, 0)))
+    assert is_byte_table(make_pixel_table([(0, 255)], "uint8", Quantization(1.0, 0)))
+    assert not is_byte_table(make_pixel_table([(0, 255)], "int8", Quantization(2.0, 0)))
+    assert not is_byte_table(make_pixel_table([(0, 255)], "int16", Quantization(1.0, 0)))
+    assert not is_byte_table(make_pixel_table([(0, 255)], "float32"))
 
 
 def test_channel_order_is_converted() -> None:
