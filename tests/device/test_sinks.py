@@ -426,8 +426,8 @@ def test_mqtt_publishes_announces_itself_and_survives_a_restart_of_the_broker(tm
         wait_until(lambda: "pose/door/status" in heard)
         sink.send(make_message(people=2))
         wait_until(lambda: "pose/door/people" in heard and "pose/door/poses" in heard)
-        sensor = json.loads(wait_until(lambda: heard.get("homeassistant/sensor/door/people/config"))[0])
-        assert sensor["state_topic"] == "pose/door/people"
+        device = json.loads(wait_until(lambda: heard.get("homeassistant/device/door/config"))[0])
+        assert device["cmps"]["people"]["state_topic"] == "pose/door/people"
         assert heard["pose/door/people"] == ["2"]
         child.terminate()
         child.wait(10)
@@ -462,7 +462,8 @@ def test_mqtt_the_last_will_is_sent_when_the_process_dies(tmp_path: Path) -> Non
     port = free_port()
     code = (
         "import sys, time\nfrom edgepose.device.sinks.mqtt import MqttSink\n"
-        "MqttSink('127.0.0.1', int(sys.argv[1]), 'x').start()\ntime.sleep(60)\n"
+        "from edgepose.device.monitor.stats import Stats\n"
+        "MqttSink('127.0.0.1', int(sys.argv[1]), Stats('x'), 'x').start()\ntime.sleep(60)\n"
     )
     with run_broker(port, tmp_path), subscribe(port, "x/status") as topics:
         heard = topics.setdefault("x/status", [])
@@ -483,10 +484,13 @@ def test_mqtt_boards_with_the_same_configuration_have_different_topics(tmp_path:
         wait_until(lambda: sum(topic.endswith("/people") for topic in heard) == 3)
         assert heard["edgepose/kueche/people"] == ["1"]
         assert heard["edgepose/front-door/people"] == ["2"]
-        sensors = [json.loads(text[0]) for topic, text in heard.items() if topic.endswith("people/config")]
-        assert {sensor["device"]["name"] for sensor in sensors} == {"Küche", "Front door", "玄関"}
-        assert len({sensor["unique_id"] for sensor in sensors}) == 3
-        assert len({sensor["state_topic"] for sensor in sensors}) == 3
+        wait_until(lambda: sum(topic.startswith("homeassistant/device/") for topic in heard) == 3)
+        devices = [json.loads(text[0]) for topic, text in heard.items() if topic.startswith("homeassistant/device/")]
+        assert {device["dev"]["name"] for device in devices} == {"Küche", "Front door", "玄関"}
+        sensors = [sensor for device in devices for sensor in device["cmps"].values() if len(sensor) > 1]
+        assert len({sensor["unique_id"] for sensor in sensors}) == len(sensors)
+        people = [device["cmps"]["people"] for device in devices]
+        assert len({sensor["state_topic"] for sensor in people}) == 3
         line = json.loads(wait_until(lambda: heard.get("edgepose/kueche/poses"))[0])
         assert line["version"] == 2
         assert stop_all(sinks) == []
@@ -496,7 +500,8 @@ def test_mqtt_client_ids_are_unique_and_plain() -> None:
     pytest.importorskip("paho.mqtt.client")
     from edgepose.device.sinks.mqtt import MqttSink
 
-    ids = [MqttSink("h", 1, device=name).client_id for name in ("Küche", "Küche", "玄関", "x" * 60) for _ in range(20)]
+    names = ("Küche", "Küche", "玄関", "x" * 60)
+    ids = [MqttSink("h", 1, Stats("x"), device=name).client_id for name in names for _ in range(20)]
     assert len(set(ids)) == len(ids), "two containers have the same process id and name"
     assert all(re.fullmatch(r"[a-z0-9]{9,23}", name) for name in ids)
 
@@ -505,7 +510,7 @@ def test_placeholders_name_topics_and_files(tmp_path: Path) -> None:
     wanted = [f"jsonl:{tmp_path}/{{name}}-{{source}}.jsonl?keep=1", "mqtt://h/pose/{name}/{source}?discovery=ha/{name}"]
     file, mqtt = open_sinks(wanted, Stats("x"), None, name="Küche", source="rtsp://me:secret@cam/1")
     assert file._path == tmp_path / "kueche-cam-1.jsonl"  # type: ignore[attr-defined]
-    assert mqtt._topic == "pose/kueche/cam-1"  # type: ignore[attr-defined]
+    assert mqtt._topics.base == "pose/kueche/cam-1"  # type: ignore[attr-defined]
     for text in ("jsonl:{nam}.jsonl", "mqtt://h/{nam}"):
         with pytest.raises(InputError, match=r"unknown placeholder \{nam\}; did you mean \{name\}\?"):
             open_sinks([text], Stats("x"), None)
@@ -556,7 +561,8 @@ def test_mqtt_a_takeover_that_the_broker_names_is_recognized_at_once(caplog: pyt
                 except OSError:
                     return
                 packet = link.recv(1000)
-                ids.append(packet[15 : 15 + packet[14]])
+                start = 15 + packet[12]  # after the properties
+                ids.append(packet[start : start + packet[start - 1]])
                 link.sendall(b"\x20\x03\x00\x00\x00")
                 links.append(link)
                 if len(ids) == 1:
