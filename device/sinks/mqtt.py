@@ -35,7 +35,7 @@ from ..monitor.stats import Stats
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 from .home_assistant import MIGRATE_MESSAGE, Announcement, PageAddress
 from .mqtt_state import OFF, ON, STATE_CHECK_INTERVAL_S, Publication, StateReporter
-from .mqtt_tls import Tls, describe_connection_error, describe_untrusted
+from .mqtt_tls import Tls, describe_client_refusal, describe_connection_error, describe_untrusted
 from .mqtt_topics import Topics
 from .privacy import Privacy
 
@@ -176,7 +176,7 @@ class MqttSink(Sink):
         except ModuleNotFoundError as error:
             raise MissingExtraError("mqtt", "camera", error) from None
         if self._tls is not None:
-            self._context = self._tls.make_context()
+            self._context = self._tls.make_context(self._on_tls_error)
 
     def connect(self) -> None:
         """Start connecting in the background. Raises InputError if the broker refuses within `START_TIMEOUT_S`."""
@@ -345,8 +345,17 @@ class MqttSink(Sink):
                 f"{self._address}: the broker's certificate is not trusted: {reason}; give the certificate of its "
                 "authority with mqtts://...?ca=FILE"
             )
+        elif reason := describe_client_refusal(error):
+            self._refusal = f"{self._address}: {reason}"
         self._answered.set()
         self.wake()
+
+    def _on_tls_error(self, error: ssl.SSLError) -> None:
+        """Note that the broker has refused the client certificate after the handshake; `_on_disconnect` follows."""
+        if reason := describe_client_refusal(error):
+            self._refusal = f"{self._address}: {reason}"
+            self._answered.set()
+            self.wake()
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if client is not self._client:

@@ -82,7 +82,8 @@ class StateReporter:
             privacy: Privacy mode of the images.
         """
         self._topics, self._stats, self._pause, self._instance = topics, stats, pause, instance
-        self._image_interval_s, self._privacy = image_interval_s, privacy
+        self._image_interval_s = image_interval_s
+        self._privacy: Privacy = privacy
         self._detector = OccupancyDetector()
         self.forget()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,12 @@ class Tls:
     key: Path | None = None
     """Key of the client certificate; None: the key is in `cert`."""
 
-    def make_context(self) -> ssl.SSLContext:
+    def make_context(self, on_error: Callable[[ssl.SSLError], object]) -> ssl.SSLContext:
         """Create a context that verifies the certificate and the host name of the broker.
+
+        Args:
+            on_error: Called with errors after the handshake. With TLS 1.3 the broker refuses a client certificate only
+                then, and paho does not pass on the reason. Called in paho's thread.
 
         Raises:
             InputError: A file cannot be read or used; the message names it.
@@ -40,7 +45,7 @@ class Tls:
                     raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         try:
             context = ssl.create_default_context(cafile=self.ca)
-            context.sslsocket_class = _TlsSocket
+            context.sslsocket_class = _make_socket_class(on_error)
         except (ssl.SSLError, OSError) as error:
             raise InputError(f"{self.ca}: expected certificates as PEM: {error}") from None
         if self.ca is not None:
@@ -59,15 +64,27 @@ class Tls:
         return context
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """TLS socket that is closed if the handshake fails; paho leaves this to the garbage collector."""
+def _make_socket_class(on_error: Callable[[ssl.SSLError], object]) -> type[ssl.SSLSocket]:
+    class TlsSocket(ssl.SSLSocket):
+        """TLS socket that is closed if the handshake fails; paho leaves this to the garbage collector."""
 
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
+        def do_handshake(self, block: bool = False) -> None:
+            try:
+                super().do_handshake(block)
+            except OSError:
+                self.close()
+                raise
+
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            try:
+                return super().recv(buflen, flags)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                on_error(error)
+                raise
+
+    return TlsSocket
 
 
 def describe_connection_error(error: BaseException | None) -> str:
@@ -76,15 +93,21 @@ def describe_connection_error(error: BaseException | None) -> str:
         return error.verify_message
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
-        if reason.endswith(_CLIENT_CERTIFICATE_REASONS):
-            text = reason.rpartition("ALERT_")[2].replace("_", " ").lower()
-            return f"the broker refuses the client certificate: {text}; check ?cert=FILE&key=FILE"
-        if reason == "WRONG_VERSION_NUMBER":
+        if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
             return "the broker does not use TLS on this port (mqtt:// instead of mqtts://)"
         return reason.replace("_", " ").lower() or str(error)
     if isinstance(error, TimeoutError):
         return "no answer"
     return getattr(error, "strerror", None) or str(error) or "unknown error"
+
+
+def describe_client_refusal(error: BaseException | None) -> str:
+    """Return why the broker has refused the client certificate; empty if that is not the reason."""
+    reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
+    if not reason.endswith(_CLIENT_CERTIFICATE_REASONS) or "ALERT_" not in reason:
+        return ""
+    text = reason.rpartition("ALERT_")[2].replace("_", " ").lower()
+    return f"the broker refuses the client certificate: {text}; check ?cert=FILE&key=FILE"
 
 
 def describe_untrusted(error: BaseException | None) -> str:
