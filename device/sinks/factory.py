@@ -45,7 +45,8 @@ _OTHER_SCHEMES = {
 _BYTES_PER_UNIT = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
 """Options at the end of `jsonl:FILE?...`. Any other text after `?` is a part of the file name."""
-_TLS_OPTION_NAMES = ("ca", "cert", "key")
+_TLS_FILE_OPTIONS = ("ca", "cert", "key")
+_TLS_OPTION_NAMES = (*_TLS_FILE_OPTIONS, "server_name")
 _PAGE_PORTS = {"http": 8080, "https": 8443}
 _MAX_IMAGE_INTERVAL_S = 86400
 _DEFAULT_DISCOVERY, _REMOVE_DISCOVERY = "homeassistant", "remove"
@@ -240,7 +241,7 @@ def _open_mqtt_sink(
         raise InputError(f"sink {text!r}: option {found[0]!r} needs mqtts://")
     names = ("qos", "discovery", "image", "pause", *(_TLS_OPTION_NAMES if secure else ()))
     _check_options(text, options, *names)
-    files = {key: _parse_path(text, options[key], device) for key in _TLS_OPTION_NAMES if key in options}
+    files = {key: _parse_path(text, options[key], device) for key in _TLS_FILE_OPTIONS if key in options}
     if "key" in files and "cert" not in files:
         raise InputError(f"sink {text!r}: option 'key' needs 'cert'")
     topic = fill_placeholders(unquote(parts.path).lstrip("/"), device.placeholders, f"sink {text!r}")
@@ -262,7 +263,7 @@ def _open_mqtt_sink(
         topic,
         user=unquote(parts.username or ""),
         device=device.name,
-        tls=Tls(**files) if secure else None,
+        tls=Tls(**files, server_name=options.get("server_name", "")) if secure else None,
         options=MqttOptions(
             qos=_parse_number(text, options.get("qos", "0"), 2),
             discovery=fill_placeholders(discovery, device.placeholders, f"sink {text!r}"),

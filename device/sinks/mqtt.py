@@ -340,12 +340,7 @@ class MqttSink(Sink):
         self._unexplained_closes = 0  # the broker cannot be reached, so no other client is the reason
         error = sys.exc_info()[1]
         self._offline_reason, self._refusal = f"cannot be reached: {describe_connection_error(error)}", ""
-        if reason := describe_untrusted(error):
-            self._refusal = (
-                f"{self._address}: the broker's certificate is not trusted: {reason}; give the certificate of its "
-                "authority with mqtts://...?ca=FILE"
-            )
-        elif reason := describe_client_refusal(error):
+        if (reason := describe_untrusted(error)) or (reason := describe_client_refusal(error)):
             self._refusal = f"{self._address}: {reason}"
         self._answered.set()
         self.wake()

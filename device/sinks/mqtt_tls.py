@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from ...runtime.errors import InputError
 
 _CLOCK_ERROR_CODES = {9, 10}
 """OpenSSL codes: certificate not yet valid, certificate expired. Temporary on a board whose clock is not set."""
+_NAME_ERROR_CODES = {62, 64}
+"""OpenSSL codes: the certificate is for another host name, for another IP address."""
 _CLIENT_CERTIFICATE_REASONS = ("CERTIFICATE_REQUIRED", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "UNKNOWN_CA",
                                "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_UNKNOWN")  # fmt: skip
 """Ends of the reasons with which OpenSSL reports that the broker has refused the client certificate."""
@@ -26,6 +29,8 @@ class Tls:
     """Client certificate; None sends none."""
     key: Path | None = None
     """Key of the client certificate; None: the key is in `cert`."""
+    server_name: str = ""
+    """Name that the broker's certificate must have; empty: the host name of the address."""
 
     def make_context(self, on_error: Callable[[ssl.SSLError], object]) -> ssl.SSLContext:
         """Create a context that verifies the certificate and the host name of the broker.
@@ -44,14 +49,15 @@ class Tls:
                 except OSError as error:
                     raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.server_name = self.server_name
+            if self.ca is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(self.ca)
             context.sslsocket_class = _make_socket_class(on_error)
         except (ssl.SSLError, OSError) as error:
             raise InputError(f"{self.ca}: expected certificates as PEM: {error}") from None
-        if self.ca is not None:
-            # Python 3.13 sets this flag: it refuses authorities without the extensions that RFC 5280 requires. Many
-            # authorities for home networks lack them. The user has chosen this one.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.cert is not None:
             try:
                 # Without this, OpenSSL asks for the password of an encrypted key on the terminal.
@@ -62,6 +68,34 @@ class Tls:
                     f"{error}"
                 ) from None
         return context
+
+
+class _TlsContext(ssl.SSLContext):
+    """Context that can check another name than that of the address.
+
+    Not `ssl.create_default_context`: since Python 3.13 it refuses authorities without the extensions that RFC 5280
+    requires, and many authorities for home networks lack them.
+    """
+
+    server_name = ""
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        return super().wrap_socket(
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            self.server_name or server_hostname,
+            session,
+        )
 
 
 def _make_socket_class(on_error: Callable[[ssl.SSLError], object]) -> type[ssl.SSLSocket]:
@@ -111,7 +145,16 @@ def describe_client_refusal(error: BaseException | None) -> str:
 
 
 def describe_untrusted(error: BaseException | None) -> str:
-    """Return why the broker's certificate is not trusted; empty if it is trusted or the clock may be the reason."""
-    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in _CLOCK_ERROR_CODES:
-        return error.verify_message
-    return ""
+    """Return why the broker's certificate is not trusted, and what to do.
+
+    Returns:
+        Empty if it is trusted or the clock may be the reason.
+    """
+    if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code in _CLOCK_ERROR_CODES:
+        return ""
+    advice = (
+        "if this is the right broker, give the name in its certificate with mqtts://...?server_name=NAME"
+        if error.verify_code in _NAME_ERROR_CODES
+        else "give the certificate of its authority with mqtts://...?ca=FILE"
+    )
+    return f"the broker's certificate is not trusted: {error.verify_message.rstrip('.')}; {advice}"

@@ -26,7 +26,7 @@ import pytest
 
 from .mqtt_helpers import end_with_the_test_process, free_port, needs_broker, run_broker
 from .sink_helpers import wait_until
-from .test_home_assistant import get_retained, publish
+from .test_home_assistant import BoardStats, get_retained, publish, run_sink
 
 HASS = os.environ.get("EDGEPOSE_HASS", "")
 pytestmark = [
@@ -209,6 +209,13 @@ def test_the_switch_pauses_the_loop(home_assistant: HomeAssistant, broker: int) 
         home_assistant.wait_for(pause="off", state="running", people="3", occupancy="on")
         child.kill()
         home_assistant.wait_for(people="unavailable", pause="unavailable", state="unavailable")
+
+
+def test_a_raspberry_pi_reports_its_health(home_assistant: HomeAssistant, broker: int) -> None:
+    with run_sink(f"mqtt://127.0.0.1:{broker}", stats=BoardStats("x"), name="Front door"):
+        home_assistant.wait_for(temperature="81.3", throttled="on", state="starting", people="unavailable")
+        flags = home_assistant.render("{{ state_attr('binary_sensor.front_door_throttled', 'flags') }}")
+        assert "undervoltage since boot" in flags
 
 
 def test_entities_survive_a_restart_and_are_removed_on_request(home_assistant: HomeAssistant, broker: int) -> None:

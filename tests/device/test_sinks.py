@@ -742,8 +742,17 @@ def test_mqtts_verifies_the_broker(tmp_path: Path, authority: Path) -> None:
     port = free_port()
     with run_tls_broker(port, tmp_path, authority, "elsewhere"):
         (sink,) = open_sinks([f"mqtts://localhost:{port}/x?ca={authority}/ca.pem"], Stats("x"), None)
-        with pytest.raises(InputError, match="not trusted: Hostname mismatch"):
+        with pytest.raises(InputError, match=r"not trusted: Hostname mismatch, .*; if this is the right broker"):
             sink.start()
+        address = f"mqtts://127.0.0.1:{port}/x?ca={authority}/ca.pem"
+        (sink,) = open_sinks([address], Stats("x"), None)
+        with pytest.raises(InputError, match=r"not trusted: IP address mismatch, .*server_name=NAME$"):
+            sink.start()
+        (sink,) = open_sinks([f"{address}&server_name=elsewhere.invalid"], Stats("x"), None)
+        sink.start()
+        sink.send(make_message())
+        wait_until(lambda: sink.sent == 1)
+        sink.stop()
 
 
 @needs_broker
