@@ -141,7 +141,7 @@ def describe_client_refusal(error: BaseException | None) -> str:
     if not reason.endswith(_CLIENT_CERTIFICATE_REASONS) or "ALERT_" not in reason:
         return ""
     text = reason.rpartition("ALERT_")[2].replace("_", " ").lower()
-    return f"the broker refuses the client certificate: {text}; check ?cert=FILE&key=FILE"
+    return f"the broker refuses the client certificate: {text}; check the options cert and key"
 
 
 def describe_untrusted(error: BaseException | None) -> str:
