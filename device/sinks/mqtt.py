@@ -510,7 +510,7 @@ class MqttSink(Sink):
 
     def _handle_command(self, payload: bytes, retained: bool) -> None:
         pause = self._options.pause
-        if pause is None:
+        if pause is None or not payload:  # empty: a retained command was deleted
             return
         command = payload[:20].decode("utf-8", "replace").strip().upper()
         if retained:
