@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,8 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
                 "all models of model.when_hot need the same skeleton"
             )
     stats = Stats(models[0].stem)
-    sinks = [*_open_configured_sinks(settings, stats), *sinks]
+    pause = threading.Event()
+    sinks = [*_open_configured_sinks(settings, stats, pause), *sinks]
     for sink in sinks:
         if sink.path is not None:
             refuse_overwriting(sink.path, Path(settings.camera.source))
@@ -70,16 +72,19 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
         stats,
         SystemdNotifier(),
         StatusFile(),
+        pause,
     )
     return loop, stats
 
 
-def _open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
+def _open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
     output = settings.output
     name = naming.resolve_name(output.name)
     naming.set_device_name(name)
     source = settings.camera.source
-    sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
+    sinks = open_sinks(
+        output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source, pause=pause
+    )
     if output.record:
         if output.privacy is None:
             raise InputError(

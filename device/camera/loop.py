@@ -55,6 +55,8 @@ class _EndReason(Enum):
     CAMERA_LOST = auto()
     MODEL_CHANGED = auto()
     """The board temperature requires another model."""
+    PAUSED = auto()
+    """A pause was requested; the camera is closed until it ends."""
 
 
 class CameraStuckError(EdgePoseError):
@@ -141,7 +143,7 @@ class Loop:
 
     Ownership: the thread that calls `run` owns the loop, its tracker and the counters of the statistics. It owns a
     source only from the end of `SourceOpener` until the pipeline starts; then the capture thread of the pipeline owns
-    the source. Other threads may only call `stop`.
+    the source. Other threads may only call `stop`, and set or clear the event `pause`.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Loop:
         stats: Stats,
         notifier: SystemdNotifier | None = None,
         status: StatusFile | None = None,
+        pause: threading.Event | None = None,
     ) -> None:
         """Create the loop without starting it.
 
@@ -165,6 +168,7 @@ class Loop:
             stats: Statistics that the loop updates.
             notifier: Messages to systemd; default: none are sent.
             status: Status file; default: none is written.
+            pause: Set by any thread while the loop has to pause; default: it never pauses.
         """
         self._open_source, self._estimator_loaders, self._sinks = open_source, estimator_loaders, sinks
         self._settings, self._stats = settings, stats
@@ -174,6 +178,7 @@ class Loop:
         self._smoother = OneEuroSmoother()
         self._thermal = ThermalController(len(estimator_loaders), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
+        self._pause = pause or threading.Event()
         self._logged_s = monotonic()
         self._attempt = 0
         self._loss_log = _LossLog()
@@ -283,6 +288,12 @@ class Loop:
         """
         stall = _StallDetector(run.source, _STALL_TIMEOUT_S)
         while not self._should_stop(end_s):
+            if self._pause.is_set():
+                if not run.source.finite:
+                    return _EndReason.PAUSED
+                # A file would start again from its first frame, so it stays open; the pipeline waits for this thread.
+                self._wait_while_paused(end_s)
+                continue
             try:
                 result = run.pipeline.wait_for_result(_POLL_S)
             except TimeoutError:
@@ -375,17 +386,20 @@ class Loop:
         """Open the source again if the reason allows it; None if the loop ends."""
         if reason is _EndReason.CAMERA_LOST:
             return self._reopen_source(end_s)
-        if reason is _EndReason.MODEL_CHANGED:
+        if reason in (_EndReason.MODEL_CHANGED, _EndReason.PAUSED):
             return self._reopen_source_at_once(end_s)
         return None
 
     def _open(self, end_s: float | None) -> FrameSource | None:
-        """Open the source; None if the loop has to stop before it is open.
+        """Wait for the end of a pause, then open the source; None if the loop has to stop before it is open.
 
         Raises:
             InputError: The source cannot be opened.
             CameraStuckError: The driver has not returned within `_STUCK_TIMEOUT_S`.
         """
+        self._wait_while_paused(end_s)
+        if self._should_stop(end_s):
+            return None
         opening = SourceOpener(self._open_source)
         start_s = monotonic()
         while not opening.wait(_POLL_S):
@@ -403,7 +417,7 @@ class Loop:
         return opening.take()
 
     def _reopen_source_at_once(self, end_s: float | None) -> FrameSource | None:
-        """Open the source after a change of the model, without a delay; a failure counts as a loss."""
+        """Open the source after a change of the model or a pause, without a delay; a failure counts as a loss."""
         try:
             return self._open(end_s)
         except InputError as error:
@@ -419,7 +433,7 @@ class Loop:
         while True:
             until_s = monotonic() + _RECONNECT_DELAYS_S[min(self._attempt, len(_RECONNECT_DELAYS_S) - 1)]
             self._attempt += 1
-            while (left_s := until_s - monotonic()) > 0:
+            while (left_s := until_s - monotonic()) > 0 and not self._pause.is_set():
                 if self._should_stop(end_s):
                     return None
                 self._report_alive()
@@ -433,8 +447,25 @@ class Loop:
                 self._loss_log.record_loss(str(error))
                 self._stats.problem = str(error)
 
+    def _wait_while_paused(self, end_s: float | None) -> None:
+        """Wait until the pause ends or the loop has to stop. Returns at once if no pause was requested."""
+        if not self._pause.is_set() or self._should_stop(end_s):
+            return
+        LOG.info("paused")
+        self._stats.record_pause()
+        self._notifier.notify_status("paused")
+        self._status.update(self._stats, now=True)
+        while self._pause.is_set() and not self._should_stop(end_s):
+            self._report_alive()
+            self._check_stuck()
+            self._stop.wait(_POLL_S)
+        if not self._pause.is_set():
+            LOG.info("resumed")
+            self._stats.state = "starting"
+            self._notifier.notify_status("resumed")
+
     def _report_alive(self) -> None:
-        """Tell systemd and the status file that the loop is alive while it waits for the camera."""
+        """Tell systemd and the status file that the loop is alive while it waits for the camera or is paused."""
         self._notifier.notify_alive()
         self._status.update(self._stats)
 

@@ -12,7 +12,7 @@ from ...runtime.cli.command import Command, Option
 from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts
 from ..deploy.facts import Facts
-from ..monitor.health import decode_throttled_flags
+from ..monitor.health import HEALTHY_STATES, decode_throttled_flags
 from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
 
 _HEAD = ("board", "release", "model", "state", "FPS", "people", "temp", "throttled", "last person", "up")
@@ -64,7 +64,7 @@ def run(options: StatusOptions) -> int:
         print(json.dumps([vars(row) for row in rows], indent=1))
     else:
         sys.stdout.writelines(line + "\n" for line in format_table(rows))
-    return 0 if all(row.state == "running" for row in rows) else 1
+    return 0 if all(row.state in HEALTHY_STATES for row in rows) else 1
 
 
 def make_row(name: str, facts: Facts) -> Row:

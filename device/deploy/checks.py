@@ -191,6 +191,10 @@ def _check_service(facts: Facts) -> Iterator[Check]:
     if not facts.running:
         fix = f"see edgepose logs; edgepose rollback restores the previous release ({facts.service.get('Result', '')})"
         yield Check(name, "failed", state, fix)
+    elif isinstance(facts.status, dict) and facts.status.get("state") == "paused":
+        yield Check(
+            name, "warning", f"{state}: paused", "switch off the pause in Home Assistant, or restart the service"
+        )
     elif isinstance(facts.status, dict) and facts.status.get("state") not in ("running", None):
         yield Check(
             name,

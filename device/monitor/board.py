@@ -47,7 +47,7 @@ def read_board(root: Path = _ROOT) -> Board:
         root: Folder to read instead of / (for tests).
     """
     return Board(
-        name=read_text(root / "proc/device-tree/model").rstrip("\0") or read_entry(root / "proc/cpuinfo", "model name"),
+        name=read_model(root) or read_entry(root / "proc/cpuinfo", "model name"),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_mb=int((read_entry(root / "proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
@@ -55,6 +55,15 @@ def read_board(root: Path = _ROOT) -> Board:
         temperature_c=read_temperature_c(root),
         load=float((read_text(root / "proc/loadavg") or "0").split()[0]),
     )
+
+
+def read_model(root: Path = _ROOT) -> str:
+    """Read the model of the board, such as `Raspberry Pi 4 Model B Rev 1.4`; empty on other machines.
+
+    Args:
+        root: Folder to read instead of / (for tests).
+    """
+    return read_text(root / "proc/device-tree/model").rstrip("\0")
 
 
 def read_entry(path: Path, key: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .procfs import read_text
 
+HEALTHY_STATES = ("running", "paused")
+"""States of the camera loop without a fault: a user has requested the pause."""
 _ROOT = Path("/")
 _THROTTLED_FLAGS = {
     0: "undervoltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit",
@@ -34,7 +37,12 @@ class Health:
     @property
     def throttled(self) -> bool:
         """True if the firmware reports undervoltage, throttling or a limit at present."""
-        return any(flag in _CURRENT_FLAGS for flag in self.flags or ())
+        return is_throttled(self.flags or ())
+
+
+def is_throttled(flags: Iterable[str]) -> bool:
+    """Return True if one of the flags is a present problem, not one since boot."""
+    return any(flag in _CURRENT_FLAGS for flag in flags)
 
 
 def read(root: Path = _ROOT, firmware: bool = True) -> Health:

@@ -30,7 +30,7 @@ class Snapshot:
     """Seconds since 1970 (Unix time)."""
     uptime_s: float
     state: str
-    """`starting`, `running`, `camera lost` or `stopping`."""
+    """`starting`, `running`, `paused`, `camera lost` or `stopping`."""
     problem: str
     """Current problem; empty if there is none."""
     model: str
@@ -103,6 +103,12 @@ class Stats:
             if people:
                 self._last_person = time()
             self._recent.append(_ProcessedFrame(monotonic(), result.latency_ms, people, result.estimate.timings_ms))
+
+    def record_pause(self) -> None:
+        """Record that the loop is paused; the values of the last frames are no longer current."""
+        with self._lock:
+            self._recent.clear()
+        self.state, self.problem = "paused", ""
 
     def get_health(self, max_age_s: float = 2.0) -> Health:
         """Return the state of the board. It is read again if the last value is older than `max_age_s` seconds."""

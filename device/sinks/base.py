@@ -82,6 +82,8 @@ class Sink:
 
     name = "sink"
     max_retry_delay_s = 30.0
+    wake_interval_s: float | None = None
+    """Maximum time between two calls of `handle_wake` while no messages come; None: only after `wake`."""
 
     def __init__(self) -> None:
         self._queue: deque[Message] = deque()
@@ -161,7 +163,7 @@ class Sink:
         raise NotImplementedError
 
     def handle_wake(self) -> None:
-        """Do the work that a caller of `wake` has requested. Called in the sink's thread."""
+        """Do the work that a caller of `wake` has requested, or that is due. Called in the sink's thread."""
 
     def close(self) -> None:
         """Release all resources. Called once in the sink's thread, after the last message."""
@@ -210,8 +212,10 @@ class Sink:
         delay_s = _FIRST_RETRY_DELAY_S
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._queue or self._stop_requested or self._wake_requested)
-                wake_requested, self._wake_requested = self._wake_requested, False
+                has_work = self._condition.wait_for(
+                    lambda: self._queue or self._stop_requested or self._wake_requested, self.wake_interval_s
+                )
+                wake_requested, self._wake_requested = self._wake_requested or not has_work, False
                 message = self._queue.popleft() if self._queue else None
             if wake_requested:
                 self.handle_wake()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -19,6 +20,7 @@ from ...runtime.io.naming import fill_placeholders, get_device_name, make_placeh
 from ...runtime.io.redact import mask_credentials
 from ..monitor.stats import Stats
 from .base import Sink
+from .home_assistant import PageAddress
 from .privacy import Privacy
 
 _ADDRESS_FORMATS = (
@@ -43,15 +45,21 @@ _OTHER_SCHEMES = {
 _BYTES_PER_UNIT = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
 """Options at the end of `jsonl:FILE?...`. Any other text after `?` is a part of the file name."""
-_TLS_OPTION_NAMES = ("ca", "cert", "key")
+_TLS_FILE_OPTIONS = ("ca", "cert", "key")
+_TLS_OPTION_NAMES = (*_TLS_FILE_OPTIONS, "server_name")
+_PAGE_PORTS = {"http": 8080, "https": 8443}
+_MAX_IMAGE_INTERVAL_S = 86400
+_DEFAULT_DISCOVERY, _REMOVE_DISCOVERY = "homeassistant", "remove"
 
 
 @dataclass(frozen=True)
 class _Device:
-    """Name and placeholder values of this device."""
+    """Name and placeholder values of this device, and what its sinks share."""
 
     name: str
     placeholders: Mapping[str, str]
+    pause: threading.Event | None
+    page: PageAddress | None
 
 
 def open_sinks(
@@ -62,6 +70,7 @@ def open_sinks(
     insecure: bool = False,
     name: str = "",
     source: str = "",
+    pause: threading.Event | None = None,
 ) -> list[Sink]:
     """Create sinks from their addresses. They are not started.
 
@@ -73,14 +82,28 @@ def open_sinks(
         insecure: If True, other computers may see the web page without a token.
         name: Display name of this device; default: `naming.get_device_name()`.
         source: Camera source as given by the user, for `{source}`.
+        pause: Event that MQTT commands set and clear; None: commands are not accepted.
 
     Raises:
         InputError: An address is not valid. The message says what was expected and what was given.
         ValueError: An option is out of range.
     """
     name = name or get_device_name()
-    device = _Device(name, make_placeholder_values(name, source or "camera"))
+    page = next(filter(None, map(_find_page, addresses)), None)
+    device = _Device(name, make_placeholder_values(name, source or "camera"), pause, page)
     return [_open_sink(text, stats, privacy, insecure, device) for text in addresses]
+
+
+def _find_page(text: str) -> PageAddress | None:
+    """Return the address of the web page, for the link in Home Assistant; None for other and for wrong addresses."""
+    try:
+        parts = urlsplit(text)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return None
+    if scheme not in ("http", "https") or not host or port == 0:
+        return None
+    return PageAddress(scheme, host, port or _PAGE_PORTS[scheme])
 
 
 def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
@@ -105,7 +128,7 @@ def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool,
     if "#" in text:
         raise InputError(f"sink {masked!r}: expected no '#'; write %23 for a '#' in the user name")
     if kind in ("mqtt", "mqtts"):
-        return _open_mqtt_sink(masked, parts, options, device)
+        return _open_mqtt_sink(masked, parts, options, stats, privacy, device)
     if kind == "udp":
         from .udp import UdpSink
 
@@ -146,7 +169,7 @@ def _open_page_sink(
         certificate=expand_home(options.get("cert", "")),
         key=expand_home(options.get("key", "")),
     )
-    port = _get_port(text, parts, 8443 if tls else 8080, minimum=0)
+    port = _get_port(text, parts, _PAGE_PORTS[parts.scheme.lower()], minimum=0)
     return HttpSink(_get_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
 
 
@@ -201,8 +224,11 @@ def _parse_path(text: str, name: str, device: _Device) -> Path:
     return Path(expand_home(fill_placeholders(name, device.placeholders, f"sink {text!r}")))
 
 
-def _open_mqtt_sink(text: str, parts: SplitResult, options: dict[str, str], device: _Device) -> Sink:
-    from .mqtt import PASSWORD_VARIABLE, MqttSink, Tls
+def _open_mqtt_sink(
+    text: str, parts: SplitResult, options: dict[str, str], stats: Stats, privacy: Privacy | None, device: _Device
+) -> Sink:
+    from .mqtt import PASSWORD_VARIABLE, MqttOptions, MqttSink
+    from .mqtt_tls import Tls
 
     secure = parts.scheme == "mqtts"
     host = _get_host(text, parts)
@@ -213,21 +239,47 @@ def _open_mqtt_sink(text: str, parts: SplitResult, options: dict[str, str], devi
         )
     if not secure and (found := [key for key in _TLS_OPTION_NAMES if key in options]):
         raise InputError(f"sink {text!r}: option {found[0]!r} needs mqtts://")
-    _check_options(text, options, "qos", "discovery", *(_TLS_OPTION_NAMES if secure else ()))
-    files = {key: _parse_path(text, options[key], device) for key in _TLS_OPTION_NAMES if key in options}
+    names = ("qos", "discovery", "image", "pause", *(_TLS_OPTION_NAMES if secure else ()))
+    _check_options(text, options, *names)
+    files = {key: _parse_path(text, options[key], device) for key in _TLS_FILE_OPTIONS if key in options}
     if "key" in files and "cert" not in files:
         raise InputError(f"sink {text!r}: option 'key' needs 'cert'")
     topic = fill_placeholders(unquote(parts.path).lstrip("/"), device.placeholders, f"sink {text!r}")
+    # `remove` uses the default prefix, `remove:PREFIX` another one.
+    discovery = options.get("discovery", _DEFAULT_DISCOVERY)
+    remove = discovery.partition(":")[0] == _REMOVE_DISCOVERY
+    if remove:
+        discovery = discovery.partition(":")[2] or _DEFAULT_DISCOVERY
+    image_interval_s = _parse_number(text, options.get("image", "0"), _MAX_IMAGE_INTERVAL_S)
+    if image_interval_s and privacy is None:
+        raise InputError(
+            f"sink {text!r}: option 'image' publishes camera images; choose with --privacy none, blur or silhouette "
+            "(or with privacy = in the configuration)"
+        )
     return MqttSink(
         host,
         _get_port(text, parts, 8883 if secure else 1883),
+        stats,
         topic,
         user=unquote(parts.username or ""),
-        qos=_parse_number(text, options.get("qos", "0"), 2),
-        discovery=fill_placeholders(options.get("discovery", "homeassistant"), device.placeholders, f"sink {text!r}"),
         device=device.name,
-        tls=Tls(**files) if secure else None,
+        tls=Tls(**files, server_name=options.get("server_name", "")) if secure else None,
+        options=MqttOptions(
+            qos=_parse_number(text, options.get("qos", "0"), 2),
+            discovery=fill_placeholders(discovery, device.placeholders, f"sink {text!r}"),
+            remove_discovery=remove,
+            image_interval_s=image_interval_s,
+            privacy=privacy or "silhouette",
+            pause=device.pause if _parse_switch(text, "pause", options.get("pause", "on")) else None,
+            page=device.page,
+        ),
     )
+
+
+def _parse_switch(text: str, name: str, value: str) -> bool:
+    if value not in ("on", "off"):
+        raise InputError(f"sink {text!r}: expected {name}=on or {name}=off, got {value!r}")
+    return value == "on"
 
 
 def _get_host(text: str, parts: SplitResult) -> str:

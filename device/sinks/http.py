@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import cv2
 
 from ...runtime.errors import InputError, MissingExtraError
+from ..monitor.health import HEALTHY_STATES
 from ..monitor.stats import Stats
 from . import metrics
 from .base import LOG, Message, Sink
@@ -337,7 +338,7 @@ class HttpSink(Sink):
         from aiohttp import web
 
         snapshot = self._stats.take_snapshot()
-        is_healthy = snapshot.state == "running" and not snapshot.problem
+        is_healthy = snapshot.state in HEALTHY_STATES and not snapshot.problem
         return web.json_response(asdict(snapshot), status=200 if is_healthy else 503, headers=_HEADERS)
 
     async def _serve_snapshot(self, request: web.BaseRequest) -> web.Response:

@@ -473,6 +473,14 @@ def test_status_in_a_table() -> None:
     assert problem == "two: cannot be reached"
 
 
+def test_a_paused_board_is_no_failure() -> None:
+    (check,) = [
+        check for check in run_checks(make_running_board(status={"state": "paused"})) if check.name == "service"
+    ]
+    assert check.verdict == "warning"
+    assert "paused" in check.seen
+
+
 @pytest.mark.parametrize("command", ["deploy", "status", "logs", "rollback"])
 def test_help_has_examples(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "pi@raspberrypi.local" in call_edgepose(capfd, command, "--help").stdout

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,14 @@ from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.types import EstimateResult, Timings
 
 from ..conftest import HANG_S, measure_slowness
+from .mqtt_helpers import (
+    end_with_the_test_process,
+    free_port,
+    needs_broker,
+    run_broker,
+    run_tls_broker,
+    subscribe,
+)
 from .sink_helpers import make_message, wait_until
 
 pytestmark = pytest.mark.once
@@ -53,12 +59,6 @@ def time_limit() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def free_port() -> int:
-    with socket.socket() as link:
-        link.bind(("127.0.0.1", 0))
-        return int(link.getsockname()[1])
-
-
 class StuckSink(Sink):
     """Sink that never finishes a message."""
 
@@ -73,14 +73,6 @@ class StuckSink(Sink):
         if not self.works:
             raise SinkError("away")
         wait_until(lambda: self.free)
-
-
-def end_with_the_test_process() -> None:
-    """Make the kernel kill this child with the test process.
-
-    A broker that survives a killed test run would keep its port.
-    """
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextmanager
@@ -363,60 +355,6 @@ def test_datagrams_need_no_receiver() -> None:
     assert sink.lost == 0
 
 
-@contextmanager
-def run_broker(port: int, folder: Path, password_file: str = "", more: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    settings = f"listener {port} 127.0.0.1\npersistence false\n{more}"
-    settings += f"allow_anonymous false\npassword_file {password_file}\n" if password_file else "allow_anonymous true\n"
-    (folder / "mosquitto.conf").write_text(settings + "user root\n")
-    child = subprocess.Popen(
-        [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", str(folder / "mosquitto.conf")],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=end_with_the_test_process,
-    )
-
-    def listens() -> bool:
-        assert child.poll() is None, "mosquitto does not start"
-        with socket.socket() as link:
-            return link.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(listens)
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-@contextmanager
-def subscribe(port: int, topics: str = "#") -> Iterator[dict[str, list[str]]]:
-    """Subscribe to a broker and collect messages by topic, also after restarts of the broker."""
-    client_module = pytest.importorskip("paho.mqtt.client")
-    heard: dict[str, list[str]] = {}
-    listener = client_module.Client(client_module.CallbackAPIVersion.VERSION2)
-    listener.on_message = lambda _c, _u, m: heard.setdefault(m.topic, []).append(m.payload.decode())
-    listener.on_connect = lambda c, *_: c.subscribe(topics)
-    listener.reconnect_delay_set(1, 1)
-    listener.connect("127.0.0.1", port)
-    listener.loop_start()
-    try:
-        yield heard
-    finally:
-        listener.disconnect()
-        listener.loop_stop()
-
-
-needs_broker = pytest.mark.skipif(
-    shutil.which("mosquitto") is None and not Path("/usr/sbin/mosquitto").exists(),
-    reason="mosquitto is not installed (Debian: mosquitto)",
-)
-
-
 @needs_broker
 def test_mqtt_publishes_announces_itself_and_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
     port = free_port()
@@ -426,8 +364,8 @@ def test_mqtt_publishes_announces_itself_and_survives_a_restart_of_the_broker(tm
         wait_until(lambda: "pose/door/status" in heard)
         sink.send(make_message(people=2))
         wait_until(lambda: "pose/door/people" in heard and "pose/door/poses" in heard)
-        sensor = json.loads(wait_until(lambda: heard.get("homeassistant/sensor/door/people/config"))[0])
-        assert sensor["state_topic"] == "pose/door/people"
+        device = json.loads(wait_until(lambda: heard.get("homeassistant/device/door/config"))[0])
+        assert device["cmps"]["people"]["state_topic"] == "pose/door/people"
         assert heard["pose/door/people"] == ["2"]
         child.terminate()
         child.wait(10)
@@ -462,7 +400,8 @@ def test_mqtt_the_last_will_is_sent_when_the_process_dies(tmp_path: Path) -> Non
     port = free_port()
     code = (
         "import sys, time\nfrom edgepose.device.sinks.mqtt import MqttSink\n"
-        "MqttSink('127.0.0.1', int(sys.argv[1]), 'x').start()\ntime.sleep(60)\n"
+        "from edgepose.device.monitor.stats import Stats\n"
+        "MqttSink('127.0.0.1', int(sys.argv[1]), Stats('x'), 'x').start()\ntime.sleep(60)\n"
     )
     with run_broker(port, tmp_path), subscribe(port, "x/status") as topics:
         heard = topics.setdefault("x/status", [])
@@ -483,10 +422,13 @@ def test_mqtt_boards_with_the_same_configuration_have_different_topics(tmp_path:
         wait_until(lambda: sum(topic.endswith("/people") for topic in heard) == 3)
         assert heard["edgepose/kueche/people"] == ["1"]
         assert heard["edgepose/front-door/people"] == ["2"]
-        sensors = [json.loads(text[0]) for topic, text in heard.items() if topic.endswith("people/config")]
-        assert {sensor["device"]["name"] for sensor in sensors} == {"Küche", "Front door", "玄関"}
-        assert len({sensor["unique_id"] for sensor in sensors}) == 3
-        assert len({sensor["state_topic"] for sensor in sensors}) == 3
+        wait_until(lambda: sum(topic.startswith("homeassistant/device/") for topic in heard) == 3)
+        devices = [json.loads(text[0]) for topic, text in heard.items() if topic.startswith("homeassistant/device/")]
+        assert {device["dev"]["name"] for device in devices} == {"Küche", "Front door", "玄関"}
+        sensors = [sensor for device in devices for sensor in device["cmps"].values() if len(sensor) > 1]
+        assert len({sensor["unique_id"] for sensor in sensors}) == len(sensors)
+        people = [device["cmps"]["people"] for device in devices]
+        assert len({sensor["state_topic"] for sensor in people}) == 3
         line = json.loads(wait_until(lambda: heard.get("edgepose/kueche/poses"))[0])
         assert line["version"] == 2
         assert stop_all(sinks) == []
@@ -496,7 +438,8 @@ def test_mqtt_client_ids_are_unique_and_plain() -> None:
     pytest.importorskip("paho.mqtt.client")
     from edgepose.device.sinks.mqtt import MqttSink
 
-    ids = [MqttSink("h", 1, device=name).client_id for name in ("Küche", "Küche", "玄関", "x" * 60) for _ in range(20)]
+    names = ("Küche", "Küche", "玄関", "x" * 60)
+    ids = [MqttSink("h", 1, Stats("x"), device=name).client_id for name in names for _ in range(20)]
     assert len(set(ids)) == len(ids), "two containers have the same process id and name"
     assert all(re.fullmatch(r"[a-z0-9]{9,23}", name) for name in ids)
 
@@ -505,7 +448,7 @@ def test_placeholders_name_topics_and_files(tmp_path: Path) -> None:
     wanted = [f"jsonl:{tmp_path}/{{name}}-{{source}}.jsonl?keep=1", "mqtt://h/pose/{name}/{source}?discovery=ha/{name}"]
     file, mqtt = open_sinks(wanted, Stats("x"), None, name="Küche", source="rtsp://me:secret@cam/1")
     assert file._path == tmp_path / "kueche-cam-1.jsonl"  # type: ignore[attr-defined]
-    assert mqtt._topic == "pose/kueche/cam-1"  # type: ignore[attr-defined]
+    assert mqtt._topics.base == "pose/kueche/cam-1"  # type: ignore[attr-defined]
     for text in ("jsonl:{nam}.jsonl", "mqtt://h/{nam}"):
         with pytest.raises(InputError, match=r"unknown placeholder \{nam\}; did you mean \{name\}\?"):
             open_sinks([text], Stats("x"), None)
@@ -556,7 +499,8 @@ def test_mqtt_a_takeover_that_the_broker_names_is_recognized_at_once(caplog: pyt
                 except OSError:
                     return
                 packet = link.recv(1000)
-                ids.append(packet[15 : 15 + packet[14]])
+                start = 15 + packet[12]  # after the properties
+                ids.append(packet[start : start + packet[start - 1]])
                 link.sendall(b"\x20\x03\x00\x00\x00")
                 links.append(link)
                 if len(ids) == 1:
@@ -778,42 +722,12 @@ def test_mqtt_a_login_refused_after_the_start_is_logged_once(
     assert "secret" not in caplog.text
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a certificate authority, certificates of broker and client, and a second authority."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("authority")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=HANG_S)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("ca", "other"):
-        openssl(
-            "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}"
-        )
-    names = {"broker": "DNS:localhost,IP:127.0.0.1", "elsewhere": "DNS:elsewhere.invalid", "client": "DNS:client"}
-    for name, alternative in names.items():
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}\n")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext")  # fmt: skip
-    return folder
-
-
-def tls_broker(port: int, folder: Path, authority: Path, name: str = "broker", client: bool = False) -> Any:
-    lines = f"certfile {authority}/{name}.pem\nkeyfile {authority}/{name}.key\n"
-    lines += f"cafile {authority}/ca.pem\nrequire_certificate true\n" if client else ""
-    return run_broker(port, folder, more=lines)
-
-
 @needs_broker
 def test_mqtts_verifies_the_broker(tmp_path: Path, authority: Path) -> None:
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
     address = f"mqtts://localhost:{port}/x"
-    with tls_broker(port, tmp_path, authority):
+    with run_tls_broker(port, tmp_path, authority):
         (sink,) = open_sinks([f"{address}?ca={authority}/ca.pem"], Stats("x"), None)
         sink.start()
         sink.send(make_message())
@@ -826,10 +740,19 @@ def test_mqtts_verifies_the_broker(tmp_path: Path, authority: Path) -> None:
             ):
                 sink.start()
     port = free_port()
-    with tls_broker(port, tmp_path, authority, "elsewhere"):
+    with run_tls_broker(port, tmp_path, authority, "elsewhere"):
         (sink,) = open_sinks([f"mqtts://localhost:{port}/x?ca={authority}/ca.pem"], Stats("x"), None)
-        with pytest.raises(InputError, match="not trusted: Hostname mismatch"):
+        with pytest.raises(InputError, match=r"not trusted: Hostname mismatch, .*; if this is the right broker"):
             sink.start()
+        address = f"mqtts://127.0.0.1:{port}/x?ca={authority}/ca.pem"
+        (sink,) = open_sinks([address], Stats("x"), None)
+        with pytest.raises(InputError, match=r"not trusted: IP address mismatch, .*server_name=NAME$"):
+            sink.start()
+        (sink,) = open_sinks([f"{address}&server_name=elsewhere.invalid"], Stats("x"), None)
+        sink.start()
+        sink.send(make_message())
+        wait_until(lambda: sink.sent == 1)
+        sink.stop()
 
 
 @needs_broker
@@ -837,23 +760,36 @@ def test_mqtts_shows_a_client_certificate(tmp_path: Path, authority: Path) -> No
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
     address = f"mqtts://127.0.0.1:{port}/x?ca={authority}/ca.pem"
-    with tls_broker(port, tmp_path, authority, client=True):
+    with run_tls_broker(port, tmp_path, authority, client=True):
         (sink,) = open_sinks([f"{address}&cert={authority}/client.pem&key={authority}/client.key"], Stats("x"), None)
         sink.start()
         sink.send(make_message())
         wait_until(lambda: sink.sent == 1)
         sink.stop()
-        (sink,) = open_sinks([address], Stats("x"), None)
-        sink.start()
-        wait_until(lambda: "client certificate" in sink.problem or "certificate required" in sink.problem)
-        sink.stop()
+        for options, reason in (
+            ("", "required"),
+            (f"&cert={authority}/expired.pem&key={authority}/client.key", "expired"),
+            (f"&cert={authority}/other.pem&key={authority}/other.key", "unknown ca"),
+        ):
+            (sink,) = open_sinks([address + options], Stats("x"), None)
+            # The start is refused, or if the broker is slow, the sink tries again.
+            with suppress(InputError):
+                sink.start()
+            wait_until(lambda sink=sink: sink.problem or sink._refusal)  # type: ignore[misc]
+            said = sink._refusal or sink.problem  # type: ignore[attr-defined]
+            assert (
+                f"the broker refuses the client certificate: certificate {reason}; check the options cert and key"
+                in said.replace(": unknown", ": certificate unknown")
+            )
+            assert "\n" not in said
+            sink.stop()
 
 
 @needs_broker
 def test_mqtt_without_tls_to_a_tls_broker_is_reported(tmp_path: Path, authority: Path) -> None:
     pytest.importorskip("paho.mqtt.client")
     port = free_port()
-    with tls_broker(port, tmp_path, authority):
+    with run_tls_broker(port, tmp_path, authority):
         (sink,) = open_sinks([f"mqtt://127.0.0.1:{port}/x"], Stats("x"), None)
         sink.start()
         wait_until(lambda: "TLS: mqtts://" in sink.problem)
