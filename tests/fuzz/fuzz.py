@@ -276,7 +276,8 @@ def http_seeds() -> list[bytes]:
     proxy = common + b"X-Forwarded-Host: a.example, localhost\r\nX-Forwarded-Proto: https\r\n"
     return [
         b"GET / HTTP/1.1\r\n" + browser + b"\r\n",
-        b"GET /door/?token=correct-horse-battery HTTP/1.1\r\n" + proxy + b"\r\n",
+        b"POST /door/login HTTP/1.1\r\n" + proxy + b"Content-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: 27\r\n\r\ntoken=correct-horse-battery",
         b"GET /metrics HTTP/1.1\r\n" + common + b"Authorization: Bearer correct-horse-battery\r\n\r\n",
         b"HEAD /stream.mjpg HTTP/1.0\r\nHost: [::1]:8080\r\n\r\n",
         b"GET http://localhost/healthz HTTP/1.1\r\n" + common + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
