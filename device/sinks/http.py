@@ -1,10 +1,10 @@
 """HTTP sink: web page with live image, number of people, latency and history, and endpoints for other programs.
 
-Paths: `/` (the page), `/login`, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each message,
-`stats` every second, `sample` every two seconds), `/history` (JSON, the samples of the last hour), `/metrics`
-(Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than loopback a token is required,
-unless the user turns this off. If a token is set, it is always checked, because requests that come through a reverse
-proxy also come from loopback.
+Paths: `/` (the page), `/login`, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each
+message, `stats` every second, `sample` every two seconds), `/history` (JSON, the samples of the last hour), `/metrics`
+(Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than loopback a token is
+required, unless the user turns this off. If a token is set, it is always checked, because requests that come through a
+reverse proxy also come from loopback.
 
 Ownership: the page's thread runs the event loop. Listening sockets, connections, streams and the history belong to the
 event loop. `send` replaces `_latest` and posts a wake-up to the event loop; `stop` posts the stop event. Neither uses a
@@ -228,6 +228,9 @@ class HttpSink(Sink):
         finally:
             listener.close()
             await web_server.shutdown(0.3)
+            for connection in tuple(self._connections):
+                connection.abort()
+            await asyncio.sleep(0)  # the event loop closes their sockets
 
     async def _record_history_until_stop(self) -> None:
         assert self._stop_event is not None
@@ -326,7 +329,9 @@ class HttpSink(Sink):
 
         from .http_limits import write_part
 
-        response = web.StreamResponse(headers={**self._headers, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
+        response = web.StreamResponse(
+            headers={**self._headers, "Content-Type": "multipart/x-mixed-replace; boundary=frame"}
+        )
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
                 if image := await self._render_jpeg():

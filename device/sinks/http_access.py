@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import contextlib
 import hmac
 import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from string import Template
 from typing import TYPE_CHECKING
@@ -136,10 +137,13 @@ class Access:
         is_embedded = (
             is_secure and bool(self._options.frame_ancestors) and request.headers.get("Sec-Fetch-Dest") == "iframe"
         )
-        answer.set_cookie(
-            "token", self._cookie, httponly=True, samesite="None" if is_embedded else "Strict", max_age=_COOKIE_AGE_S,
-            secure=is_secure, path=home, partitioned=is_embedded or None,
-        )  # fmt: skip
+        # Not set_cookie: it needs Python 3.14 for Partitioned.
+        answer.headers["Set-Cookie"] = (
+            f"{SimpleCookie({'token': self._cookie})['token'].OutputString()}; HttpOnly; Max-Age={_COOKIE_AGE_S}; "
+            f"Path={home}; SameSite={'None' if is_embedded else 'Strict'}"
+            + ("; Secure" if is_secure else "")
+            + ("; Partitioned" if is_embedded else "")
+        )
         return answer
 
     def refuse(self, status: int, text: str) -> web.Response:
@@ -232,10 +236,8 @@ def _list_tokens(request: web.BaseRequest) -> Iterator[bytes]:
     if scheme.lower() == "bearer":
         yield credentials.strip().encode("utf-8", "surrogateescape")
     elif scheme.lower() == "basic":
-        try:
+        with contextlib.suppress(ValueError):
             yield base64.b64decode(credentials, validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            pass
     yield request.cookies.get("token", "").encode("utf-8", "surrogateescape")
 
 

@@ -89,6 +89,11 @@ class HttpConnection(web.RequestHandler):
         elif self._timer is None:
             self._start_timer(REQUEST_TIMEOUT_S)
 
+    def abort(self) -> None:
+        """Close the connection at once. A TLS connection would otherwise wait for the client."""
+        if self._raw_transport is not None:
+            self._raw_transport.abort()
+
     def _has_output(self) -> bool:
         """Return True if the client has not read everything yet."""
         return self._raw_transport is not None and self._raw_transport.get_write_buffer_size() > 0
@@ -104,8 +109,8 @@ class HttpConnection(web.RequestHandler):
 
     def _handle_timeout(self) -> None:
         self._timer = None
-        if self._raw_transport is not None and (self._answering or self._has_input or self._has_output()):
-            self._raw_transport.abort()
+        if self._answering or self._has_input or self._has_output():
+            self.abort()
 
 
 class Listener:

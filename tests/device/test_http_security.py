@@ -351,7 +351,10 @@ def test_frames_are_allowed_only_for_the_configured_sites() -> None:
         assert answer.status == 200
         policy = answer.headers["Content-Security-Policy"]
         assert "frame-ancestors http://homeassistant.local:8123 https://home.example;" in policy
-        assert get(sink, "/snapshot.jpg", **{**frame, "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}).status == 403
+        assert (
+            get(sink, "/snapshot.jpg", **{**frame, "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}).status
+            == 403
+        )
         assert get(sink, "/healthz", **{**frame, "Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors"}).status == 403
     finally:
         sink.stop()
@@ -379,7 +382,10 @@ def test_a_login_from_another_site_is_refused(monkeypatch: pytest.MonkeyPatch) -
         ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 4", b"\xff\x00=&"),
         ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 11", b"a&b&c&d&e&f"),
         ("Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked", b"5\r\ntoken\r\n0\r\n\r\n"),
-        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\nContent-Length: 9", b"token=abc"),
+        (
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\nContent-Length: 9",
+            b"token=abc",
+        ),
         ("Content-Type: multipart/form-data\r\nContent-Length: 9", b"token=abc"),
         ("Content-Length: 9", b"token=abc"),
     ],
@@ -413,7 +419,11 @@ def test_wrong_tokens_are_limited(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         for _ in range(30):
             assert get(sink, "/metrics", Cookie="token=an-old-token").status == 401, "the same token is one attempt"
         for number in range(9):
-            wrong = get(sink, "/metrics", Authorization=f"Bearer {number}") if number % 2 else log_in(sink, f"token={number}")
+            wrong = (
+                get(sink, "/metrics", Authorization=f"Bearer {number}")
+                if number % 2
+                else log_in(sink, f"token={number}")
+            )
             assert wrong.status == 401
         refused = get(sink, "/metrics", Authorization=f"Bearer {TOKEN}")
         assert (refused.status, refused.headers["Retry-After"]) == (429, "60")
@@ -474,11 +484,10 @@ def test_headers_of_a_configured_proxy_are_trusted(monkeypatch: pytest.MonkeyPat
         sink.stop()
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Create a certificate for localhost and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
@@ -488,6 +497,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         check=True, capture_output=True,
     )  # fmt: skip
     return cert, key
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
