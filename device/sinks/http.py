@@ -52,6 +52,7 @@ _MAX_FPS = 10.0
 _JPEG_QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
+_CLOSE_TIMEOUT_S = 0.3
 _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -229,8 +230,10 @@ class HttpSink(Sink):
             listener.close()
             await web_server.shutdown(0.3)
             for connection in tuple(self._connections):
-                connection.abort()
-            await asyncio.sleep(0)  # the event loop closes their sockets
+                connection.disconnect()
+            end_s = monotonic() + _CLOSE_TIMEOUT_S
+            while self._connections and monotonic() < end_s:
+                await asyncio.sleep(0.01)
 
     async def _record_history_until_stop(self) -> None:
         assert self._stop_event is not None

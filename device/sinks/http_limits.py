@@ -8,6 +8,7 @@ connections during their TLS handshake. Therefore this module accepts connection
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -89,10 +90,14 @@ class HttpConnection(web.RequestHandler):
         elif self._timer is None:
             self._start_timer(REQUEST_TIMEOUT_S)
 
-    def abort(self) -> None:
-        """Close the connection at once. A TLS connection would otherwise wait for the client."""
+    def disconnect(self) -> None:
+        """End the connection without waiting for the client. asyncio waits for its answer at the end of TLS.
+
+        The event loop closes the socket afterwards.
+        """
         if self._raw_transport is not None:
-            self._raw_transport.abort()
+            with contextlib.suppress(OSError):
+                self._raw_transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _has_output(self) -> bool:
         """Return True if the client has not read everything yet."""
@@ -109,8 +114,8 @@ class HttpConnection(web.RequestHandler):
 
     def _handle_timeout(self) -> None:
         self._timer = None
-        if self._answering or self._has_input or self._has_output():
-            self.abort()
+        if self._raw_transport is not None and (self._answering or self._has_input or self._has_output()):
+            self._raw_transport.abort()
 
 
 class Listener:
