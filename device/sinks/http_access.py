@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 _COOKIE_AGE_S = 30 * 86400
 _MAX_FORM_BYTES = 4096
+_AFTER_LOGIN = "signed-in"
+"""Query of the page after the login; `page.js` removes it from the address."""
+_COOKIE_LOST = "This browser did not store the cookie. Open the page in its own tab."
+"""For example in a frame of another site, without HTTPS."""
 _HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 """Host header: a name or an address, with an optional port."""
 
@@ -77,7 +81,7 @@ class Access:
             host: Address or host name that the page listens on.
             token: The token; empty: none is required.
             options: Host names, proxies, HTTPS, embedding.
-            login_form: HTML with the placeholders `$path` and `$message`.
+            login_form: HTML with the placeholders `$path`, `$message` and `$invalid`.
         """
         self._hosts = list_allowed_hosts(host) | options.hosts
         # Tokens and headers may contain any bytes.
@@ -104,16 +108,16 @@ class Access:
             return None
         candidates = [text for text in _list_tokens(request) if text]
         address = self._get_client_address(request)
-        wait_s = self._wrong_tokens.get_wait_s(address) if candidates else 0
-        if wait_s:
-            return self._refuse_login(request, 429, f"too many wrong tokens; try again in {wait_s} s", wait_s)
+        if candidates and (wait_s := self._wrong_tokens.get_wait_s(address)):
+            return self._refuse_guesses(request, wait_s)
         # One valid token is enough: the header may hold the password of a proxy, and the cookie an old token.
         matches = [hmac.compare_digest(candidate, self._token) for candidate in candidates]
         if any(matches):
             return None
         for candidate in candidates:
             self._wrong_tokens.add(address, candidate)
-        return self._refuse_login(request, 401, "token missing or wrong; expected 'Authorization: Bearer TOKEN'")
+        is_cookie_lost = not candidates and request.query_string == _AFTER_LOGIN
+        return self._refuse_token(request, _COOKIE_LOST if is_cookie_lost else "")
 
     async def log_in(self, request: web.BaseRequest) -> web.Response:
         """Answer the login form: set the cookie and go to the page, or show the form again."""
@@ -122,16 +126,16 @@ class Access:
         home = f"{self._options.path}/"
         if request.method != "POST" or not self._token:
             return web.Response(status=303, headers={**self.headers, "Location": home})
-        address = self._get_client_address(request)
-        if wait_s := self._wrong_tokens.get_wait_s(address):
-            return self._refuse_login(request, 429, f"too many wrong tokens; try again in {wait_s} s", wait_s)
         token = await _read_form_token(request)
         if token is None:
             return self.refuse(400, f"expected a form with the field token, at most {_MAX_FORM_BYTES} bytes")
+        address = self._get_client_address(request)
+        if wait_s := self._wrong_tokens.get_wait_s(address):
+            return self._refuse_guesses(request, wait_s)
         if not hmac.compare_digest(token, self._token):
             self._wrong_tokens.add(address, token)
-            return self._refuse_login(request, 401, "Wrong token.")
-        answer = web.Response(status=303, headers={**self.headers, "Location": home})
+            return self._refuse_token(request, "Wrong token.")
+        answer = web.Response(status=303, headers={**self.headers, "Location": f"{home}?{_AFTER_LOGIN}"})
         is_secure = self._is_https(request)
         # A page of another site that may embed this one: the browser keeps the cookie for this pair of sites only.
         is_embedded = (
@@ -152,17 +156,23 @@ class Access:
 
         return web.Response(status=status, text=f"{text}\n", headers=self.headers)
 
-    def _refuse_login(self, request: web.BaseRequest, status: int, text: str, wait_s: int = 0) -> web.Response:
+    def _refuse_guesses(self, request: web.BaseRequest, wait_s: int) -> web.Response:
+        message = f"Too many wrong tokens. Try again in {wait_s} s."
+        answer = self._show_form(message, 429) if _is_browser(request) else self.refuse(429, message)
+        answer.headers["Retry-After"] = str(wait_s)
+        return answer
+
+    def _refuse_token(self, request: web.BaseRequest, message: str) -> web.Response:
+        if _is_browser(request):
+            return self._show_form(message, 401)
+        return self.refuse(401, "token missing or wrong; expected 'Authorization: Bearer TOKEN'")
+
+    def _show_form(self, message: str, status: int) -> web.Response:
         from aiohttp import web
 
-        headers = {**self.headers, **({"Retry-After": str(wait_s)} if wait_s else {})}
-        if not _is_browser(request):
-            return web.Response(status=status, text=f"{text}\n", headers=headers)
+        page = self._form.substitute(path=self._options.path, message=message, invalid=str(bool(message)).lower())
         # Without a referrer, browsers send the form with `Origin: null`.
-        headers["Referrer-Policy"] = "same-origin"
-        is_first = status == 401 and request.method != "POST"
-        message = "" if is_first else text[:1].upper() + text[1:]
-        page = self._form.substitute(path=self._options.path, message=message, invalid=str(not is_first).lower())
+        headers = {**self.headers, "Referrer-Policy": "same-origin"}
         return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 
     def _is_from_proxy(self, request: web.BaseRequest) -> bool:

@@ -429,7 +429,7 @@ def test_wrong_tokens_are_limited(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         assert (refused.status, refused.headers["Retry-After"]) == (429, "60")
         assert log_in(sink, f"token={TOKEN}").status == 429
         form = log_in(sink, f"token={TOKEN}", Accept="text/html").body
-        assert b"Too many wrong tokens; try again in 60 s" in form
+        assert b"Too many wrong tokens. Try again in 60 s." in form
         assert get(sink, "/metrics").status == 401, "there is nothing to compare"
         clock[0] += 60
         assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
@@ -467,7 +467,7 @@ def test_headers_of_a_configured_proxy_are_trusted(monkeypatch: pytest.MonkeyPat
     sink.start()
     try:
         welcome = log_in(sink, f"token={TOKEN}", "/door/login", **forwarded)
-        assert (welcome.status, welcome.headers["Location"]) == (303, "/door/")
+        assert (welcome.status, welcome.headers["Location"]) == (303, "/door/?signed-in")
         cookie = welcome.headers["Set-Cookie"]
         assert "Secure" in cookie
         assert "Path=/door/" in cookie

@@ -159,7 +159,7 @@ def test_access_requires_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
         assert get(sink, f"/?token={token}").status == 401, "addresses are stored in histories and logs"
         assert get(sink, "/metrics", Authorization=f"Bearer {token}").status == 200
         welcome = log_in(sink, f"token={token}")
-        assert (welcome.status, welcome.headers["Location"]) == (303, "/")
+        assert (welcome.status, welcome.headers["Location"]) == (303, "/?signed-in")
         cookie = welcome.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -195,6 +195,7 @@ def test_a_browser_gets_a_login_form_and_other_programs_a_line(monkeypatch: pyte
         assert get(sink, "/", Cookie=cookie, **browser).status == 200
         assert get(sink, "/login", Cookie=cookie, **browser).headers["Location"] == "/"
         assert b64encode(token.encode()) not in b"".join((form.body, refused.body, welcome.body))
+        assert b"did not store the cookie" in get(sink, "/?signed-in", **browser).body
         basic = b64encode(f"me:{token}".encode()).decode()
         assert get(sink, "/snapshot.jpg", Authorization=f"Basic {basic}").status == 503, "no frame yet"
 

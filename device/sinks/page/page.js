@@ -121,5 +121,6 @@ element("fullscreen").addEventListener("click", () => {
 document.addEventListener("fullscreenchange", () => {
   element("fullscreen").querySelector("span").textContent = document.fullscreenElement ? "Exit full screen" : "Full screen";
 });
+if (location.search) history.replaceState(null, "", location.pathname);
 createCharts();
 connect();
