@@ -5,12 +5,15 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import re
 import socket
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -20,6 +23,7 @@ import pytest
 
 from edgepose.device.config import CameraConfig
 from edgepose.device.monitor.stats import Stats
+from edgepose.device.sinks import http as http_sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sources.factory import open_source
 from edgepose.runtime.errors import InputError
@@ -198,6 +202,13 @@ def test_a_browser_gets_a_login_form_and_other_programs_a_line(monkeypatch: pyte
         assert b"did not store the cookie" in get(sink, "/?signed-in", **browser).body
         basic = b64encode(f"me:{token}".encode()).decode()
         assert get(sink, "/snapshot.jpg", Authorization=f"Basic {basic}").status == 503, "no frame yet"
+
+
+def test_uplot_is_the_published_file() -> None:
+    folder = Path(http_sink.__file__).parent / "page" / "uplot"
+    listed = re.findall(r"(uplot\.min\.\w+) +SHA-256 (\w{64})", (folder / "NOTICE").read_text())
+    assert {name: sha256((folder / name).read_bytes()).hexdigest() for name, _ in listed} == dict(listed)
+    assert len(listed) == 2
 
 
 def test_the_title_is_the_name_of_the_device() -> None:

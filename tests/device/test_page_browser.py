@@ -408,6 +408,22 @@ def test_a_dashboard_shows_the_page_only_if_it_is_allowed(browser: Browser, allo
             browser.driver.switch_to.default_content()
 
 
+def test_the_login_in_a_dashboard_over_http_says_what_to_do(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers keep no cookie for a frame of another site without HTTPS."""
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    address = [""]
+    with serve_dashboard(address) as dashboard, page(options=PageOptions(frame_ancestors=(dashboard,))) as sink:
+        address[0] = f"http://127.0.0.1:{sink.port}/"
+        browser.open(dashboard)
+        wait_until(lambda: browser.driver.title == "dashboard", LIMIT_S)
+        has_form = "return !!document.getElementById('token')"
+        wait_until(lambda: browser.enter_frame() and browser.run(has_form), LIMIT_S)
+        browser.run("document.getElementById('token').focus()")
+        submit(browser, TOKEN)
+        wait_until(lambda: browser.enter_frame() and "did not store the cookie" in browser.text("error"), LIMIT_S)
+        browser.driver.switch_to.default_content()
+
+
 def test_the_login_in_a_dashboard_over_https(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cookie is kept for this dashboard only: a frame on another site is not logged in."""
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
