@@ -52,7 +52,7 @@ _MAX_FPS = 10.0
 _JPEG_QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
-_CLOSE_TIMEOUT_S = 0.3
+_CLOSE_TIMEOUT_S = 0.2
 _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),

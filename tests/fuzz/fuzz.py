@@ -308,9 +308,11 @@ class _ErrorLog(logging.Handler):
 def _start_page() -> tuple[int, _ErrorLog]:
     """Start the page in this process, behind a proxy with a path. Return its port and its error log."""
     from edgepose.device.monitor.stats import Stats
+    from edgepose.device.sinks import wrong_tokens
     from edgepose.device.sinks.factory import open_sinks
     from edgepose.device.sinks.http import HttpSink
 
+    wrong_tokens.MAX_WRONG_TOKENS = sys.maxsize  # mutated tokens must not lock the fuzzer out
     faults = _ErrorLog()
     logging.getLogger().addHandler(faults)
     os.environ["EDGEPOSE_HTTP_TOKEN"] = "correct-horse-battery"
