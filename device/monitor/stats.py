@@ -110,6 +110,17 @@ class Stats:
             self._recent.clear()
         self.state, self.problem = "paused", ""
 
+    def find_max_people(self, window_s: float) -> int:
+        """Return the maximum number of people in the frames of the last `window_s` seconds.
+
+        If there was none, the number in the last frame. Only 120 frames are known: two seconds at 60 FPS.
+        """
+        with self._lock:
+            since_s = monotonic() - window_s
+            recent = self._recent
+            last = recent[-1].people if recent else 0
+            return max((frame.people for frame in recent if frame.time_s > since_s), default=last)
+
     def get_health(self, max_age_s: float = 2.0) -> Health:
         """Return the state of the board. It is read again if the last value is older than `max_age_s` seconds."""
         if monotonic() - self._health_read_s >= max_age_s:

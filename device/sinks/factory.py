@@ -45,6 +45,7 @@ _OTHER_SCHEMES = {
 _BYTES_PER_UNIT = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
 """Options at the end of `jsonl:FILE?...`. Any other text after `?` is a part of the file name."""
+_ORIGIN_PATTERN = re.compile(r"https?://[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _TLS_FILE_OPTIONS = ("ca", "cert", "key")
 _TLS_OPTION_NAMES = (*_TLS_FILE_OPTIONS, "server_name")
 _PAGE_PORTS = {"http": 8080, "https": 8443}
@@ -136,16 +137,23 @@ def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool,
         if parts.path.strip("/"):
             raise InputError(f"sink {masked!r}: expected udp://HOST:PORT without a path")
         return UdpSink(_get_host(masked, parts), _get_port(masked, parts, None))
-    return _open_page_sink(masked, parts, options, stats, privacy, insecure)
+    return _open_page_sink(masked, parts, options, stats, privacy, insecure, device)
 
 
 def _open_page_sink(
-    text: str, parts: SplitResult, options: dict[str, str], stats: Stats, privacy: Privacy | None, insecure: bool
+    text: str,
+    parts: SplitResult,
+    options: dict[str, str],
+    stats: Stats,
+    privacy: Privacy | None,
+    insecure: bool,
+    device: _Device,
 ) -> Sink:
-    from .http import HttpSink, PageOptions
+    from .http import HttpSink
+    from .http_access import PageOptions
 
     tls = parts.scheme.lower() == "https"
-    _check_options(text, options, "host", "proxy", "path", *(("cert", "key") if tls else ()))
+    _check_options(text, options, "host", "proxy", "path", "frame-ancestors", *(("cert", "key") if tls else ()))
     if privacy is None:
         raise InputError(
             f"sink {text!r}: the page shows camera images; choose with --privacy none, blur or silhouette (or with "
@@ -161,16 +169,15 @@ def _open_page_sink(
     if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
         raise InputError(f"sink {text!r}: expected a path such as /door, got {options['path']!r}")
     page = PageOptions(
-        hosts=frozenset(name.strip().lower() for name in options.get("host", "").split(",") if name.strip()),
-        proxies=tuple(
-            _parse_network(text, name.strip()) for name in options.get("proxy", "").split(",") if name.strip()
-        ),
+        hosts=frozenset(name.lower() for name in _split_list(options.get("host", ""))),
+        proxies=tuple(_parse_network(text, name) for name in _split_list(options.get("proxy", ""))),
         path=f"/{path}" if path else "",
         certificate=expand_home(options.get("cert", "")),
         key=expand_home(options.get("key", "")),
+        frame_ancestors=tuple(_parse_origin(text, name) for name in _split_list(options.get("frame-ancestors", ""))),
     )
     port = _get_port(text, parts, _PAGE_PORTS[parts.scheme.lower()], minimum=0)
-    return HttpSink(_get_host(text, parts), port, stats, privacy, insecure=insecure, options=page)
+    return HttpSink(_get_host(text, parts), port, stats, privacy, insecure=insecure, options=page, device=device.name)
 
 
 def _parse_network(text: str, name: str) -> IPv4Network | IPv6Network:
@@ -178,6 +185,20 @@ def _parse_network(text: str, name: str) -> IPv4Network | IPv6Network:
         return ip_network(name)
     except ValueError:
         raise InputError(f"sink {text!r}: expected proxy=ADDRESS or proxy=NETWORK/BITS, got {name!r}") from None
+
+
+def _parse_origin(text: str, origin: str) -> str:
+    # Only what cannot end the directive of the header or allow more than one site.
+    if not _ORIGIN_PATTERN.fullmatch(origin):
+        raise InputError(
+            f"sink {text!r}: expected frame-ancestors=http://NAME[:PORT] or https://NAME[:PORT] of the dashboard, "
+            f"without a path, got {origin!r}"
+        )
+    return origin
+
+
+def _split_list(values: str) -> list[str]:
+    return [value.strip() for value in values.split(",") if value.strip()]
 
 
 def _suggest_scheme(text: str, kind: str) -> str:

@@ -1,40 +1,45 @@
 """HTTP sink: web page with live image, number of people, latency and history, and endpoints for other programs.
 
-Paths: `/` (the page), `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each message, `stats`
-every second), `/metrics` (Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than
-loopback a token is required, unless the user turns this off. If a token is set, it is always checked, because requests
-that come through a reverse proxy also come from loopback.
+Paths: `/` (the page), `/login`, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each
+message, `stats` every second, `sample` every two seconds), `/history` (JSON, the samples of the last hour), `/metrics`
+(Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than loopback a token is
+required, unless the user turns this off. If a token is set, it is always checked, because requests that come through a
+reverse proxy also come from loopback.
 
-Ownership: the page's thread runs the event loop. Listening sockets, connections and streams belong to the event loop.
-`send` replaces `_latest` and posts a wake-up to the event loop; `stop` posts the stop event. Neither uses a connection.
-`http_limits` limits the connections.
+Ownership: the page's thread runs the event loop. Listening sockets, connections, streams and the history belong to the
+event loop. `send` replaces `_latest` and posts a wake-up to the event loop; `stop` posts the stop event. Neither uses a
+connection. `http_limits` limits the connections, `http_access` checks the requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import os
-import re
-import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from html import escape
 from importlib import resources
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
+from string import Template
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
+import numpy as np
 
 from ...runtime.errors import InputError, MissingExtraError
+from ...runtime.io.naming import get_device_name
+from ..monitor import history
 from ..monitor.health import HEALTHY_STATES
+from ..monitor.history import History
 from ..monitor.stats import Stats
 from . import metrics
 from .base import LOG, Message, Sink
+from .http_access import Access, PageOptions
 from .privacy import Privacy, apply_privacy
 
 if TYPE_CHECKING:
@@ -48,35 +53,17 @@ _MAX_FPS = 10.0
 _JPEG_QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
-_HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-"""Host header: a name or an address, with an optional port."""
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src 'self'; "
-    "style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}  # fmt: skip
+_CLOSE_TIMEOUT_S = 0.2
 _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
+    "/charts.js": ("charts.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
+    "/uplot.js": ("uplot/uplot.min.js", "text/javascript"),
+    "/uplot.css": ("uplot/uplot.min.css", "text/css"),
 }
-
-
-@dataclass(frozen=True)
-class PageOptions:
-    """Options of the web page: allowed host names, reverse proxies, HTTPS."""
-
-    hosts: frozenset[str] = frozenset()
-    """Allowed names in the Host header, besides localhost, the host name, `NAME.local` and all IP addresses."""
-    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Reverse proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` headers are used."""
-    path: str = ""
-    """Path under which a reverse proxy serves the page, such as `/door`."""
-    certificate: str = ""
-    """PEM file; empty serves HTTP, otherwise HTTPS."""
-    key: str = ""
-    """PEM file with the key of the certificate; empty: the key is in `certificate`."""
+_PUBLIC_FILES = {"/base.css": ("base.css", "text/css"), "/icon.svg": ("icon.svg", "image/svg+xml")}
+"""Files that the login form needs; they are served without a token."""
 
 
 class HttpSink(Sink):
@@ -97,6 +84,7 @@ class HttpSink(Sink):
         *,
         insecure: bool = False,
         options: PageOptions | None = None,
+        device: str = "",
     ) -> None:
         """Check the settings and load the certificate; `start` starts the server.
 
@@ -106,7 +94,8 @@ class HttpSink(Sink):
             stats: Statistics for the page, `/metrics` and `/healthz`.
             privacy: Privacy mode of the images.
             insecure: If True, no token is required on addresses other than loopback.
-            options: Host names, proxies and HTTPS.
+            options: Host names, proxies, HTTPS and embedding.
+            device: Display name, the title of the page; default: `naming.get_device_name()`.
 
         Raises:
             InputError: Other computers can reach the address and EDGEPOSE_HTTP_TOKEN holds no token, the token is
@@ -118,20 +107,32 @@ class HttpSink(Sink):
         self._options = options or PageOptions()
         self._scheme = "https" if self._options.certificate else "http"
         self._tls = _load_certificate(self._options)
-        self._token = os.environ.get(TOKEN_VARIABLE, "")
+        token = os.environ.get(TOKEN_VARIABLE, "")
         local = host == "localhost" or _is_loopback(host)
         address = f"{self._scheme}://{host}:{port}"
-        if self._token and len(self._token) < _MIN_TOKEN_LENGTH:
+        if token and len(token) < _MIN_TOKEN_LENGTH:
             raise InputError(
                 f"{address}: expected a token of {_MIN_TOKEN_LENGTH} characters or more in {TOKEN_VARIABLE}, "
-                f"got {len(self._token)}"
+                f"got {len(token)}"
             )
-        if not local and not insecure and not self._token:
+        if not local and not insecure and not token:
             raise InputError(
                 f"{address}: the page can be reached by others: no token is set; put a token of {_MIN_TOKEN_LENGTH} "
                 f"characters or more into {TOKEN_VARIABLE}, or use --insecure"
             )
-        self._hosts = _list_allowed_hosts(host) | self._options.hosts
+        # Read at the start: later the process may have no file descriptor left.
+        page = resources.files(__package__ or "").joinpath("page")
+        self._files = {
+            path: (page.joinpath(*name.split("/")).read_bytes(), kind)
+            for path, (name, kind) in {**_PAGE_FILES, **_PUBLIC_FILES}.items()
+        }
+        html = Template(self._files["/"][0].decode()).substitute(name=escape(device or get_device_name()))
+        self._files["/"] = html.encode(), "text/html"
+        self._access = Access(host, token, self._options, page.joinpath("login.html").read_bytes().decode())
+        self._headers = self._access.headers
+        self._history = History(stats)
+        self._sample: history.Sample | None = None
+        """The latest sample of the history."""
         self._latest: Message | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._new_message = asyncio.Event()
@@ -143,9 +144,6 @@ class HttpSink(Sink):
         self._clients = 0
         self._connections: set[Any] = set()
         self._routes: dict[str, _Handler] = {}
-        # Read at the start: later the process may have no file descriptor left.
-        page = resources.files(__package__ or "").joinpath("page")
-        self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _PAGE_FILES.items()}
         self._image: tuple[Message | None, float, bytes] = (None, 0.0, b"")
         self.port = port
 
@@ -205,20 +203,17 @@ class HttpSink(Sink):
 
         self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_log_error)
-        routes: dict[str, _Handler] = {
-            **dict.fromkeys(_PAGE_FILES, self._serve_file),
-            "/stream.mjpg": self._serve_mjpeg, "/snapshot.jpg": self._serve_snapshot, "/poses": self._serve_events,
-            "/metrics": self._serve_metrics, "/healthz": self._serve_health,
-        }  # fmt: skip
-        # A proxy may remove its path prefix from the request or keep it.
         self._routes = {
-            prefix + path: handler for prefix in ("", self._options.path) for path, handler in routes.items()
-        }
+            **dict.fromkeys(self._files, self._serve_file),
+            "/stream.mjpg": self._serve_mjpeg, "/snapshot.jpg": self._serve_snapshot, "/poses": self._serve_events,
+            "/history": self._serve_history, "/metrics": self._serve_metrics, "/healthz": self._serve_health,
+        }  # fmt: skip
         if self._options.path:
             self._routes[self._options.path] = self._add_slash
         limits: dict[str, Any] = {
             "access_log": None, "max_line_size": 2048, "max_field_size": 8190, "lingering_time": 1.0,
             "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
+            "auto_decompress": False,  # a compressed body is never used, and an invalid one would be logged as an error
         }  # fmt: skip
         # Not web.Application: its router answers some requests before our checks, such as those with Expect.
         web_server = web.Server(self._handle_request)
@@ -230,11 +225,23 @@ class HttpSink(Sink):
         try:
             self.port = await listener.listen(self._host, self.port)
             self._start_done.set()
-            await self._stop_event.wait()
+            await self._record_history_until_stop()
             self._wake_streams()
         finally:
             listener.close()
             await web_server.shutdown(0.3)
+            for connection in tuple(self._connections):
+                connection.disconnect()
+            end_s = monotonic() + _CLOSE_TIMEOUT_S
+            while self._connections and monotonic() < end_s:
+                await asyncio.sleep(0.01)
+
+    async def _record_history_until_stop(self) -> None:
+        assert self._stop_event is not None
+        while not self._is_stopping:
+            self._sample = self._history.add_sample()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop_event.wait(), history.INTERVAL_S)
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request. After a refusal the connection is closed, so that a client cannot keep it open."""
@@ -245,7 +252,7 @@ class HttpSink(Sink):
         connection.begin_answer()
         try:
             response = await self._check_and_route(request)
-            if response.status in (400, 401, 403, 404, 405) and not response.prepared:
+            if response.status in (400, 401, 403, 404, 405, 429) and not response.prepared:
                 response.force_close()
             # Written here and not later by aiohttp, so that the time the client needs to read it is limited.
             with contextlib.suppress(ConnectionError):
@@ -256,73 +263,45 @@ class HttpSink(Sink):
             connection.end_answer()
 
     async def _check_and_route(self, request: web.BaseRequest) -> web.StreamResponse:
-        from aiohttp import web
-
-        forwarded = self._is_from_proxy(request)
-        host = _get_last_value(request.headers.get("X-Forwarded-Host", "")) if forwarded else ""
+        access = self._access
         if request.version < (1, 0):
-            return web.Response(status=400, text="HTTP/0.9 is not supported; use HTTP/1.0 or later", headers=_HEADERS)
-        # Not request.host, which is an address of this machine if the header is missing. Two headers are ambiguous.
-        host_headers = request.headers.getall("Host", [])
-        name = _parse_host_name(host or host_headers[0]) if len(host_headers) == 1 else ""
-        if name not in self._hosts and not _is_address(name):
-            # DNS rebinding: a page of another site whose name resolves to this machine must not read the camera.
-            text = "host name not allowed; add ?host=NAME to the address of the sink"
-            return web.Response(status=403, text=text, headers=_HEADERS)
-        if not _is_own_site(request):
-            return web.Response(status=403, text="requests from pages of other sites are not allowed", headers=_HEADERS)
-        if self._token and not self._has_valid_token(request):
-            return web.Response(status=401, text="token missing or wrong; open /?token=TOKEN", headers=_HEADERS)
-        if request.path in ("/", f"{self._options.path}/") and "token" in request.query:
-            # Move the token from the address bar and the history into a cookie that scripts cannot read.
-            location = f"{self._options.path}/"
-            answer: web.StreamResponse = web.Response(status=303, headers={**_HEADERS, "Location": location})
-            https = self._tls is not None or (
-                forwarded and _get_last_value(request.headers.get("X-Forwarded-Proto", "")) == "https"
-            )
-            answer.set_cookie(
-                "token", self._token, httponly=True, samesite="Strict", max_age=30 * 86400, secure=https, path=location
-            )
-            return answer
+            return access.refuse(400, "HTTP/0.9 is not supported; use HTTP/1.0 or later")
+        if (refusal := access.check_site(request)) is not None:
+            return refusal
+        path = self._remove_prefix(request.path)
+        if path == "/login":
+            return await access.log_in(request)
+        if path not in _PUBLIC_FILES and (refusal := access.check_token(request)) is not None:
+            return refusal
         if request.method not in ("GET", "HEAD"):
-            headers = {**_HEADERS, "Allow": "GET, HEAD"}
-            return web.Response(status=405, text="method not allowed; use GET or HEAD", headers=headers)
-        handler = self._routes.get(request.path)
-        if handler is None:
-            return web.Response(status=404, text="page not found", headers=_HEADERS)
-        return await handler(request)
+            refusal = access.refuse(405, "method not allowed; use GET or HEAD")
+            refusal.headers["Allow"] = "GET, HEAD"
+            return refusal
+        handler = self._routes.get(path)
+        return access.refuse(404, "page not found") if handler is None else await handler(request)
 
-    def _is_from_proxy(self, request: web.BaseRequest) -> bool:
-        try:
-            peer = ip_address(request.remote or "")
-        except ValueError:
-            return False
-        return any(peer in network for network in self._options.proxies)
-
-    def _has_valid_token(self, request: web.BaseRequest) -> bool:
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        candidates = (
-            # The header may hold the password of a proxy, and the cookie an old token, so one valid token is enough.
-            credentials.strip() if scheme.lower() == "bearer" else "",
-            request.cookies.get("token", ""),
-            request.query.get("token", ""),
-        )
-        # Headers may contain any bytes.
-        token = self._token.encode("utf-8", "surrogateescape")
-        matches = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), token) for text in candidates]
-        return any(matches)
+    def _remove_prefix(self, path: str) -> str:
+        """Return the path without `PageOptions.path`: a proxy may remove it from its requests or keep it."""
+        prefix = self._options.path
+        return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
     async def _add_slash(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        return web.Response(status=308, headers={**_HEADERS, "Location": f"{self._options.path}/"})
+        return web.Response(status=308, headers={**self._headers, "Location": f"{self._options.path}/"})
 
     async def _serve_file(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
-        path = request.path
-        body, kind = self._files.get(path) or self._files[path.removeprefix(self._options.path)]
-        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_HEADERS)
+        body, kind = self._files[self._remove_prefix(request.path)]
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=self._headers)
+
+    async def _serve_history(self, request: web.BaseRequest) -> web.Response:
+        from aiohttp import web
+
+        # In another thread: a slow board needs some time for an hour of samples, and streams must not wait for that.
+        text = await asyncio.to_thread(history.format_samples, self._history.copy_samples())
+        return web.Response(text=text, content_type="application/json", headers=self._headers)
 
     async def _serve_metrics(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
@@ -331,30 +310,32 @@ class HttpSink(Sink):
             # In another thread: the first call imports the library, and streams must not wait for that.
             text = await asyncio.to_thread(metrics.format_metrics, self._stats.take_snapshot())
         except MissingExtraError as error:
-            return web.Response(status=501, text=f"{error}\n", headers=_HEADERS)
-        return web.Response(text=text, headers=_HEADERS)
+            return web.Response(status=501, text=f"{error}\n", headers=self._headers)
+        return web.Response(text=text, headers=self._headers)
 
     async def _serve_health(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         snapshot = self._stats.take_snapshot()
         is_healthy = snapshot.state in HEALTHY_STATES and not snapshot.problem
-        return web.json_response(asdict(snapshot), status=200 if is_healthy else 503, headers=_HEADERS)
+        return web.json_response(asdict(snapshot), status=200 if is_healthy else 503, headers=self._headers)
 
     async def _serve_snapshot(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         image = await self._render_jpeg()
         if not image:
-            return web.Response(status=503, text="no frame yet", headers=_HEADERS)
-        return web.Response(body=image, content_type="image/jpeg", headers=_HEADERS)
+            return web.Response(status=503, text="no frame yet", headers=self._headers)
+        return web.Response(body=image, content_type="image/jpeg", headers=self._headers)
 
     async def _serve_mjpeg(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
         from .http_limits import write_part
 
-        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "multipart/x-mixed-replace; boundary=frame"})
+        response = web.StreamResponse(
+            headers={**self._headers, "Content-Type": "multipart/x-mixed-replace; boundary=frame"}
+        )
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
                 if image := await self._render_jpeg():
@@ -368,8 +349,8 @@ class HttpSink(Sink):
 
         from .http_limits import write_part
 
-        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
-        last_message, stats_sent_s = None, 0.0
+        response = web.StreamResponse(headers={**self._headers, "Content-Type": "text/event-stream"})
+        last_message, last_sample, stats_sent_s = None, self._sample, 0.0
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
                 if (message := self._latest) is not None and message is not last_message:
@@ -379,6 +360,10 @@ class HttpSink(Sink):
                     stats_sent_s = monotonic()
                     stats = json.dumps(asdict(self._stats.take_snapshot()))
                     await write_part(request, response, f"event: stats\ndata: {stats}\n\n".encode())
+                if (sample := self._sample) is not None and sample is not last_sample:
+                    last_sample = sample
+                    text = history.format_samples(np.array([sample]))
+                    await write_part(request, response, f"event: sample\ndata: {text}\n\n".encode())
                 await self._wait_for_message(0.0)
         return response
 
@@ -459,41 +444,6 @@ def _load_certificate(options: PageOptions) -> ssl.SSLContext | None:
             f"not encrypted ({options.key or options.certificate})"
         ) from None
     return context
-
-
-def _list_allowed_hosts(host: str) -> frozenset[str]:
-    """Return the names of this machine. IP addresses are always allowed: no other site can have one as its name."""
-    host_name = socket.gethostname().lower()
-    return frozenset(
-        {"localhost", host_name, host_name.partition(".")[0], f"{host_name.partition('.')[0]}.local", host.lower()}
-    )
-
-
-def _parse_host_name(host: str) -> str:
-    """Return the name of `name:port` or `[address]:port` in lower case; empty if the text is neither."""
-    found = _HOST_PATTERN.fullmatch(host)
-    return found[1].strip("[]").removesuffix(".").lower() if found else ""
-
-
-def _is_own_site(request: web.BaseRequest) -> bool:
-    """Return False for a browser request from a page of another site, unless the user opens the page by a link."""
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if site in ("none", "same-origin"):
-        return True
-    return request.headers.get("Sec-Fetch-Mode") == "navigate" and request.headers.get("Sec-Fetch-Dest") == "document"
-
-
-def _get_last_value(values: str) -> str:
-    """Return the last value of a header with several values: the one added by the nearest proxy."""
-    return values.rpartition(",")[2].strip()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def _is_loopback(host: str) -> bool:

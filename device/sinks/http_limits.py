@@ -8,6 +8,7 @@ connections during their TLS handshake. Therefore this module accepts connection
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -88,6 +89,15 @@ class HttpConnection(web.RequestHandler):
             self._stop_timer()
         elif self._timer is None:
             self._start_timer(REQUEST_TIMEOUT_S)
+
+    def disconnect(self) -> None:
+        """End the connection without waiting for the client. asyncio waits for its answer at the end of TLS.
+
+        The event loop closes the socket afterwards.
+        """
+        if self._raw_transport is not None:
+            with contextlib.suppress(OSError):
+                self._raw_transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _has_output(self) -> bool:
         """Return True if the client has not read everything yet."""

@@ -28,13 +28,14 @@ from edgepose.device.monitor.systemd import SystemdNotifier
 from edgepose.device.sinks import metrics
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.http import HttpSink
+from edgepose.device.sinks.wrong_tokens import WrongTokens
 from edgepose.device.sources.credentials import add_credentials
 from edgepose.device.sources.factory import open_source
 from edgepose.runtime.errors import InputError, MissingExtraError
 
 from ..conftest import call_edgepose, measure_slowness
 from .sink_helpers import make_message, wait_until
-from .test_page import get, open_stream, page
+from .test_page import get, log_in, open_stream, page
 
 pytestmark = pytest.mark.once
 TOKEN = "correct-horse-battery"
@@ -285,7 +286,8 @@ def test_a_token_is_required_on_loopback_too(monkeypatch: pytest.MonkeyPatch) ->
             assert get(sink, path, Host="127.0.0.1").status == 401, path
         assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
         assert get(sink, "/metrics", Authorization=f"bearer {TOKEN}").status == 200
-        assert get(sink, f"/?token={TOKEN}", Cookie="token=an-old-token").status == 303, "after a change of the token"
+        again = log_in(sink, f"token={TOKEN}", Cookie="token=an-old-token")
+        assert again.status == 303, "after a change of the token"
         proxy = {"Authorization": "Basic bWU6c2VjcmV0", "Cookie": f"token={TOKEN}"}
         assert get(sink, "/", **proxy).status == 200, "the header belongs to the proxy"
         assert get(sink, "/", Cookie="token=", Authorization="Bearer ").status == 401
@@ -339,14 +341,133 @@ def test_requests_of_other_sites_are_refused() -> None:
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
+def test_frames_are_allowed_only_for_the_configured_sites() -> None:
+    frame = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+    address = "http://127.0.0.1:0?frame-ancestors=http://homeassistant.local:8123,https://home.example"
+    (sink,) = open_sinks([address], Stats("x"), "blur")
+    sink.start()
+    try:
+        answer = get(sink, "/", **frame)
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "frame-ancestors http://homeassistant.local:8123 https://home.example;" in policy
+        assert (
+            get(sink, "/snapshot.jpg", **{**frame, "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}).status
+            == 403
+        )
+        assert get(sink, "/healthz", **{**frame, "Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors"}).status == 403
+    finally:
+        sink.stop()
+    with page() as default:
+        assert "frame-ancestors 'none'" in get(default, "/").headers["Content-Security-Policy"]
+
+
+def test_a_login_from_another_site_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        form = f"token={TOKEN}"
+        for origin in ("http://evil.example", "null", "http://[", "http://evil.example:80@localhost.evil.example"):
+            assert log_in(sink, form, Origin=origin).status == 403, origin
+        navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        assert log_in(sink, form, **navigation).status == 403
+        assert log_in(sink, form, Origin=f"http://localhost:{sink.port}").status == 303
+        assert log_in(sink, form, Origin="null", **{"Sec-Fetch-Site": "same-origin"}).status == 303
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000", b"token=" + b"x" * 4994),
+        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0", b""),
+        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 4", b"\xff\x00=&"),
+        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 11", b"a&b&c&d&e&f"),
+        ("Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked", b"5\r\ntoken\r\n0\r\n\r\n"),
+        (
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\nContent-Length: 9",
+            b"token=abc",
+        ),
+        ("Content-Type: multipart/form-data\r\nContent-Length: 9", b"token=abc"),
+        ("Content-Length: 9", b"token=abc"),
+    ],
+)
+def test_a_login_without_a_form_is_refused(
+    head: str, body: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        request = f"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n\r\n".encode() + body
+        assert send_request(sink, request).startswith(b"HTTP/1.1 400")
+        assert log_in(sink, f"token={TOKEN}").status == 303
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR], caplog.text
+
+
+def test_a_form_that_never_ends_is_closed(short_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink, connect(sink) as link:
+        form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100"
+        link.sendall(f"POST /login HTTP/1.1\r\nHost: localhost\r\n{form}\r\n\r\ntoken=".encode())
+        wait_until(lambda: sink._connections)
+        wait_until(lambda: not sink._connections)
+
+
+def test_wrong_tokens_are_limited(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    clock = [1000.0]
+    monkeypatch.setattr("edgepose.device.sinks.wrong_tokens.monotonic", lambda: clock[0])
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    with page() as sink:
+        for _ in range(30):
+            assert get(sink, "/metrics", Cookie="token=an-old-token").status == 401, "the same token is one attempt"
+        for number in range(9):
+            wrong = (
+                get(sink, "/metrics", Authorization=f"Bearer {number}")
+                if number % 2
+                else log_in(sink, f"token={number}")
+            )
+            assert wrong.status == 401
+        refused = get(sink, "/metrics", Authorization=f"Bearer {TOKEN}")
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "60")
+        assert log_in(sink, f"token={TOKEN}").status == 429
+        form = log_in(sink, f"token={TOKEN}", Accept="text/html").body
+        assert b"Too many wrong tokens. Try again in 60 s." in form
+        assert get(sink, "/metrics").status == 401, "there is nothing to compare"
+        clock[0] += 60
+        assert get(sink, "/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+    assert TOKEN not in caplog.text
+
+
+def test_wrong_tokens_are_counted_per_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
+    (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.1"], Stats("x"), "blur")
+    sink.start()
+    try:
+        for number in range(10):
+            attacker = {"X-Forwarded-For": f"{number}.0.0.1, 10.0.0.66"}
+            assert get(sink, "/metrics", Authorization=f"Bearer {number}", **attacker).status == 401
+        right = {"Authorization": f"Bearer {TOKEN}"}
+        assert get(sink, "/metrics", **right, **{"X-Forwarded-For": "10.0.0.66"}).status == 429
+        assert get(sink, "/metrics", **right, **{"X-Forwarded-For": "10.0.0.67"}).status == 200
+        assert get(sink, "/metrics", **right).status == 200
+    finally:
+        sink.stop()
+    counter = WrongTokens()
+    for number in range(10):
+        counter.add(f"2001:db8::{number:x}", str(number).encode())
+    assert counter.get_wait_s("2001:db8::ffff"), "one client can use all addresses of its network"
+    assert not counter.get_wait_s("2001:db8:0:1::1")
+    for number in range(10_000):
+        counter.add(f"10.0.{number // 250}.{number % 250}", b"x")
+    assert len(counter._clients) == 256
+
+
 def test_headers_of_a_configured_proxy_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
     (sink,) = open_sinks(["http://127.0.0.1:0?proxy=127.0.0.0/8,::1&path=/door&host=home.example"], Stats("x"), "blur")
     forwarded = {"X-Forwarded-Host": "home.example", "X-Forwarded-Proto": "https"}
     sink.start()
     try:
-        welcome = get(sink, f"/door/?token={TOKEN}", **forwarded)
-        assert (welcome.status, welcome.headers["Location"]) == (303, "/door/")
+        welcome = log_in(sink, f"token={TOKEN}", "/door/login", **forwarded)
+        assert (welcome.status, welcome.headers["Location"]) == (303, "/door/?signed-in")
         cookie = welcome.headers["Set-Cookie"]
         assert "Secure" in cookie
         assert "Path=/door/" in cookie
@@ -355,16 +476,18 @@ def test_headers_of_a_configured_proxy_are_trusted(monkeypatch: pytest.MonkeyPat
             assert get(sink, path, **known).status == 200, path
         assert get(sink, "/door", **known).headers["Location"] == "/door/"
         assert get(sink, "/", Cookie=known["Cookie"], **{"X-Forwarded-Host": "evil.example"}).status == 403
-        assert "Secure" not in get(sink, f"/door/?token={TOKEN}").headers["Set-Cookie"]
+        assert "Secure" not in log_in(sink, f"token={TOKEN}", "/door/login").headers["Set-Cookie"]
+        form = get(sink, "/", Accept="text/html", **forwarded).body
+        assert b'action="/door/login"' in form
+        assert b'href="/door/base.css"' in form
     finally:
         sink.stop()
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Create a certificate for localhost and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
@@ -376,6 +499,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
 def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     cert, key = certificate
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", TOKEN)
@@ -385,7 +513,8 @@ def test_https(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
         context = ssl.create_default_context(cafile=str(cert))
         port = sink.port  # type: ignore[attr-defined]
         with closing(http.client.HTTPSConnection("localhost", port, timeout=10, context=context)) as link:
-            link.request("GET", f"/?token={TOKEN}")
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            link.request("POST", "/login", f"token={TOKEN}", form)
             answer = link.getresponse()
             answer.read()
             assert answer.status == 303
@@ -443,6 +572,11 @@ def test_an_encrypted_key_is_one_line_and_no_question(certificate: tuple[Path, P
         ("http://127.0.0.1:0?proxy=everybody", "expected proxy=ADDRESS"),
         ("http://127.0.0.1:0?path=/a//b", "expected a path such as /door"),
         ("http://127.0.0.1:0/door", "expected an address without a path"),
+        ("http://127.0.0.1:0?frame-ancestors=*", "expected frame-ancestors=http://NAME"),
+        ("http://127.0.0.1:0?frame-ancestors=https://a.example;script-src", "expected frame-ancestors=http://NAME"),
+        ("http://127.0.0.1:0?frame-ancestors=https://a.example/lovelace", "without a path"),
+        ("http://127.0.0.1:0?frame-ancestors=homeassistant.local", "expected frame-ancestors=http://NAME"),
+        ("http://127.0.0.1:0?frame-ancestor=http://a", "did you mean frame-ancestors?"),
         ("http://127.0.0.1:0?prxy=127.0.0.1", "did you mean proxy?"),
     ],
 )

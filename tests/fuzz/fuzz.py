@@ -276,7 +276,8 @@ def http_seeds() -> list[bytes]:
     proxy = common + b"X-Forwarded-Host: a.example, localhost\r\nX-Forwarded-Proto: https\r\n"
     return [
         b"GET / HTTP/1.1\r\n" + browser + b"\r\n",
-        b"GET /door/?token=correct-horse-battery HTTP/1.1\r\n" + proxy + b"\r\n",
+        b"POST /door/login HTTP/1.1\r\n" + proxy + b"Content-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: 27\r\n\r\ntoken=correct-horse-battery",
         b"GET /metrics HTTP/1.1\r\n" + common + b"Authorization: Bearer correct-horse-battery\r\n\r\n",
         b"HEAD /stream.mjpg HTTP/1.0\r\nHost: [::1]:8080\r\n\r\n",
         b"GET http://localhost/healthz HTTP/1.1\r\n" + common + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
@@ -307,9 +308,11 @@ class _ErrorLog(logging.Handler):
 def _start_page() -> tuple[int, _ErrorLog]:
     """Start the page in this process, behind a proxy with a path. Return its port and its error log."""
     from edgepose.device.monitor.stats import Stats
+    from edgepose.device.sinks import wrong_tokens
     from edgepose.device.sinks.factory import open_sinks
     from edgepose.device.sinks.http import HttpSink
 
+    wrong_tokens.MAX_WRONG_TOKENS = sys.maxsize  # mutated tokens must not lock the fuzzer out
     faults = _ErrorLog()
     logging.getLogger().addHandler(faults)
     os.environ["EDGEPOSE_HTTP_TOKEN"] = "correct-horse-battery"

@@ -1,93 +1,126 @@
 "use strict";
 // The image is an MJPEG stream, everything else comes as server-sent events. Both reconnect after a restart of the server.
 const element = (id) => document.getElementById(id);
-const entries = [];
-const HISTORY_LENGTH_S = 180; // one entry per second
-let people = 0;
-let connected = false;
+let isConnected = false;
 
-function showState(state, isHealthy) {
-  element("state").textContent = state;
-  element("dot").className = isHealthy === null ? "" : isHealthy ? "healthy" : "failed";
+// Screen readers announce some of these texts, so an equal text is not set again.
+function setText(id, text) {
+  if (element(id).textContent !== text) element(id).textContent = text;
+}
+
+function showState(state, level) {
+  setText("state", state);
+  element("state").className = level;
 }
 
 function loadImage() {
   element("image").src = "stream.mjpg?" + Date.now();
 }
 
+function setNumber(id, value, digits, unit) {
+  const number = value === null ? "-" : value.toFixed(digits);
+  const small = document.createElement("small");
+  small.textContent = unit;
+  element(id).replaceChildren(number, ...(value === null || !unit ? [] : [small]));
+}
+
+function makeRow(name, ...values) {
+  const row = document.createElement("div"), term = document.createElement("dt"), definition = document.createElement("dd");
+  term.textContent = name;
+  definition.append(...values);
+  row.append(term, definition);
+  return row;
+}
+
+function makeBar(share) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  bar.setAttribute("width", `${100 * share}%`);
+  bar.setAttribute("height", "100%");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(bar);
+  return svg;
+}
+
 function showStages(stagesMs) {
+  element("timings").hidden = !Object.keys(stagesMs).length;
   const maxMs = Math.max(...Object.values(stagesMs), 1);
   element("stages").replaceChildren(...Object.entries(stagesMs).map(([name, ms]) => {
-    const row = document.createElement("div");
-    const meter = document.createElement("meter");
-    meter.max = maxMs;
-    meter.value = ms;
-    const label = document.createElement("span");
-    label.textContent = name;
     const value = document.createElement("span");
     value.textContent = ms.toFixed(ms < 10 ? 2 : 1) + " ms";
-    row.append(label, meter, value);
-    return row;
+    return makeRow(name[0].toUpperCase() + name.slice(1), makeBar(ms / maxMs), value);
   }));
 }
 
-function plotHistory() {
-  const canvas = element("history");
-  const scale = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  const style = getComputedStyle(document.documentElement);
-  for (const [key, color, minTop] of [["fps", "--blue", 5], ["people", "--amber", 4]]) {
-    const top = Math.max(minTop, ...entries.map((entry) => entry[key])) * 1.15;
-    context.strokeStyle = style.getPropertyValue(color);
-    context.lineWidth = 2;
-    context.beginPath();
-    entries.forEach((entry, i) => {
-      const x = width - (entries.length - 1 - i) * width / (HISTORY_LENGTH_S - 1);
-      context.lineTo(x, height - 3 - entry[key] / top * (height - 18));
-    });
-    context.stroke();
-    const last = entries[entries.length - 1];
-    if (last) {
-      context.fillStyle = context.strokeStyle;
-      context.font = "11px system-ui, sans-serif";
-      context.textAlign = "right";
-      context.fillText(key === "fps" ? last[key].toFixed(1) : last[key], width - 2, Math.max(11, height - 8 - last[key] / top * (height - 18)));
-    }
-  }
+function formatDuration(seconds) {
+  const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
+  if (days) return `${days} d ${hours % 24} h`;
+  return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+}
+
+function showDetails(snapshot) {
+  const count = (number) => number.toLocaleString("en-US");
+  setText("model", snapshot.model);
+  setText("frames", `${count(snapshot.processed)} processed, ${count(snapshot.dropped)} dropped`);
+  setText("memory", snapshot.memory_mb === null ? "-" : `${snapshot.memory_mb.toFixed(0)} MB`);
+  setText("uptime", formatDuration(snapshot.uptime_s));
 }
 
 function showStats(snapshot) {
-  showState(snapshot.state + (snapshot.level ? ", slowed down by heat" : ""), snapshot.state === "running" && !snapshot.problem);
-  element("fps").textContent = snapshot.fps.toFixed(1);
-  element("latency").textContent = snapshot.latency_ms.toFixed(0) + " ms";
-  element("temperature").textContent = snapshot.temperature_c === null ? "-" : snapshot.temperature_c.toFixed(0) + " °C";
-  element("problem").textContent = [snapshot.problem, ...snapshot.flags].filter(Boolean).join(", ");
-  element("more").textContent = `${snapshot.model}, ${snapshot.processed} frames, ${snapshot.dropped} dropped, ` +
-    `${snapshot.memory_mb === null ? "-" : snapshot.memory_mb.toFixed(0)} MB, up ${(snapshot.uptime_s / 60).toFixed(0)} min`;
+  const isRunning = snapshot.state === "running";
+  showState(snapshot.state + (snapshot.level ? ", slowed down by heat" : ""), isRunning && !snapshot.problem ? "good" : isRunning || snapshot.state === "starting" ? "wait" : "bad");
+  setNumber("fps", isRunning ? snapshot.fps : null, 1, "");
+  setNumber("latency", isRunning ? snapshot.latency_ms : null, 0, "ms");
+  setNumber("temperature", snapshot.temperature_c, 0, "°C");
+  if (!isRunning) setText("people", "-");
+  setText("problem", [snapshot.problem, ...snapshot.flags].filter(Boolean).join(", "));
+  setText("notice", isRunning ? "" : snapshot.state === "camera lost" ? "Camera lost. This image is old." : "Waiting for the first image");
   showStages(snapshot.stages_ms);
-  entries.push({ fps: snapshot.fps, people });
-  if (entries.length > HISTORY_LENGTH_S) entries.shift();
-  plotHistory();
+  showDetails(snapshot);
 }
 
-const events = new EventSource("poses");
-events.addEventListener("poses", (event) => {
-  people = JSON.parse(event.data).poses.length;
-  element("people").textContent = people;
+function showMessage(message) {
+  setText("people", String(message.poses.length));
+  setText("source", message.source);
+  setText("resolution", `${message.width} × ${message.height}`);
+}
+
+function makeSnapshotName() {
+  const now = new Date();
+  const local = new Date(now - now.getTimezoneOffset() * 60000).toISOString().slice(0, 19).replaceAll(":", "-");
+  return `${element("name").textContent} ${local}.jpg`;
+}
+
+function connect() {
+  const events = new EventSource("poses");
+  events.addEventListener("poses", (event) => showMessage(JSON.parse(event.data)));
+  events.addEventListener("stats", (event) => showStats(JSON.parse(event.data)));
+  events.addEventListener("sample", (event) => addSample(JSON.parse(event.data)));
+  events.addEventListener("open", () => {
+    if (!isConnected) {
+      loadImage();
+      loadHistory();
+    }
+    isConnected = true;
+  });
+  events.addEventListener("error", () => {
+    isConnected = false;
+    showState("no connection", "bad");
+    setText("notice", "No connection. This image is old.");
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
+  });
+}
+
+element("image").addEventListener("error", () => { if (isConnected) setTimeout(loadImage, 1000); });
+element("snapshot").addEventListener("click", () => { element("snapshot").download = makeSnapshotName(); });
+element("fullscreen").hidden = !document.fullscreenEnabled;
+element("fullscreen").addEventListener("click", () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else element("camera").requestFullscreen();
 });
-events.addEventListener("stats", (event) => showStats(JSON.parse(event.data)));
-events.addEventListener("open", () => {
-  if (!connected) loadImage();
-  connected = true;
+document.addEventListener("fullscreenchange", () => {
+  element("fullscreen").querySelector("span").textContent = document.fullscreenElement ? "Exit full screen" : "Full screen";
 });
-events.addEventListener("error", () => {
-  connected = false;
-  showState("no connection", false);
-  if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
-});
-element("image").addEventListener("error", () => { if (connected) setTimeout(loadImage, 1000); });
-window.addEventListener("resize", plotHistory);
+if (location.search) history.replaceState(null, "", location.pathname);
+createCharts();
+connect();
