@@ -152,7 +152,7 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 #        "-"  "mqtt://user@broker/pose/{name}?qos=0"  "mqtts://broker"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
 #        topics and file names may contain {hostname}, {name} (as ASCII: front-door) and {source}
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
-record = ""                  # write a video with skeletons: out.avi, {name}.avi
+record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
 """
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from ...runtime import PoseEstimator
-from ...runtime.errors import InputError, ModelError
+from ...runtime.errors import ModelError
 from ...runtime.io import naming
-from ...runtime.io.atomic import expand_home, refuse_overwriting
+from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
@@ -17,7 +17,7 @@ from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
 from ..sinks.base import Sink
-from ..sinks.factory import open_sinks
+from ..sinks.factory import open_recording, open_sinks
 from ..sources.factory import open_source
 from .loop import Loop
 
@@ -81,12 +81,5 @@ def _open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
     source = settings.camera.source
     sinks = open_sinks(output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source)
     if output.record:
-        if output.privacy is None:
-            raise InputError(
-                "--record: no privacy mode for the recorded images; choose with --privacy none, blur or silhouette"
-            )
-        from ..sinks.record import RecordSink
-
-        path = naming.fill_placeholders(output.record, naming.make_placeholder_values(name, source), "record")
-        sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
+        sinks.append(open_recording(output.record, output.privacy, name, source))
     return sinks

@@ -380,10 +380,11 @@ class _ClosedWriter:
 def test_a_video_that_cannot_be_drawn_does_not_affect_the_others(
     tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepose.runtime.visualize import writer as drawings
+    from edgepose.runtime.io import video_writer
 
     video, image = write_video(tmp_path / "a.mp4"), write_image(tmp_path / "b.png")
-    monkeypatch.setattr(drawings.cv2, "VideoWriter", _ClosedWriter)
+    monkeypatch.setattr(video_writer.cv2, "VideoWriter", _ClosedWriter)
+    monkeypatch.setattr(video_writer, "_ENCODERS", ())
     done = call_edgepose(capfd, "run", video, image, "--draw", tmp_path / "drawn")
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("64x48 pixels cannot be encoded as a video") == 1
