@@ -37,7 +37,7 @@ def format_edgepose_line(
         frame: The frame. Credentials in the address of its source are removed.
         estimate: The poses in the frame.
         device: Display name of the device; default: `naming.get_device_name()`.
-        captured_at: Time of the exposure as RFC 3339 (`format_capture_time`); None if unknown, as for files.
+        captured_at: Time of the exposure as RFC 3339; default: `format_capture_time` of the frame, None for files.
 
     Returns:
         The line without a line end.
@@ -50,7 +50,7 @@ def format_edgepose_line(
             "device": get_device_name() if device is None else device,
             "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
             "index": frame.index,
-            "time": captured_at,
+            "time": captured_at or format_capture_time(frame.captured_ns),
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,

@@ -13,6 +13,7 @@ from ..errors import InputError, OutputError
 from ..io import atomic
 from ..io.images import VIDEO_SUFFIXES, fits_in_jpeg, open_capture, write_image
 from ..io.messages import show_note
+from ..io.naming import make_source_slug
 from ..io.video_writer import VideoWriter, open_video_writer
 from ..skeleton import Skeleton
 from ..stderr import suppress_stderr
@@ -24,7 +25,7 @@ class DrawingWriter:
     """Writer that draws poses on frames and writes `NAME.jpg` for an image and `NAME.mp4` for a video.
 
     An image that is too large for JPEG (a side of more than 65500 pixels) is written as PNG. A video gets its final
-    name when it is complete. If writing is interrupted, no video remains.
+    name when it is complete. If writing is interrupted, no video of a file remains; that of a camera is kept.
 
     Attributes:
         folder: Where the files are written.
@@ -41,15 +42,18 @@ class DrawingWriter:
         self.folder, self._skeleton = folder, skeleton
         self.paths: list[Path] = []
         self._video: _DrawnVideo | None = None
+        self._is_live = False
 
     def __enter__(self) -> DrawingWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._video is not None:
-            self._video.close(complete=kind is None)
+            # Ctrl-C is the usual end of a camera.
+            is_end_of_camera = self._is_live and kind is not None and issubclass(kind, KeyboardInterrupt)
+            self._video.close(complete=kind is None or is_end_of_camera)
 
-    def add(self, frame: Frame, estimate: EstimateResult, *, video: bool | None = None) -> None:
+    def add(self, frame: Frame, estimate: EstimateResult, *, video: bool | None = None, live: bool = False) -> None:
         """Draw one frame.
 
         Args:
@@ -57,12 +61,15 @@ class DrawingWriter:
             estimate: The poses in it.
             video: True to write the frames of this source as one video. Default: True if the suffix of the source is
                 that of a video.
+            live: True for a camera: the video is kept if writing is interrupted.
 
         Raises:
             OutputError: The file cannot be written.
             InputError: Frames of this size cannot be encoded as a video.
         """
-        drawn = draw_poses(frame.image, estimate, self._skeleton)
+        self._is_live = live
+        image = np.ascontiguousarray(frame.image[..., ::-1]) if frame.channel_order == "rgb" else frame.image
+        drawn = draw_poses(image, estimate, self._skeleton)
         if Path(frame.source).suffix.lower() in VIDEO_SUFFIXES if video is None else video:
             self._add_to_video(frame, drawn)
             return
@@ -90,6 +97,10 @@ class DrawingWriter:
 
 
 def _make_stem(frame: Frame) -> str:
+    if frame.source == "-":
+        return "stdin"
+    if "://" in frame.source:
+        return make_source_slug(frame.source)
     return Path(frame.source.replace(":", "_")).stem
 
 

@@ -134,7 +134,7 @@ def test_the_disk_use_is_bounded(tmp_path: Path, suffix: str, monkeypatch: pytes
         ("out.mp4?minutes=1h", "record 'out.mp4?minutes=1h': expected a number up to 1000000, got '1h'"),
         ("out.mp4?size=5", "size: expected 1MB or more, got 5 bytes"),
         ("out.mp4?size=20MB&limit=30MB", "limit: expected at least twice the size of a file"),
-        ("out.mp4?limt=30MB", "unknown option 'limt'; did you mean limit?"),
+        ("out.mp4?sizes=30MB", "unknown option 'sizes'; did you mean size?"),
         ("out.webm", "unknown video format; use one of .avi, .mp4"),
     ],
 )
