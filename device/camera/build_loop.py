@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,28 @@ from ..sources.factory import open_source
 from .loop import Loop
 
 
+@dataclass(frozen=True)
+class CheckedModels:
+    """Model files whose hash was checked: the normal model, then those for a hot board.
+
+    Attributes:
+        paths: The files.
+        hashes: SHA-256 of the network in each file.
+    """
+
+    paths: tuple[Path, ...]
+    hashes: tuple[str, ...]
+
+    def make_loaders(self, threads: int | None) -> list[Callable[[], PoseEstimator]]:
+        """Return a function per model that loads it."""
+        return [
+            partial(PoseEstimator, path, threads=threads, sha256=sha256)
+            for path, sha256 in zip(self.paths, self.hashes, strict=True)
+        ]
+
+
 def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stats]:
-    """Build the camera loop.
+    """Build the camera loop of one camera.
 
     Args:
         settings: Settings that passed `Config.check`.
@@ -34,6 +55,29 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
 
     Raises:
         EdgePoseError: A model or a sink cannot be used.
+    """
+    models = check_models(settings)
+    stats = Stats(models.paths[0].stem)
+    sinks = [*open_configured_sinks(settings, stats), *sinks]
+    refuse_overwriting_source(sinks, settings.camera.source)
+    stats.sinks = list(sinks)
+    loop = Loop(
+        partial(open_source, settings.camera),
+        models.make_loaders(settings.model.threads),
+        sinks,
+        settings.loop,
+        stats,
+        SystemdNotifier(),
+        StatusFile(),
+    )
+    return loop, stats
+
+
+def check_models(settings: Config) -> CheckedModels:
+    """Find and check the models of the settings.
+
+    Raises:
+        EdgePoseError: A model cannot be used, or the models have different skeletons.
     """
     skeleton: Skeleton | None = None
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
@@ -53,28 +97,18 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
                 f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
                 "all models of model.when_hot need the same skeleton"
             )
-    stats = Stats(models[0].stem)
-    sinks = [*_open_configured_sinks(settings, stats), *sinks]
+    return CheckedModels(tuple(models), tuple(hashes))
+
+
+def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
+    """Raise InputError if a sink writes to the file that is the source."""
     for sink in sinks:
         if sink.path is not None:
-            refuse_overwriting(sink.path, Path(settings.camera.source))
-    stats.sinks = list(sinks)
-    loop = Loop(
-        partial(open_source, settings.camera),
-        [
-            partial(PoseEstimator, path, threads=settings.model.threads, sha256=sha256)
-            for path, sha256 in zip(models, hashes, strict=True)
-        ],
-        sinks,
-        settings.loop,
-        stats,
-        SystemdNotifier(),
-        StatusFile(),
-    )
-    return loop, stats
+            refuse_overwriting(sink.path, Path(source))
 
 
-def _open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
+def open_configured_sinks(settings: Config, stats: Stats) -> list[Sink]:
+    """Create the sinks of the settings, not started, and set the name of this device."""
     output = settings.output
     name = naming.resolve_name(output.name)
     naming.set_device_name(name)

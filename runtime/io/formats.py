@@ -27,7 +27,12 @@ _MAX_ID_DIGITS = 15
 
 
 def format_edgepose_line(
-    frame: Frame, estimate: EstimateResult, *, device: str | None = None, captured_at: str | None = None
+    frame: Frame,
+    estimate: EstimateResult,
+    *,
+    device: str | None = None,
+    captured_at: str | None = None,
+    camera: str = "",
 ) -> str:
     """Format one frame as a JSON line: device, source, time, poses in pixels of the frame, time per stage.
 
@@ -38,6 +43,7 @@ def format_edgepose_line(
         estimate: The poses in the frame.
         device: Display name of the device; default: `naming.get_device_name()`.
         captured_at: Time of the exposure as RFC 3339; default: `format_capture_time` of the frame, None for files.
+        camera: Name of the camera; empty if the device has only one.
 
     Returns:
         The line without a line end.
@@ -48,6 +54,7 @@ def format_edgepose_line(
         {
             "version": FORMAT_VERSION,
             "device": get_device_name() if device is None else device,
+            **({"camera": camera} if camera else {}),
             "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
             "index": frame.index,
             "time": captured_at or format_capture_time(frame.captured_ns),
