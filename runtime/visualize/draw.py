@@ -82,13 +82,14 @@ def _choose_thickness(pose: Pose, image: Image) -> int:
 
 
 def _draw_number(canvas: Image, pose: Pose, thickness: int) -> None:
-    """Write the number of the person above the highest keypoint, inside the image."""
+    """Write the number of the person above the head, inside the image."""
     scale = max(0.35, max(canvas.shape[:2]) / _REFERENCE_SIDE_PX * 0.5, thickness * 5 / _FONT_HEIGHT_PX)
     stroke = max(1, round(scale * 1.5))
     (width, height), _ = cv2.getTextSize(str(pose.person), _FONT, scale, stroke)
     box = pose.bbox
     x = int(np.clip(box.x + box.width / 2 - width / 2, 0, max(0, canvas.shape[1] - width)))
-    y = int(np.clip(box.y - 4 * thickness, height + stroke, max(height + stroke, canvas.shape[0] - stroke)))
+    top, bottom = height + stroke, max(height + stroke, canvas.shape[0] - stroke)
+    y = int(np.clip(box.y - max(4 * thickness, 0.08 * box.height), top, bottom))
     cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
     cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (255, 255, 255), stroke, cv2.LINE_AA)
 

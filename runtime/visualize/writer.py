@@ -97,9 +97,7 @@ class DrawingWriter:
 
 
 def _make_stem(frame: Frame) -> str:
-    if frame.source == "-":
-        return "stdin"
-    if "://" in frame.source:
+    if frame.source == "-" or "://" in frame.source:
         return make_source_slug(frame.source)
     return Path(frame.source.replace(":", "_")).stem
 
