@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Generator, Iterator
 from time import monotonic
 
 from ...runtime.errors import InputError
+from ...runtime.io.messages import show_warning
 from ...runtime.io.redact import mask_credentials
 from ...runtime.types import Frame
 from ..config import CameraConfig
@@ -21,11 +23,21 @@ from .shutdown import end_process
 
 __all__ = ["end_process", "list_remaining_threads", "read_image_at", "read_live"]
 
+LOG = logging.getLogger("edgepose")
+
 _POLL_S = 0.1
 """Interval at which a signal can end the wait for a frame."""
 _JOIN_TIMEOUT_S = 1.0
 _remaining_threads: list[threading.Thread] = []
 """Threads that are still inside a driver; only the thread of the command uses the list."""
+
+
+class _MessageHandler(logging.Handler):
+    """Handler that shows warnings of a source like those of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one line."""
+        show_warning(record.getMessage())
 
 
 def read_live(address: str, seconds: float | None = None) -> Iterator[Frame]:
@@ -40,7 +52,15 @@ def read_live(address: str, seconds: float | None = None) -> Iterator[Frame]:
     Raises:
         InputError: The source cannot be opened, or the camera is lost.
     """
-    source = _open(address)
+    handler = _MessageHandler(logging.WARNING)
+    LOG.addHandler(handler)
+    try:
+        yield from _read(_open(address), address, seconds)
+    finally:
+        LOG.removeHandler(handler)
+
+
+def _read(source: FrameSource, address: str, seconds: float | None) -> Iterator[Frame]:
     slot: LatestSlot[Frame] = LatestSlot()
     errors: list[BaseException] = []
     thread = threading.Thread(target=_capture, args=(source, slot, errors), name="edgepose-capture", daemon=True)

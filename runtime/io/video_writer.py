@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +19,6 @@ import numpy as np
 from ..errors import OutputError
 from ..stderr import suppress_stderr
 from ..types import Image
-
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.packet import Packet
-    from av.video.stream import VideoStream
 
 _H264_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _OPENCV_CODECS = {".avi": "MJPG", ".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v"}
@@ -156,14 +151,14 @@ class _H264Writer(VideoWriter):
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
         try:
-            self._container: OutputContainer = av.open(
+            self._container: Any = av.open(
                 self._file, "w", format=_H264_FORMATS[path.suffix.lower()], options=_make_container_options(path)
             )
-            self._stream: VideoStream = self._add_stream(encoder, fps, threads)
+            self._stream = self._add_stream(encoder, fps, threads)
         except BaseException:
             self._close_file()
             raise
-        self._pending: Packet | None = None
+        self._pending: Any = None
         """The last packet: its duration is known when the next one arrives."""
         self._size_bytes = 0
         self._has_failed = False

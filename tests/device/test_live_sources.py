@@ -70,6 +70,16 @@ def test_wrong_data_is_one_line(content: bytes, words: str) -> None:
     assert errors.count("\n") == 1, errors
 
 
+def test_a_damaged_image_of_a_pipe_is_named_and_the_others_are_read() -> None:
+    damaged = bytearray(JPEGS[1])
+    damaged[damaged.find(b"\xff\xc0") + 9] = 9  # number of components
+    code, indices, errors = run_with_input(JPEGS[0] + bytes(damaged) + JPEGS[2] + JPEGS[3][:900], "run", "-")
+    assert (code, indices) == (1, [0, 1]), errors
+    assert "edgepose: -: the last image of the stream is incomplete" in errors
+    assert "edgepose: -: 1 images could not be read (see above)" in errors
+    assert all(line.startswith("edgepose: ") for line in errors.splitlines()), errors
+
+
 def test_camera_reads_the_newest_image_and_ends_with_the_pipe() -> None:
     with start("camera", "--source", "-") as child:
         assert child.stdin is not None
