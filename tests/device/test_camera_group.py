@@ -179,7 +179,7 @@ def test_a_stuck_driver_keeps_its_objects_and_the_group_ends(tmp_path: Path) -> 
     group = CameraGroup(members, [sink], status=StatusFile(str(tmp_path)))
     running = threading.Thread(target=group.run)
     running.start()
-    wait_until(lambda: members[1].stats.processed > 10 and members[0].stats.processed)
+    wait_until(lambda: members[1].stats.processed > 10 and members[0].stats.processed, HANG_S)
     wait_until(lambda: (tmp_path / "status.json").exists())
     status = json.loads((tmp_path / "status.json").read_text())
     assert set(status) >= {"fps", "processed", "state"}
@@ -200,11 +200,16 @@ def test_systemd_hears_of_the_group_and_not_of_a_loop(monkeypatch: pytest.Monkey
     for name in ("ready", "alive", "stopping"):
         monkeypatch.setattr(notifier, f"notify_{name}", lambda name=name: sent.append(name))
     members = [make_member(name, SyntheticCamera(1, 320, 240, 50, distinct_frames=2), []) for name in ("a", "b")]
-    CameraGroup(members, notifier=notifier).run(1.5)
-    assert sent.count("ready") <= 1
+    group = CameraGroup(members, notifier=notifier)
+    running = threading.Thread(target=group.run)
+    running.start()
+    wait_until(lambda: "ready" in sent, HANG_S)
+    assert all(member.stats.processed for member in members), "ready when all cameras work"
+    group.stop()
+    running.join(HANG_S)
+    assert sent.count("ready") == 1
     assert "alive" in sent
     assert sent[-1] == "stopping"
-    assert all(member.stats.processed for member in members)
     group = CameraGroup(members, notifier=notifier)
     group._threads = [threading.Thread(target=time.sleep, args=(1,)) for _ in members]
     for thread in group._threads:
