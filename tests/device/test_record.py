@@ -158,7 +158,7 @@ def test_a_recording_needs_a_privacy_mode_and_obeys_it(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_messages_until_there_is_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
-    path, messages = tmp_path / "out.mp4", make_frames([index / 10 for index in range(300)])
+    path, messages = tmp_path / "out.mp4", make_frames([index / 10 for index in range(50)])
     sink = RecordSink(path, "none")
     sink.open()
     with monkeypatch.context() as patch, pytest.raises(SinkError, match="No space left on device"):
