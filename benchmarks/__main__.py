@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..device.monitor.board import read_board
 from ..device.sources.base import FrameSource, SyntheticCamera
-from ..device.sources.opencv import VideoFile
+from ..device.sources.opencv import VideoFiles
 from ..runtime.io.images import write_image
 from ..runtime.model import container
 from ..runtime.synthetic import Scene
@@ -101,7 +101,7 @@ def _measure_camera_loops(models: list[Path]) -> None:
     for path in models:
         sources: dict[str, FrameSource] = {"scene": SyntheticCamera(5, fps=30)}
         if video.exists():
-            sources[video.name] = VideoFile(video, live=True, loop=True)
+            sources[video.name] = VideoFiles([video], live=True, loop=True)
         for name, source in sources.items():
             cost = camera_loop.measure_loop(path, source)
             print(

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..runtime import PoseEstimator
 from ..runtime.types import Frame, Pose
+from .camera.build_group import build_group
 from .camera.build_loop import build_loop
 from .camera.pipeline import Pipeline
 from .config import Config
@@ -117,7 +118,8 @@ def run_camera(
         raise TypeError(f"run_camera: sinks: expected a sequence of texts such as ('-',), got {sinks!r}")
     settings = config if isinstance(config, Config) else Config() if config is None else read_config(Path(config))
     if source is not None:
-        settings = replace(settings, camera=replace(settings.camera, source=make_camera_config(source, {}).source))
+        camera = replace(settings.camera, source=make_camera_config(source, {}).source, sources=())
+        settings = replace(settings, camera=camera)
     if model is not None:
         settings = replace(settings, model=replace(settings.model, path=str(model)))
     settings = replace(settings, output=replace(settings.output, sinks=(*settings.output.sinks, *sinks)))
@@ -125,5 +127,8 @@ def run_camera(
     if on_poses is None and not settings.output.sinks and not settings.output.record:
         raise ValueError("run_camera: nothing receives the poses; give on_poses, sinks or a recording")
     callback_sinks = [] if on_poses is None else [CallbackSink(on_poses)]
+    if settings.camera.sources:
+        build_group(settings, callback_sinks).run(seconds)
+        return
     loop, _ = build_loop(settings, callback_sinks)
     loop.run(seconds)

@@ -37,6 +37,7 @@ class CameraConfig:
     """Section `[camera]`: the frame source."""
 
     source: str = "picamera2"
+    sources: tuple[str, ...] = ()
     width: int = 640
     height: int = 480
     fps: float | None = None
@@ -127,7 +128,8 @@ when_hot = []                # faster models to use while the board is too hot, 
 when_hot_sha256 = []         # SHA-256 of these models, in the same order; required if sha256 is set
 
 [camera]
-source = "picamera2"         # picamera2[:N], v4l2:N, rtsp://..., http://..., a video, a folder, synthetic[:PEOPLE]
+source = "picamera2"         # picamera2[:N], v4l2:N, rtsp://..., http://..., a video, a folder, -, synthetic[:PEOPLE]
+# sources = ["door=rtsp://10.0.0.9/1", "yard=v4l2:0"]   # several cameras, NAME=SOURCE, instead of source
 width = 640                  # requested from the camera; slightly more than the model input is enough
 height = 480
 # fps = 30                   # requested from the camera; default: the camera decides
@@ -153,7 +155,7 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 #        MQTT for Home Assistant: ?image=10 publishes an image every 10 s, ?pause=off accepts no commands
 #        topics and file names may contain {hostname}, {name} (as ASCII: front-door) and {source}
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
-record = ""                  # write a video with skeletons: out.avi, {name}.avi
+record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
 """
 

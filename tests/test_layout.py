@@ -19,7 +19,7 @@ ALLOWED = {
     "device": {"device", "runtime"},
     "benchmarks": set(PARTS),
 }
-HEAVY = {"tensorflow", "pycocotools", "pooch", "matplotlib"}
+HEAVY = {"tensorflow", "pycocotools", "pooch", "matplotlib", "av"}
 
 
 def list_sources() -> list[Path]:

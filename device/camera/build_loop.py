@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...runtime import PoseEstimator
-from ...runtime.errors import InputError, ModelError
+from ...runtime.errors import ModelError
 from ...runtime.io import naming
-from ...runtime.io.atomic import expand_home, refuse_overwriting
+from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
@@ -18,13 +19,33 @@ from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
 from ..sinks.base import Sink
-from ..sinks.factory import open_sinks
+from ..sinks.factory import open_recording, open_sinks
 from ..sources.factory import open_source
 from .loop import Loop
 
 
+@dataclass(frozen=True)
+class CheckedModels:
+    """Model files whose hash was checked: the normal model, then those for a hot board.
+
+    Attributes:
+        paths: The files.
+        hashes: SHA-256 of the network in each file.
+    """
+
+    paths: tuple[Path, ...]
+    hashes: tuple[str, ...]
+
+    def make_loaders(self, threads: int | None) -> list[Callable[[], PoseEstimator]]:
+        """Return a function per model that loads it."""
+        return [
+            partial(PoseEstimator, path, threads=threads, sha256=sha256)
+            for path, sha256 in zip(self.paths, self.hashes, strict=True)
+        ]
+
+
 def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stats]:
-    """Build the camera loop.
+    """Build the camera loop of one camera.
 
     Args:
         settings: Settings that passed `Config.check`.
@@ -35,6 +56,31 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
 
     Raises:
         EdgePoseError: A model or a sink cannot be used.
+    """
+    models = check_models(settings)
+    stats = Stats(models.paths[0].stem)
+    pause = threading.Event()
+    sinks = [*open_configured_sinks(settings, stats, pause), *sinks]
+    refuse_overwriting_source(sinks, settings.camera.source)
+    stats.sinks = list(sinks)
+    loop = Loop(
+        partial(open_source, settings.camera),
+        models.make_loaders(settings.model.threads),
+        sinks,
+        settings.loop,
+        stats,
+        SystemdNotifier(),
+        StatusFile(),
+        pause,
+    )
+    return loop, stats
+
+
+def check_models(settings: Config) -> CheckedModels:
+    """Find and check the models of the settings.
+
+    Raises:
+        EdgePoseError: A model cannot be used, or the models have different skeletons.
     """
     skeleton: Skeleton | None = None
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
@@ -54,30 +100,24 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
                 f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
                 "all models of model.when_hot need the same skeleton"
             )
-    stats = Stats(models[0].stem)
-    pause = threading.Event()
-    sinks = [*_open_configured_sinks(settings, stats, pause), *sinks]
+    return CheckedModels(tuple(models), tuple(hashes))
+
+
+def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
+    """Raise InputError if a sink writes to the file that is the source."""
     for sink in sinks:
         if sink.path is not None:
-            refuse_overwriting(sink.path, Path(settings.camera.source))
-    stats.sinks = list(sinks)
-    loop = Loop(
-        partial(open_source, settings.camera),
-        [
-            partial(PoseEstimator, path, threads=settings.model.threads, sha256=sha256)
-            for path, sha256 in zip(models, hashes, strict=True)
-        ],
-        sinks,
-        settings.loop,
-        stats,
-        SystemdNotifier(),
-        StatusFile(),
-        pause,
-    )
-    return loop, stats
+            refuse_overwriting(sink.path, Path(source))
 
 
-def _open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
+def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
+    """Create the sinks of the settings, not started, and set the name of this device.
+
+    Args:
+        settings: Settings of one camera.
+        stats: Statistics of its loop.
+        pause: Event that commands over MQTT set and clear.
+    """
     output = settings.output
     name = naming.resolve_name(output.name)
     naming.set_device_name(name)
@@ -86,12 +126,5 @@ def _open_configured_sinks(settings: Config, stats: Stats, pause: threading.Even
         output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source, pause=pause
     )
     if output.record:
-        if output.privacy is None:
-            raise InputError(
-                "--record: no privacy mode for the recorded images; choose with --privacy none, blur or silhouette"
-            )
-        from ..sinks.record import RecordSink
-
-        path = naming.fill_placeholders(output.record, naming.make_placeholder_values(name, source), "record")
-        sinks.append(RecordSink(Path(expand_home(path)), output.privacy))
+        sinks.append(open_recording(output.record, output.privacy, name, source))
     return sinks

@@ -10,6 +10,7 @@ from time import monotonic
 
 from ...runtime import PoseEstimator
 from ...runtime.errors import EdgePoseError, InputError
+from ...runtime.io.naming import get_device_name
 from ...runtime.skeleton import Skeleton
 from ...runtime.types import EstimateResult
 from ..config import LoopConfig
@@ -66,7 +67,9 @@ class CameraStuckError(EdgePoseError):
 class _LossLog:
     """Log of camera losses: the first loss at once, further losses as a count per minute, and the recovery."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        """Begin without losses; `label` is written before every line."""
+        self._label = label
         self._losses = self._unlogged = 0
         self._logged_s = 0.0
 
@@ -75,18 +78,18 @@ class _LossLog:
         now = monotonic()
         self._losses += 1
         if self._losses == 1:
-            LOG.warning("camera lost: %s", problem)
+            LOG.warning("%scamera lost: %s", self._label, problem)
         else:
             self._unlogged += 1
             if (since := now - self._logged_s) < _LOG_INTERVAL_S:
                 return
-            LOG.warning("camera lost %d more times in %.0f s: %s", self._unlogged, since, problem)
+            LOG.warning("%scamera lost %d more times in %.0f s: %s", self._label, self._unlogged, since, problem)
         self._logged_s, self._unlogged = now, 0
 
     def record_recovery(self) -> None:
         """Log that the camera delivers frames again, if it was lost before."""
         if self._losses:
-            LOG.warning("camera works again after %d losses or failed attempts to open it", self._losses)
+            LOG.warning("%scamera works again after %d losses or failed attempts to open it", self._label, self._losses)
         self._losses = self._unlogged = 0
 
 
@@ -156,6 +159,10 @@ class Loop:
         notifier: SystemdNotifier | None = None,
         status: StatusFile | None = None,
         pause: threading.Event | None = None,
+        *,
+        shared_sinks: Sequence[Sink] = (),
+        camera: str = "",
+        device: str = "",
     ) -> None:
         """Create the loop without starting it.
 
@@ -169,6 +176,9 @@ class Loop:
             notifier: Messages to systemd; default: none are sent.
             status: Status file; default: none is written.
             pause: Set by any thread while the loop has to pause; default: it never pauses.
+            shared_sinks: Further receivers, which the caller starts before `run` and stops after it.
+            camera: Name of the camera in messages and in the log, if there are several.
+            device: Display name of this device in messages; default: `naming.get_device_name()`.
         """
         self._open_source, self._estimator_loaders, self._sinks = open_source, estimator_loaders, sinks
         self._settings, self._stats = settings, stats
@@ -181,7 +191,9 @@ class Loop:
         self._pause = pause or threading.Event()
         self._logged_s = monotonic()
         self._attempt = 0
-        self._loss_log = _LossLog()
+        self._shared_sinks, self._camera, self._device = shared_sinks, camera, device
+        self._label = f"{camera}: " if camera else ""
+        self._loss_log = _LossLog(self._label)
         self._stuck: list[tuple[threading.Thread, float]] = []
         self.unreadable_count = 0
         """Number of images of a folder, or videos, that could not be read to their end; each was logged."""
@@ -227,7 +239,7 @@ class Loop:
 
     def _should_stop(self, end_s: float | None) -> bool:
         is_late = end_s is not None and monotonic() >= end_s
-        return is_late or self._stop.is_set() or any(sink.finished for sink in self._sinks)
+        return is_late or self._stop.is_set() or any(sink.finished for sink in (*self._sinks, *self._shared_sinks))
 
     def _run_source(self, source: FrameSource, end_s: float | None) -> _EndReason:
         """Run one opened source with one model. The source is closed afterwards."""
@@ -308,7 +320,8 @@ class Loop:
                 self._loss_log.record_recovery()
             result = self._track_and_smooth(result, run.source.get_time_ns(result.frame) / 1e9, run.skeleton)
             self._update_frame_counts(run)
-            self._publish(result, Message(result.frame, result.estimate, run.skeleton))
+            device = self._device or get_device_name()
+            self._publish(result, Message(result.frame, result.estimate, run.skeleton, device, self._camera))
             self._update_thermal_level(run.source)
             # A file keeps its model: it would start again from its first frame.
             if self._thermal.model_index != run.model_index and not run.source.finite:
@@ -317,7 +330,7 @@ class Loop:
 
     def _handle_source_error(self, source: FrameSource, error: InputError) -> _EndReason:
         if source.finite:
-            LOG.error("%s", error)
+            LOG.error("%s%s", self._label, error)
             self.unreadable_count += 1
             return _EndReason.UNREADABLE
         self._record_camera_loss(str(error))
@@ -342,7 +355,7 @@ class Loop:
         """Send one frame to the sinks, and update statistics, status file and systemd."""
         is_first = self._stats.processed == 0
         self._stats.record_frame(result)
-        for sink in self._sinks:
+        for sink in (*self._sinks, *self._shared_sinks):
             sink.send(message)
         if self._stats.state != "running":
             self._stats.state, self._stats.problem = "running", ""
@@ -363,7 +376,7 @@ class Loop:
             + (f", {snapshot.temperature_c:.0f} C" if snapshot.temperature_c is not None else "")
             + "".join(f", {flag}" for flag in snapshot.flags)
         )
-        LOG.info(text)
+        LOG.info("%s%s", self._label, text)
         self._notifier.notify_status(text)
 
     def _current_every_nth(self) -> int:
@@ -373,7 +386,10 @@ class Loop:
     def _update_thermal_level(self, source: RateLimitedSource) -> None:
         if self._thermal.update(self._stats.get_health()):
             self._stats.level = self._thermal.level
-            LOG.warning("board temperature: the loop now runs at slow-down level %d (0: normal)", self._thermal.level)
+            LOG.warning(
+                "%sboard temperature: the loop now runs at slow-down level %d (0: normal)",
+                self._label, self._thermal.level,
+            )  # fmt: skip
             source.every_nth = self._current_every_nth()
 
     def _record_camera_loss(self, problem: str) -> None:

@@ -14,14 +14,19 @@ from ...runtime.errors import EdgePoseError
 from ...runtime.io.atomic import expand_home
 from ...runtime.io.messages import Verbosity, get_verbosity
 from .. import config
+from ..camera.build_group import build_group
 from ..camera.build_loop import build_loop
+from ..camera.group import CameraGroup
+from ..camera.loop import Loop
 from ..camera.malloc import limit_arenas
 from ..camera.shutdown import Shutdown, end_process
-from ..config import Config
+from ..config import CameraConfig, Config
 from ..monitor.log_filter import RepeatFilter
+from ..monitor.stats import Stats
 from ..sinks.base import LOG
 from ..sinks.privacy import Privacy
 from ..sources.factory import SOURCE_EXAMPLES
+from ..sources.names import has_name
 
 _LOG_LEVELS = {
     Verbosity.QUIET: logging.WARNING,
@@ -38,7 +43,7 @@ class CameraOptions:
     when_hot: tuple[str, ...]
     sha256: str | None
     threads: int | None
-    source: str | None
+    source: tuple[str, ...]
     fps: float | None
     every_nth: int | None
     no_track: bool
@@ -68,21 +73,29 @@ def run(options: CameraOptions) -> int:
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=_LOG_LEVELS[get_verbosity()], format="edgepose: %(message)s", handlers=[handler])
     limit_arenas()
+    if settings.camera.sources:
+        group = build_group(settings)
+        return _run(group, {member.name: member.stats for member in group.members}, options.seconds)
     loop, stats = build_loop(settings)
+    return _run(loop, {"": stats}, options.seconds)
+
+
+def _run(loop: Loop | CameraGroup, stats: dict[str, Stats], seconds: float | None) -> int:
+    """Run a loop, or those of several cameras, until they end; return the exit code."""
     code = 0
     with Shutdown(loop.stop):
         try:
-            loop.run(options.seconds)
+            loop.run(seconds)
         except EdgePoseError as error:
             if not loop.list_remaining_threads():
                 raise
             LOG.error("%s", " ".join(str(error).split()))
             code = 2
-    snapshot = stats.take_snapshot()
-    LOG.info(
-        "%d frames, %d dropped, %d skipped, %d camera losses", snapshot.processed, snapshot.dropped, snapshot.skipped,
-        snapshot.camera_losses,
-    )  # fmt: skip
+    for name, snapshot in ((name, one.take_snapshot()) for name, one in stats.items()):
+        LOG.info(
+            "%s%d frames, %d dropped, %d skipped, %d camera losses", f"{name}: " if name else "", snapshot.processed,
+            snapshot.dropped, snapshot.skipped, snapshot.camera_losses,
+        )  # fmt: skip
     if loop.unreadable_count:
         LOG.error("%d of the files could not be read (see above)", loop.unreadable_count)
         code = code or 1
@@ -105,7 +118,7 @@ def _merge_settings(options: CameraOptions) -> Config:
             sha256=options.sha256 or model.sha256,
             when_hot=tuple(expand_home(path) for path in options.when_hot or model.when_hot),
         ),
-        replace(camera, source=expand_home(camera.source if options.source is None else options.source)),
+        _merge_sources(camera, options.source),
         replace(
             loop,
             max_fps=options.fps if options.fps is not None else loop.max_fps,
@@ -126,6 +139,15 @@ def _merge_settings(options: CameraOptions) -> Config:
     return settings
 
 
+def _merge_sources(camera: CameraConfig, sources: tuple[str, ...]) -> CameraConfig:
+    """Use the sources of the command line if there are any; one source without a name is a single camera."""
+    if len(sources) > 1 or (sources and has_name(sources[0])):
+        return replace(camera, sources=sources)
+    if sources:
+        return replace(camera, source=expand_home(sources[0]), sources=())
+    return replace(camera, source=expand_home(camera.source))
+
+
 command = Command(
     "camera",
     CameraOptions,
@@ -138,13 +160,15 @@ docs/camera.md describes sources, sinks and settings.""",
   edgepose camera --source v4l2:0 --sink -
   edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur
   edgepose camera -m small-int8.tflite --source v4l2:0 --sink mqtts://user@broker
+  edgepose camera --source door=rtsp://10.0.0.9/1 --source yard=v4l2:0 --sink -
   edgepose camera --print-config > camera.toml; edgepose camera --config camera.toml""",
     parameters=[
         *make_model_options(),
         Option("--when-hot", multiple=True, type=ModelName(), metavar="MODEL", section="Model",
                help="a faster model to use while the board is too hot; repeatable"),
-        Option("--source", type=InputName(), metavar="SOURCE", section="Camera",
-               help=f"{', '.join(SOURCE_EXAMPLES)} (default: picamera2)"),
+        Option("--source", multiple=True, type=InputName(), metavar="[NAME=]SOURCE", section="Camera",
+               help=f"{', '.join(SOURCE_EXAMPLES)} (default: picamera2); repeatable: several cameras in one process, "
+                    "NAME is in every message"),
         Option("--fps", type=float, metavar="F", section="Camera", help="maximum FPS"),
         Option("--every-nth", type=int, metavar="N", section="Camera", help="process only every N-th frame"),
         Option("--no-track", is_flag=True, section="Camera", help="no person tracking and no keypoint smoothing"),
@@ -153,7 +177,7 @@ docs/camera.md describes sources, sinks and settings.""",
         Option("--privacy", type=Choice(get_args(Privacy)), section="Output",
                help="how images that leave the process are changed"),
         Option("--record", type=InputName(), metavar="VIDEO", section="Output",
-               help="also write a video with the skeletons drawn"),
+               help="also write videos with the skeletons drawn: FILE.mp4?minutes=10&size=200MB&limit=2GB"),
         Option("--name", metavar="NAME", section="Output",
                help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)"),
         Option("--insecure", is_flag=True, section="Output",

@@ -24,6 +24,7 @@ from ...runtime.model.registry import find_model_file
 from ...runtime.version import get_version
 from .. import config
 from ..camera.release import RELEASE_FILE_NAME, Release
+from ..sources.names import parse_sources
 from .environment import normalize_entry
 
 DEFAULT_CONFIG = """\
@@ -50,8 +51,10 @@ class ReleaseBundle:
 
     @property
     def source(self) -> str:
-        """Camera source of the configuration."""
-        return self.settings.camera.source
+        """Camera source of the configuration; of several, the one that needs packages of the system."""
+        camera = self.settings.camera
+        sources = list(parse_sources(camera.sources).values()) or [camera.source]
+        return next((source for source in sources if source.startswith("picamera2")), sources[0])
 
     def create_release(self, environment: str, present: Release | None = None, secrets_id: str = "") -> Release:
         """Create the description of the release for one board. Its id is the time and a hash of the contents.

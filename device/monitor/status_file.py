@@ -8,11 +8,20 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
-from .stats import Stats
+from .stats import Snapshot
 
 _FILE_NAME = "status.json"
 _WRITE_INTERVAL_S = 2.0
+
+
+class SnapshotTaker(Protocol):
+    """Statistics of one camera or of several."""
+
+    def take_snapshot(self) -> Snapshot:
+        """Return the current state."""
+        ...
 
 
 class StatusFile:
@@ -32,7 +41,7 @@ class StatusFile:
         self._path = Path(folder) / _FILE_NAME if folder else None
         self._last_s = -_WRITE_INTERVAL_S
 
-    def update(self, stats: Stats, *, now: bool = False) -> None:
+    def update(self, stats: SnapshotTaker, *, now: bool = False) -> None:
         """Write the file if the last write was at least two seconds ago. Errors are ignored.
 
         Args:

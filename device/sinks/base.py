@@ -52,6 +52,8 @@ class Message:
     skeleton: Skeleton
     device: str = field(default_factory=get_device_name)
     """Display name of this device."""
+    camera: str = ""
+    """Name of the camera, if the process has several."""
     capture_time: str | None = field(init=False)
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""
@@ -63,7 +65,7 @@ class Message:
     def line(self) -> str:
         """JSON as described in docs/output.md, without a line break."""
         return formats.format_edgepose_line(
-            self.frame, self.estimate, device=self.device, captured_at=self.capture_time
+            self.frame, self.estimate, device=self.device, captured_at=self.capture_time, camera=self.camera
         )
 
 

@@ -9,7 +9,7 @@ import difflib
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -105,6 +105,40 @@ def _find_page(text: str) -> PageAddress | None:
     if scheme not in ("http", "https") or not host or port == 0:
         return None
     return PageAddress(scheme, host, port or _PAGE_PORTS[scheme])
+
+
+def open_recording(text: str, privacy: Privacy | None, name: str, source: str) -> Sink:
+    """Create the sink that records a video. It is not started.
+
+    Args:
+        text: `FILE`, or `FILE?minutes=10&size=200MB&limit=2GB`, see docs/camera.md. Placeholders are replaced.
+        privacy: Privacy mode of the images; None is an error.
+        name: Display name of this device.
+        source: Camera source as given by the user, for `{source}`.
+
+    Raises:
+        InputError: The file name or an option is not valid, or there is no privacy mode.
+        ValueError: An option is out of range.
+    """
+    from .record import RecordSink, Rotation
+
+    if privacy is None:
+        raise InputError(
+            "--record: no privacy mode for the recorded images; choose with --privacy none, blur or silhouette"
+        )
+    file, options = _split_file_options(text, "record")
+    _check_options(text, options, "minutes", "size", "limit", kind="record")
+    where = f"record {text!r}"
+    rotation = Rotation()
+    try:
+        if "minutes" in options:
+            rotation = replace(rotation, minutes=_parse_number(text, options["minutes"], 10**6, kind="record"))
+        sizes = {key: _parse_bytes(text, options[key], kind="record") for key in ("size", "limit") if key in options}
+        rotation = replace(rotation, size_bytes=sizes.get("size"), limit_bytes=sizes.get("limit"))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    path = Path(expand_home(fill_placeholders(file, make_placeholder_values(name, source), "record")))
+    return RecordSink(path, privacy, rotation)
 
 
 def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
@@ -209,14 +243,14 @@ def _suggest_scheme(text: str, kind: str) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
-def _parse_options(text: str, query: str) -> dict[str, str]:
+def _parse_options(text: str, query: str, *, kind: str = "sink") -> dict[str, str]:
     """Parse `key=value&key=value`. Raises InputError if an option is given twice."""
     options: dict[str, str] = {}
     # Not parse_qsl: it replaces + in file names with a space and drops options without a value.
     for option in query.split("&") if query else ():
         key, _, value = (unquote(part) for part in option.partition("="))
         if key in options:
-            raise InputError(f"sink {text!r}: option {key!r} is given twice")
+            raise InputError(f"{kind} {text!r}: option {key!r} is given twice")
         options[key] = value
     return options
 
@@ -224,9 +258,7 @@ def _parse_options(text: str, query: str) -> dict[str, str]:
 def _open_file_sink(text: str, rest: str, device: _Device) -> Sink:
     from .jsonl import FileSink
 
-    before, _, after = rest.rpartition("?")
-    has_options = bool(before) and _FILE_OPTIONS_PATTERN.fullmatch(after) is not None
-    name, options = (before, _parse_options(text, after)) if has_options else (rest, {})
+    name, options = _split_file_options(rest, "sink", text)
     _check_options(text, options, "rotate", "keep", "fsync")
     path = _parse_path(text, name.removeprefix("//"), device)
     file_options: dict[str, object] = {}
@@ -237,6 +269,13 @@ def _open_file_sink(text: str, rest: str, device: _Device) -> Sink:
     if "fsync" in options:
         file_options["fsync"] = options["fsync"]
     return FileSink(path, **file_options)  # type: ignore[arg-type]
+
+
+def _split_file_options(name: str, kind: str, text: str = "") -> tuple[str, dict[str, str]]:
+    """Split `FILE?key=value&key=value`. Any other text after `?` is a part of the file name."""
+    before, _, after = name.rpartition("?")
+    has_options = bool(before) and _FILE_OPTIONS_PATTERN.fullmatch(after) is not None
+    return (before, _parse_options(text or name, after, kind=kind)) if has_options else (name, {})
 
 
 def _parse_path(text: str, name: str, device: _Device) -> Path:
@@ -321,23 +360,23 @@ def _get_port(text: str, parts: SplitResult, default: int | None, minimum: int =
     return port
 
 
-def _check_options(text: str, options: dict[str, str], *allowed: str) -> None:
+def _check_options(text: str, options: dict[str, str], *allowed: str, kind: str = "sink") -> None:
     for key in options:
         if key not in allowed:
             close = difflib.get_close_matches(key, allowed, n=1)
             # The message omits the options: a misspelled one may contain a password.
             raise InputError(
-                f"sink {text.partition('?')[0]!r}: unknown option {key!r}"
+                f"{kind} {text.partition('?')[0]!r}: unknown option {key!r}"
                 + (f"; did you mean {close[0]}?" if close else "")
             )
 
 
-def _parse_bytes(text: str, value: str) -> int:
+def _parse_bytes(text: str, value: str, *, kind: str = "sink") -> int:
     unit = value[-2:] if value[-2:] in _BYTES_PER_UNIT else ""
-    return _parse_number(text, value.removesuffix(unit), 10**6) * _BYTES_PER_UNIT.get(unit, 1)
+    return _parse_number(text, value.removesuffix(unit), 10**6, kind=kind) * _BYTES_PER_UNIT.get(unit, 1)
 
 
-def _parse_number(text: str, value: str, maximum: int) -> int:
+def _parse_number(text: str, value: str, maximum: int, *, kind: str = "sink") -> int:
     if not (value.isascii() and value.isdigit() and int(value) <= maximum):
-        raise InputError(f"sink {text!r}: expected a number up to {maximum}, got {value!r}")
+        raise InputError(f"{kind} {text!r}: expected a number up to {maximum}, got {value!r}")
     return int(value)

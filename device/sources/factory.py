@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import glob
 from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
-from ...runtime.io.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, inspect_file
+from ...runtime.io.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, inspect_file, list_images
 from ...runtime.io.redact import mask_credentials
 from ..config import CameraConfig
 from .base import FrameSource, SyntheticCamera
@@ -15,7 +16,7 @@ from .credentials import add_credentials
 
 SOURCE_EXAMPLES = (
     "picamera2", "v4l2:N", "/dev/video0", "rtsp://...", "http://...", "a video", "an image", "a folder of images",
-    "synthetic[:PEOPLE]",
+    "a pattern such as *.jpg", "- (JPEG images from stdin)", "synthetic[:PEOPLE]",
 )  # fmt: skip
 """Forms of a source name, for help and error messages."""
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
@@ -59,11 +60,15 @@ def open_source(settings: CameraConfig) -> FrameSource:
     if "://" in settings.source and kind.lower() in _SCHEMES:
         # FFmpeg accepts schemes in lower case only.
         return opencv.NetworkCamera(add_credentials(kind.lower() + ":" + rest), settings.fps)
+    if settings.source in ("-", "/dev/stdin"):
+        from .pipe import JpegPipe
+
+        return JpegPipe(live=settings.real_time)
     if not settings.source:
         raise InputError(f"the source is empty; use one of {', '.join(SOURCE_EXAMPLES)}")
     path = Path(expand_home(settings.source))
     if path.is_dir():
-        return opencv.ImageFiles(path)
+        return opencv.ImageFiles(list_images(path))
     if settings.source.isascii() and settings.source.isdigit() and not path.exists():
         # A plain number means a camera, as in cv2.VideoCapture(0).
         return opencv.V4l2Camera(
@@ -72,7 +77,9 @@ def open_source(settings: CameraConfig) -> FrameSource:
     if path.is_char_device() or settings.source.startswith("/dev/"):
         return opencv.V4l2Camera(str(path), settings.width, settings.height, settings.fps)
     if path.is_file():
-        return _open_file(path, settings)
+        return _open_files([path], settings)
+    if set("*?[") & set(settings.source) and "://" not in settings.source:
+        return _open_files(_find_files(settings.source), settings)
     raise InputError(_explain_unknown_source(settings.source))
 
 
@@ -84,8 +91,6 @@ def _explain_unknown_source(source: str) -> str:
         return (
             f"{mask_credentials(source)}: this scheme is not supported; expected an address that begins with {schemes}"
         )
-    if set("*?[") & set(source):
-        return f"{source}: file name patterns are not supported; give the folder of the images"
     if path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) or "/" in source:
         return f"{mask_credentials(source)}: no such file, folder or device"
     close = difflib.get_close_matches(kind, ["picamera2", "v4l2", "synthetic", "rtsp", "http"], n=1)
@@ -93,13 +98,26 @@ def _explain_unknown_source(source: str) -> str:
     return f"{mask_credentials(source)}: unknown source; expected {', '.join(SOURCE_EXAMPLES)}{hint}"
 
 
-def _open_file(path: Path, settings: CameraConfig) -> FrameSource:
-    """Open a video, an animation or an image. The content decides, not the file name."""
+def _find_files(pattern: str) -> list[Path]:
+    """Return the files that match a pattern, sorted by name. Raises InputError if there are none."""
+    found = sorted(glob.glob(expand_home(pattern)))  # noqa: PTH207 - patterns may be absolute
+    files = [path for path in map(Path, found) if path.is_file()]
+    if not files:
+        raise InputError(f"{pattern}: no file matches this pattern")
+    return files
+
+
+def _open_files(paths: list[Path], settings: CameraConfig) -> FrameSource:
+    """Open images, or videos and animations. The content decides, not the file name."""
     from . import opencv
 
-    if inspect_file(path) in ("image", "pages"):
-        return opencv.ImageFiles(path)
-    return opencv.VideoFile(path, live=settings.real_time, loop=settings.loop)
+    are_images = {path: inspect_file(path) in ("image", "pages") for path in paths}
+    if all(are_images.values()):
+        return opencv.ImageFiles(paths)
+    for path, is_image in are_images.items():
+        if is_image:
+            raise InputError(f"{settings.source}: expected only images or only videos, got {path} besides videos")
+    return opencv.VideoFiles(paths, live=settings.real_time, loop=settings.loop)
 
 
 def _parse_number(source: str, text: str, maximum: int) -> int:

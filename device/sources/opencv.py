@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, monotonic_ns
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.io.images import MAX_PIXELS, Video, inspect_file, list_images, read_frames
+from ...runtime.io.images import MAX_PIXELS, Video, inspect_file, read_frames
 from ...runtime.io.redact import mask_credentials
 from ...runtime.types import Frame, Image
 from . import snapshot
@@ -171,47 +171,55 @@ class NetworkCamera(_OpenCvCamera):
             yield _make_live_frame(image, self._name, index)
 
 
-class VideoFile(FrameSource):
-    """Video file or animated image. `Frame.timestamp_ns` is the time in the video."""
+class VideoFiles(FrameSource):
+    """Video files or animated images, one after the other. `Frame.timestamp_ns` is the time in the video."""
 
     finite = True
 
-    def __init__(self, path: Path, *, live: bool = False, loop: bool = False) -> None:
-        """Check that the file can be opened.
+    def __init__(self, paths: Sequence[Path], *, live: bool = False, loop: bool = False) -> None:
+        """Check that the files can be opened.
 
         Args:
-            path: A video or an animated image.
+            paths: Videos or animated images.
             live: True to deliver frames at the frame rate of the video, False as fast as they are read.
-            loop: True to repeat the video.
+            loop: True to repeat the videos.
 
         Raises:
-            InputError: The video cannot be opened.
+            InputError: A video cannot be opened.
         """
         super().__init__()
-        if inspect_file(path) == "video":
-            with Video(path):
-                pass
-        self._path, self.live, self._loop = path, live, loop
+        for path in paths:
+            if inspect_file(path) == "video":
+                with Video(path):
+                    pass
+        self._paths, self.live, self._loop = paths, live, loop
         self.uses_media_time = not live
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate over the frames until the video ends (never with `loop`), or until `stop` is called."""
-        index = 0
-        while not self._stop_requested.is_set():
-            start_s = monotonic()
-            for frame in read_frames(self._path):
-                if self.live:
-                    due_s = start_s + frame.timestamp_ns / 1e9
-                    if self._stop_requested.wait(max(0.0, due_s - monotonic())):
-                        return
-                    # A reader that is more than one second late does not catch up.
-                    start_s += max(0.0, monotonic() - due_s - 1)
+        """Iterate over the frames until the last video ends (never with `loop`), or until `stop` is called."""
+        counts = dict.fromkeys(self._paths, 0)
+        while True:
+            for path in self._paths:
+                for frame in self._read_video(path):
+                    yield replace(frame, index=counts[path])
+                    counts[path] += 1
                 if self._stop_requested.is_set():
                     return
-                yield Frame(frame.image, str(self._path), index, frame.timestamp_ns, captured_ns=monotonic_ns())
-                index += 1
             if not self._loop:
                 return
+
+    def _read_video(self, path: Path) -> Iterator[Frame]:
+        start_s = monotonic()
+        for frame in read_frames(path):
+            if self.live:
+                due_s = start_s + frame.timestamp_ns / 1e9
+                if self._stop_requested.wait(max(0.0, due_s - monotonic())):
+                    return
+                # A reader that is more than one second late does not catch up.
+                start_s += max(0.0, monotonic() - due_s - 1)
+            if self._stop_requested.is_set():
+                return
+            yield replace(frame, source=str(path), captured_ns=monotonic_ns())
 
 
 class ImageFiles(FrameSource):
@@ -223,20 +231,17 @@ class ImageFiles(FrameSource):
     live = False
     finite = True
 
-    def __init__(self, path: Path) -> None:
-        """List the images.
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Remember the images.
 
         Args:
-            path: An image, or a folder of images.
-
-        Raises:
-            InputError: The folder contains no images.
+            paths: Image files.
         """
         super().__init__()
-        self._paths = list_images(path) if path.is_dir() else [path]
+        self._paths = paths
 
     def frames(self) -> Iterator[Frame]:
-        """Iterate over the images in the order of their file names."""
+        """Iterate over the images in the given order."""
         index = 0
         for path in self._paths:
             if self._stop_requested.is_set():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 from urllib.request import (
     HTTPBasicAuthHandler,
     HTTPDigestAuthHandler,
@@ -29,6 +30,7 @@ _TIMEOUT_S = 5.0
 _MAX_BYTES = 32 << 20
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 _CHUNK_BYTES = 1 << 16
+_ASCII_WITHOUT_CONTROLS = "".join(map(chr, range(32, 127)))
 
 
 class ProbeResult(NamedTuple):
@@ -51,10 +53,12 @@ def probe_address(address: str) -> ProbeResult:
     Takes at most five seconds. It never raises an error, and the result contains no credentials.
 
     Args:
-        address: URL; for schemes other than HTTP and HTTPS, only the connection to the port is tested.
+        address: URL; for schemes other than HTTP, HTTPS and RTSP, only the connection to the port is tested.
     """
     try:
         parts = urlsplit(address)
+        if parts.scheme.lower() == "rtsp":
+            return ProbeResult(False, _describe_rtsp_answer(parts, _request_rtsp(parts)))
         if parts.scheme.lower() not in ("http", "https"):
             return ProbeResult(
                 False, _try_connection(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 554))
@@ -70,6 +74,41 @@ def probe_address(address: str) -> ProbeResult:
             False, "this is a web page; look for the address of the stream in the settings of the camera"
         )
     return ProbeResult(False, f"no video at this address: the server sends {kind[:60]}; check the path")
+
+
+def _request_rtsp(parts: SplitResult) -> str:
+    """Ask an RTSP server for a description of the stream, without credentials; return the status, such as `404`.
+
+    Raises:
+        OSError: There is no answer.
+        ValueError: The port is not valid.
+    """
+    host = parts.netloc.rpartition("@")[2]
+    target = urlunsplit((parts.scheme.lower(), host, parts.path or "/", parts.query, ""))
+    request = f"DESCRIBE {target} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+    with socket.create_connection((parts.hostname or "", parts.port or _DEFAULT_PORTS["rtsp"]), _TIMEOUT_S) as link:
+        link.sendall(quote(request, safe=_ASCII_WITHOUT_CONTROLS + "\r\n").encode())
+        answer = link.recv(_CHUNK_BYTES)
+    matched = re.match(rb"RTSP/\d\.\d (\d{3})", answer)
+    return matched[1].decode() if matched else ""
+
+
+def _describe_rtsp_answer(parts: SplitResult, status: str) -> str:
+    """Return why FFmpeg could not read a stream whose server answered with `status`."""
+    if status == "401" and parts.username is not None:
+        return "the camera refuses this user and password (401), or has no such path; check them"
+    if status == "401":
+        return (
+            "the camera requires a user and password (401); give them with EDGEPOSE_CAMERA_USER and "
+            "EDGEPOSE_CAMERA_PASSWORD, or in the address"
+        )
+    if status == "404":
+        return "the camera has no such path (404); check the path"
+    if not status:
+        return "the server does not speak RTSP; check the port"
+    if status == "200":
+        return "the camera describes a stream, but no frame arrived within 5 s; try again, or check its codec (H.264)"
+    return f"the camera refuses the request (RTSP status {status})"
 
 
 def _try_connection(host: str, port: int) -> str:

@@ -15,7 +15,7 @@ from ..errors import EdgePoseError, InputError, ModelError, OutputError
 from ..estimator import PoseEstimator
 from ..io import atomic, formats, images
 from ..io.images import Video
-from ..io.inputs import Input, describe_skipped_files, find_inputs, read_input
+from ..io.inputs import Input, describe_skipped_files, find_inputs, import_live_input, read_input
 from ..io.messages import show_note, show_progress, show_traceback, show_warning
 from ..io.record_file import RecordFile, RecordWriteError
 from ..model import isolated_load, registry
@@ -24,6 +24,7 @@ from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import DrawingWriter
 from .command import Argument, Choice, Command, InputName, Number, Option, PathName
 from .model_options import make_model_options
+from .signals import get_exit_code
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,37 @@ class RunOptions:
     allow_untrained: bool
     min_score: float | None
     max_pixels: int
+    seconds: float | None
     threads: int | None
 
 
 def run(options: RunOptions) -> int:
+    """Run the model over all inputs. If the driver of a camera does not return then, the process ends at once.
+
+    Returns:
+        As `_run`.
+    """
+    inputs = [item for name in options.inputs for item in _find_inputs(name)]
+    is_live = any(item.is_live for item in inputs)
+    try:
+        code = _run(options, inputs)
+    except KeyboardInterrupt as end:
+        if is_live:
+            _end_with_drivers(get_exit_code(end))
+        raise
+    if is_live:
+        _end_with_drivers(code)
+    return code
+
+
+def _end_with_drivers(code: int) -> None:
+    """End the process if a camera driver does not return: a normal exit of Python would crash it."""
+    live_input = import_live_input()
+    if live_input.list_remaining_threads():
+        live_input.end_process(code)
+
+
+def _run(options: RunOptions, inputs: list[Input]) -> int:
     """Run the model over all inputs.
 
     If an input fails, it is reported by name, and the others are processed.
@@ -53,11 +81,12 @@ def run(options: RunOptions) -> int:
     if options.format == "openpose" and Path(options.json).suffix.lower() in (".json", ".jsonl"):
         raise InputError(f"--json {options.json}: expected a folder; --format openpose writes one file per frame")
     failures: list[str] = []
-    inputs = [item for name in options.inputs for item in _find_inputs(name)]
     _refuse_overwriting(options, inputs)
     for line in describe_skipped_files(inputs):
         show_note(line)
     summary = _Summary()
+    if len([item for item in inputs if item.address in ("-", "/dev/stdin")]) > 1:
+        raise InputError("-: standard input is given twice")
     if all(item.error for item in inputs):
         failures = [item.error for item in inputs]
     else:
@@ -109,7 +138,7 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
         formats.check_coco_order(skeleton)
     with ExitStack() as stack:
         drawings = stack.enter_context(DrawingWriter(options.draw, skeleton)) if options.draw else None
-        _write(options, inputs, _estimate_all(inputs, estimator, options.max_pixels, failures, summary, drawings),
+        _write(options, inputs, _estimate_all(inputs, estimator, options, failures, summary, drawings),
                skeleton, summary)  # fmt: skip
     if summary.frames:
         show_note(summary.describe(estimator))
@@ -136,7 +165,9 @@ def _write(
             folder.write(frame, estimate)
         return
     if options.json == "-":
-        formats.write_results(kind, results, skeleton, sys.stdout.write, ids)
+        is_live = any(item.is_live for item in inputs)
+        write = _write_at_once if is_live else sys.stdout.write
+        formats.write_results(kind, results, skeleton, write, ids)
         return
     stopped: BaseException | None = None
     with suppress(_NothingToWriteError), atomic.replace_file(Path(options.json)) as temporary:
@@ -151,6 +182,12 @@ def _write(
         raise OutputError(f"{options.json}: {stopped}; the results before are in it")
     if stopped is not None:
         raise stopped
+
+
+def _write_at_once(text: str) -> None:
+    """Write to stdout without a delay: the reader of a camera wants each result when it is there."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 class _NothingToWriteError(Exception):
@@ -168,7 +205,7 @@ def _is_single(item: Input) -> bool:
 def _estimate_all(
     inputs: list[Input],
     estimator: PoseEstimator,
-    max_pixels: int,
+    options: RunOptions,
     failures: list[str],
     summary: _Summary,
     drawings: DrawingWriter | None,
@@ -178,7 +215,7 @@ def _estimate_all(
         for source in inputs:
             drawn = drawings
             try:
-                for frame in read_input(source, max_pixels):
+                for frame in read_input(source, options.max_pixels, options.seconds):
                     estimate = estimator.estimate(frame.image, frame.channel_order)
                     summary.add(estimate)
                     yield frame, estimate
@@ -199,7 +236,7 @@ def _estimate_all(
 def _draw_frame(drawings: DrawingWriter, source: Input, frame: Frame, estimate: EstimateResult) -> str:
     """Draw one frame; returns why it cannot be drawn, or "". Raises OutputError if the folder cannot be written."""
     try:
-        drawings.add(frame, estimate, video=source.is_video)
+        drawings.add(frame, estimate, video=source.is_video, live=source.is_live)
     except OutputError:
         raise
     except Exception as error:
@@ -223,6 +260,8 @@ def _count_frames(inputs: list[Input]) -> int | None:
     """Count the frames of all inputs; None if a video does not give its length."""
     total = 0
     for source in inputs:
+        if source.is_live:
+            return None
         if not source.may_have_many_frames or not source.is_video or source.path is None:
             total += 1
             continue
@@ -269,16 +308,20 @@ command = Command(
     RunOptions,
     run,
     description="""\
-Find people in images, folders of images, videos, or a synthetic scene (synthetic:5).
+Find people in images, folders of images, videos, cameras, or a synthetic scene (synthetic:5).
+A camera is read until Ctrl-C, or for --seconds. For a service that runs for days use `edgepose camera`.
 Writes one JSON line per image or frame to stdout; docs/output.md describes the format.
 
 Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.""",
     examples="""\
   edgepose run photo.jpg --draw out/
   edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw out/
+  edgepose run 0 --seconds 60 --draw out/
+  rpicam-vid -t 0 --codec mjpeg -o - | edgepose run -
   edgepose run -m pose.tflite synthetic:5 --draw out/ --format openpose""",
     parameters=[
-        Argument("inputs", "image, folder, video, or synthetic[:PEOPLE]", nargs=-1, required=True, type=InputName(),
+        Argument("inputs", "image, folder, video, camera (0, /dev/video0, picamera2, rtsp://, http://), "
+                 "- (JPEG images from stdin), or synthetic[:PEOPLE]", nargs=-1, required=True, type=InputName(),
                  metavar="INPUT..."),
         *make_model_options(),
         Option("--allow-untrained", is_flag=True, section="Model",
@@ -291,6 +334,8 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
                help="output format (default: edgepose)"),
         Option("--draw", type=PathName("dir"), metavar="DIR", section="Output",
                help="write images and videos with the skeletons drawn"),
+        Option("--seconds", type=Number(float, 0.001, 1e9), metavar="S", section="Input",
+               help="stop reading a camera, a stream or stdin after this time (default: Ctrl-C)"),
         Option("--max-pixels", default=images.MAX_PIXELS, type=Number(int, 1, images.OPENCV_MAX_PIXELS), metavar="N",
                section="Input",
                help=f"refuse larger images and video frames before decoding (default: {images.MAX_PIXELS})"),

@@ -27,7 +27,12 @@ _MAX_ID_DIGITS = 15
 
 
 def format_edgepose_line(
-    frame: Frame, estimate: EstimateResult, *, device: str | None = None, captured_at: str | None = None
+    frame: Frame,
+    estimate: EstimateResult,
+    *,
+    device: str | None = None,
+    captured_at: str | None = None,
+    camera: str = "",
 ) -> str:
     """Format one frame as a JSON line: device, source, time, poses in pixels of the frame, time per stage.
 
@@ -37,7 +42,8 @@ def format_edgepose_line(
         frame: The frame. Credentials in the address of its source are removed.
         estimate: The poses in the frame.
         device: Display name of the device; default: `naming.get_device_name()`.
-        captured_at: Time of the exposure as RFC 3339 (`format_capture_time`); None if unknown, as for files.
+        captured_at: Time of the exposure as RFC 3339; default: `format_capture_time` of the frame, None for files.
+        camera: Name of the camera; empty if the device has only one.
 
     Returns:
         The line without a line end.
@@ -48,9 +54,10 @@ def format_edgepose_line(
         {
             "version": FORMAT_VERSION,
             "device": get_device_name() if device is None else device,
+            **({"camera": camera} if camera else {}),
             "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
             "index": frame.index,
-            "time": captured_at,
+            "time": captured_at or format_capture_time(frame.captured_ns),
             "timestamp_ns": frame.timestamp_ns,
             "width": width,
             "height": height,

@@ -105,8 +105,10 @@ def make_source_slug(source: str) -> str:
     """Return the slug of a camera source, without its credentials, query and folder.
 
     `v4l2:0` becomes `v4l2-0`, `rtsp://me:secret@10.0.0.9/door` becomes `10-0-0-9-door`, `videos/clip.mp4` becomes
-    `clip`.
+    `clip`, `-` becomes `stdin`.
     """
+    if source == "-":
+        return "stdin"
     if "://" in source:
         return make_slug(re.split(r"[?#]", mask_credentials(source).partition("://")[2])[0])
     path = Path(source)

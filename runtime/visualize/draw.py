@@ -13,13 +13,19 @@ from ..skeleton import Skeleton
 from ..types import Image, Pose
 
 _SUBPIXEL_BITS = 4
+_REFERENCE_SIDE_PX = 640
+"""Longer side of an image in which lines are 1 to 8 pixels wide; the limits grow with the image."""
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_HEIGHT_PX = 22
+"""Height of a digit of the font at scale 1."""
 
 
 def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton | None = None) -> Image:
-    """Draw the limbs of all poses as colored lines and the keypoints as dots.
+    """Draw the limbs of all poses as colored lines, the keypoints as dots, and the number of a tracked person.
 
     Each limb has a color of its own, so left and right can be distinguished. The line width depends on the size of the
-    person (1 to 8 pixels), so that small people in the background stay visible.
+    person, so that small people in the background stay visible. Its limits are 1 and 8 pixels in an image of 640x480
+    pixels and scale with the image. The number (`Pose.person`) is written above the person.
 
     Args:
         image: (H, W, 3) uint8 BGR; it is not changed.
@@ -41,12 +47,13 @@ def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton | 
         raise TypeError(f"draw_poses: expected poses or a result, got {type(poses).__name__}")
     canvas = image.copy()
     for pose in poses:
-        thickness = _choose_thickness(pose)
+        thickness = _choose_thickness(pose, image)
+        border = max(2, thickness // 4 * 2)
         shown = skeleton or pose.skeleton
         for limb, color in zip(shown.limbs, compute_limb_colors(shown), strict=True):
             if limb.can_seed and pose.keypoints[limb.a, 2] > 0 and pose.keypoints[limb.b, 2] > 0:
                 a, b = (_to_fixed_point(pose.keypoints[part]) for part in (limb.a, limb.b))
-                cv2.line(canvas, a, b, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+                cv2.line(canvas, a, b, (0, 0, 0), thickness + border, cv2.LINE_AA, _SUBPIXEL_BITS)
                 cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
         for keypoint in pose.keypoints[pose.keypoints[:, 2] > 0]:
             radius = int((0.5 + thickness) * 2**_SUBPIXEL_BITS)
@@ -54,6 +61,8 @@ def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton | 
             cv2.circle(
                 canvas, _to_fixed_point(keypoint), radius * 2 // 3, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS
             )
+        if pose.person:
+            _draw_number(canvas, pose, thickness)
     return canvas
 
 
@@ -65,9 +74,24 @@ def compute_limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
     return tuple((round(255 * b), round(255 * g), round(255 * r)) for r, g, b in hues)
 
 
-def _choose_thickness(pose: Pose) -> int:
+def _choose_thickness(pose: Pose, image: Image) -> int:
+    """Return the line width in pixels: 1/90 of the size of the person, within limits that scale with the image."""
+    scale = max(image.shape[:2]) / _REFERENCE_SIDE_PX
     box = pose.bbox
-    return int(np.clip(max(box.width, box.height) / 90, 1, 8))
+    return max(1, round(float(np.clip(max(box.width, box.height) / 90, scale, 8 * scale))))
+
+
+def _draw_number(canvas: Image, pose: Pose, thickness: int) -> None:
+    """Write the number of the person above the head, inside the image."""
+    scale = max(0.35, max(canvas.shape[:2]) / _REFERENCE_SIDE_PX * 0.5, thickness * 5 / _FONT_HEIGHT_PX)
+    stroke = max(1, round(scale * 1.5))
+    (width, height), _ = cv2.getTextSize(str(pose.person), _FONT, scale, stroke)
+    box = pose.bbox
+    x = int(np.clip(box.x + box.width / 2 - width / 2, 0, max(0, canvas.shape[1] - width)))
+    top, bottom = height + stroke, max(height + stroke, canvas.shape[0] - stroke)
+    y = int(np.clip(box.y - max(4 * thickness, 0.08 * box.height), top, bottom))
+    cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
+    cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (255, 255, 255), stroke, cv2.LINE_AA)
 
 
 def _to_fixed_point(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:

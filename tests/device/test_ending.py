@@ -259,9 +259,9 @@ def test_the_home_folder_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_option_that_is_given_twice_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    done = call_edgepose(capfd, "camera", "--source", "synthetic:1", "--sink", "-", "--source", "synthetic:2")
+    done = call_edgepose(capfd, "camera", "--fps", "5", "--sink", "-", "--fps", "6")
     assert done.returncode == 2
-    assert "--source: given twice, the last time as synthetic:2" in done.stderr
+    assert "--fps: given twice, the last time as 6" in done.stderr
     done = call_edgepose(capfd, "run", "a.jpg", "-m", "x.tflite", "b.jpg", "--model", "y.tflite")
     assert "given twice" in done.stderr
 

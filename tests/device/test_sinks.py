@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -228,32 +227,6 @@ def test_a_reader_of_stdout_that_has_stopped_does_not_keep_the_process() -> None
     finally:
         child.kill()
         child.communicate()
-
-
-def test_a_recording_is_released_in_the_thread_that_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepose.device.sinks import record
-
-    threads: list[str] = []
-    real = cv2.VideoWriter
-
-    class Spy:
-        fourcc = staticmethod(real.fourcc)
-
-        def __init__(self, *arguments: Any) -> None:
-            self.writer = real(*arguments)
-
-        def __getattr__(self, name: str) -> Any:
-            threads.append(threading.current_thread().name)
-            return getattr(self.writer, name)
-
-    monkeypatch.setattr(record.cv2, "VideoWriter", Spy)
-    sink = record.RecordSink(tmp_path / "out.avi", "blur")
-    sink.start()
-    sink.send(make_message())
-    wait_until(lambda: sink.sent)
-    assert stop_all([sink]) == []
-    assert set(threads) == {"edgepose-record"}
-    assert len(threads) == 3, "isOpened, write, release"
 
 
 def test_lines_are_rotated_by_size(tmp_path: Path) -> None:
@@ -877,17 +850,3 @@ def test_privacy_modes_hide_faces() -> None:
     assert detail[1] < 0.3 * detail[0]
     assert plain.shape == blurred.shape == dark.shape
     assert dark.any()
-
-
-def test_a_recording_plays_at_real_speed(tmp_path: Path) -> None:
-    from edgepose.device.sinks.record import RecordSink
-
-    sink = RecordSink(tmp_path / "out.avi", "blur", fps=20)
-    sink.start()
-    some = make_message()
-    for _ in range(10):
-        sink.send(some)
-        time.sleep(0.1)
-    sink.stop()
-    video = cv2.VideoCapture(str(tmp_path / "out.avi"))
-    assert 15 <= video.get(cv2.CAP_PROP_FRAME_COUNT) <= 25, "a second at twenty frames a second"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,9 +230,35 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, place: str) -> 
 
 def test_a_video_that_was_not_written_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV's video writer does not report a full disk."""
-    with pytest.raises(OutputError, match="cannot be written"), DrawingWriter(tmp_path, COCO18) as drawings:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with (
+        pytest.raises(OutputError, match=r"clip\.mp4: the video cannot be written"),
+        DrawingWriter(tmp_path, COCO18) as drawings,
+    ):
         drawings.add(Frame(FRAME.image, "clip.avi"), RESULT)
         video = drawings._video
         assert video is not None
-        monkeypatch.setattr(video, "_frames", video._frames + 1)
+        monkeypatch.setattr(video._writer, "_written", 2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("side", "width_px"), [(80, 1), (640, 1), (3840, 6)])
+def test_lines_and_numbers_scale_with_the_image(side: int, width_px: int) -> None:
+    """A small person: the line is as wide as the least width for this image."""
+    keypoints = np.zeros((18, 3), np.float32)
+    limb = COCO18.limbs[0]
+    keypoints[limb.a], keypoints[limb.b] = (side // 2 - 10, side // 2, 1), (side // 2 + 10, side // 2, 1)
+    image = np.full((side, side, 3), 90, np.uint8)
+    without, drawn = (draw_poses(image, [Pose(keypoints, 1.0, person)]) for person in (0, 7))
+    colored = (np.ptp(without[:, side // 2].astype(int), axis=1) > 100).sum()
+    assert width_px <= colored <= width_px + 2
+    number = np.argwhere((drawn != without).any(axis=2))
+    assert number[:, 0].max() < side // 2, "above the person"
+    assert np.ptp(number[:, 0]) >= max(6, side / 80)
+
+
+def test_numbers_stay_inside_the_image() -> None:
+    keypoints = np.zeros((18, 3), np.float32)
+    keypoints[0], keypoints[1] = (1, 1, 1), (5, 5, 1)
+    image = np.zeros((240, 320, 3), np.uint8)
+    assert (draw_poses(image, [Pose(keypoints, 1.0, 123456)]) != draw_poses(image, [Pose(keypoints, 1.0)])).any()

@@ -234,7 +234,7 @@ def test_any_error_of_an_input_does_not_affect_the_others(
 def test_results_written_before_the_end_are_kept(
     error: BaseException, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def frames(source: Any, max_pixels: int) -> Iterator[Frame]:
+    def frames(source: Any, *_: Any) -> Iterator[Frame]:
         yield Frame(np.zeros((48, 64, 3), np.uint8), source.name)
         raise error
 
@@ -276,17 +276,17 @@ def test_a_folder_reports_skipped_files(tmp_path: Path, capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("rtsp://user:secret@10.0.0.1/x", "edgepose camera --source"),
-    ("http://10.0.0.1/video", "edgepose camera --source"),
-    ("https://example.org/a/photo.jpg", "download the file first"),
-    ("https://example.org/a/photo.jpg?size=large", "download the file first"),
+    ("rtsp://user:secret@127.0.0.1:1/x", "rtsp://127.0.0.1:1/x: connection refused"),
+    ("http://127.0.0.1:1/video", "connection refused"),
+    ("http://me:secret@127.0.0.1:1/a/photo.jpg?size=large", "connection refused"),
+    ("ftp://example.org/photo.jpg", "this scheme is not supported; expected rtsp://"),
     ("file:///home/me/photo.jpg", "/home/me/photo.jpg"),
-    ("0", "edgepose camera --source v4l2:0"),
-    ("/dev/video0", "edgepose camera --source"),
+    ("63", "/dev/video63: there is no such camera"),
+    ("/dev/video63", "there is no such camera"),
+    ("/dev/v4l/by-id/usb-nothing", "there is no such camera"),
     ("/dev/null", "this is a device, not a file"),
-    ("v4l2:0", "edgepose camera --source v4l2:0"),
-    ("picamera2", "edgepose camera --source picamera2"),
-    ("-", "standard input"),
+    ("v4l2:63", "there is no such camera"),
+    ("v4l2:x", "expected a number from 0 to 63"),
     ("*.nothing", "no file matches"),
     ("missing.jpg", "no such image"),
     ("", "no such"),
@@ -380,10 +380,11 @@ class _ClosedWriter:
 def test_a_video_that_cannot_be_drawn_does_not_affect_the_others(
     tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepose.runtime.visualize import writer as drawings
+    from edgepose.runtime.io import video_writer
 
     video, image = write_video(tmp_path / "a.mp4"), write_image(tmp_path / "b.png")
-    monkeypatch.setattr(drawings.cv2, "VideoWriter", _ClosedWriter)
+    monkeypatch.setattr(video_writer.cv2, "VideoWriter", _ClosedWriter)
+    monkeypatch.setattr(video_writer, "_ENCODERS", ())
     done = call_edgepose(capfd, "run", video, image, "--draw", tmp_path / "drawn")
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("64x48 pixels cannot be encoded as a video") == 1
