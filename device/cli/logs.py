@@ -21,7 +21,7 @@ _READ_JOURNAL = """\
 for file in /run/log/journal/*/system.journal /var/log/journal/*/system.journal; do
     if [ -r "$file" ]; then exec {journal}; fi
 done
-{refuse}exec env {as_root}"""
+{refuse}exec {as_root}"""
 _REFUSE = """\
 if [ "$(id -u)" != 0 ] && ! sudo -n true 2> /dev/null; then
     echo 'edgepose logs: sudo needs a password on this board; add --ask-sudo-password'

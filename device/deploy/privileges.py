@@ -25,7 +25,7 @@ SudoState = Literal["root", "ok", "password", "accepted", "wrong", "denied", "mi
 `failed`: another error."""
 _MAX_PASSWORD_BYTES = 1024
 # Untranslated messages of sudo, and UTF-8 for the command.
-_SUDO = "LC_ALL=C.UTF-8 sudo"
+_SUDO = "env LC_ALL=C.UTF-8 sudo"
 
 
 class Password:
@@ -109,13 +109,13 @@ class RootShell:
     _mark: str = field(default_factory=lambda: f"edgepose-{secrets.token_hex(16)}", repr=False)
 
     def wrap(self, command: str) -> str:
-        """Return a shell command for the login user that runs `command` as root.
+        """Return a command for the login shell of the user, which may not be sh, that runs `command` as root.
 
         Args:
             command: Command for sh.
         """
         if self.state == "root":
-            return command
+            return f"sh -c {quote(command)}"
         if self.password is None:
             return f"{_SUDO} -n -H -- sh -c {quote(command)}"
         # A sudo that needs no password does not read the line with it. The command skips all lines up to the mark, so

@@ -439,8 +439,11 @@ PASSWORD = 'it\'s a "sécret" $HOME'
 
 @pytest.fixture(scope="module")
 def four(lab: Lab) -> Board:
-    """Return a board with the users that people have: maker (sudo with a password) and guest (no sudo)."""
-    board = lab.board("four", 14)
+    """Return a board with the users that people have: maker (sudo with a password) and guest (no sudo).
+
+    It has the processor of this machine: users and sudo do not depend on it, and emulation is slow.
+    """
+    board = lab.board("four", 14, architecture="amd64")
     board.add_user("maker", 1001, PASSWORD, "sudo")
     board.add_user("guest", 1002, PASSWORD)
     return board

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shlex
 import signal
@@ -268,6 +269,23 @@ def test_doctor_shows_the_field_of_view() -> None:
     checks = {check.name: check for check in run_checks(make_running_board(camera_listing=LISTING, status=status))}
     assert checks["field of view"].seen == "picamera2:0: sensor mode 640x480"
     assert "field of view" not in {check.name for check in run_checks(make_board(camera_listing="ERROR\n"))}
+
+
+def test_the_probe_reads_the_listing_of_rpicam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "rpicam-hello"
+    program.write_text(f"#!/bin/sh\ncat <<'EOF'\n{LISTING}EOF\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    words = [sys.executable, "-I", "-", "/nowhere", "deep", "sudo"]
+    done = subprocess.run(words, input=facts.read_probe_script(), capture_output=True, text=True, check=True)
+    seen = facts.parse(done.stdout)
+    assert seen.cameras == (
+        "0 : imx219 [3280x2464 10-bit RGGB] (/base/soc/i2c0mux/i2c@1/imx219@10)",
+        "1 : imx708_wide [4608x2592] (/base/soc/i2c0mux/i2c@0/imx708@1a)",
+    )
+    assert seen.camera_listing == LISTING.strip()
+    assert seen.sudo is not None
+    assert seen.user
 
 
 def test_a_report_has_no_names_of_boards_and_users(tmp_path: Path) -> None:

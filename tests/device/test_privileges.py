@@ -62,9 +62,9 @@ def test_the_command_gets_its_own_input_only(asks: bool, content: str, shell: st
 
 
 def test_without_a_password_the_command_is_not_changed() -> None:
-    assert RootShell("root").wrap("cat") == "cat"
+    assert RootShell("root").wrap("cat x") == "sh -c 'cat x'"
     assert RootShell("root", Password("x")).make_stdin("input") == "input"
-    assert RootShell("ok").wrap("cat 'a b'") == """LC_ALL=C.UTF-8 sudo -n -H -- sh -c 'cat '"'"'a b'"'"''"""
+    assert RootShell("ok").wrap("cat 'a b'") == """env LC_ALL=C.UTF-8 sudo -n -H -- sh -c 'cat '"'"'a b'"'"''"""
     assert RootShell("ok").make_stdin(None) is None
 
 

@@ -230,7 +230,7 @@ def find_cameras() -> dict[str, Any]:
         "camera_listing": (listing or "")[:8000],
         "cameras": None
         if listing is None
-        else [line.strip() for line in listing.splitlines() if line.strip()[:1].isdigit()],
+        else [line.strip() for line in listing.splitlines() if re.match(r"\s*\d+ : ", line)],
         "videos": sorted(os.listdir(videos)) if os.path.isdir(videos) else [],
         "system_picamera2": importlib.util.find_spec("picamera2") is not None,
     }
