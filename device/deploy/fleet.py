@@ -181,17 +181,14 @@ class Fleet:
             self._root_shells[name] = RootShell(board.sudo or "failed")
         if self._sudo_password is None:
             return checked
-        jobs = {}
-        for name, board in found.items():
-            if board.sudo == "password":
-                self._root_shells[name] = shell = RootShell("password", self._sudo_password)
-                jobs[name] = self._state.pool.spawn(self.run, "true", sudo=True, only=name), shell
-        for name, (job, shell) in jobs.items():
-            done, _, message = job.get()[name]
+        tested = [name for name, board in found.items() if board.sudo == "password"]
+        for name in tested:
+            self._root_shells[name] = RootShell("password", self._sudo_password)
+        for name, (done, _, message) in self.run("true", sudo=True, only=tested).items():
             state = "accepted" if done else classify_sudo_error(message)
             # With a password on its input, sudo asks for one again only if it was wrong.
             state = "wrong" if state == "password" else state
-            self._root_shells[name] = replace(shell, state=state)
+            self._root_shells[name] = replace(self._root_shells[name], state=state)
             checked[name] = replace(checked[name], sudo=state, sudo_message=make_printable(message, limit=200))
         return checked
 
@@ -207,7 +204,7 @@ class Fleet:
             # Only releases of root are executed: in the old layout the Python environment belongs to the service user.
             if board.current is None or not board.folders or not board.release_owned or not board.can_become_root:
                 continue
-            done, out, _ = self.run(plan.make_import_check_command(board), scripts, sudo=True, only=name)[name]
+            done, out, _ = self.run(plan.make_import_check_command(board), scripts, sudo=True, only=[name])[name]
             try:
                 checked[name] = replace(board, imports=facts.parse_imports(out if done else "{}"))
             except InputError as error:
@@ -216,11 +213,11 @@ class Fleet:
 
     def read_as_root(self, name: str, path: str) -> str:
         """Read the first 4096 bytes of a file as root; empty if it does not exist."""
-        done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=name)[name]
+        done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=[name])[name]
         return out if done else ""
 
     def run(
-        self, command: str, stdin: str | None = None, *, sudo: bool = False, only: str = ""
+        self, command: str, stdin: str | None = None, *, sudo: bool = False, only: Sequence[str] | None = None
     ) -> dict[str, tuple[bool, str, str]]:
         """Run a command on all boards in parallel.
 
@@ -229,13 +226,13 @@ class Fleet:
                 longer output is an error.
             stdin: Input of the command.
             sudo: If True, run it as root; `read_facts` must have checked sudo before.
-            only: Name of a single board; empty runs it on all boards.
+            only: Names of the boards; None runs it on all boards.
 
         Returns:
             Success, stdout and stderr by board name. An exception is a failure with its text as stderr.
         """
         state = self._state
-        hosts = [host for host in state.inventory if host in state.active_hosts and only in ("", host.name)]
+        hosts = [host for host in state.inventory if host in state.active_hosts and (only is None or host.name in only)]
 
         def run_on_host(host: Any) -> tuple[bool, str, str]:
             try:

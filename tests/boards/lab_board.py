@@ -12,8 +12,11 @@ import uuid
 from pathlib import Path
 
 PORT = 2222
-# An ELF file for 64-bit Arm; the last byte of e_type is ignored (as in Debian's qemu-aarch64.conf).
-_MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+# ELF files for Arm with 64 and 32 bits; the last byte of e_type is ignored (as in Debian's qemu-*.conf).
+_MAGIC = {
+    "qemu-aarch64": r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+    "qemu-arm": r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00",
+}
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
@@ -36,20 +39,21 @@ def missing() -> str:
     return ""
 
 
-def emulate(emulator: Path) -> None:
-    """Register the emulator for arm64 programs in the kernel.
+def emulate(folder: Path) -> None:
+    """Register the emulators in a folder for arm64 and armhf programs in the kernel.
 
     Flag C makes sudo work inside. With flag F, no tree needs a copy of the emulator.
     """
     if not (_BINFMT / "register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], check=True)
-    known = _BINFMT / "qemu-aarch64"
-    if known.exists():
-        about = known.read_text()
-        if str(emulator) in about and "flags: POCF" in about:
-            return
-        known.write_text("-1")
-    (_BINFMT / "register").write_text(f":qemu-aarch64:M::{_MAGIC}:{_MASK}:{emulator}:POCF")
+    for name, magic in _MAGIC.items():
+        known, emulator = _BINFMT / name, folder / name
+        if known.exists():
+            about = known.read_text()
+            if str(emulator) in about and "flags: POCF" in about:
+                continue
+            known.write_text("-1")
+        (_BINFMT / "register").write_text(f":{name}:M::{magic}:{_MASK}:{emulator}:POCF")
 
 
 class Board:

@@ -1,4 +1,4 @@
-"""Root file system with Debian that systemd boots: for arm64 under qemu-user, for amd64 on the processor itself.
+"""Root file system with Debian that systemd boots: for arm64 and armhf under qemu-user, for amd64 on the processor.
 
 No maintainer script runs, so nothing is emulated while the tree is built (half a minute). The necessary steps of these
 scripts are done below.
@@ -53,7 +53,7 @@ _NO_CREDENTIALS = (
 )  # fmt: skip
 
 
-TRIPLETS = {"arm64": "aarch64-linux-gnu", "amd64": "x86_64-linux-gnu"}
+TRIPLETS = {"arm64": "aarch64-linux-gnu", "armhf": "arm-linux-gnueabihf", "amd64": "x86_64-linux-gnu"}
 """Names of the library folders by Debian architecture."""
 
 
@@ -74,7 +74,9 @@ def make(root: Path, suite: str, key: Path, architecture: str = "arm64") -> None
         return
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
-    packages = [name if suite == "bookworm" else name.replace("libglib2.0-0", "libglib2.0-0t64") for name in PACKAGES]
+    # For 32 bits there are no wheels of OpenCV. On a real board, `deploy` installs the package with apt.
+    names = (*PACKAGES, "python3-opencv") if architecture == "armhf" else PACKAGES
+    packages = [name if suite == "bookworm" else name.replace("libglib2.0-0", "libglib2.0-0t64") for name in names]
     subprocess.run(
         ["mmdebstrap", "--quiet", f"--arch={architecture}", "--variant=extract", "--skip=check/qemu,cleanup/apt",
          '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={','.join(packages)}", suite, root, mirror()],
@@ -111,13 +113,16 @@ def make(root: Path, suite: str, key: Path, architecture: str = "arm64") -> None
 
 
 def emulator(folder: Path) -> Path:
-    """Install QEMU of Debian trixie. That of bookworm cannot start trixie's systemd (clone with a pidfd)."""
+    """Install QEMU of Debian trixie and return the folder of its programs.
+
+    That of bookworm cannot start trixie's systemd (clone with a pidfd).
+    """
     program = folder / "usr/bin/qemu-aarch64"
     if not program.exists():
         shutil.rmtree(folder, ignore_errors=True)
         words = ["mmdebstrap", "--quiet", "--variant=extract", "--include=qemu-user", "trixie", folder, mirror()]
         subprocess.run(words, check=True)
-    return program
+    return program.parent
 
 
 def mirror() -> str:

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -521,19 +522,20 @@ def test_a_deployment_with_a_sudo_password(lab: Lab, four: Board, models: dict[s
         spy.stdin.write(PASSWORD)
         spy.stdin.close()
         time.sleep(3)
+        # The spy must find this one.
+        four.ssh(f"python3 -c 'import time; time.sleep(3)' {quote(f'decoy {PASSWORD}')}", user="guest")
         done = lab.edgepose("deploy", maker, more=[*options, "--verbose"])
         four.ssh("touch /tmp/stop-spy")
         assert spy.stdout is not None
         seen = spy.stdout.read()
     assert done.code == 0, done.out
-    assert "FOUND" not in seen
+    assert "decoy" in seen
+    assert [line for line in seen.splitlines() if "FOUND" in line and "decoy" not in line] == []
     assert int(seen.rpartition("reads ")[2]) > 100, seen
     assert PASSWORD not in done.out + done.err
     wait_for(four)
-    found = four.ssh(
-        "sudo grep -rlF \"$(cat)\" /etc /home /opt /root /run /tmp /usr/local /var 2>/dev/null <<'EOF'\n"
-        f"{PASSWORD}\nEOF\n", check=False,
-    )  # fmt: skip
+    places = "/etc /home /opt /root /run /tmp /usr/local /var"
+    found = four.ssh(f"sudo grep -rlF -f - {places} 2> /dev/null <<'EOF'\n{PASSWORD}\nEOF\n", check=False)
     assert found == ""
     assert PASSWORD not in four.ssh("sudo journalctl --no-pager")
     assert "nothing to change" in lab.edgepose("deploy", maker, more=options).out
@@ -575,3 +577,19 @@ def test_the_password_is_asked_once_for_all_boards(lab: Lab, four: Board) -> Non
     done = subprocess.run(words, capture_output=True, text=True, env=lab.environment(), start_new_session=True)
     assert done.returncode == 2
     assert "--sudo-password-file" in done.stderr
+
+
+def test_a_32_bit_board(lab: Lab, models: dict[str, Path]) -> None:
+    """Boot Debian bookworm for armhf and deploy: OpenCV from apt, tflite-runtime, our wheel for armv7l."""
+    five = lab.board("five", 15, architecture="armhf")
+    found = lab.edgepose("doctor", five.address, more=["--accept-new", "--json"])
+    assert "armv7l" in get_check(found, "system and Python")["seen"], found.out
+    assert get_check(found, "32 or 64 bits")["verdict"] == "ok"
+    done = deploy(lab, models["a"], five)
+    assert done.code == 0, done.out
+    wait_for(five)
+    self_test = (
+        f"cd / && sudo -u edgepose {BASE}/current/venv/bin/python -I -m edgepose.device.camera.self_test {BASE}/current"
+    )
+    assert "tflite-runtime" in five.ssh(self_test)
+    assert "nothing to change" in deploy(lab, models["a"], five).out
