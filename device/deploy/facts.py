@@ -77,6 +77,9 @@ class Facts:
     system_picamera2: bool | None = None
     camera_listing: str = ""
     """Output of `rpicam-hello --list-cameras`."""
+    camera_packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of libcamera and its programs, for the report."""
+    kernel: str = ""
     swap_packages: tuple[str, ...] = ()
     """Installed programs that set up swap."""
     user: str = ""

@@ -30,6 +30,8 @@ OWN_FILES = (
     "/etc/systemd/system/edgepose-recover.service",
     "/usr/local/lib/edgepose/activate",
 )
+CAMERA_PACKAGES = ("libcamera0", "libcamera-ipa", "rpicam-apps", "python3-libcamera")
+"""Beginnings of the names of packages whose versions decide how a camera behaves."""
 SWAP_PACKAGES = ("rpi-swap", "dphys-swapfile", "systemd-zram-generator", "zram-tools")
 FOLDERS = ("", "releases", "environments", "healthy", "staging", "uploads")
 RELEASE_LINK = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
@@ -88,6 +90,7 @@ def read_system() -> dict[str, Any]:
         "board": read_text("/proc/device-tree/model") or "",
         "host": platform.node(),
         "machine": platform.machine(),
+        "kernel": platform.release(),
         "bits": struct.calcsize("P") * 8,
         "architecture": run_command("dpkg", "--print-architecture"),
         "os": release.get("PRETTY_NAME", ""),
@@ -140,6 +143,11 @@ def read_state(folder: str) -> dict[str, Any]:
             row[0]: row[1] for row in installed if len(row) == 3 and row[0] in PACKAGES and row[2] == "installed"
         },
         "swap_packages": [row[0] for row in installed if row[0] in SWAP_PACKAGES and row[-1] == "installed"],
+        "camera_packages": {
+            row[0]: row[1]
+            for row in installed
+            if len(row) == 3 and row[0].startswith(CAMERA_PACKAGES) and row[2] == "installed"
+        },
         "candidates": find_candidates(
             [name for name in PACKAGES if name not in [row[0] for row in installed if row[-1] == "installed"]]
         ),
