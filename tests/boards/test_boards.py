@@ -540,6 +540,10 @@ def test_a_deployment_with_a_sudo_password(lab: Lab, four: Board, models: dict[s
     assert PASSWORD not in four.ssh("sudo journalctl --no-pager")
     assert "nothing to change" in lab.edgepose("deploy", maker, more=options).out
     assert four.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1001"
+    packages = get_check(lab.edgepose("doctor", maker, more=["--json", *secret]), "Python packages")
+    assert packages["verdict"] == "ok", packages
+    packages = get_check(lab.edgepose("doctor", maker, more=["--json"]), "Python packages")
+    assert packages["seen"] == "not checked: this needs sudo"
     # A user whose sudo needs no password can give one: it is never taken for the input of a command.
     assert lab.edgepose("deploy", four.address, more=["-m", str(models["b"]), *options[2:]]).code == 0
     assert four.ssh("sudo grep -rlF sécret /etc /opt /usr/local /var/lib", check=False) == ""
