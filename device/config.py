@@ -41,6 +41,7 @@ class CameraConfig:
     width: int = 640
     height: int = 480
     fps: float | None = None
+    sensor_size: tuple[int, int] | None = None
     rotate: bool = False
     loop: bool = False
     real_time: bool = True
@@ -85,6 +86,8 @@ class Config:
         checks = {
             "camera.width and height: expected 16 to 8192": 16 <= camera.width <= 8192 and 16 <= camera.height <= 8192,
             "camera.fps: expected more than 0 and at most 1000": camera.fps is None or 0 < camera.fps <= 1000,
+            "camera.sensor_size: expected two numbers from 16 to 65536":
+                camera.sensor_size is None or all(16 <= side <= 65536 for side in camera.sensor_size),
             f"model.threads: expected 1 to {MAX_THREADS}":
                 self.model.threads is None or 1 <= self.model.threads <= MAX_THREADS,
             "loop.max_fps: expected more than 0": loop.max_fps is None or loop.max_fps > 0,
@@ -130,9 +133,10 @@ when_hot_sha256 = []         # SHA-256 of these models, in the same order; requi
 [camera]
 source = "picamera2"         # picamera2[:N], v4l2:N, rtsp://..., http://..., a video, a folder, -, synthetic[:PEOPLE]
 # sources = ["door=rtsp://10.0.0.9/1", "yard=v4l2:0"]   # several cameras, NAME=SOURCE, instead of source
-width = 640                  # requested from the camera; slightly more than the model input is enough
+width = 640                  # largest frame size; slightly more than the model input is enough
 height = 480
 # fps = 30                   # requested from the camera; default: the camera decides
+# sensor_size = [1640, 1232] # sensor mode (picamera2); default: the smallest with the full field of view
 rotate = false               # rotate by 180 degrees in the sensor (picamera2)
 loop = false                 # repeat a video when it ends
 real_time = true             # play videos at their own speed; false: process every frame, as fast as possible

@@ -264,6 +264,7 @@ class Loop:
         try:
             estimator = self._load_estimator(end_s)
             if estimator is not None:
+                self._stats.camera = source.description
                 self._stats.model = f"{estimator.manifest.network} {estimator.manifest.precision}"
                 limited = RateLimitedSource(source, self._current_every_nth(), self._settings.max_fps)
                 run = _SourceRun(

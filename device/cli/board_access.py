@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from ...runtime.cli.command import Argument, Option, PathName
+from ...runtime.errors import InputError
 from ..deploy import fleet, host_keys
+from ..deploy.privileges import Password, ask_password, read_password_file
 
 _SECTION = "Connection"
 
@@ -22,6 +24,14 @@ class BoardAccess:
     identity: Path | None
     ssh_config: Path | None
     accept_new: bool
+
+
+@dataclass(frozen=True)
+class RootAccess(BoardAccess):
+    """Values of the arguments that all commands with root steps have."""
+
+    ask_sudo_password: bool
+    sudo_password_file: Path | None
 
 
 def make_board_argument(*, required: bool = True) -> click.Parameter:
@@ -53,7 +63,46 @@ def make_access_options() -> list[click.Parameter]:
     ]
 
 
+def make_sudo_options() -> list[click.Parameter]:
+    """Build the options for the sudo password."""
+    return [
+        Option("--ask-sudo-password", is_flag=True, section=_SECTION,
+               help="ask once for the password that sudo needs on the boards"),
+        Option("--sudo-password-file", type=PathName(), metavar="FILE", section=_SECTION,
+               help="read this password from the first line of a file that only you can read"),
+    ]  # fmt: skip
+
+
+def make_root_access_options() -> list[click.Parameter]:
+    """Build the options of the commands that connect through pyinfra and need sudo."""
+    return [*make_access_options(), *make_sudo_options()]
+
+
+def get_sudo_password(*, ask: bool, file: Path | None) -> Password | None:
+    """Ask for the sudo password, or read it from a file; None if the user wants neither.
+
+    Raises:
+        InputError: Both are wanted, or the password cannot be read.
+    """
+    if ask and file is not None:
+        raise InputError("--ask-sudo-password and --sudo-password-file: use one of them")
+    if file is not None:
+        return read_password_file(file)
+    return ask_password() if ask else None
+
+
 def get_access(options: BoardAccess) -> fleet.Access:
-    """Return how boards are reached; asks about unknown host keys if standard input is a terminal."""
+    """Return how boards are reached. Asks for the sudo password if the user wants that.
+
+    The user is asked about unknown host keys if standard input is a terminal.
+
+    Raises:
+        InputError: The sudo password cannot be read.
+    """
+    password = (
+        get_sudo_password(ask=options.ask_sudo_password, file=options.sudo_password_file)
+        if isinstance(options, RootAccess)
+        else None
+    )
     ask = host_keys.ask_user if sys.stdin.isatty() else None
-    return fleet.Access(options.identity, options.ssh_config, options.accept_new, ask)
+    return fleet.Access(options.identity, options.ssh_config, options.accept_new, ask, password)

@@ -9,13 +9,13 @@ from pathlib import Path
 from ...runtime.cli.command import Command, ModelName, Number, Option, PathName
 from ...runtime.io.messages import show_note
 from ..deploy import fleet, hosts, rollout, staging
-from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
+from .board_access import RootAccess, get_access, make_board_argument, make_root_access_options
 
 _SOURCE = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
-class DeployOptions(BoardAccess):
+class DeployOptions(RootAccess):
     """Values of the command line of `edgepose deploy`."""
 
     model: str | None
@@ -36,6 +36,7 @@ def run(options: DeployOptions) -> int:
         0 done; 1 at least one board failed.
     """
     targets = hosts.parse(options.boards)
+    access = get_access(options)
     fleet.prepare_gevent()
     import platformdirs
 
@@ -50,7 +51,7 @@ def run(options: DeployOptions) -> int:
     )
     with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
         content = staging.prepare_bundle(options.model, options.config, options.secret, Path(folder))
-        outcome = rollout.roll_out(targets, content, get_access(options), settings, show_note)
+        outcome = rollout.roll_out(targets, content, access, settings, show_note)
     for line in rollout.format_results(outcome, targets):
         print(line)
     return 1 if outcome.problems else 0
@@ -68,7 +69,8 @@ the release before it. docs/raspberry-pi.md starts with a new SD card.""",
   edgepose deploy pi@raspberrypi.local -m small-int8.tflite
   edgepose deploy pi@raspberrypi.local -m small-int8.tflite \\
       --config camera.toml --secret EDGEPOSE_HTTP_TOKEN
-  edgepose deploy @shop.txt --config camera.toml --dry-run""",
+  edgepose deploy @shop.txt --config camera.toml --dry-run
+  edgepose deploy @shop.txt --ask-sudo-password""",
     parameters=[
         make_board_argument(),
         Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Release",
@@ -87,6 +89,6 @@ the release before it. docs/raspberry-pi.md starts with a new SD card.""",
                help="how long a new release must run before it is kept (default: 20)"),
         Option("--keep", default=3, type=Number(int, 2, 100), metavar="N", section="Rollout",
                help="number of releases kept on a board (default: 3)"),
-        *make_access_options(),
+        *make_root_access_options(),
     ],
 )  # fmt: skip

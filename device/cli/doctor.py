@@ -7,24 +7,26 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import time
 
-from ...runtime.cli.command import Command, Option
+from ...runtime.cli.command import Command, Option, PathName
 from ...runtime.errors import InputError
+from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
 from ..deploy import facts, fleet, hosts
 from ..deploy.checks import Check, run_checks
 from ..deploy.units import BASE_FOLDER
-from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
-
-_SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+from . import doctor_report
+from .board_access import RootAccess, get_access, make_board_argument, make_root_access_options
 
 
 @dataclass(frozen=True)
-class DoctorOptions(BoardAccess):
+class DoctorOptions(RootAccess):
     """Values of the command line of `edgepose doctor`."""
 
     json: bool
+    report: Path | None
 
 
 def run(options: DoctorOptions) -> int:
@@ -33,31 +35,13 @@ def run(options: DoctorOptions) -> int:
     Returns:
         0 done; 1 a check failed, or a board does not answer.
     """
-    found: dict[str, list[Check]] = {}
-    problems: dict[str, str] = {}
-    if options.boards:
-        targets = hosts.parse(options.boards)
-        fleet.prepare_gevent()
-        boards = fleet.Fleet.open(targets, get_access(options))
-        try:
-            found = {
-                name: _check_facts(seen, time())
-                for name, seen in boards.check_imports(boards.read_facts(include_cameras=True)).items()
-            }
-        finally:
-            boards.close()
-        problems = boards.problems
+    targets = hosts.parse(options.boards) if options.boards else []
+    if targets:
+        answers, problems = _ask_boards(targets, options)
     else:
-        done = subprocess.run(
-            [sys.executable, "-I", "-", BASE_FOLDER, "deep"],
-            input=facts.read_probe_script(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise InputError(f"this machine cannot be checked: {done.stderr[-200:]}")
-        found["this machine"] = _check_facts(facts.parse(done.stdout), None)
+        answers, problems = {"this machine": _ask_this_machine()}, {}
+    here_s = time() if targets else None
+    found = {name: _check_facts(seen, here_s) for name, seen in answers.items()}
     if options.json:
         print(
             json.dumps(
@@ -67,11 +51,42 @@ def run(options: DoctorOptions) -> int:
         )
     else:
         for name, checks in found.items():
-            print("\n".join(map(make_printable, _format_checks(name, checks))))
+            print("\n".join(map(make_printable, doctor_report.format_checks(name, checks))))
         for name, problem in problems.items():
             print(f"{name}: no answer: {make_printable(problem)}")
+    if options.report is not None:
+        sections = [doctor_report.Section(name, answers[name], found[name]) for name in found]
+        doctor_report.write(options.report, sections, problems, targets)
+        show_note(f"{options.report}: written; read it before you attach it to an issue")
     failed = any(check.verdict == "failed" for checks in found.values() for check in checks)
     return 1 if failed or problems else 0
+
+
+def _ask_boards(
+    targets: Sequence[hosts.Target], options: DoctorOptions
+) -> tuple[dict[str, facts.Facts], dict[str, str]]:
+    """Return the facts of the boards that answer, and the problems of the others."""
+    access = get_access(options)
+    fleet.prepare_gevent()
+    boards = fleet.Fleet.open(targets, access)
+    try:
+        found = boards.check_imports(boards.read_facts(include_cameras=True, check_sudo=True))
+    finally:
+        boards.close()
+    return found, boards.problems
+
+
+def _ask_this_machine() -> facts.Facts:
+    done = subprocess.run(
+        [sys.executable, "-I", "-", BASE_FOLDER, "deep"],
+        input=facts.read_probe_script(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise InputError(f"this machine cannot be checked: {done.stderr[-200:]}")
+    return facts.parse(done.stdout)
 
 
 def _check_facts(seen: facts.Facts, here_s: float | None) -> list[Check]:
@@ -83,28 +98,23 @@ def _check_facts(seen: facts.Facts, here_s: float | None) -> list[Check]:
     return checks
 
 
-def _format_checks(name: str, checks: Sequence[Check]) -> list[str]:
-    lines = [name]
-    for check in checks:
-        lines.append(f"  {_SIGNS[check.verdict]}  {check.name:18} {check.seen}")
-        if check.fix and check.verdict != "ok":
-            lines.append(f"           {'':18} -> {check.fix}")
-    return lines
-
-
 command = Command(
     "doctor",
     DoctorOptions,
     run,
     description="""\
-Check this machine, or boards over ssh: system, Python, packages, memory, disk, power, clock, camera
-and service. Says what is wrong and what to do. Works before anything is installed on the board.""",
+Check this machine, or boards over ssh: system, sudo, Python, packages, memory, disk, power, clock,
+camera, field of view and service. Says what is wrong and what to do. Works before anything is installed
+on the board.""",
     examples="""\
   edgepose doctor
-  edgepose doctor pi@raspberrypi.local --json""",
+  edgepose doctor pi@raspberrypi.local --json
+  edgepose doctor pi@raspberrypi.local --ask-sudo-password --report report.md""",
     parameters=[
         make_board_argument(required=False),
         Option("--json", is_flag=True, section="Output", help="print one JSON document"),
-        *make_access_options(),
+        Option("--report", type=PathName(), metavar="FILE", section="Output",
+               help="also write a report to attach to an issue, without the names of boards and users"),
+        *make_root_access_options(),
     ],
-)
+)  # fmt: skip

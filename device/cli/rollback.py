@@ -9,12 +9,13 @@ from ...runtime.errors import InputError
 from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
 from ..deploy import fleet, hosts, plan
+from ..deploy.checks import blocking_error, check_sudo
 from ..deploy.facts import RELEASE_ID
-from .board_access import BoardAccess, get_access, make_access_options, make_board_argument
+from .board_access import RootAccess, get_access, make_board_argument, make_root_access_options
 
 
 @dataclass(frozen=True)
-class RollbackOptions(BoardAccess):
+class RollbackOptions(RootAccess):
     """Values of the command line of `edgepose rollback`."""
 
     to: str | None
@@ -30,12 +31,15 @@ def run(options: RollbackOptions) -> int:
     if options.to and not RELEASE_ID.fullmatch(options.to):
         raise InputError(f"--to {options.to}: expected a release such as 20261124T140000-1a2b3c4d")
     targets = hosts.parse(options.boards)
+    access = get_access(options)
     fleet.prepare_gevent()
-    boards = fleet.Fleet.open(targets, get_access(options))
+    boards = fleet.Fleet.open(targets, access)
     try:
         work = {}
-        for name, facts in boards.read_facts().items():
+        for name, facts in boards.read_facts(check_sudo=True).items():
             try:
+                if problems := [check for check in check_sudo(facts) if check.blocks]:
+                    raise blocking_error(problems)
                 work[name] = plan.make_rollback_steps(facts, options.to, options.health_seconds)
             except InputError as error:
                 boards.drop(name, str(error))
@@ -66,6 +70,6 @@ command = Command(
         Option("--to", metavar="RELEASE", section="Release", help="an earlier release (default: the previous one)"),
         Option("--health-seconds", default=10, type=Number(int, 1, 600), metavar="S", section="Release",
                help="how long it must run to be kept (default: 10)"),
-        *make_access_options(),
+        *make_root_access_options(),
     ],
 )  # fmt: skip

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...runtime.errors import InputError
+from ...runtime.io.printable import make_printable
 from ..camera.release import Release
+from ..config import CameraConfig
 from ..monitor.health import decode_throttled_flags
+from ..sources import sensor_modes
 from .facts import Facts
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -45,8 +48,9 @@ def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Rel
     """
     release = new_release or facts.release
     return [
-        *_check_system(facts), *_check_packages(facts), *_check_memory(facts, release), *_check_power(facts),
-        *_check_clock(facts, local_time_s), *_check_camera(facts), *_check_imports(facts), *_check_service(facts),
+        *_check_system(facts), *check_sudo(facts), *_check_packages(facts), *_check_memory(facts, release),
+        *_check_power(facts), *_check_clock(facts, local_time_s), *_check_camera(facts), *_check_view(facts),
+        *_check_imports(facts), *_check_service(facts),
     ]  # fmt: skip
 
 
@@ -74,6 +78,36 @@ def _check_system(facts: Facts) -> Iterator[Check]:
         yield Check("32 or 64 bits", "ok", f"{facts.bits} bits")
 
 
+def check_sudo(facts: Facts) -> Iterator[Check]:
+    """Check if the login user can become root. Nothing if this was not tested."""
+    name, user = "sudo", make_printable(facts.user, limit=40) or "the login user"
+    group = next((group for group in ("sudo", "wheel", "admin") if group in facts.user_groups), "")
+    allow = f"log in as a user who may use sudo, or run as one: sudo adduser {user} sudo"
+    match facts.sudo:
+        case None:
+            return
+        case "root":
+            yield Check(name, "ok", "not needed: the login user is root")
+        case "ok":
+            yield Check(name, "ok", f"{user} needs no password")
+        case "accepted":
+            yield Check(name, "ok", f"the password of {user} is accepted")
+        case "password":
+            seen = f"{user} needs a password" + ("" if group else " and is not in the group sudo")
+            fix = "add --ask-sudo-password, or --sudo-password-file FILE"
+            yield Check(name, "failed", seen, fix if group else f"{allow}; otherwise {fix}", blocks=True)
+        case "wrong":
+            fix = "type it again; it is the password of this user on the board, not of the SSH key"
+            yield Check(name, "failed", f"the password of {user} is not accepted", fix, blocks=True)
+        case "denied":
+            yield Check(name, "failed", f"{user} may not use sudo", allow, blocks=True)
+        case "missing":
+            yield Check(name, "failed", "not installed", "as root: apt install sudo; or log in as root", blocks=True)
+        case "failed":
+            message = make_printable(facts.sudo_message, limit=200) or "no message"
+            yield Check(name, "failed", message, f"log in with ssh and run sudo true as {user}", blocks=True)
+
+
 def _check_packages(facts: Facts) -> Iterator[Check]:
     numpy = facts.packages.get("python3-numpy")
     if numpy is not None:
@@ -92,7 +126,7 @@ def _check_memory(facts: Facts, release: Release | None) -> Iterator[Check]:
     if facts.memory_mb < needed_mb:
         yield Check("memory", "failed", seen, "use a smaller model or input size, or a board with more memory")
     elif available_mb < needed_mb and not facts.running:
-        yield Check("memory", "warning", seen, "stop other programs, or increase the swap: sudo dphys-swapfile setup")
+        yield Check("memory", "warning", seen, f"stop other programs, or increase the swap: {_explain_swap(facts)}")
     else:
         yield Check("memory", "ok", seen)
     seen = f"{facts.disk_free_mb} MB free"
@@ -101,6 +135,25 @@ def _check_memory(facts: Facts, release: Release | None) -> Iterator[Check]:
         yield Check("disk", "failed", seen, fix, blocks=True)
     else:
         yield Check("disk", "ok", seen)
+
+
+def _explain_swap(facts: Facts) -> str:
+    """Return how to increase the swap with the program that is installed on the board."""
+    if "rpi-swap" in facts.swap_packages:  # Raspberry Pi OS Trixie
+        return (
+            "write the lines [Main], Mechanism=swapfile, [File], FixedSizeMiB=1024 into "
+            "/etc/rpi/swap.conf.d/90-size.conf, then sudo reboot"
+        )
+    if "dphys-swapfile" in facts.swap_packages:  # Raspberry Pi OS Bookworm
+        return "set CONF_SWAPSIZE=1024 in /etc/dphys-swapfile, then sudo systemctl restart dphys-swapfile"
+    if "systemd-zram-generator" in facts.swap_packages:
+        return "increase zram-size in /etc/systemd/zram-generator.conf, then sudo reboot"
+    if "zram-tools" in facts.swap_packages:
+        return "increase PERCENT in /etc/default/zramswap, then sudo systemctl restart zramswap"
+    return (
+        "sudo fallocate -l 1G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "
+        "sudo swapon /swapfile, and add /swapfile none swap sw 0 0 to /etc/fstab"
+    )
 
 
 def _check_power(facts: Facts) -> Iterator[Check]:
@@ -146,8 +199,25 @@ def _check_camera(facts: Facts) -> Iterator[Check]:
         yield Check("camera", "warning", "none found", fix)
 
 
+def _check_view(facts: Facts) -> Iterator[Check]:
+    """Show sensor mode, field of view and frame rate: of the running loop, otherwise with the default settings."""
+    name, settings = "field of view", CameraConfig()
+    if facts.running and isinstance(facts.status, dict) and (camera := facts.status.get("camera")):
+        yield Check(name, "ok", str(camera))
+        return
+    views = []
+    for camera, modes in sensor_modes.parse_listing(facts.camera_listing).items():
+        if modes:
+            view = sensor_modes.choose_view(modes, (settings.width, settings.height), settings.fps)
+            views.append(f"{camera}: {view.describe()}")
+    if views:
+        yield Check(name, "ok", f"with the default settings {'; '.join(views)}")
+
+
 def _check_imports(facts: Facts) -> Iterator[Check]:
     if not facts.imports:
+        if facts.current is not None and facts.sudo is not None and not facts.can_become_root:
+            yield Check("Python packages", "warning", "not checked: this needs sudo", "see sudo above")
         return
     broken = {name: error for name, error in facts.imports.items() if error}
     interpreters = [name for name in facts.imports if name.endswith("interpreter")]

@@ -13,6 +13,7 @@ from ...runtime.errors import InputError
 from ...runtime.io.printable import make_printable
 from ..camera.release import Release
 from . import untrusted
+from .privileges import SudoState
 from .units import BOARD_NAME_PATTERN
 
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}
@@ -74,6 +75,25 @@ class Facts:
     imports: Mapping[str, str] = field(default_factory=dict)
     """Import errors by module; an empty error means success. Empty if imports were not checked."""
     system_picamera2: bool | None = None
+    camera_listing: str = ""
+    """Output of `rpicam-hello --list-cameras`."""
+    camera_packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of libcamera and its programs, for the report."""
+    kernel: str = ""
+    swap_packages: tuple[str, ...] = ()
+    """Installed programs that set up swap."""
+    user: str = ""
+    """Name of the login user."""
+    user_groups: tuple[str, ...] = ()
+    sudo: SudoState | None = None
+    """None if it was not checked."""
+    sudo_message: str = ""
+    """Error message of sudo."""
+
+    @property
+    def can_become_root(self) -> bool:
+        """True if commands can run as root; False if this is not so, or was not checked."""
+        return self.sudo in ("root", "ok", "accepted")
 
     @property
     def tag(self) -> str:

@@ -17,11 +17,12 @@ from typing import Any
 
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.printable import make_printable
-from . import facts, host_keys, plan, untrusted
+from . import connection_errors, facts, host_keys, plan, untrusted
 from .facts import Facts
 from .host_keys import SshConnection
 from .hosts import Target
-from .plan import PackageInstallation, RootCommand, Step, Upload
+from .plan import RootCommand, Step, Upload
+from .privileges import Password, RootShell, classify_sudo_error
 from .units import BASE_FOLDER
 
 _CONNECT_TIMEOUT_S = 15
@@ -65,6 +66,8 @@ class Access:
     """If True, add the host keys of new boards without a question."""
     ask: Callable[[str], bool] | None = None
     """Function that asks the user a yes-or-no question; None refuses new boards."""
+    sudo_password: Password | None = None
+    """Sent to the boards on which sudo needs a password, and to no others."""
 
     def check_host_keys(self, targets: Sequence[Target]) -> tuple[dict[str, SshConnection], dict[str, str]]:
         """Check the host keys of all boards, see `host_keys.check_host_keys`."""
@@ -102,7 +105,11 @@ class Fleet:
         ]  # fmt: skip
         self._state = State(check_for_changes=False)
         self._state.init(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=_CONNECT_TIMEOUT_S))
-        self._watcher = PyinfraCallbacks(self.problems)
+        self._watcher = PyinfraCallbacks(
+            self.problems, lambda name, error: make_printable(connection_errors.explain(error, links[name]))
+        )
+        self._sudo_password = access.sudo_password
+        self._root_shells: dict[str, RootShell] = {}
         self._state.add_callback_handler(self._watcher)
 
     @classmethod
@@ -141,15 +148,18 @@ class Fleet:
         """Names of the boards that have not failed, in the order of the user."""
         return [host.name for host in self._state.inventory if host in self._state.active_hosts]
 
-    def read_facts(self, *, include_cameras: bool = False) -> dict[str, Facts]:
+    def read_facts(self, *, include_cameras: bool = False, check_sudo: bool = False) -> dict[str, Facts]:
         """Read the facts of all boards with the probe. A board without valid facts is dropped.
 
         The probe runs as the login user, with the Python of the system and without the import path of that user.
 
         Args:
             include_cameras: If True, also look for cameras, which takes seconds.
+            check_sudo: If True, also find out if the login user can become root, which steps and other commands as root
+                need.
         """
-        command_line = f"/usr/bin/python3 -I - {BASE_FOLDER}{' deep' if include_cameras else ''}"
+        words = [f"/usr/bin/python3 -I - {BASE_FOLDER}", *["deep"] * include_cameras, *["sudo"] * check_sudo]
+        command_line = " ".join(words)
         found: dict[str, Facts] = {}
         for name, (done, out, err) in self.run(command_line, stdin=facts.read_probe_script()).items():
             try:
@@ -158,21 +168,43 @@ class Fleet:
                 found[name] = facts.parse(out)
             except Exception as error:  # an unexpected error of one board must not stop the others
                 self.drop(name, str(error))
-        return found
+        return self._check_sudo(found) if check_sudo else found
+
+    def _check_sudo(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
+        """Test the sudo password on the boards that need one, and store how each board runs commands as root.
+
+        Returns:
+            The facts with the final state of sudo.
+        """
+        checked = dict(found)
+        for name, board in found.items():
+            self._root_shells[name] = RootShell(board.sudo or "failed")
+        if self._sudo_password is None:
+            return checked
+        tested = [name for name, board in found.items() if board.sudo == "password"]
+        for name in tested:
+            self._root_shells[name] = RootShell("password", self._sudo_password)
+        for name, (done, _, message) in self.run("true", sudo=True, only=tested).items():
+            state = "accepted" if done else classify_sudo_error(message)
+            # With a password on its input, sudo asks for one again only if it was wrong.
+            state = "wrong" if state == "password" else state
+            self._root_shells[name] = replace(self._root_shells[name], state=state)
+            checked[name] = replace(checked[name], sudo=state, sudo_message=make_printable(message, limit=200))
+        return checked
 
     def check_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
         """Check what the current releases can import, as the service user in the sandbox of the service.
 
         Returns:
-            The facts with `imports`; unchanged for boards without a release that belongs to root.
+            The facts with `imports`; unchanged for boards without a release that belongs to root, and without sudo.
         """
         scripts = plan.build_install_script()
         checked = dict(found)
         for name, board in found.items():
             # Only releases of root are executed: in the old layout the Python environment belongs to the service user.
-            if board.current is None or not board.folders or not board.release_owned:
+            if board.current is None or not board.folders or not board.release_owned or not board.can_become_root:
                 continue
-            done, out, _ = self.run(plan.make_import_check_command(board), scripts, sudo=True, only=name)[name]
+            done, out, _ = self.run(plan.make_import_check_command(board), scripts, sudo=True, only=[name])[name]
             try:
                 checked[name] = replace(board, imports=facts.parse_imports(out if done else "{}"))
             except InputError as error:
@@ -181,39 +213,35 @@ class Fleet:
 
     def read_as_root(self, name: str, path: str) -> str:
         """Read the first 4096 bytes of a file as root; empty if it does not exist."""
-        done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=name)[name]
+        done, out, _ = self.run(f"head -c 4096 {quote(path)} 2>/dev/null", sudo=True, only=[name])[name]
         return out if done else ""
 
     def run(
-        self, command: str, stdin: str | None = None, *, sudo: bool = False, only: str = ""
+        self, command: str, stdin: str | None = None, *, sudo: bool = False, only: Sequence[str] | None = None
     ) -> dict[str, tuple[bool, str, str]]:
         """Run a command on all boards in parallel.
 
         Args:
-            command: Shell command.
+            command: Shell command. At most `untrusted.MAX_ANSWER_BYTES` of its stdout and of its stderr are read; a
+                longer output is an error.
             stdin: Input of the command.
-            sudo: If True, run it as root. Otherwise at most `untrusted.MAX_ANSWER_BYTES` of stdout and of stderr are
-                read; a longer output is an error.
-            only: Name of a single board; empty runs it on all boards.
+            sudo: If True, run it as root; `read_facts` must have checked sudo before.
+            only: Names of the boards; None runs it on all boards.
 
         Returns:
             Success, stdout and stderr by board name. An exception is a failure with its text as stderr.
         """
-        from pyinfra.api.command import StringCommand
-
         state = self._state
-        hosts = [host for host in state.inventory if host in state.active_hosts and only in ("", host.name)]
+        hosts = [host for host in state.inventory if host in state.active_hosts and (only is None or host.name in only)]
 
         def run_on_host(host: Any) -> tuple[bool, str, str]:
             try:
                 if not sudo:
                     return _run_limited(host.connector.client, command, stdin)
-                done, output = host.run_shell_command(
-                    StringCommand(command), _stdin=stdin, _timeout=_COMMAND_TIMEOUT_S, _sudo=True
-                )
+                shell = self._root_shells[host.name]
+                return _run_limited(host.connector.client, shell.wrap(command), shell.make_stdin(stdin))
             except Exception as error:  # a broken connection can raise any exception
                 return False, "", f"{type(error).__name__}: {error}"
-            return bool(done), output.stdout, output.stderr
 
         greenlets = {host.name: state.pool.spawn(run_on_host, host) for host in hosts}
         return {name: job.get() for name, job in greenlets.items()}
@@ -256,36 +284,28 @@ class Fleet:
 
     def _add_operation(self, host: Any, step: Step) -> Any:
         from pyinfra.api.operation import add_op
-        from pyinfra.operations import apt, server
         from pyinfra.operations import files as remote
+        from pyinfra.operations import server
 
         function: Any
         match step:
-            case PackageInstallation():
-                function = apt.packages
-                arguments: dict[str, Any] = {
-                    "packages": list(step.packages),
-                    "update": True,
-                    "no_recommends": True,
-                    "_timeout": 1800,
-                }
             case Upload():
                 function = remote.put
-                arguments = {
+                arguments: dict[str, Any] = {
                     "src": str(step.source),
                     "dest": step.path,
                     "create_remote_dir": False,
                     "force": True,
                 }
             case RootCommand():
+                shell = self._root_shells[host.name]
                 function = server.shell
                 arguments = {
-                    "commands": [step.command],
-                    "_stdin": step.stdin,
+                    "commands": [shell.wrap(step.command)],
+                    "_stdin": shell.make_stdin(step.stdin),
                     "_timeout": step.timeout_s,
                 }
-        sudo = not isinstance(step, Upload)
-        return add_op(self._state, function, name=step.name, host=host, _sudo=sudo, **arguments)[host]
+        return add_op(self._state, function, name=step.name, host=host, _sudo=False, **arguments)[host]
 
     def _describe_failure(self, name: str, operation: Any) -> str:
         """Return the last lines of the output of a failed step, or what pyinfra logged about it."""

@@ -101,7 +101,10 @@ def check_host_key(target: Target, link: SshConnection, *, accept_new: bool, ask
     scanned = _run(["ssh-keyscan", "-T", str(_TIMEOUT_S), "-p", str(link.port), link.hostname])
     keys = [line for line in scanned.stdout.splitlines() if line and not line.startswith("#")]
     if not keys:
-        return "cannot be reached"
+        # Imported here, because that module needs the types of this one.
+        from .connection_errors import diagnose_port
+
+        return diagnose_port(link)
     fingerprints = _run(["ssh-keygen", "-l", "-f", "-"], stdin="\n".join(keys) + "\n").stdout.strip()
     question = f"{target.name} is not known yet. Its keys:\n{fingerprints}\nIs this your board?"
     if not accept_new and (ask is None or not ask(question)):

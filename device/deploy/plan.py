@@ -17,14 +17,6 @@ from .units import BASE_FOLDER, CAMERA_GROUPS, HELPER_PATH, RECOVER_PATH, SECRET
 
 
 @dataclass(frozen=True)
-class PackageInstallation:
-    """Installation of system packages with apt."""
-
-    name: str
-    packages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Upload:
     """Upload of a large file `source` as the login user, into the upload folder of that user."""
 
@@ -43,7 +35,7 @@ class RootCommand:
     stdin: str | None = None
 
 
-Step = PackageInstallation | Upload | RootCommand
+Step = Upload | RootCommand
 
 _LOADER = """\
 import sys, types
@@ -131,7 +123,7 @@ def make_steps(facts: Facts, wanted: BoardRelease, health_s: int, keep: int) -> 
         return []
     planned: list[Step] = []
     if packages := find_missing_packages(facts, wanted.source):
-        planned.append(PackageInstallation(f"system packages {', '.join(packages)}", packages))
+        planned.append(_make_package_step(packages))
     send_environment = release.environment not in facts.environments
     present_id = find_same_release(facts, release)
     if not facts.folders or send_environment or present_id is None:
@@ -211,6 +203,16 @@ def build_install_script() -> str:
 def _make_install_command(*words: str) -> str:
     # -I -S: neither the working folder nor any site-packages is on the import path of a Python that runs as root.
     return " ".join(map(quote, ("/usr/bin/python3", "-I", "-S", "-B", "-", *words)))
+
+
+def _make_package_step(packages: tuple[str, ...]) -> RootCommand:
+    """Install packages with apt. A changed configuration file of the board is kept, so that dpkg asks nothing."""
+    apt = "apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+    command = (
+        f"export DEBIAN_FRONTEND=noninteractive; {apt} update && "
+        f"{apt} -y --no-install-recommends install {' '.join(map(quote, packages))}"
+    )
+    return RootCommand(f"system packages {', '.join(packages)}", command, timeout_s=1800)
 
 
 def _make_root_step(name: str, *words: str, timeout_s: int = 600) -> RootCommand:

@@ -21,8 +21,14 @@ class PyinfraCallbacks(BaseStateCallback):
     begins, and collects the warnings and errors that pyinfra logs during a step.
     """
 
-    def __init__(self, problems: dict[str, str]) -> None:
-        self._problems = problems
+    def __init__(self, problems: dict[str, str], explain: Callable[[str, Exception], str]) -> None:
+        """Start to listen.
+
+        Args:
+            problems: Receives the reasons of failed connections, by board.
+            explain: Returns the reason in one line from the name of the board and the error.
+        """
+        self._problems, self._explain = problems, explain
         self.errors: dict[str, list[str]] = {}
         """Messages that pyinfra logged during the current step, by board."""
         self._handler = _LogHandler(self._store_log_message)
@@ -35,7 +41,7 @@ class PyinfraCallbacks(BaseStateCallback):
 
     def host_connect_error(self, state: Any, host: Any, error: Exception) -> None:
         """Store why the connection to a board failed."""
-        self._problems[host.name] = " ".join(str(error.args[0] if error.args else error).split())
+        self._problems[host.name] = self._explain(host.name, error)
 
     def operation_host_start(self, state: Any, host: Any, op_hash: str) -> None:
         """Note that a step begins on a board."""

@@ -137,7 +137,7 @@ def _deploy(
     """Deploy to the boards of one batch."""
     wanted: dict[str, BoardRelease] = {}
     work: dict[str, list[plan.Step]] = {}
-    for name, facts in fleet.read_facts().items():
+    for name, facts in fleet.read_facts(check_sudo=True).items():
         try:
             wanted[name] = _prepare_board_release(name, facts, content, settings, note)
             display_name = names.choose(name, facts, _get_configured_name(content))

@@ -52,6 +52,8 @@ class Snapshot:
     disk_free_mb: float | None
     """None if it cannot be read, for example because there are no free file descriptors."""
     sinks: dict[str, dict[str, int | str]] = field(default_factory=dict)
+    camera: str = ""
+    """Sensor mode, field of view and frame size; empty if the source does not know them."""
 
 
 class _ProcessedFrame(NamedTuple):
@@ -87,7 +89,7 @@ class Stats:
         self._recent: deque[_ProcessedFrame] = deque(maxlen=_WINDOW_FRAMES)
         self._start_s = monotonic()
         self.model = model
-        self.state, self.problem = "starting", ""
+        self.state, self.problem, self.camera = "starting", "", ""
         self.processed = self.dropped = self.skipped = self.camera_losses = self.level = 0
         self.sinks: list[SinkCounters] = []
         self._last_person: float | None = None
@@ -159,6 +161,7 @@ class Stats:
             flags=board.flags or (),
             memory_mb=_read_resident_mb(),
             disk_free_mb=_read_disk_free_mb(),
+            camera=make_printable(self.camera, limit=400),
             sinks={f"{number}-{sink.name}": sink.get_counts() for number, sink in enumerate(self.sinks)},
         )
 

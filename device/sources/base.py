@@ -24,6 +24,8 @@ class FrameSource:
     """True for files: the source ends, and it is not opened again after an error."""
     uses_media_time = False
     """True if tracking and rates use `Frame.timestamp_ns`, because frames are read faster than they were taken."""
+    description = ""
+    """Sensor mode, field of view and frame size in one line; empty if the source does not know them."""
 
     def __init__(self) -> None:
         self._stop_requested = threading.Event()

@@ -50,6 +50,7 @@ def open_source(settings: CameraConfig) -> FrameSource:
             settings.fps,
             number=number,
             rotate=settings.rotate,
+            sensor_size=settings.sensor_size,
             controls=settings.controls,
         )
     from . import opencv

@@ -1,14 +1,15 @@
 """Frame source for Raspberry Pi cameras, based on Picamera2.
 
-The camera delivers frames of the requested size, so that the image processor resizes them and not the CPU. Each frame
-is copied once out of the memory of the camera. The camera gets its buffer back at once, and the web page can show the
-frame later. Format and size are read back after the configuration, because Picamera2 adjusts values that it does not
-support.
+The sensor mode is chosen so that the frames show the full field of view (`sensor_modes`). The camera delivers frames
+that fit into the requested size, so that the image processor resizes them and not the CPU. Each frame is copied once
+out of the memory of the camera. The camera gets its buffer back at once, and the web page can show the frame later.
+Format and size are read back after the configuration, because Picamera2 adjusts values that it does not support.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from time import CLOCK_BOOTTIME, clock_gettime_ns, monotonic_ns
 from typing import Any
@@ -18,9 +19,14 @@ import numpy as np
 
 from ...runtime.errors import InputError
 from ...runtime.types import ChannelOrder, Frame, Image
+from . import sensor_modes
 from .base import FrameSource
+from .sensor_modes import CameraView
 
+LOG = logging.getLogger("edgepose")
 _BUFFER_COUNT = 4
+_logged_views: set[str] = set()
+"""Descriptions that were logged. A camera is opened again after each loss, which must not repeat the line."""
 _YUV_TO_BGR = {
     "YUV420": cv2.COLOR_YUV2BGR_I420, "NV12": cv2.COLOR_YUV2BGR_NV12, "NV21": cv2.COLOR_YUV2BGR_NV21,
     "YUYV": cv2.COLOR_YUV2BGR_YUYV,
@@ -43,33 +49,41 @@ class PiCamera(FrameSource):
         *,
         number: int = 0,
         rotate: bool = False,
+        sensor_size: tuple[int, int] | None = None,
         controls: Mapping[str, Any] | None = None,
         prepare: Any = None,
     ) -> None:
         """Open, configure and start the camera.
 
         Args:
-            width: Width of the frames in pixels.
-            height: Height of the frames in pixels.
-            fps: Frames per second; default: chosen by the camera.
+            width: Largest width of the frames in pixels.
+            height: Largest height of the frames in pixels. Frames have the shape of the field of view.
+            fps: Frames per second; default: 30, or the most that the sensor mode allows.
             number: Index of the camera.
             rotate: True to rotate the image by 180 degrees, in the sensor.
+            sensor_size: Size of the sensor mode in pixels; default: the smallest mode with the full field of view that
+                reaches `fps`.
             controls: Controls of libcamera, passed on unchanged.
             prepare: Called with the Picamera2 object before it is configured (for tests).
 
         Raises:
-            InputError: Picamera2 is not installed, there is no such camera, another program uses it, or the camera
-                delivers a format that is not supported.
+            InputError: Picamera2 is not installed, there is no such camera, another program uses it, it has no such
+                sensor mode, or it delivers a format that is not supported.
         """
         super().__init__()
         camera_class = _import_picamera2()
         self._picamera = None
+        self._name = f"picamera2:{number}"
         try:
             self._picamera = camera = camera_class(number)
             if prepare is not None:
                 prepare(camera)
-            self._configure(camera, (width, height), fps, rotate, dict(controls or {}))
+            view = self._choose_view(camera, (width, height), fps, sensor_size)
+            self._configure(camera, (width, height), view, fps, rotate, dict(controls or {}))
             camera.start()
+        except InputError:
+            self.close()
+            raise
         except (RuntimeError, IndexError, OSError) as error:
             self.close()
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -112,16 +126,49 @@ class PiCamera(FrameSource):
             camera.stop()
             camera.close()
 
+    def _choose_view(
+        self, camera: Any, size: tuple[int, int], fps: float | None, sensor_size: tuple[int, int] | None
+    ) -> CameraView | None:
+        """Choose the sensor mode and log it; None if the camera has no modes (USB and virtual cameras)."""
+        try:
+            modes = sensor_modes.read_modes(camera.sensor_modes)
+        except Exception as error:  # a camera without raw images: Picamera2 and libcamera raise what they like
+            LOG.debug("%s: the sensor modes cannot be read: %s", self._name, error)
+            modes = []
+        if not modes:
+            if sensor_size is not None:
+                raise InputError(f"camera.sensor_size: {self._name} has no sensor modes; remove this setting")
+            return None
+        view = sensor_modes.choose_view(modes, size, fps, sensor_size)
+        self.description = f"{self._name}: {view.describe()}"
+        if self.description not in _logged_views:
+            _logged_views.add(self.description)
+            LOG.info("%s", self.description)
+            if fps is not None and view.mode.fps < fps:
+                LOG.warning(
+                    "%s: %g FPS were requested, this sensor mode reaches %.1f; a mode with a smaller field of view can "
+                    "be faster, see camera.sensor_size", self._name, fps, view.mode.fps,
+                )  # fmt: skip
+        return view
+
     def _configure(
-        self, camera: Any, size: tuple[int, int], fps: float | None, rotate: bool, controls: dict[str, Any]
+        self,
+        camera: Any,
+        size: tuple[int, int],
+        view: CameraView | None,
+        fps: float | None,
+        rotate: bool,
+        controls: dict[str, Any],
     ) -> None:
         if fps is not None:
             frame_us = round(1e6 / fps)
             controls.setdefault("FrameDurationLimits", (frame_us, frame_us))
         options: dict[str, Any] = {
-            "main": {"size": size, "format": "RGB888"}, "buffer_count": _BUFFER_COUNT, "queue": False,
-            "controls": controls,
+            "main": {"size": view.frame_size if view else size, "format": "RGB888"}, "buffer_count": _BUFFER_COUNT,
+            "queue": False, "controls": controls,
         }  # fmt: skip
+        if view is not None:
+            options["sensor"] = {"output_size": view.mode.size, "bit_depth": view.mode.bit_depth}
         if rotate:
             options["transform"] = importlib.import_module("libcamera").Transform(hflip=1, vflip=1)
         camera.configure(camera.create_video_configuration(**options))

@@ -60,10 +60,10 @@ class Lab:
         lab_board.emulate(lab_root.emulator(folder / "emulator"))
         self.boards: list[Board] = []
 
-    def board(self, name: str, number: int, suite: str = "bookworm") -> Board:
+    def board(self, name: str, number: int, suite: str = "bookworm", architecture: str = "arm64") -> Board:
         """Create and boot a new board."""
-        root = self.folder / suite
-        lab_root.make(root, suite, self.key.with_suffix(".pub"))
+        root = self.folder / (suite if architecture == "arm64" else f"{suite}-{architecture}")
+        lab_root.make(root, suite, self.key.with_suffix(".pub"), architecture)
         folder = self.folder / "boards" / name
         subprocess.run(["umount", "-q", "-l", folder / "root"], check=False)
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,11 @@ import uuid
 from pathlib import Path
 
 PORT = 2222
-# An ELF file for 64-bit Arm; the last byte of e_type is ignored (as in Debian's qemu-aarch64.conf).
-_MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+# ELF files for Arm with 64 and 32 bits; the last byte of e_type is ignored (as in Debian's qemu-*.conf).
+_MAGIC = {
+    "qemu-aarch64": r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+    "qemu-arm": r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00",
+}
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
@@ -36,20 +39,21 @@ def missing() -> str:
     return ""
 
 
-def emulate(emulator: Path) -> None:
-    """Register the emulator for arm64 programs in the kernel.
+def emulate(folder: Path) -> None:
+    """Register the emulators in a folder for arm64 and armhf programs in the kernel.
 
     Flag C makes sudo work inside. With flag F, no tree needs a copy of the emulator.
     """
     if not (_BINFMT / "register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], check=True)
-    known = _BINFMT / "qemu-aarch64"
-    if known.exists():
-        about = known.read_text()
-        if str(emulator) in about and "flags: POCF" in about:
-            return
-        known.write_text("-1")
-    (_BINFMT / "register").write_text(f":qemu-aarch64:M::{_MAGIC}:{_MASK}:{emulator}:POCF")
+    for name, magic in _MAGIC.items():
+        known, emulator = _BINFMT / name, folder / name
+        if known.exists():
+            about = known.read_text()
+            if str(emulator) in about and "flags: POCF" in about:
+                continue
+            known.write_text("-1")
+        (_BINFMT / "register").write_text(f":{name}:M::{magic}:{_MASK}:{emulator}:POCF")
 
 
 class Board:
@@ -124,12 +128,37 @@ class Board:
         subprocess.run(["umount", "-l", self.root], check=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def ssh(self, command: str, check: bool = True) -> str:
-        """Run a shell command as `pi` and return its output."""
+    def add_user(self, name: str, uid: int, password: str, *groups: str) -> None:
+        """Create a user who logs in with the key of the lab; sudo asks for the password."""
+        etc, home = self.root / "etc", self.root / "home" / name
+        hashed = subprocess.run(
+            ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for file, line in (
+            ("passwd", f"{name}:x:{uid}:{uid}::/home/{name}:/bin/bash"), ("group", f"{name}:x:{uid}:"),
+            ("shadow", f"{name}:{hashed}:19000:0:99999:7:::"),
+        ):  # fmt: skip
+            with (etc / file).open("a") as text:
+                text.write(f"{line}\n")
+        entries = (etc / "group").read_text().splitlines()
+        for index, entry in enumerate(entries):
+            if entry.partition(":")[0] in groups:
+                entries[index] = entry + ("" if entry.endswith(":") else ",") + name
+        (etc / "group").write_text("\n".join(entries) + "\n")
+        (home / ".ssh").mkdir(parents=True)
+        shutil.copy(self.key.with_suffix(".pub"), home / ".ssh/authorized_keys")
+        subprocess.run(["chown", "-R", f"{uid}:{uid}", home], check=True)
+        # The other services of the lab accept every login.
+        (etc / "pam.d/sudo").write_text(
+            "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+        )
+
+    def ssh(self, command: str, check: bool = True, user: str = "pi") -> str:
+        """Run a shell command as a user and return its output."""
         done = subprocess.run(
             ["ssh", "-p", str(PORT), "-i", self.key, "-o", "StrictHostKeyChecking=no",
              "-o", "UserKnownHostsFile=/dev/null",
-             "-o", "LogLevel=ERROR", f"pi@{self.address}", command],
+             "-o", "LogLevel=ERROR", f"{user}@{self.address}", command],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         if check and done.returncode:

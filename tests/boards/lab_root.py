@@ -1,4 +1,4 @@
-"""Root file system with Debian for arm64 that systemd boots under qemu-user.
+"""Root file system with Debian that systemd boots: for arm64 and armhf under qemu-user, for amd64 on the processor.
 
 No maintainer script runs, so nothing is emulated while the tree is built (half a minute). The necessary steps of these
 scripts are done below.
@@ -53,13 +53,18 @@ _NO_CREDENTIALS = (
 )  # fmt: skip
 
 
-def make(root: Path, suite: str, key: Path) -> None:
+TRIPLETS = {"arm64": "aarch64-linux-gnu", "armhf": "arm-linux-gnueabihf", "amd64": "x86_64-linux-gnu"}
+"""Names of the library folders by Debian architecture."""
+
+
+def make(root: Path, suite: str, key: Path, architecture: str = "arm64") -> None:
     """Build the tree if it does not exist.
 
     Args:
         root: Folder of the tree.
         suite: Debian release.
         key: Public key for the login as `pi`.
+        architecture: Debian name of the processor, see `TRIPLETS`.
 
     Raises:
         CalledProcessError: If a command fails.
@@ -69,14 +74,16 @@ def make(root: Path, suite: str, key: Path) -> None:
         return
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
-    packages = [name if suite == "bookworm" else name.replace("libglib2.0-0", "libglib2.0-0t64") for name in PACKAGES]
+    # For 32 bits there are no wheels of OpenCV. On a real board, `deploy` installs the package with apt.
+    names = (*PACKAGES, "python3-opencv") if architecture == "armhf" else PACKAGES
+    packages = [name if suite == "bookworm" else name.replace("libglib2.0-0", "libglib2.0-0t64") for name in names]
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract", "--skip=check/qemu,cleanup/apt",
+        ["mmdebstrap", "--quiet", f"--arch={architecture}", "--variant=extract", "--skip=check/qemu,cleanup/apt",
          '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={','.join(packages)}", suite, root, mirror()],
         check=True,
     )  # fmt: skip
-    for name in ("bin", "sbin", "lib"):
-        if not (root / name).exists():
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if not (root / name).exists() and (root / "usr" / name).exists():
             (root / name).symlink_to(f"usr/{name}")
     for name in (
         "dev",
@@ -98,7 +105,7 @@ def make(root: Path, suite: str, key: Path) -> None:
     _create_users(root, key)
     _configure_services(root)
     _turn_off_namespaces(root, mounts=suite == "bookworm")
-    libraries = root / "usr/lib/aarch64-linux-gnu"
+    libraries = root / "usr/lib" / TRIPLETS[architecture]
     for name in ("blas", "lapack"):
         (libraries / f"lib{name}.so.3").unlink(missing_ok=True)
         (libraries / f"lib{name}.so.3").symlink_to(f"{name}/lib{name}.so.3")
@@ -106,13 +113,16 @@ def make(root: Path, suite: str, key: Path) -> None:
 
 
 def emulator(folder: Path) -> Path:
-    """Install QEMU of Debian trixie. That of bookworm cannot start trixie's systemd (clone with a pidfd)."""
+    """Install QEMU of Debian trixie and return the folder of its programs.
+
+    That of bookworm cannot start trixie's systemd (clone with a pidfd).
+    """
     program = folder / "usr/bin/qemu-aarch64"
     if not program.exists():
         shutil.rmtree(folder, ignore_errors=True)
         words = ["mmdebstrap", "--quiet", "--variant=extract", "--include=qemu-user", "trixie", folder, mirror()]
         subprocess.run(words, check=True)
-    return program
+    return program.parent
 
 
 def mirror() -> str:

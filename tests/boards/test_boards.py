@@ -5,11 +5,14 @@ The tests depend on each other and run in this order. `make test-boards` runs th
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -430,3 +433,167 @@ def test_trixie(lab: Lab, models: dict[str, Path]) -> None:
     )
     assert "ai-edge-litert" in three.ssh(self_test)
     assert "nothing to change" in deploy(lab, models["a"], three).out
+
+
+PASSWORD = 'it\'s a "sécret" $HOME'
+
+
+@pytest.fixture(scope="module")
+def four(lab: Lab) -> Board:
+    """Return a board with the users that people have: maker (sudo with a password) and guest (no sudo).
+
+    It has the processor of this machine: users and sudo do not depend on it, and emulation is slow.
+    """
+    board = lab.board("four", 14, architecture="amd64")
+    board.add_user("maker", 1001, PASSWORD, "sudo")
+    board.add_user("guest", 1002, PASSWORD)
+    return board
+
+
+@pytest.fixture(scope="module")
+def password_file(lab: Lab) -> Path:
+    path = lab.folder / "session/password"
+    path.write_text(PASSWORD + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def get_check(done: Done, name: str) -> dict[str, str]:
+    (checks,) = json.loads(done.out)["boards"].values()
+    return next(check for check in checks if check["name"] == name)
+
+
+def test_doctor_and_dry_run_say_how_to_use_sudo(
+    lab: Lab, four: Board, models: dict[str, Path], password_file: Path, tmp_path: Path
+) -> None:
+    options = ["--accept-new", "--json"]
+    assert get_check(lab.edgepose("doctor", four.address, more=options), "sudo")["seen"] == "pi needs no password"
+    maker, guest = f"maker@{four.address}", f"guest@{four.address}"
+    asked = get_check(lab.edgepose("doctor", maker, more=options), "sudo")
+    assert (asked["verdict"], asked["seen"]) == ("failed", "maker needs a password")
+    assert "--ask-sudo-password" in asked["fix"]
+    planned = lab.edgepose("deploy", maker, more=["-m", str(models["a"]), "--dry-run"])
+    assert planned.code == 1
+    assert "sudo: maker needs a password: add --ask-sudo-password" in planned.out
+    given = ["--json", "--sudo-password-file", str(password_file)]
+    assert get_check(lab.edgepose("doctor", maker, more=given), "sudo")["verdict"] == "ok"
+    refused = get_check(lab.edgepose("doctor", guest, more=given), "sudo")
+    assert refused["seen"] == "guest may not use sudo"
+    assert "not in the group sudo" in get_check(lab.edgepose("doctor", guest, more=options), "sudo")["seen"]
+    wrong = tmp_path / "wrong"
+    wrong.write_text("guess\n")
+    wrong.chmod(0o600)
+    tried = lab.edgepose("doctor", maker, more=["--json", "--sudo-password-file", str(wrong)])
+    assert get_check(tried, "sudo")["seen"] == "the password of maker is not accepted"
+    wrong.chmod(0o644)
+    public = lab.edgepose("doctor", maker, more=["--sudo-password-file", str(wrong)])
+    assert public.code == 2
+    assert "other users can read this file; run chmod 600" in public.err
+
+
+SPY = r"""
+import glob, os, sys, time
+secret = sys.stdin.buffer.read().strip()
+end = time.time() + float(sys.argv[1])
+reads = 0
+while time.time() < end and not os.path.exists("/tmp/stop-spy"):
+    for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError:
+            continue
+        reads += 1
+        if secret in content:
+            print("FOUND", path, content[:300])
+print("reads", reads)
+"""
+
+
+def test_a_deployment_with_a_sudo_password(lab: Lab, four: Board, models: dict[str, Path], password_file: Path) -> None:
+    """The password is in no process list, environment, file or log of the board, and in no output here."""
+    four.ssh(f"cat > /tmp/spy.py <<'PY'\n{SPY}\nPY")
+    words = ["ssh", "-p", str(lab_board.PORT), "-i", str(four.key), "-o", "StrictHostKeyChecking=no", "-o",
+             "UserKnownHostsFile=/dev/null", f"pi@{four.address}", "sudo python3 /tmp/spy.py 300"]  # fmt: skip
+    maker, secret = f"maker@{four.address}", ["--sudo-password-file", str(password_file)]
+    options = ["-m", str(models["a"]), "--config", str(lab.config()), *HEALTH, *secret]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as spy:
+        assert spy.stdin is not None
+        spy.stdin.write(PASSWORD)
+        spy.stdin.close()
+        time.sleep(3)
+        # The spy must find this one.
+        four.ssh(f"python3 -c 'import time; time.sleep(3)' {quote(f'decoy {PASSWORD}')}", user="guest")
+        done = lab.edgepose("deploy", maker, more=[*options, "--verbose"])
+        four.ssh("touch /tmp/stop-spy")
+        assert spy.stdout is not None
+        seen = spy.stdout.read()
+    assert done.code == 0, done.out
+    assert "decoy" in seen
+    assert [line for line in seen.splitlines() if "FOUND" in line and "decoy" not in line] == []
+    assert int(seen.rpartition("reads ")[2]) > 100, seen
+    assert PASSWORD not in done.out + done.err
+    wait_for(four)
+    places = "/etc /home /opt /root /run /tmp /usr/local /var"
+    found = four.ssh(f"sudo grep -rlF -f - {places} 2> /dev/null <<'EOF'\n{PASSWORD}\nEOF\n", check=False)
+    assert found == ""
+    assert PASSWORD not in four.ssh("sudo journalctl --no-pager")
+    assert "nothing to change" in lab.edgepose("deploy", maker, more=options).out
+    assert four.ssh(f"sudo find {BASE} ! -user root") == f"{BASE}/uploads/1001"
+    packages = get_check(lab.edgepose("doctor", maker, more=["--json", *secret]), "Python packages")
+    assert packages["verdict"] == "ok", packages
+    packages = get_check(lab.edgepose("doctor", maker, more=["--json"]), "Python packages")
+    assert packages["seen"] == "not checked: this needs sudo"
+    # A user whose sudo needs no password can give one: it is never taken for the input of a command.
+    assert lab.edgepose("deploy", four.address, more=["-m", str(models["b"]), *options[2:]]).code == 0
+    assert four.ssh("sudo grep -rlF sécret /etc /opt /usr/local /var/lib", check=False) == ""
+    assert lab.edgepose("rollback", maker, more=[*HEALTH, *secret]).code == 0
+    assert "edgepose" in lab.edgepose("logs", maker, more=["-n", "5", *secret]).out
+    plain = lab.edgepose("logs", maker)
+    assert plain.code == 1
+    assert "add --ask-sudo-password" in plain.out
+
+
+def test_the_password_is_asked_once_for_all_boards(lab: Lab, four: Board) -> None:
+    """On a terminal: one prompt, and the password is not shown."""
+    import pty
+
+    boards = [f"maker@{four.address}", f"guest@{four.address}"]
+    words = lab.words("doctor", *boards, more=["--ask-sudo-password"])
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(words[0], words, lab.environment())
+    shown = b""
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        while b"password for all boards: " not in shown:
+            shown += screen.read(1000)
+        screen.write(f"{PASSWORD}\n".encode())
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while block := screen.read(10000):
+                shown += block
+    os.waitpid(child, 0)
+    text = shown.decode()
+    assert text.count("sudo password") == 1
+    assert PASSWORD not in text
+    assert "the password of maker is accepted" in text
+    assert "guest may not use sudo" in text
+    # Without a terminal there is nobody to ask.
+    done = subprocess.run(words, capture_output=True, text=True, env=lab.environment(), start_new_session=True)
+    assert done.returncode == 2
+    assert "--sudo-password-file" in done.stderr
+
+
+def test_a_32_bit_board(lab: Lab, models: dict[str, Path]) -> None:
+    """Boot Debian bookworm for armhf and deploy: OpenCV from apt, tflite-runtime, our wheel for armv7l."""
+    five = lab.board("five", 15, architecture="armhf")
+    found = lab.edgepose("doctor", five.address, more=["--accept-new", "--json"])
+    assert "armv7l" in get_check(found, "system and Python")["seen"], found.out
+    assert get_check(found, "32 or 64 bits")["verdict"] == "ok"
+    done = deploy(lab, models["a"], five)
+    assert done.code == 0, done.out
+    wait_for(five)
+    self_test = (
+        f"cd / && sudo -u edgepose {BASE}/current/venv/bin/python -I -m edgepose.device.camera.self_test {BASE}/current"
+    )
+    assert "tflite-runtime" in five.ssh(self_test)
+    assert "nothing to change" in deploy(lab, models["a"], five).out

@@ -413,7 +413,8 @@ class FakeFleet:
     def __init__(self, found: dict[str, facts.Facts]) -> None:
         self.found, self.problems, self.done = found, dict[str, str](), list[str]()
 
-    def read_facts(self) -> dict[str, facts.Facts]:
+    def read_facts(self, *, check_sudo: bool) -> dict[str, facts.Facts]:
+        assert check_sudo, "a rollout needs root"
         return self.found
 
     def drop(self, name: str, why: str) -> None:

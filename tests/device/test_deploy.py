@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +24,7 @@ from edgepose.device import config
 from edgepose.device.camera import release as service
 from edgepose.device.camera import self_test
 from edgepose.device.camera.release import Release
+from edgepose.device.cli import doctor_report
 from edgepose.device.cli import status as status_command
 from edgepose.device.deploy import environment, facts, hosts, plan, rollout, staging, units, wheelhouse
 from edgepose.device.deploy.checks import get_upstream_version, run_checks
@@ -32,6 +35,7 @@ from edgepose.runtime.errors import EdgePoseError, InputError, ModelError
 from edgepose.runtime.model import container
 
 from ..conftest import call_edgepose
+from .recorded_sensor_modes import LISTING
 
 pytestmark = pytest.mark.once
 
@@ -232,12 +236,85 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
         ({"current": RELEASE.id, "service": {"ActiveState": "failed", "Result": "exit-code"}},
          "service", "failed", "rollback"),
         ({"cameras": [], "system_picamera2": True}, "camera", "warning", "ribbon"),
+        ({"sudo": "password", "user": "ann", "user_groups": ["sudo"]}, "sudo", "failed", "--ask-sudo-password"),
+        ({"sudo": "password", "user": "ann"}, "sudo", "failed", "sudo adduser ann sudo"),
+        ({"sudo": "wrong", "user": "ann"}, "sudo", "failed", "type it again"),
+        ({"sudo": "denied", "user": "ann"}, "sudo", "failed", "sudo adduser ann sudo"),
+        ({"sudo": "missing"}, "sudo", "failed", "apt install sudo"),
+        ({"sudo": "failed", "sudo_message": "sorry, you must have a tty"}, "sudo", "failed", "log in with ssh"),
+        ({"memory_free_mb": 60, "swap_mb": 0, "swap_packages": ["rpi-swap"]}, "memory", "warning", "/etc/rpi/swap"),
+        ({"memory_free_mb": 60, "swap_mb": 0, "swap_packages": ["dphys-swapfile"]}, "memory", "warning",
+         "CONF_SWAPSIZE"),
+        ({"memory_free_mb": 60, "swap_mb": 0, "swap_packages": ["zram-tools"]}, "memory", "warning", "zramswap"),
+        ({"memory_free_mb": 60, "swap_mb": 0, "swap_packages": ["systemd-zram-generator"]}, "memory", "warning",
+         "zram-size"),
+        ({"current": RELEASE.id, "sudo": "password", "service": {"ActiveState": "active"}},
+         "Python packages", "warning", "sudo"),
     ],
 )  # fmt: skip
 def test_doctor_reports_faults_and_solutions(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
     checks = {check.name: check for check in run_checks(make_board(**changes), local_time_s=1e9)}
     assert checks[name].verdict == verdict
     assert word in checks[name].fix
+
+
+def test_doctor_shows_the_field_of_view() -> None:
+    """The view of the running loop, otherwise the one with the default settings."""
+    checks = {check.name: check for check in run_checks(make_board(camera_listing=LISTING))}
+    assert checks["field of view"].seen == (
+        "with the default settings 0: imx219: sensor mode 1640x1232 10-bit, full field of view, frames 640x480, up to "
+        "41.9 FPS; 1: imx708_wide: sensor mode 2304x1296 10-bit, full field of view, frames 640x360, up to 56.0 FPS"
+    )
+    status = {"state": "running", "camera": "picamera2:0: sensor mode 640x480"}
+    checks = {check.name: check for check in run_checks(make_running_board(camera_listing=LISTING, status=status))}
+    assert checks["field of view"].seen == "picamera2:0: sensor mode 640x480"
+    assert "field of view" not in {check.name for check in run_checks(make_board(camera_listing="ERROR\n"))}
+
+
+def test_the_probe_reads_the_listing_of_rpicam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "rpicam-hello"
+    program.write_text(f"#!/bin/sh\ncat <<'EOF'\n{LISTING}EOF\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    words = [sys.executable, "-I", "-", "/nowhere", "deep", "sudo"]
+    done = subprocess.run(words, input=facts.read_probe_script(), capture_output=True, text=True, check=True)
+    seen = facts.parse(done.stdout)
+    assert seen.cameras == (
+        "0 : imx219 [3280x2464 10-bit RGGB] (/base/soc/i2c0mux/i2c@1/imx219@10)",
+        "1 : imx708_wide [4608x2592] (/base/soc/i2c0mux/i2c@0/imx708@1a)",
+    )
+    assert seen.camera_listing == LISTING.strip()
+    assert seen.sudo is not None
+    assert seen.user
+
+
+def test_a_report_has_no_names_of_boards_and_users(tmp_path: Path) -> None:
+    targets = hosts.parse(["ann@kitchen.lan:2222", "pi@10.0.0.9"])
+    seen = make_board(
+        host="kitchen", name="Ann's kitchen", user="ann", sudo="password", sudo_message="ann needs one",
+        camera_listing=LISTING + "``` evil\x1b[2J", board="Raspberry Pi 5",
+    )  # fmt: skip
+    path = tmp_path / "report.md"
+    sections = [doctor_report.Section(targets[0].name, seen, run_checks(seen))]
+    doctor_report.write(path, sections, {"pi@10.0.0.9": "cannot be reached"}, targets)
+    text = path.read_text()
+    assert re.search(r"\bann\b|kitchen|Ann|10\.0\.0\.9|\x1b", text) is None, text
+    assert "## board 1" in text
+    assert "## board 2\n\nno answer: cannot be reached" in text
+    assert "FAILED   sudo               USER1 needs a password" in text
+    assert "1640x1232 [41.85 fps" in text
+    assert text.count("\n```") == 4, "the board cannot end a code block"
+    facts_text = text.partition("```json\n")[2].partition("\n```")[0]
+    assert json.loads(facts_text)["board"] == "Raspberry Pi 5"
+    with pytest.raises(EdgePoseError, match="cannot write here"):
+        doctor_report.write(tmp_path / "missing/report.md", sections, {}, targets)
+
+
+def test_the_report_of_this_machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "report.md"
+    done = call_edgepose(capfd, "doctor", "--report", path)
+    assert "read it before you attach it" in done.stderr
+    assert "system and Python" in path.read_text()
 
 
 def test_a_healthy_board_has_no_complaints() -> None:

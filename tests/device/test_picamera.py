@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import types
@@ -16,6 +17,8 @@ import pytest
 
 from edgepose.device.sources.picamera import PiCamera
 from edgepose.runtime.errors import InputError
+
+from .recorded_sensor_modes import SENSOR_MODES
 
 pytestmark = pytest.mark.once
 
@@ -61,6 +64,7 @@ class FakePicamera2:
 
     kind, stride = "RGB888", WIDTH * 3
     lost = False
+    sensor_modes: Any = ()
 
     def __init__(self, number: int) -> None:
         if number == 7:
@@ -155,3 +159,50 @@ def test_a_camera_that_cannot_be_opened_is_one_line(camera: Any, monkeypatch: py
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(InputError, match="sudo apt install python3-picamera2"):
         PiCamera(WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(("sensor", "mode", "depth", "frame"), [
+    ("imx219", (1640, 1232), 10, (640, 480)), ("imx477", (2028, 1520), 12, (640, 480)),
+    ("imx708", (2304, 1296), 10, (640, 360)),
+])  # fmt: skip
+def test_picamera2_is_asked_for_the_full_field_of_view(
+    camera: Any, sensor: str, mode: tuple[int, int], depth: int, frame: tuple[int, int]
+) -> None:
+    camera.sensor_modes = SENSOR_MODES[sensor]
+    source = PiCamera(640, 480, fps=30)
+    assert camera.last.options["sensor"] == {"output_size": mode, "bit_depth": depth}
+    assert camera.last.options["main"]["size"] == frame
+    assert source.description.startswith(f"picamera2:0: sensor mode {mode[0]}x{mode[1]} {depth}-bit, full field")
+
+
+def test_the_mode_is_logged_once(camera: Any, caplog: pytest.LogCaptureFixture) -> None:
+    camera.sensor_modes = SENSOR_MODES["imx219"]
+    with caplog.at_level(logging.INFO, "edgepose"):
+        for _ in range(2):
+            PiCamera(320, 240, fps=90, number=3).close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "picamera2:3: sensor mode 1640x1232 10-bit, full field of view, frames 320x240, up to 41.9 FPS",
+        "picamera2:3: 90 FPS were requested, this sensor mode reaches 41.9; a mode with a smaller field of view can be "
+        "faster, see camera.sensor_size",
+    ]
+
+
+def test_a_sensor_size_that_the_camera_lacks_is_an_error(camera: Any) -> None:
+    with pytest.raises(InputError, match="picamera2:0 has no sensor modes; remove this setting"):
+        PiCamera(640, 480, sensor_size=(1640, 1232))
+    camera.sensor_modes = SENSOR_MODES["imx296"]
+    with pytest.raises(InputError, match=r"expected one of \[1456, 1088\], got \[640, 480\]"):
+        PiCamera(640, 480, sensor_size=(640, 480))
+    assert camera.last.calls == ["stop", "close"], "the camera is released"
+
+
+def test_a_camera_without_sensor_modes_still_works(camera: Any) -> None:
+    def fail(self: Any) -> Any:
+        raise AttributeError("NoneType has no attribute at")
+
+    for modes in (property(fail), [{"format": "MJPEG"}]):
+        camera.sensor_modes = modes
+        source = PiCamera(640, 480)
+        assert "sensor" not in camera.last.options
+        assert camera.last.options["main"]["size"] == (640, 480)
+        assert source.description == ""

@@ -2,16 +2,18 @@
 
 This file is sent to the board and run by its Python before anything of edgepose is installed. Therefore it uses only
 the standard library and runs on Python 3.7 or later. Arguments: the base folder, then `deep` to also look for cameras,
-which takes seconds. A value that is unknown is null.
+which takes seconds, and `sudo` to also test sudo. A value that is unknown is null.
 """
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import importlib.util
 import json
 import os
 import platform
+import pwd
 import re
 import shutil
 import stat
@@ -28,6 +30,9 @@ OWN_FILES = (
     "/etc/systemd/system/edgepose-recover.service",
     "/usr/local/lib/edgepose/activate",
 )
+CAMERA_PACKAGES = ("libcamera0", "libcamera-ipa", "rpicam-apps", "python3-libcamera")
+"""Beginnings of the names of packages whose versions decide how a camera behaves."""
+SWAP_PACKAGES = ("rpi-swap", "dphys-swapfile", "systemd-zram-generator", "zram-tools")
 FOLDERS = ("", "releases", "environments", "healthy", "staging", "uploads")
 RELEASE_LINK = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
 SERVICE_PROPERTIES = "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent"
@@ -85,6 +90,7 @@ def read_system() -> dict[str, Any]:
         "board": read_text("/proc/device-tree/model") or "",
         "host": platform.node(),
         "machine": platform.machine(),
+        "kernel": platform.release(),
         "bits": struct.calcsize("P") * 8,
         "architecture": run_command("dpkg", "--print-architecture"),
         "os": release.get("PRETTY_NAME", ""),
@@ -92,6 +98,8 @@ def read_system() -> dict[str, Any]:
         "python": list(sys.version_info[:3]),
         "executable": os.path.realpath(sys.executable or "/usr/bin/python3"),
         "uid": os.getuid(),
+        "user": read_name(pwd.getpwuid, os.getuid()),
+        "user_groups": [read_name(grp.getgrgid, number) for number in os.getgroups()][:50],
         "groups": [line.partition(":")[0] for line in (read_text("/etc/group") or "").splitlines()],
         "memory_mb": get_megabytes(memory, "MemTotal"),
         "memory_free_mb": get_megabytes(memory, "MemAvailable"),
@@ -99,6 +107,14 @@ def read_system() -> dict[str, Any]:
         "time": time.time(),
         "uptime_s": float((read_text("/proc/uptime") or "0").split()[0]),
     }
+
+
+def read_name(read_entry: Any, number: int) -> str:
+    """Return the name of a user or group; the number if it has no name."""
+    try:
+        return str(read_entry(number)[0])
+    except KeyError:
+        return str(number)
 
 
 def get_megabytes(table: dict[str, str], key: str) -> int:
@@ -112,7 +128,7 @@ def read_state(folder: str) -> dict[str, Any]:
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
     disk = shutil.disk_usage(existing)
-    packages = run_command("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "python3*") or ""
+    packages = run_command("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n") or ""
     installed = [line.split() for line in packages.splitlines()]
     current = os.path.join(folder, "current")
     target = os.readlink(current) if os.path.islink(current) else ""
@@ -125,6 +141,12 @@ def read_state(folder: str) -> dict[str, Any]:
         "temperature_c": read_temperature(),
         "packages": {
             row[0]: row[1] for row in installed if len(row) == 3 and row[0] in PACKAGES and row[2] == "installed"
+        },
+        "swap_packages": [row[0] for row in installed if row[0] in SWAP_PACKAGES and row[-1] == "installed"],
+        "camera_packages": {
+            row[0]: row[1]
+            for row in installed
+            if len(row) == 3 and row[0].startswith(CAMERA_PACKAGES) and row[2] == "installed"
         },
         "candidates": find_candidates(
             [name for name in PACKAGES if name not in [row[0] for row in installed if row[-1] == "installed"]]
@@ -213,12 +235,34 @@ def find_cameras() -> dict[str, Any]:
             break
     videos = "/sys/class/video4linux"
     return {
+        "camera_listing": (listing or "")[:8000],
         "cameras": None
         if listing is None
-        else [line.strip() for line in listing.splitlines() if line.strip()[:1].isdigit()],
+        else [line.strip() for line in listing.splitlines() if re.match(r"\s*\d+ : ", line)],
         "videos": sorted(os.listdir(videos)) if os.path.isdir(videos) else [],
         "system_picamera2": importlib.util.find_spec("picamera2") is not None,
     }
+
+
+def check_sudo() -> dict[str, Any]:
+    """Return whether sudo works without a password. Never asks for one; ignores a password that was typed before."""
+    if os.getuid() == 0:
+        return {"sudo": "root"}
+    if shutil.which("sudo") is None:
+        return {"sudo": "missing"}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(["sudo", "-n", "-k", "true"], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"sudo": "failed", "sudo_message": type(error).__name__}
+    if done.returncode == 0:
+        return {"sudo": "ok"}
+    message = done.stderr.decode(errors="replace").strip()[-500:]
+    # sudo-rs writes "interactive authentication is required".
+    if "password is required" in message or "authentication is required" in message:
+        return {"sudo": "password", "sudo_message": message}
+    return {"sudo": "denied" if "not allowed" in message or "may not" in message else "failed", "sudo_message": message}
 
 
 def main(words: list[str]) -> None:
@@ -227,6 +271,8 @@ def main(words: list[str]) -> None:
     found = {**read_system(), **read_state(folder)}
     if "deep" in words[1:]:
         found.update(find_cameras())
+    if "sudo" in words[1:]:
+        found.update(check_sudo())
     print(json.dumps(found))
 
 
