@@ -215,7 +215,7 @@ cdef inline int to_key(float rank) noexcept nogil:
 
 
 cdef inline void find_best_column(Workspace work, int row, int columns) noexcept nogil:
-    """Write the free column of the highest key in a row (the first of equal ones) and the key; ABSENT and NO_KEY if none."""
+    """Write the free column of the highest key in a row (the first of equal ones) and the key, or ABSENT and NO_KEY."""
     cdef const int* keys = &work.keys[row, 0]
     cdef const int* free = &work.free[0]
     cdef int q, key, best = NO_KEY
