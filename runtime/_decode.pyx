@@ -10,8 +10,9 @@ tests/runtime/decoder_twin.py.
 
 import numpy as np
 
-from libc.limits cimport INT_MAX
+from libc.limits cimport INT_MAX, INT_MIN
 from libc.math cimport INFINITY, fabsf, isfinite, sqrtf
+from libc.string cimport memcpy
 
 cdef extern from *:
     """
@@ -32,6 +33,7 @@ ctypedef fused value_t:
 
 cdef enum:
     ABSENT = -1
+    NO_KEY = INT_MIN
 
 
 cdef class Workspace:
@@ -50,8 +52,11 @@ cdef class Workspace:
 
     # Written by connect.
     cdef float[:, ::1] candidate_scores         # (max_peaks, max_peaks): mean PAF agreement of two peaks
-    cdef float[:, ::1] ranks                    # (max_peaks, max_peaks): -inf if the two peaks cannot be connected
-    cdef int[::1] best_columns                  # (max_peaks): column of the highest rank in a row, or ABSENT
+    cdef int[:, ::1] keys                       # (max_peaks, max_peaks): rank of two peaks as an integer, or NO_KEY
+    cdef int[::1] best_columns                  # (max_peaks): column of the highest key in a row, or ABSENT
+    cdef int[::1] best_keys                     # (max_peaks): that key, or NO_KEY
+    cdef int[::1] free                          # (max_peaks): 0 if the column belongs to a pair
+    cdef float[:, :, ::1] packed_paf            # (height + 1, width + 1, 2): PAF of a limb with many candidates
     cdef int[:, :, ::1] pairs                   # (limbs, max_peaks, 2): index of peak a, of peak b
     cdef float[:, ::1] pair_scores              # (limbs, max_peaks)
     cdef int[::1] pair_counts                   # (limbs)
@@ -78,8 +83,11 @@ cdef class Workspace:
         self.visited = np.zeros((height, width, keypoint_count), np.int32)
         self.stack = np.zeros(height * width, np.int32)
         self.candidate_scores = np.zeros((max_peaks, max_peaks), np.float32)
-        self.ranks = np.zeros((max_peaks, max_peaks), np.float32)
+        self.keys = np.zeros((max_peaks, max_peaks), np.int32)
         self.best_columns = np.zeros(max_peaks, np.int32)
+        self.best_keys = np.zeros(max_peaks, np.int32)
+        self.free = np.zeros(max_peaks, np.int32)
+        self.packed_paf = np.zeros((height + 1, width + 1, 2), np.float32)
         self.pairs = np.zeros((limb_count, max_peaks, 2), np.int32)
         self.pair_scores = np.zeros((limb_count, max_peaks), np.float32)
         self.pair_counts = np.zeros(limb_count, np.int32)

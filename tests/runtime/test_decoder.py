@@ -88,6 +88,22 @@ def test_agrees_with_the_reference_on_noise(seed: int, height: int, width: int, 
     assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-4)
 
 
+@pytest.mark.parametrize("peaks", [(140, 150), (200, 5), (5, 200)])
+def test_agrees_with_the_reference_on_many_peaks(peaks: tuple[int, int], rng: np.random.Generator) -> None:
+    """Limbs with many candidates are scored in batches of 128. Only one limb, because the reference is slow."""
+    limb = COCO18.limbs[0]
+    heatmaps = np.zeros((50, 60, 19), np.float32)
+    for part, count in zip((limb.a, limb.b), peaks, strict=True):
+        # Every third cell in both directions, so that all of them are local maxima.
+        chosen = rng.permutation(20 * 17)[:count]
+        heatmaps[3 * (chosen // 20), 3 * (chosen % 20), part] = rng.uniform(0.2, 1, count)
+    pafs = rng.normal(0.2, 0.5, (50, 60, 38)).astype(np.float32)
+    options = DecoderOptions(max_peaks=200, min_keypoints=2)
+    found = decode(heatmaps, pafs, options)
+    assert len(found) > min(peaks) / 2
+    assert_same(found, twin.decode(heatmaps, pafs, COCO18, options))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
 def test_agrees_with_the_reference_on_people(seed: int, count: int) -> None:
@@ -112,6 +128,17 @@ def test_reads_integer_maps_directly(dtype: type[np.signedinteger], scale: float
     from_floats = decode(real[0], real[1])
     assert len(from_integers) == 5
     assert_same([(pose.score, pose.keypoints) for pose in from_integers], from_floats)
+
+
+def test_reads_integer_maps_with_many_peaks(rng: np.random.Generator) -> None:
+    """A zero point that is not 0, in limbs that are scored in batches."""
+    quantization = Quantization(1 / 128, -20)
+    stored = [rng.integers(-120, 100, (30, 40, channels)).astype(np.int8) for channels in (19, 38)]
+    real = [((values.astype(np.float32) + 20) / 128).astype(np.float32) for values in stored]
+    from_integers = Decoder(30, 40).decode(PoseFields(*stored, quantization, quantization), CELLS)
+    from_floats = decode(real[0], real[1])
+    assert len(from_floats) > 100
+    assert [pose.score for pose in from_integers] == pytest.approx([score for score, _ in from_floats], abs=1e-4)
 
 
 def test_reads_slices_of_one_tensor(rng: np.random.Generator) -> None:
@@ -139,6 +166,16 @@ def test_maps_that_are_not_finite_are_an_error(bad: float, rng: np.random.Genera
     one[20, 20, 3] = bad
     with pytest.raises(ModelError, match="NaN or infinity"):
         decode(one, pafs)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_found_among_many_peaks(bad: float, rng: np.random.Generator) -> None:
+    heatmaps = rng.random((46, 54, 19), np.float32)
+    pafs = np.full((46, 54, 38), 0.7, np.float32)
+    assert decode(heatmaps, pafs)
+    pafs[20, 20, 5] = bad
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        decode(heatmaps, pafs)
 
 
 @settings(max_examples=40, deadline=None)
