@@ -188,12 +188,13 @@ class _H264Writer(VideoWriter):
     def write(self, image: Image, time_s: float) -> None:
         """Encode a frame; see the base class."""
         import av
+        from av.video.frame import PictureType
 
         picture = av.VideoFrame.from_ndarray(self._convert_to_yuv(image), format="yuv420p")
         picture.pts, picture.time_base = self._compute_ticks(time_s), Fraction(1, _TICKS_PER_S)
         if self._ticks == 0 or self._ticks - self._keyframe_ticks >= _KEYFRAME_INTERVAL_S * _TICKS_PER_S:
             self._keyframe_ticks = self._ticks
-            picture.pict_type = av.video.frame.PictureType.I
+            picture.pict_type = PictureType.I
         self._mux(picture)
 
     def _convert_to_yuv(self, image: Image) -> Image:
