@@ -88,8 +88,11 @@ def test_every_message_has_the_name_of_its_camera(tmp_path: Path) -> None:
 def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[str, ...]] = []
 
-    def fake(settings: Config, stats: Stats) -> list[Any]:
+    pauses: list[threading.Event] = []
+
+    def fake(settings: Config, stats: Stats, pause: threading.Event) -> list[Any]:
         opened.append((settings.output.name, *settings.output.sinks))
+        pauses.append(pause)
         return []
 
     monkeypatch.setattr(build_module, "open_configured_sinks", fake)
@@ -99,6 +102,7 @@ def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: p
         ("Hall door", "mqtt://h", "http://127.0.0.1:8080?path=a", "https://[::1]:8443?cert=c", "http://127.0.0.1:0"),
         ("Hall yard", "mqtt://h", "http://127.0.0.1:8081?path=a", "https://[::1]:8444?cert=c", "http://127.0.0.1:0"),
     ]
+    assert pauses[0] is not pauses[1], "each camera is paused on its own"
     with pytest.raises(InputError, match=r"expected \{camera\} in the name: there are several cameras"):
         build_group(make_settings("door=synthetic", "yard=synthetic", record="a.mp4", privacy="blur"))
 
