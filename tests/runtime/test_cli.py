@@ -163,7 +163,7 @@ def test_info_shows_the_manifest(small_model: Path) -> None:
     text = run_edgepose("info", small_model)
     assert text.returncode == 0
     assert "edgepose-tiny, int8" in text.stdout
-    assert "432x368 RGB uint8, letterbox" in text.stdout
+    assert "432x368 RGB int8, letterbox" in text.stdout
     assert container.read(small_model).flatbuffer_sha256 in text.stdout
     document = json.loads(run_edgepose("info", small_model, "--json").stdout)
     assert document["format"] == "edgepose-manifest"

@@ -109,7 +109,7 @@ def test_the_error_for_a_missing_manifest_says_what_to_do(small_model: Path, tmp
     ("entry", "value", "message"),
     [
         ('"width": 432', '"width": 440', "does not match the network: input"),
-        ('"dtype": "uint8"', '"dtype": "float32"', "does not match the network: input"),
+        ('"dtype": "int8"', '"dtype": "int16"', "does not match the network: input"),
         ('"stride": 8', '"stride": 4', "does not match the network: output"),
     ],
 )
