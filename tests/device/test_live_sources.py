@@ -30,9 +30,11 @@ JPEGS = [cv2.imencode(".jpg", Scene(2, 320, 240).render_frame(index).image)[1].t
 
 def start(command: str, *arguments: str) -> subprocess.Popen[bytes]:
     model = ("--threads", "1", "--sink", "-") if command == "camera" else ("--threads", "1")
+    # A test run that was started in the background ignores Ctrl-C, and would hand that on.
     return subprocess.Popen(
         [sys.executable, "-m", "edgepose.runtime.cli", command, *arguments, *model],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
