@@ -167,7 +167,9 @@ def test_a_camera_that_gives_nothing_is_lost(estimator: PoseEstimator, monkeypat
                 time.sleep(0.05)
             yield from ()
 
-    _, stats = run_loop(lambda: SilentSource(1, 320, 240, 50, distinct_frames=2), estimator, seconds=2.5)
+    _, stats = run_loop(
+        lambda: SilentSource(1, 320, 240, 50, distinct_frames=2), estimator, seconds=2.5 * measure_slowness()
+    )
     assert stats.camera_losses >= 2
     assert "no frame for" in stats.problem
 
