@@ -225,6 +225,50 @@ def test_systemd_hears_of_the_group_and_not_of_a_loop(monkeypatch: pytest.Monkey
     assert group._are_alive()
 
 
+def test_a_paused_camera_does_not_affect_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each camera has its own switch; the status file shows `paused` only if all cameras are paused."""
+    caplog.set_level("INFO")
+    members, switches = [], [threading.Event(), threading.Event()]
+    for name, pause in zip(("door", "yard"), switches, strict=True):
+        stats, pulse = Stats("test"), Pulse()
+        loop = Loop(
+            lambda: SyntheticCamera(1, 320, 240, 50, distinct_frames=2), [lambda: PoseEstimator(threads=1)], [],
+            LoopConfig(), stats, pulse, pause=pause, camera=name,
+        )  # fmt: skip
+        members.append(GroupMember(name, loop, stats, pulse))
+    group = CameraGroup(members, status=StatusFile(str(tmp_path)))
+    running = threading.Thread(target=group.run)
+    running.start()
+
+    def read_state() -> str:
+        return str(json.loads((tmp_path / "status.json").read_text())["state"])
+
+    try:
+        wait_until(lambda: all(member.stats.processed for member in members), HANG_S)
+        switches[1].set()
+        wait_until(lambda: members[1].stats.state == "paused", HANG_S)
+        before = members[0].stats.processed
+        wait_until(lambda: members[0].stats.processed > before and read_state() == "running", HANG_S)
+        assert "yard: paused" in caplog.messages
+        switches[0].set()
+        wait_until(lambda: read_state() == "paused", HANG_S)
+        switches[1].clear()
+        wait_until(lambda: read_state() == "running", HANG_S)
+        assert members[0].stats.state == "paused"
+        assert "yard: resumed" in caplog.messages
+        assert group._are_alive()
+    finally:
+        group.stop()
+        running.join(HANG_S)
+    assert not running.is_alive()
+
+
+def test_the_status_of_a_group_has_the_modes_of_all_cameras() -> None:
+    members = [make_member(name, SyntheticCamera(1, 320, 240, 50), []) for name in ("a", "b", "c")]
+    members[0].stats.camera, members[2].stats.camera = "mode 1", "mode 2"
+    assert GroupStats(members).take_snapshot().camera == "a: mode 1; c: mode 2"
+
+
 def test_the_first_error_of_a_loop_stops_the_group_and_names_the_camera() -> None:
     good = make_member("good", SyntheticCamera(1, 320, 240, 50, distinct_frames=2), [])
 
