@@ -389,11 +389,14 @@ class HttpSink(Sink):
         self._clients += 1
         if isinstance(request.protocol, HttpConnection):
             request.protocol.begin_stream()
+        is_prepared = False
         try:
             await response.prepare(request)
+            is_prepared = True
             yield True
         except (ConnectionError, asyncio.CancelledError):
-            pass
+            if not is_prepared:
+                yield False
         finally:
             self._clients -= 1
 

@@ -88,7 +88,7 @@ def test_every_message_has_the_name_of_its_camera(tmp_path: Path) -> None:
 def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[str, ...]] = []
 
-    def fake(settings: Config, stats: Stats) -> list[Any]:
+    def fake(settings: Config, stats: Stats, pause: threading.Event) -> list[Any]:
         opened.append((settings.output.name, *settings.output.sinks))
         return []
 
@@ -101,6 +101,27 @@ def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: p
     ]
     with pytest.raises(InputError, match=r"expected \{camera\} in the name: there are several cameras"):
         build_group(make_settings("door=synthetic", "yard=synthetic", record="a.mp4", privacy="blur"))
+
+
+def test_each_camera_has_its_own_topic_and_switch() -> None:
+    with pytest.raises(InputError, match=r"sink 'mqtt://h/hall': expected \{camera\} or \{name\} in the topic"):
+        build_group(make_settings("door=synthetic", "yard=synthetic", sinks=("mqtt://h/hall",)))
+    for address, expected in {
+        "mqtt://h": ["edgepose/hall-door", "edgepose/hall-yard"],
+        "mqtt://h/": ["edgepose/hall-door", "edgepose/hall-yard"],
+        "mqtt://u@h:1/a/{camera}?qos=1": ["a/door", "a/yard"],
+        "MQTT://h/{name}": ["hall-door", "hall-yard"],
+    }.items():
+        group = build_group(make_settings("door=synthetic", "yard=synthetic", sinks=(address,)))
+        sinks: list[Any] = [sink for member in group.members for sink in member.loop._sinks]
+        assert [sink._topics.base for sink in sinks] == expected
+        assert [sink._options.pause for sink in sinks] == [member.loop._pause for member in group.members]
+
+
+def test_standard_input_is_one_camera() -> None:
+    assert parse_sources(("a=-", "b=synthetic")) == {"a": "-", "b": "synthetic"}
+    with pytest.raises(InputError, match="at most one camera that reads standard input"):
+        parse_sources(("a=-", "b=-"))
 
 
 @pytest.mark.parametrize("sources", [("a=synthetic", "b=v4l2:63"), ("b=v4l2:63", "a=synthetic")])

@@ -129,6 +129,21 @@ def test_an_image_from_before_a_pause_is_not_served() -> None:
         assert get(sink, "/snapshot.jpg").status == 200
 
 
+def test_a_client_that_leaves_before_the_stream_begins_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A browser that reloads the page closes streams that it has just requested."""
+    from aiohttp import web
+
+    async def lose_connection(response: web.StreamResponse, request: web.BaseRequest) -> None:
+        raise ConnectionResetError("closed")
+
+    with page() as sink, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web.StreamResponse, "prepare", lose_connection)
+        with pytest.raises((http.client.HTTPException, OSError)), open_stream(sink, "/stream.mjpg"):
+            pass
+        assert sink._clients == 0
+    assert not caplog.records
+
+
 def test_the_stream_is_a_network_camera() -> None:
     """The page of one loop is the source of another. If the page ends, the camera is lost."""
     with page() as sink:
