@@ -156,7 +156,8 @@ class PoseEstimator:
 
     def infer_prepared(self, buffer: Buffer) -> PoseFields:
         """Run the network on a buffer that `prepare` has filled. The maps are valid until the next inference."""
-        np.copyto(self._network.get_tensor(self._input)[0], buffer)
+        # A buffer of another dtype, such as uint8 for an int8 input, must not be converted silently.
+        np.copyto(self._network.get_tensor(self._input)[0], buffer, casting="no")
         self._network.invoke()
         return self.get_fields()
 

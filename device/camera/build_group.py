@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ...runtime.errors import InputError
 from ...runtime.io import naming
+from ...runtime.io.redact import mask_credentials
 from ..config import Config, OutputConfig
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -24,6 +25,8 @@ from .group import CameraGroup, GroupMember, Pulse
 from .loop import Loop
 
 _PLACEHOLDER = "{camera}"
+_NAMES_OF_CAMERAS = (_PLACEHOLDER, "{name}")
+"""Placeholders that have another value for each camera."""
 _PORTS = {"http": 8080, "https": 8443}
 _DEFAULT_MAX_THREADS = 4
 
@@ -45,6 +48,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
     output, device = settings.output, naming.resolve_name(settings.output.name)
     if output.record and _PLACEHOLDER not in output.record:
         raise InputError(f"record {output.record!r}: expected {_PLACEHOLDER} in the name: there are several cameras")
+    _refuse_common_topics(output.sinks)
     models = check_models(settings)
     threads = settings.model.threads or max(1, min(_DEFAULT_MAX_THREADS, os.cpu_count() or 1) // len(sources))
     common = [address for address in output.sinks if _is_common(address)]
@@ -74,6 +78,18 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
 def _is_common(address: str) -> bool:
     """Return True for a sink that can take the messages of all cameras."""
     return address.partition(":")[0].lower() in ("-", "jsonl", "udp") and _PLACEHOLDER not in address
+
+
+def _refuse_common_topics(addresses: Sequence[str]) -> None:
+    """Raise InputError for an MQTT topic that is the same for all cameras: each one has its own state and switch."""
+    for address in addresses:
+        scheme, _, rest = address.partition("://")
+        topic = rest.partition("?")[0].partition("/")[2]
+        if scheme.lower() in ("mqtt", "mqtts") and topic and not any(name in topic for name in _NAMES_OF_CAMERAS):
+            raise InputError(
+                f"sink {mask_credentials(address)!r}: expected {_PLACEHOLDER} or {{name}} in the topic, or no topic: "
+                "there are several cameras"
+            )
 
 
 def _make_output(output: OutputConfig, common: Sequence[str], device: str, name: str, number: int) -> OutputConfig:

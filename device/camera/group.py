@@ -25,7 +25,7 @@ _ALIVE_TIMEOUT_S = 5.0
 _LEAVE_TIMEOUT_S = 0.6
 """When the group stops, it waits this long for the last messages of the loops."""
 _SINKS_STOP_TIMEOUT_S = 0.9
-_STATES = ("camera lost", "starting", "running", "stopping")
+_STATES = ("camera lost", "starting", "running", "paused", "stopping")
 """States of a loop, the one to report first."""
 
 
@@ -212,4 +212,5 @@ class GroupStats:
             memory_mb=first.memory_mb,
             disk_free_mb=first.disk_free_mb,
             sinks={f"{name}-{sink}": counts for name, one in snapshots.items() for sink, counts in one.sinks.items()},
+            camera="; ".join(f"{name}: {one.camera}" for name, one in snapshots.items() if one.camera),
         )

@@ -468,7 +468,7 @@ class Loop:
         """Wait until the pause ends or the loop has to stop. Returns at once if no pause was requested."""
         if not self._pause.is_set() or self._should_stop(end_s):
             return
-        LOG.info("paused")
+        LOG.info("%spaused", self._label)
         self._stats.record_pause()
         self._notifier.notify_status("paused")
         self._status.update(self._stats, now=True)
@@ -477,7 +477,7 @@ class Loop:
             self._check_stuck()
             self._stop.wait(_POLL_S)
         if not self._pause.is_set():
-            LOG.info("resumed")
+            LOG.info("%sresumed", self._label)
             self._stats.state = "starting"
             self._notifier.notify_status("resumed")
 

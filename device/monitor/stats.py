@@ -91,6 +91,8 @@ class Stats:
         self.model = model
         self.state, self.problem, self.camera = "starting", "", ""
         self.processed = self.dropped = self.skipped = self.camera_losses = self.level = 0
+        self.pauses = 0
+        """Number of pauses so far: a message from before the last one is out of date."""
         self.sinks: list[SinkCounters] = []
         self._last_person: float | None = None
         self._health = Health(None, None, None)
@@ -110,6 +112,7 @@ class Stats:
         """Record that the loop is paused; the values of the last frames are no longer current."""
         with self._lock:
             self._recent.clear()
+        self.pauses += 1
         self.state, self.problem = "paused", ""
 
     def find_max_people(self, window_s: float) -> int:

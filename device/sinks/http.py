@@ -133,7 +133,8 @@ class HttpSink(Sink):
         self._history = History(stats)
         self._sample: history.Sample | None = None
         """The latest sample of the history."""
-        self._latest: Message | None = None
+        self._latest: tuple[Message, int] | None = None
+        """The latest message, and the number of pauses before it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._new_message = asyncio.Event()
         """Set and replaced with every message, so that each stream waits for the next one."""
@@ -170,7 +171,7 @@ class HttpSink(Sink):
 
     def send(self, message: Message) -> None:
         """Replace the latest message and wake the streams."""
-        self._latest = message
+        self._latest = message, self._stats.pauses
         self.sent += 1
         if self._clients and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the event loop has just ended
@@ -325,7 +326,8 @@ class HttpSink(Sink):
 
         image = await self._render_jpeg()
         if not image:
-            return web.Response(status=503, text="no frame yet", headers=self._headers)
+            text = "paused" if self._stats.state == "paused" else "no frame yet"
+            return web.Response(status=503, text=text, headers=self._headers)
         return web.Response(body=image, content_type="image/jpeg", headers=self._headers)
 
     async def _serve_mjpeg(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -353,7 +355,7 @@ class HttpSink(Sink):
         last_message, last_sample, stats_sent_s = None, self._sample, 0.0
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
-                if (message := self._latest) is not None and message is not last_message:
+                if (message := self._get_message()) is not None and message is not last_message:
                     last_message = message
                     await write_part(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
                 if monotonic() - stats_sent_s >= 1:
@@ -387,11 +389,14 @@ class HttpSink(Sink):
         self._clients += 1
         if isinstance(request.protocol, HttpConnection):
             request.protocol.begin_stream()
+        is_prepared = False
         try:
             await response.prepare(request)
+            is_prepared = True
             yield True
         except (ConnectionError, asyncio.CancelledError):
-            pass
+            if not is_prepared:
+                yield False
         finally:
             self._clients -= 1
 
@@ -406,12 +411,19 @@ class HttpSink(Sink):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(new_message.wait(), 1.0)
 
+    def _get_message(self) -> Message | None:
+        """Return the latest message; None before the first frame, and from a pause to the next frame."""
+        latest = self._latest
+        return latest[0] if latest is not None and latest[1] == self._stats.pauses else None
+
     async def _render_jpeg(self) -> bytes:
         """Return the latest frame with its poses as JPEG, encoded once for all clients; empty if there is none."""
         async with self._render_lock:
             message, rendered_s, image = self._image
-            latest = self._latest
-            if latest is None or latest is message or monotonic() - rendered_s < 0.5 / _MAX_FPS:
+            latest = self._get_message()
+            if latest is None:
+                return b""
+            if latest is message or monotonic() - rendered_s < 0.5 / _MAX_FPS:
                 return image
             image = await asyncio.to_thread(_encode_jpeg, latest, self._privacy)
             self._image = (latest, monotonic(), image)

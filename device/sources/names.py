@@ -26,7 +26,7 @@ def parse_sources(texts: Sequence[str]) -> dict[str, str]:
     A source without a name gets the slug of the source as its name (`v4l2-0`, `10-0-0-9-door`).
 
     Raises:
-        InputError: Two cameras have the same name or the same slug, or there are too many.
+        InputError: Two cameras have the same name or the same slug, two read standard input, or there are too many.
     """
     sources: dict[str, str] = {}
     slugs: dict[str, str] = {}
@@ -38,6 +38,8 @@ def parse_sources(texts: Sequence[str]) -> dict[str, str]:
             raise InputError(f"source {mask_credentials(text)!r}: the name {name!r} is given twice; write NAME=SOURCE")
         slugs[slug] = name
         sources[name] = expand_home(source)
+    if list(sources.values()).count("-") > 1:
+        raise InputError("source '-': expected at most one camera that reads standard input")
     if len(sources) > _MAX_CAMERAS:
         raise InputError(f"expected at most {_MAX_CAMERAS} cameras, got {len(sources)}")
     return sources

@@ -169,8 +169,8 @@ class WrappedModel:
         return values
 
     def infer_values(self, values: np.ndarray) -> PoseFields:
-        pixels = np.clip(np.round(self.change_input(values)), 0, 255).astype(np.uint8)
-        fields = self.estimator.infer_prepared(np.ascontiguousarray(pixels))
+        pixels = np.clip(np.round(self.change_input(values)), 0, 255) - 128
+        fields = self.estimator.infer_prepared(np.ascontiguousarray(pixels.astype(np.int8)))
         real = [
             (np.asarray(maps, np.float32) - quantization.zero_point) * np.float32(quantization.scale)
             for maps, quantization in (

@@ -107,6 +107,27 @@ def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: p
         build_group(make_settings("door=synthetic", "yard=synthetic", record="a.mp4", privacy="blur"))
 
 
+def test_each_camera_has_its_own_topic_and_switch() -> None:
+    with pytest.raises(InputError, match=r"sink 'mqtt://h/hall': expected \{camera\} or \{name\} in the topic"):
+        build_group(make_settings("door=synthetic", "yard=synthetic", sinks=("mqtt://h/hall",)))
+    for address, expected in {
+        "mqtt://h": ["edgepose/hall-door", "edgepose/hall-yard"],
+        "mqtt://h/": ["edgepose/hall-door", "edgepose/hall-yard"],
+        "mqtt://u@h:1/a/{camera}?qos=1": ["a/door", "a/yard"],
+        "MQTT://h/{name}": ["hall-door", "hall-yard"],
+    }.items():
+        group = build_group(make_settings("door=synthetic", "yard=synthetic", sinks=(address,)))
+        sinks: list[Any] = [sink for member in group.members for sink in member.loop._sinks]
+        assert [sink._topics.base for sink in sinks] == expected
+        assert [sink._options.pause for sink in sinks] == [member.loop._pause for member in group.members]
+
+
+def test_standard_input_is_one_camera() -> None:
+    assert parse_sources(("a=-", "b=synthetic")) == {"a": "-", "b": "synthetic"}
+    with pytest.raises(InputError, match="at most one camera that reads standard input"):
+        parse_sources(("a=-", "b=-"))
+
+
 @pytest.mark.parametrize("sources", [("a=synthetic", "b=v4l2:63"), ("b=v4l2:63", "a=synthetic")])
 def test_a_camera_that_is_missing_at_the_start_is_one_line(sources: tuple[str, ...]) -> None:
     with start(*(f"--source={source}" for source in sources), "--sink", "-") as child:
@@ -227,6 +248,50 @@ def test_systemd_hears_of_the_group_and_not_of_a_loop(monkeypatch: pytest.Monkey
     assert not group._are_alive(), "one loop hangs: the watchdog of systemd must see it"
     members[1].pulse.notify_alive()
     assert group._are_alive()
+
+
+def test_a_paused_camera_does_not_affect_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each camera has its own switch; the status file shows `paused` only if all cameras are paused."""
+    caplog.set_level("INFO")
+    members, switches = [], [threading.Event(), threading.Event()]
+    for name, pause in zip(("door", "yard"), switches, strict=True):
+        stats, pulse = Stats("test"), Pulse()
+        loop = Loop(
+            lambda: SyntheticCamera(1, 320, 240, 50, distinct_frames=2), [lambda: PoseEstimator(threads=1)], [],
+            LoopConfig(), stats, pulse, pause=pause, camera=name,
+        )  # fmt: skip
+        members.append(GroupMember(name, loop, stats, pulse))
+    group = CameraGroup(members, status=StatusFile(str(tmp_path)))
+    running = threading.Thread(target=group.run)
+    running.start()
+
+    def read_state() -> str:
+        return str(json.loads((tmp_path / "status.json").read_text())["state"])
+
+    try:
+        wait_until(lambda: all(member.stats.processed for member in members), HANG_S)
+        switches[1].set()
+        wait_until(lambda: members[1].stats.state == "paused", HANG_S)
+        before = members[0].stats.processed
+        wait_until(lambda: members[0].stats.processed > before and read_state() == "running", HANG_S)
+        assert "yard: paused" in caplog.messages
+        switches[0].set()
+        wait_until(lambda: read_state() == "paused", HANG_S)
+        switches[1].clear()
+        wait_until(lambda: read_state() == "running", HANG_S)
+        assert members[0].stats.state == "paused"
+        assert "yard: resumed" in caplog.messages
+        assert group._are_alive()
+    finally:
+        group.stop()
+        running.join(HANG_S)
+    assert not running.is_alive()
+
+
+def test_the_status_of_a_group_has_the_modes_of_all_cameras() -> None:
+    members = [make_member(name, SyntheticCamera(1, 320, 240, 50), []) for name in ("a", "b", "c")]
+    members[0].stats.camera, members[2].stats.camera = "mode 1", "mode 2"
+    assert GroupStats(members).take_snapshot().camera == "a: mode 1; c: mode 2"
 
 
 def test_the_first_error_of_a_loop_stops_the_group_and_names_the_camera() -> None:

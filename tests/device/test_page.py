@@ -112,6 +112,38 @@ def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
         assert stream.readline() == b"--frame\r\n"
 
 
+def test_an_image_from_before_a_pause_is_not_served() -> None:
+    with page() as sink:
+        sink._stats.state = "running"
+        sink.send(make_message())
+        assert get(sink, "/snapshot.jpg").status == 200
+        sink._stats.record_pause()
+        paused = get(sink, "/snapshot.jpg")
+        assert (paused.status, paused.body) == (503, b"paused")
+        assert get(sink, "/healthz").status == 200
+        with open_stream(sink, "/poses") as stream:
+            assert stream.readline() == b"event: stats\n"
+        sink._stats.state = "starting"
+        assert get(sink, "/snapshot.jpg").body == b"no frame yet"
+        sink.send(make_message(1))
+        assert get(sink, "/snapshot.jpg").status == 200
+
+
+def test_a_client_that_leaves_before_the_stream_begins_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A browser that reloads the page closes streams that it has just requested."""
+    from aiohttp import web
+
+    async def lose_connection(response: web.StreamResponse, request: web.BaseRequest) -> None:
+        raise ConnectionResetError("closed")
+
+    with page() as sink, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web.StreamResponse, "prepare", lose_connection)
+        with pytest.raises((http.client.HTTPException, OSError)), open_stream(sink, "/stream.mjpg"):
+            pass
+        assert sink._clients == 0
+    assert not caplog.records
+
+
 def test_the_stream_is_a_network_camera() -> None:
     """The page of one loop is the source of another. If the page ends, the camera is lost."""
     with page() as sink:

@@ -177,6 +177,32 @@ def test_the_page_is_live_and_survives_a_restart_of_the_server(browser: Browser)
     assert not browser.get_script_errors()
 
 
+def test_a_pause_is_no_fault_and_shows_no_old_image(browser: Browser) -> None:
+    with running_page() as (sink, feed):
+        browser.open(f"http://127.0.0.1:{sink.port}/")
+        feed(lambda: browser.text("state") == "running" and browser.run(PIXELS))
+        sink._stats.record_pause()
+        for _ in range(2):
+            wait_until(lambda: browser.text("state") == "paused", LIMIT_S)
+            assert browser.text("notice") == "Paused"
+            assert browser.text("people") == "-"
+            assert browser.run("return document.getElementById('state').className") == "wait"
+            style = browser.run("return getComputedStyle(document.getElementById('image')).visibility")
+            assert style == "hidden"
+            assert browser.run("return document.getElementById('snapshot').hidden")
+            browser.driver.refresh()
+            wait_until(lambda: browser.text("state"), LIMIT_S)
+        wait_until(lambda: browser.text("state") == "paused", LIMIT_S)
+        sink._stats.state = "starting"
+        wait_until(lambda: browser.text("notice") == "Waiting for the first image", LIMIT_S)
+        assert browser.run(PIXELS) is None, "the image from before the pause"
+        sink._stats.state = "running"
+        feed(lambda: browser.run(PIXELS))
+        wait_until(lambda: browser.text("notice") == "", LIMIT_S)
+        assert not browser.run("return document.getElementById('snapshot').hidden")
+        assert not browser.get_script_errors()
+
+
 CHARTS = """return Array.from(document.querySelectorAll('.chart')).map((chart) => {
   const canvas = chart.querySelector('canvas');
   const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;

@@ -38,7 +38,7 @@ function getValueRange(chart) {
 function makeOptions(chart, width, height) {
   const axis = { stroke: () => getColor("--dim"), font: "12px system-ui, sans-serif", grid: { stroke: () => getColor("--line"), width: 1 }, ticks: { show: false } };
   return {
-    width, height, legend: { show: false }, padding: [6, 8, 0, 0],
+    width, height, legend: { show: false }, padding: [6, 26, 0, 0],
     cursor: { sync: { key: "history" }, y: false, drag: { x: false, y: false }, points: { size: 8 } },
     scales: { x: { range: getTimeRange }, y: { range: () => getValueRange(chart) } },
     axes: [

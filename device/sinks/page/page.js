@@ -1,7 +1,8 @@
 "use strict";
 // The image is an MJPEG stream, everything else comes as server-sent events. Both reconnect after a restart of the server.
 const element = (id) => document.getElementById(id);
-let isConnected = false;
+const NOTICES = { "starting": "Waiting for the first image", "camera lost": "Camera lost. This image is old.", "paused": "Paused" };
+let isConnected = false, isPaused = false;
 
 // Screen readers announce some of these texts, so an equal text is not set again.
 function setText(id, text) {
@@ -15,6 +16,14 @@ function showState(state, level) {
 
 function loadImage() {
   element("image").src = "stream.mjpg?" + Date.now();
+}
+
+// An old image must not look live: while the loop is paused, there is none.
+function showPause(isNowPaused) {
+  if (isNowPaused && !isPaused) element("image").removeAttribute("src");
+  if (isPaused && !isNowPaused) loadImage();
+  isPaused = isNowPaused;
+  element("snapshot").hidden = isPaused;
 }
 
 function setNumber(id, value, digits, unit) {
@@ -68,13 +77,15 @@ function showDetails(snapshot) {
 
 function showStats(snapshot) {
   const isRunning = snapshot.state === "running";
-  showState(snapshot.state + (snapshot.level ? ", slowed down by heat" : ""), isRunning && !snapshot.problem ? "good" : isRunning || snapshot.state === "starting" ? "wait" : "bad");
+  const isFault = !isRunning && !["starting", "paused"].includes(snapshot.state);
+  showState(snapshot.state + (snapshot.level ? ", slowed down by heat" : ""), isFault ? "bad" : isRunning && !snapshot.problem ? "good" : "wait");
+  showPause(snapshot.state === "paused");
   setNumber("fps", isRunning ? snapshot.fps : null, 1, "");
   setNumber("latency", isRunning ? snapshot.latency_ms : null, 0, "ms");
   setNumber("temperature", snapshot.temperature_c, 0, "°C");
   if (!isRunning) setText("people", "-");
   setText("problem", [snapshot.problem, ...snapshot.flags].filter(Boolean).join(", "));
-  setText("notice", isRunning ? "" : snapshot.state === "camera lost" ? "Camera lost. This image is old." : "Waiting for the first image");
+  setText("notice", NOTICES[snapshot.state] || "");
   showStages(snapshot.stages_ms);
   showDetails(snapshot);
 }
@@ -98,6 +109,7 @@ function connect() {
   events.addEventListener("sample", (event) => addSample(JSON.parse(event.data)));
   events.addEventListener("open", () => {
     if (!isConnected) {
+      isPaused = false;
       loadImage();
       loadHistory();
     }
@@ -106,12 +118,12 @@ function connect() {
   events.addEventListener("error", () => {
     isConnected = false;
     showState("no connection", "bad");
-    setText("notice", "No connection. This image is old.");
+    setText("notice", isPaused ? "No connection" : "No connection. This image is old.");
     if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
   });
 }
 
-element("image").addEventListener("error", () => { if (isConnected) setTimeout(loadImage, 1000); });
+element("image").addEventListener("error", () => { if (isConnected && !isPaused) setTimeout(loadImage, 1000); });
 element("snapshot").addEventListener("click", () => { element("snapshot").download = makeSnapshotName(); });
 element("fullscreen").hidden = !document.fullscreenEnabled;
 element("fullscreen").addEventListener("click", () => {
