@@ -149,7 +149,7 @@ class MqttSink(Sink):
         self._connected_s = 0.0
         self._was_connected = False
         self._unanswered_connections = self._short_connections = self._unexplained_closes = 0
-        self._next_log_s = 0.0
+        self._next_log_s = self._next_command_log_s = 0.0
         self._replace_requested = False
         """Request to the sink's thread to create a new client."""
         self._republish_requested = self._command_received = False
@@ -521,11 +521,16 @@ class MqttSink(Sink):
         elif command == OFF:
             pause.clear()
         else:
-            LOG.warning(
-                "mqtt: %s: expected %s or %s, got %s", self._topics.pause_command, ON, OFF, make_printable(command)
-            )
+            self._log_wrong_command(command)
         self._command_received = True
         self.wake()
+
+    def _log_wrong_command(self, command: str) -> None:
+        # The filter of the log does not limit these lines if each command is different.
+        if monotonic() >= self._next_command_log_s:
+            self._next_command_log_s = monotonic() + _LOG_INTERVAL_S
+            topic = self._topics.pause_command
+            LOG.warning("mqtt: %s: expected %s or %s, got %s", topic, ON, OFF, make_printable(command))
 
     def _record_collision(self, shared: str) -> None:
         now = monotonic()

@@ -30,6 +30,7 @@ from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks.base import Sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.home_assistant import Announcement, PageAddress
+from edgepose.device.sinks.mqtt import MqttOptions, MqttSink
 from edgepose.device.sinks.mqtt_state import OccupancyDetector
 from edgepose.device.sinks.mqtt_tls import Tls
 from edgepose.device.sinks.mqtt_topics import Topics
@@ -547,3 +548,10 @@ def test_an_authority_of_a_home_network_is_accepted(authority: Path) -> None:
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_a_flood_of_wrong_commands_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    sink = MqttSink("127.0.0.1", 1, Stats("x"), "flood", options=MqttOptions(pause=threading.Event()))
+    for number in range(100):
+        sink._handle_command(b"\xff" * (number % 20) + chr(97 + number % 26).encode(), False)
+    assert caplog.text.count("expected ON or OFF, got") == 1
