@@ -555,3 +555,19 @@ def test_a_flood_of_wrong_commands_is_logged_once(caplog: pytest.LogCaptureFixtu
     for number in range(100):
         sink._handle_command(b"\xff" * (number % 20) + chr(97 + number % 26).encode(), False)
     assert caplog.text.count("expected ON or OFF, got") == 1
+
+
+def test_a_large_message_is_not_stored(broker: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker without MQTT 5 does not know the limit; here it is hidden from the broker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MqttSink, "_mqtt5", property(lambda sink: False, lambda sink, value: None), raising=False)
+        sink = MqttSink("127.0.0.1", broker, Stats("x"), "large", options=MqttOptions(pause=threading.Event()))
+        sink.start()
+        try:
+            wait_until(lambda: sink._is_connected())
+            publish(broker, "large/pause/set", b"A" * 200_000)
+            wait_until(lambda: "expected at most 65536; the connection is closed" in caplog.text)
+            wait_until(lambda: sink._is_connected())
+        finally:
+            sink.stop()
+    assert "expected ON or OFF" not in caplog.text
