@@ -544,7 +544,7 @@ class MqttSink(Sink):
 def _make_client_class(address: str) -> type[Any]:
     from paho.mqtt.client import Client
 
-    class LimitedClient(Client):
+    class LimitedClient(Client):  # type: ignore[misc]
         """Client that ends the connection at a message that is too large: paho would store up to 256 MB of it."""
 
         def _sock_recv(self, bufsize: int) -> bytes:
@@ -555,7 +555,8 @@ def _make_client_class(address: str) -> type[Any]:
                     address, bufsize, _MAX_PACKET_BYTES,
                 )  # fmt: skip
                 raise ConnectionError("message too large")
-            return super()._sock_recv(bufsize)
+            content: bytes = super()._sock_recv(bufsize)
+            return content
 
     return LimitedClient
 
