@@ -189,7 +189,9 @@ class Fleet:
             # With a password on its input, sudo asks for one again only if it was wrong.
             state = "wrong" if state == "password" else state
             self._root_shells[name] = replace(self._root_shells[name], state=state)
-            checked[name] = replace(checked[name], sudo=state, sudo_message=make_printable(message, limit=200))
+            checked[name] = replace(
+                checked[name], sudo=state, sudo_message=make_printable(self._hide_password(message), limit=200)
+            )
         return checked
 
     def check_imports(self, found: Mapping[str, Facts]) -> dict[str, Facts]:
@@ -313,7 +315,10 @@ class Fleet:
         if operation.is_complete():
             lines = [line.strip() for line in (*operation.stdout_lines, *operation.stderr_lines) if line.strip()]
         lines = lines or self._watcher.errors.get(name, [])
-        return "; ".join(lines[-6:])[:1000] or "the connection broke"
+        return self._hide_password("; ".join(lines[-6:]))[:1000] or "the connection broke"
+
+    def _hide_password(self, text: str) -> str:
+        return text if self._sudo_password is None else self._sudo_password.hide_in(text)
 
 
 def _run_limited(client: Any, command: str, stdin: str | None) -> tuple[bool, str, str]:

@@ -18,6 +18,7 @@ from shlex import quote
 from typing import Literal
 
 from ...runtime.errors import InputError
+from ...runtime.io.atomic import is_descriptor
 
 SudoState = Literal["root", "ok", "password", "accepted", "wrong", "denied", "missing", "failed"]
 """`root`: the login user is root; `ok`: sudo needs no password; `password`: it needs one, and none was given;
@@ -51,6 +52,10 @@ class Password:
         """Return the password, to send it to sudo."""
         return self._text
 
+    def hide_in(self, text: str) -> str:
+        """Return `text`, which comes from a board, without the password: a board may send back what it has received."""
+        return text.replace(self._text, "***")
+
     def __repr__(self) -> str:
         return "Password(hidden)"
 
@@ -81,8 +86,14 @@ def read_password_file(path: Path) -> Password:
     """
     option = f"--sudo-password-file {path}"
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
+        # Opening a FIFO without a writer must not block.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if stat.S_ISFIFO(status.st_mode) and is_descriptor(path):
+                os.set_blocking(handle, True)
+            elif not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{option}: expected a regular file, or <(COMMAND)")
             if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
                 raise InputError(f"{option}: other users can read this file; run chmod 600 {quote(str(path))}")
             content = file.read(_MAX_PASSWORD_BYTES + 3)

@@ -59,7 +59,7 @@ _PERMANENT_REFUSAL_CODES = {134, 135, 138, 140}
 """MQTT 5 reason codes: bad user name or password, not authorized, banned, bad authentication method. Other refusals,
 such as server busy, can be temporary."""
 _MAX_PACKET_BYTES = 65536
-"""Largest message that an MQTT 5 broker may send to the sink."""
+"""Largest message that the broker may send to the sink. MQTT 5 brokers are told; a larger one ends the connection."""
 _COLLISION_TIMEOUT_S = 60.0
 _OFFLINE_PROBLEM_S = 3.0
 """While no frames come, a lost connection counts as a problem after this time."""
@@ -149,7 +149,7 @@ class MqttSink(Sink):
         self._connected_s = 0.0
         self._was_connected = False
         self._unanswered_connections = self._short_connections = self._unexplained_closes = 0
-        self._next_log_s = 0.0
+        self._next_log_s = self._next_command_log_s = 0.0
         self._replace_requested = False
         """Request to the sink's thread to create a new client."""
         self._republish_requested = self._command_received = False
@@ -271,7 +271,6 @@ class MqttSink(Sink):
         return "".join(sign for sign in self._slug if sign.isalnum())[:15] + secrets.token_hex(4)
 
     def _make_client(self) -> None:
-        from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
@@ -280,7 +279,7 @@ class MqttSink(Sink):
             _end_client(self._client)
         self._replace_requested = False
         self._offline_since_s = self._offline_since_s or monotonic()
-        self._client = client = Client(
+        self._client = client = _make_client_class(self._address)(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
@@ -521,11 +520,16 @@ class MqttSink(Sink):
         elif command == OFF:
             pause.clear()
         else:
-            LOG.warning(
-                "mqtt: %s: expected %s or %s, got %s", self._topics.pause_command, ON, OFF, make_printable(command)
-            )
+            self._log_wrong_command(command)
         self._command_received = True
         self.wake()
+
+    def _log_wrong_command(self, command: str) -> None:
+        # The filter of the log does not limit these lines if each command is different.
+        if monotonic() >= self._next_command_log_s:
+            self._next_command_log_s = monotonic() + _LOG_INTERVAL_S
+            topic = self._topics.pause_command
+            LOG.warning("mqtt: %s: expected %s or %s, got %s", topic, ON, OFF, make_printable(command))
 
     def _record_collision(self, shared: str) -> None:
         now = monotonic()
@@ -535,6 +539,26 @@ class MqttSink(Sink):
         if now - self._collision_s >= _COLLISION_TIMEOUT_S:
             LOG.warning("mqtt: %s", self._collision)
         self._collision_s = now
+
+
+def _make_client_class(address: str) -> type[Any]:
+    from paho.mqtt.client import Client
+
+    class LimitedClient(Client):  # type: ignore[misc]
+        """Client that ends the connection at a message that is too large: paho would store up to 256 MB of it."""
+
+        def _sock_recv(self, bufsize: int) -> bytes:
+            # paho asks for one byte at a time in the header of a message, then for all bytes that are missing.
+            if bufsize > _MAX_PACKET_BYTES:
+                LOG.warning(
+                    "mqtt: %s: a message of %d bytes was received, expected at most %d; the connection is closed",
+                    address, bufsize, _MAX_PACKET_BYTES,
+                )  # fmt: skip
+                raise ConnectionError("message too large")
+            content: bytes = super()._sock_recv(bufsize)
+            return content
+
+    return LimitedClient
 
 
 def _end_client(client: Any) -> None:

@@ -71,6 +71,8 @@ class JpegPipe(FrameSource):
                     return
                 piece = start
             for content in self._select(splitter.feed(piece)):
+                if self._stop_requested.is_set():
+                    return
                 if (frame := self._decode(content, index)) is not None:
                     yield frame
                     index += 1

@@ -22,9 +22,14 @@ _EXACT_VIEW = 0.999
 _ASPECT_TOLERANCE = 0.03
 """Sensors that are called 4:3 have ratios from 1.331 to 1.338."""
 _FPS_TOLERANCE = 0.99
-_CAMERA_LINE = re.compile(r"\s*(\d+) : (\S+) \[")
-_FORMAT = re.compile(r"'S(?:RGGB|GRBG|GBRG|BGGR)(\d+)[^']*' :|'R(\d+)[^']*' :")
-_MODE = re.compile(r"(\d+)x(\d+) \[(\d+(?:\.\d+)?) fps - \((\d+), (\d+)\)/(\d+)x(\d+) crop\]")
+_MAX_LINE_LENGTH = 1000
+# The numbers have a maximum length: a board could send very long ones, which take minutes to search.
+_CAMERA_LINE = re.compile(r"\s*(\d{1,3}) : (\S+) \[")
+_FORMAT = re.compile(r"'S(?:RGGB|GRBG|GBRG|BGGR)(\d{1,3})[^']*' :|'R(\d{1,3})[^']*' :")
+_MODE = re.compile(
+    r"(?<!\d)(\d{1,6})x(\d{1,6}) \[(\d{1,6}(?:\.\d{1,6})?) fps - "
+    r"\(\d{1,6}, \d{1,6}\)/(\d{1,6})x(\d{1,6}) crop\]"
+)
 _MAX_LISTED = 100
 
 
@@ -100,17 +105,17 @@ def parse_listing(text: str) -> dict[str, list[SensorMode]]:
     cameras: dict[str, list[SensorMode]] = {}
     modes: list[SensorMode] = []
     bit_depth = 0
-    for line in text.splitlines():
+    for line in (line[:_MAX_LINE_LENGTH] for line in text.splitlines()):
         if camera := _CAMERA_LINE.match(line):
             if len(cameras) >= _MAX_LISTED:
                 break
             modes = cameras.setdefault(f"{camera[1]}: {camera[2][:40]}", [])
         if found := _FORMAT.search(line):
-            bit_depth = int((found[1] or found[2])[:3])
+            bit_depth = int(found[1] or found[2])
         for mode in _MODE.finditer(line):
-            width, height, _, _, crop_width, crop_height = (int(mode[index][:6]) for index in (1, 2, 4, 5, 6, 7))
+            width, height, crop_width, crop_height = (int(mode[index]) for index in (1, 2, 4, 5))
             if min(width, height, crop_width, crop_height) > 0 and len(modes) < _MAX_LISTED:
-                modes.append(SensorMode(width, height, bit_depth, float(mode[3][:12]), crop_width, crop_height))
+                modes.append(SensorMode(width, height, bit_depth, float(mode[3]), crop_width, crop_height))
     return cameras
 
 

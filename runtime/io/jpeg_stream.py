@@ -9,8 +9,12 @@ MAX_IMAGE_BYTES = 32 << 20
 _START = b"\xff\xd8\xff"
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The next marker in compressed data: not a stuffed byte and not a restart marker."""
+_FILL = re.compile(rb"\xff+(?=\xff)")
 _EOI, _SOS = 0xD9, 0xDA
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
+_MAX_DAMAGED_STARTS = 16
+"""Number of damaged images in a row that are searched for the start of the next image. After more, all data up to the
+damage is skipped: data made for it would be searched again from each of its bytes."""
 
 
 class JpegSplitter:
@@ -25,6 +29,7 @@ class JpegSplitter:
         self._position = 0
         """Position of the next marker; 0 if no image has begun."""
         self._in_scan = False
+        self._damaged_count = 0
         self.skipped_bytes = 0
         """Number of bytes that belong to no complete image."""
 
@@ -38,6 +43,7 @@ class JpegSplitter:
         images = []
         while (end := self._find_end()) is not None:
             images.append(bytes(self._content[:end]))
+            self._damaged_count = 0
             self._drop(end)
         return images
 
@@ -91,10 +97,10 @@ class JpegSplitter:
                 return None
             self._position = found.start()
             self._in_scan = False
-        content, position = self._content, self._position
-        while position + 1 < len(content) and content[position] == 0xFF and content[position + 1] == 0xFF:
-            position += 1  # fill bytes
-        self._position = position
+        content = self._content
+        if fill := _FILL.match(content, self._position):
+            self._position = fill.end()
+        position = self._position
         if position + 1 >= len(content):
             return None
         if content[position] != 0xFF or content[position + 1] in (0x00, 0xD8):
@@ -103,8 +109,13 @@ class JpegSplitter:
 
     def _skip_image(self) -> None:
         """Give up the image at the start of the content: look for the next one."""
-        self.skipped_bytes += len(_START)
-        self._drop(len(_START))
+        self._damaged_count += 1
+        count = len(_START)
+        if self._damaged_count > _MAX_DAMAGED_STARTS:
+            self._damaged_count = 0
+            count = max(count, min(self._position, len(self._content)))
+        self.skipped_bytes += count
+        self._drop(count)
 
     def _drop(self, count: int) -> None:
         del self._content[:count]

@@ -30,6 +30,7 @@ from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks.base import Sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.home_assistant import Announcement, PageAddress
+from edgepose.device.sinks.mqtt import MqttOptions, MqttSink
 from edgepose.device.sinks.mqtt_state import OccupancyDetector
 from edgepose.device.sinks.mqtt_tls import Tls
 from edgepose.device.sinks.mqtt_topics import Topics
@@ -547,3 +548,26 @@ def test_an_authority_of_a_home_network_is_accepted(authority: Path) -> None:
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_a_flood_of_wrong_commands_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    sink = MqttSink("127.0.0.1", 1, Stats("x"), "flood", options=MqttOptions(pause=threading.Event()))
+    for number in range(100):
+        sink._handle_command(b"\xff" * (number % 20) + chr(97 + number % 26).encode(), False)
+    assert caplog.text.count("expected ON or OFF, got") == 1
+
+
+def test_a_large_message_is_not_stored(broker: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker without MQTT 5 does not know the limit; here it is hidden from the broker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MqttSink, "_mqtt5", property(lambda sink: False, lambda sink, value: None), raising=False)
+        sink = MqttSink("127.0.0.1", broker, Stats("x"), "large", options=MqttOptions(pause=threading.Event()))
+        sink.start()
+        try:
+            wait_until(lambda: sink._is_connected())
+            publish(broker, "large/pause/set", b"A" * 200_000)
+            wait_until(lambda: "expected at most 65536; the connection is closed" in caplog.text)
+            wait_until(lambda: sink._is_connected())
+        finally:
+            sink.stop()
+    assert "expected ON or OFF" not in caplog.text

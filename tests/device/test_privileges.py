@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from edgepose.device.deploy.privileges import Password, RootShell, classify_sudo
 from edgepose.runtime.errors import InputError
 
 from ..conftest import call_edgepose
+from .test_deploy import make_board
 
 pytestmark = pytest.mark.once
 
@@ -127,6 +129,26 @@ def test_a_password_from_a_pipe() -> None:
     os.close(writer)
     assert read_password_file(Path(f"/dev/fd/{reader}")).reveal() == "secret"
     os.close(reader)
+
+
+def test_a_password_file_that_is_a_fifo_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "password", 0o600)
+    with pytest.raises(InputError, match="expected a regular file"):
+        read_password_file(tmp_path / "password")
+    with pytest.raises(InputError, match="expected a regular file"):
+        read_password_file(Path("/dev/zero"))
+
+
+def test_a_board_that_sends_the_password_back_does_not_get_it_into_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example a login shell that records its input. Messages are printed, and in the report for an issue."""
+    boards = object.__new__(fleet.Fleet)
+    boards._sudo_password, boards._root_shells = Password(SECRET), {}
+    answer = {"door": (False, "", f"line 1: {SECRET}: command not found")}
+    monkeypatch.setattr(fleet.Fleet, "run", lambda *_, **__: answer)
+    checked = boards._check_sudo({"door": make_board(sudo="password")})["door"]
+    assert checked.sudo_message == "line 1: ***: command not found"
+    operation = SimpleNamespace(is_complete=lambda: True, stdout_lines=[SECRET], stderr_lines=[f"got {SECRET}"])
+    assert boards._describe_failure("door", operation) == "***; got ***"
 
 
 @pytest.mark.parametrize("command", ["deploy", "rollback", "doctor", "logs"])

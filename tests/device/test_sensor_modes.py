@@ -105,3 +105,8 @@ def test_any_listing_can_be_read(text: str) -> None:
     for modes in parse_listing(f"{LISTING}{text}").values():
         if modes:
             assert choose_view(modes, VGA).mode in modes
+
+
+@pytest.mark.parametrize("text", ["1" * 100_000, "1x" * 50_000, "'SRGGB" + "1" * 100_000])
+def test_long_numbers_of_a_hostile_board_are_read_in_linear_time(text: str) -> None:
+    assert parse_listing(f"0 : imx219 [] (/base)\n{text}") == {"0: imx219": []}

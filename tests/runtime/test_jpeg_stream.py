@@ -67,3 +67,21 @@ def test_a_stream_without_images_uses_little_memory(monkeypatch: pytest.MonkeyPa
         splitter.feed(b"\xff\xd8\xff\xda\x00\x02" + b"\x00" * 1000)
     assert len(splitter._content) <= 20_000
     assert splitter.feed(IMAGES[0] * 20)
+
+
+def test_data_made_to_look_like_many_images_is_searched_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each segment contains the start of an image that consists of all segments after it."""
+    find_marker, calls = JpegSplitter._find_marker, []
+    monkeypatch.setattr(JpegSplitter, "_find_marker", lambda splitter: calls.append(1) or find_marker(splitter))
+    segments = 300
+    splitter = JpegSplitter()
+    assert splitter.feed(b"\xff\xd8" + b"\xff\xe0\x00\x04\xff\xd8" * segments + bytes(20)) == []
+    assert len(calls) < 30 * segments
+    assert splitter.feed(IMAGES[0] + IMAGES[4]) == [IMAGES[0], IMAGES[4]]
+
+
+def test_many_fill_bytes_are_skipped() -> None:
+    fill = b"\xff" * 100_000
+    image = IMAGES[0][:2] + fill + IMAGES[0][2:]
+    splitter = JpegSplitter()
+    assert splitter.feed(image[:50_000]) + splitter.feed(image[50_000:]) == [image]
