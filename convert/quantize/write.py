@@ -255,7 +255,10 @@ class _Writer:
         """Get the stored map `name` in a dtype; a conversion is added once if it is stored in another dtype."""
         if (name, dtype) not in self.tensors:
             stored_dtype = self.plan.get_dtype(name)
-            source = self.tensors[name, stored_dtype]
+            if (stored_dtype, dtype) == ("int8", "int16"):
+                # tflite-runtime 2.14 has no QUANTIZE from int8 to int16.
+                stored_dtype = "float32"
+            source = self._get_map(name, stored_dtype)
             params = None if dtype == "float32" else self.plan.map_params[name]
             if params is not None and params.dtype != dtype:
                 params = compute_quant_params(*params.value_range, dtype)

@@ -184,7 +184,8 @@ def test_the_file_gives_the_simulated_results(kind: str, images: np.ndarray, tmp
     mixed = sensitivity.keep_in_float(plan, some)
     for plan_now in (plan, mixed):
         flatbuffer, counts = write_flatbuffer(plan_now, 96, 64)
-        assert counts.get("DEQUANTIZE", 0) == 0 or plan_now.float_maps
+        # The image is converted to int16 in two steps, because tflite-runtime has no operator for one.
+        assert counts.get("DEQUANTIZE", 0) == (kind == "int16") or plan_now.float_maps
         (tmp_path / "net.tflite").write_bytes(flatbuffer)
         network = Network(tmp_path / "net.tflite")
         assert network.inputs[0].dtype == "int8"
