@@ -62,8 +62,9 @@ class Rotation:
 class RecordSink(Sink):
     """Sink that writes video files, each frame at its own time.
 
-    A recording is never overwritten: the first file has the given name if there is no such file yet, every other file
-    the name and the time of its first frame. A new file begins when the last one is long or large enough, when the
+    A recording is never overwritten: the first file has the given name if there is no such file yet and no limit, every
+    other file the name and the time of its first frame. A file with the given name can be one of the user's own, so it
+    is never removed. A new file begins when the last one is long or large enough, when the
     size of the frames changes, and after an error. The video writer belongs to the sink's thread, which opens it,
     writes to it and closes it.
     """
@@ -95,7 +96,7 @@ class RecordSink(Sink):
 
     @property
     def path(self) -> Path:
-        """File that is written first."""
+        """File that is written first, unless it exists or there is a limit."""
         return self._path
 
     def open(self) -> None:
@@ -170,7 +171,8 @@ class RecordSink(Sink):
 
     def _find_unused_path(self) -> Path:
         path, number = self._path, 1
-        while path.exists() or path.is_symlink():
+        has_limit = self._rotation.limit_bytes is not None
+        while path.exists() or path.is_symlink() or (has_limit and path == self._path):
             time = datetime.now(UTC).strftime(_TIME_FORMAT)
             path = self._path.with_stem(f"{self._path.stem}-{time}" + (f"-{number}" if number > 1 else ""))
             number += 1
@@ -193,8 +195,8 @@ class RecordSink(Sink):
             total -= size
 
     def _list_files(self) -> list[tuple[Path, int]]:
-        """Return the files of this recording with their sizes, oldest first."""
-        pattern = re.compile(re.escape(self._path.stem) + f"({_TIME_PATTERN})?" + re.escape(self._path.suffix))
+        """Return the files of this recording that have a time in their name with their sizes, oldest first."""
+        pattern = re.compile(re.escape(self._path.stem) + _TIME_PATTERN + re.escape(self._path.suffix))
         found = []
         for path in self._path.parent.iterdir():
             if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink():

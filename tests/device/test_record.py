@@ -104,11 +104,12 @@ def test_a_frame_of_another_size_begins_a_new_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_the_disk_use_is_bounded(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise, so that the files reach their size soon; a file of somebody else in the folder is not touched."""
+    """Noise, so that the files reach their size soon; files of somebody else in the folder are not touched."""
     if suffix == ".mp4":
         pytest.importorskip("av")
-    other = tmp_path / f"out-of-town{suffix}"
-    other.write_bytes(b"x")
+    others = [tmp_path / f"out-of-town{suffix}", tmp_path / f"out{suffix}"]
+    for path in others:
+        path.write_bytes(b"x" * 2_500_000)
     rotation = Rotation(size_bytes=1_000_000, limit_bytes=3_000_000)
     sink = RecordSink(tmp_path / f"out{suffix}", "none", rotation)
     noise, largest, opened = np.random.default_rng(0), 0, []
@@ -118,13 +119,13 @@ def test_the_disk_use_is_bounded(tmp_path: Path, suffix: str, monkeypatch: pytes
     for message in make_frames([index / 10 for index in range(150)]):
         image = noise.integers(0, 255, message.frame.image.shape, np.uint8)
         sink.write(replace(message, frame=replace(message.frame, image=image)))
-        files = [path for path in tmp_path.iterdir() if path != other]
+        files = [path for path in tmp_path.iterdir() if path not in others]
         largest = max(largest, sum(path.stat().st_size for path in files))
     sink.close()
     assert len(opened) > 5
     assert 1_500_000 < largest < 3_300_000, "the last file is noticed as too large after a fragment"
-    assert other.exists()
-    assert all(read_times_s(path) for path in tmp_path.iterdir() if path != other)
+    assert all(path.exists() for path in others)
+    assert all(read_times_s(path) for path in tmp_path.iterdir() if path not in others)
 
 
 @pytest.mark.parametrize(
