@@ -28,17 +28,11 @@ def edgepose(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def run_camera(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return edgepose(
-        folder,
-        "camera",
-        "--source",
-        "synthetic:1",
-        "--seconds",
-        f"{2 * measure_slowness():.1f}",
-        *arguments,
-        **variables,
-    )
+def run_camera(
+    folder: Path, *arguments: str, seconds: float | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    seconds = seconds or 2 * measure_slowness()
+    return edgepose(folder, "camera", "--source", "synthetic:1", "--seconds", f"{seconds:.1f}", *arguments, **variables)
 
 
 def test_the_camera_writes_its_name_and_source(tmp_path: Path) -> None:
@@ -75,12 +69,15 @@ def test_wrong_names_are_one_line(tmp_path: Path, arguments: list[str], expected
 
 def test_a_dead_broker_delays_neither_start_nor_end_of_the_camera(tmp_path: Path) -> None:
     pytest.importorskip("paho.mqtt.client")
+    slowness = measure_slowness()
     start = time.monotonic()
-    without = run_camera(tmp_path, "--sink", "jsonl:x.jsonl")
+    without = run_camera(tmp_path, "--sink", "jsonl:x.jsonl", seconds=2 * slowness)
     middle = time.monotonic()
-    done = run_camera(tmp_path, "--sink", "jsonl:y.jsonl", "--sink", "mqtt://127.0.0.1:9/x")
+    done = run_camera(tmp_path, "--sink", "jsonl:y.jsonl", "--sink", "mqtt://127.0.0.1:9/x", seconds=2 * slowness)
+    end = time.monotonic()
     assert (without.returncode, done.returncode) == (0, 0), done.stderr
-    assert time.monotonic() - middle < middle - start + 2 * measure_slowness()
+    # The machine can become busy in between; a broker that is waited for would cost its timeout of many seconds.
+    assert end - middle < middle - start + 5 * max(slowness, measure_slowness())
     assert "mqtt://127.0.0.1:9 cannot be reached: Connection refused; trying again in the background" in done.stderr
 
 
