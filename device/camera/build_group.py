@@ -56,10 +56,12 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         *open_sinks(common, Stats(""), output.privacy, insecure=output.insecure, name=device, source="camera"),
         *sinks,
     ]
+    outputs = [_make_output(output, common, device, name, number) for number, name in enumerate(sources)]
+    _refuse_equal_ports([address for own in outputs for address in own.sinks], len(sources))
     members = []
-    for number, (name, source) in enumerate(sources.items()):
+    for (name, source), own_output in zip(sources.items(), outputs, strict=True):
         camera = replace(settings.camera, source=source, sources=())
-        one = replace(settings, camera=camera, output=_make_output(output, common, device, name, number))
+        one = replace(settings, camera=camera, output=own_output)
         stats = Stats(models.paths[0].stem)
         pause = threading.Event()
         own = open_configured_sinks(one, stats, pause)
@@ -107,6 +109,25 @@ def _make_output(output: OutputConfig, common: Sequence[str], device: str, name:
         sinks=tuple(_shift_port(address, number) for address in own),
         record=output.record.replace(_PLACEHOLDER, slug),
     )
+
+
+def _refuse_equal_ports(addresses: Sequence[str], cameras: int) -> None:
+    """Raise InputError if two pages would get the same port."""
+    ports: set[int] = set()
+    for address in addresses:
+        try:
+            parts = urlsplit(address)
+            port = parts.port
+        except ValueError:
+            continue  # the factory reports it
+        if parts.scheme.lower() not in _PORTS or not port:
+            continue
+        if port in ports:
+            raise InputError(
+                f"sink {mask_credentials(address)!r}: two pages would use port {port}, because each of the {cameras} "
+                f"cameras has the next port; leave {cameras} ports between two http:// sinks"
+            )
+        ports.add(port)
 
 
 def _shift_port(address: str, number: int) -> str:

@@ -103,6 +103,9 @@ def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: p
         ("Hall yard", "mqtt://h", "http://127.0.0.1:8081?path=a", "https://[::1]:8444?cert=c", "http://127.0.0.1:0"),
     ]
     assert pauses[0] is not pauses[1], "each camera is paused on its own"
+    neighbors = ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
+    with pytest.raises(InputError, match="two pages would use port 8081, because each of the 2 cameras"):
+        build_group(make_settings("door=synthetic", "yard=synthetic", sinks=neighbors, privacy="blur"))
     with pytest.raises(InputError, match=r"expected \{camera\} in the name: there are several cameras"):
         build_group(make_settings("door=synthetic", "yard=synthetic", record="a.mp4", privacy="blur"))
 
