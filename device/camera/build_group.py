@@ -17,7 +17,7 @@ from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
 from ..sinks.base import Sink
-from ..sinks.factory import open_sinks
+from ..sinks.factory import PAGE_PORTS, find_page, open_sinks
 from ..sources.factory import open_source
 from ..sources.names import parse_sources
 from .build_loop import check_models, open_configured_sinks, refuse_overwriting_source
@@ -27,7 +27,6 @@ from .loop import Loop
 _PLACEHOLDER = "{camera}"
 _NAMES_OF_CAMERAS = (_PLACEHOLDER, "{name}")
 """Placeholders that have another value for each camera."""
-_PORTS = {"http": 8080, "https": 8443}
 _DEFAULT_MAX_THREADS = 4
 
 
@@ -115,19 +114,15 @@ def _refuse_equal_ports(addresses: Sequence[str], cameras: int) -> None:
     """Raise InputError if two pages would get the same port."""
     ports: set[int] = set()
     for address in addresses:
-        try:
-            parts = urlsplit(address)
-            port = parts.port
-        except ValueError:
-            continue  # the factory reports it
-        if parts.scheme.lower() not in _PORTS or not port:
+        page = find_page(address)
+        if page is None:
             continue
-        if port in ports:
+        if page.port in ports:
             raise InputError(
-                f"sink {mask_credentials(address)!r}: two pages would use port {port}, because each of the {cameras} "
-                f"cameras has the next port; leave {cameras} ports between two http:// sinks"
+                f"sink {mask_credentials(address)!r}: two pages would use port {page.port}, because each of the "
+                f"{cameras} cameras has the next port; leave {cameras} ports between two http:// sinks"
             )
-        ports.add(port)
+        ports.add(page.port)
 
 
 def _shift_port(address: str, number: int) -> str:
@@ -138,8 +133,8 @@ def _shift_port(address: str, number: int) -> str:
     except ValueError:
         return address  # the factory reports it
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS or port == 0:
+    if scheme not in PAGE_PORTS or port == 0:
         return address
-    port = (_PORTS[scheme] if port is None else port) + number
+    port = (PAGE_PORTS[scheme] if port is None else port) + number
     host = parts.netloc.rpartition(":")[0] if parts.port is not None else parts.netloc
     return parts._replace(netloc=f"{host}:{port}").geturl()

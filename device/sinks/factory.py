@@ -48,7 +48,7 @@ _FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
 _ORIGIN_PATTERN = re.compile(r"https?://[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _TLS_FILE_OPTIONS = ("ca", "cert", "key")
 _TLS_OPTION_NAMES = (*_TLS_FILE_OPTIONS, "server_name")
-_PAGE_PORTS = {"http": 8080, "https": 8443}
+PAGE_PORTS = {"http": 8080, "https": 8443}
 _MAX_IMAGE_INTERVAL_S = 86400
 _DEFAULT_DISCOVERY, _REMOVE_DISCOVERY = "homeassistant", "remove"
 
@@ -90,12 +90,12 @@ def open_sinks(
         ValueError: An option is out of range.
     """
     name = name or get_device_name()
-    page = next(filter(None, map(_find_page, addresses)), None)
+    page = next(filter(None, map(find_page, addresses)), None)
     device = _Device(name, make_placeholder_values(name, source or "camera"), pause, page)
     return [_open_sink(text, stats, privacy, insecure, device) for text in addresses]
 
 
-def _find_page(text: str) -> PageAddress | None:
+def find_page(text: str) -> PageAddress | None:
     """Return the address of the web page, for the link in Home Assistant; None for other and for wrong addresses."""
     try:
         parts = urlsplit(text)
@@ -104,7 +104,7 @@ def _find_page(text: str) -> PageAddress | None:
         return None
     if scheme not in ("http", "https") or not host or port == 0:
         return None
-    return PageAddress(scheme, host, port or _PAGE_PORTS[scheme])
+    return PageAddress(scheme, host, port or PAGE_PORTS[scheme])
 
 
 def open_recording(text: str, privacy: Privacy | None, name: str, source: str) -> Sink:
@@ -210,7 +210,7 @@ def _open_page_sink(
         key=expand_home(options.get("key", "")),
         frame_ancestors=tuple(_parse_origin(text, name) for name in _split_list(options.get("frame-ancestors", ""))),
     )
-    port = _get_port(text, parts, _PAGE_PORTS[parts.scheme.lower()], minimum=0)
+    port = _get_port(text, parts, PAGE_PORTS[parts.scheme.lower()], minimum=0)
     return HttpSink(_get_host(text, parts), port, stats, privacy, insecure=insecure, options=page, device=device.name)
 
 

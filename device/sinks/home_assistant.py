@@ -51,7 +51,7 @@ def _has_property(host: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What Home Assistant is told about this board."""
+    """Description of this board for Home Assistant."""
 
     prefix: str
     """Discovery prefix, usually `homeassistant`."""

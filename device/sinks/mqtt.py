@@ -59,7 +59,8 @@ _PERMANENT_REFUSAL_CODES = {134, 135, 138, 140}
 """MQTT 5 reason codes: bad user name or password, not authorized, banned, bad authentication method. Other refusals,
 such as server busy, can be temporary."""
 _MAX_PACKET_BYTES = 65536
-"""Largest message that the broker may send to the sink. MQTT 5 brokers are told; a larger one ends the connection."""
+"""Largest message that the broker may send to the sink. MQTT 5 brokers know the limit; a larger message ends the
+connection."""
 _COLLISION_TIMEOUT_S = 60.0
 _OFFLINE_PROBLEM_S = 3.0
 """While no frames come, a lost connection counts as a problem after this time."""

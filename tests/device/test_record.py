@@ -21,6 +21,7 @@ from edgepose.device.sinks.factory import open_recording
 from edgepose.device.sinks.record import RecordSink, Rotation
 from edgepose.runtime.errors import InputError
 
+from ..conftest import read_times_s
 from .sink_helpers import make_message, wait_until
 
 pytestmark = pytest.mark.once
@@ -42,14 +43,6 @@ def write_all(sink: RecordSink, messages: list[Message]) -> None:
     for message in messages:
         sink.write(message)
     sink.close()
-
-
-def read_times_s(path: Path) -> list[float]:
-    capture, times = cv2.VideoCapture(str(path)), []
-    while capture.read()[0]:
-        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-    capture.release()
-    return times
 
 
 def test_a_recording_keeps_the_times_of_the_frames(tmp_path: Path) -> None:

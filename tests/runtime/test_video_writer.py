@@ -19,7 +19,7 @@ from edgepose.runtime.io import video_writer
 from edgepose.runtime.io.video_writer import open_video_writer
 from edgepose.runtime.synthetic import Scene
 
-from ..conftest import HANG_S
+from ..conftest import HANG_S, read_times_s
 
 pytestmark = pytest.mark.once
 
@@ -36,14 +36,6 @@ def write_scene(path: Path, times_s: list[float], width: int = 320, height: int 
     finally:
         writer.close()
     return writer.description
-
-
-def read_times_s(path: Path) -> list[float]:
-    capture, times = cv2.VideoCapture(str(path)), []
-    while capture.read()[0]:
-        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-    capture.release()
-    return times
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
