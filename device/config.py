@@ -13,6 +13,7 @@ from ..runtime.io import naming
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
+from .events.config import EventsConfig
 from .sinks.privacy import Privacy
 
 
@@ -79,6 +80,7 @@ class Config:
     camera: CameraConfig = CameraConfig()
     loop: LoopConfig = LoopConfig()
     output: OutputConfig = OutputConfig()
+    events: EventsConfig = EventsConfig()
 
     def check(self) -> None:
         """Raise ValueError if a setting is out of range or contradicts another."""
@@ -93,6 +95,7 @@ class Config:
             "loop.max_fps: expected more than 0": loop.max_fps is None or loop.max_fps > 0,
             "loop.every_nth: expected 1 or more": loop.every_nth >= 1,
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,
+            "events: need loop.track": loop.track or not self.events,
             "loop.cool_c: expected less than loop.hot_c": loop.cool_c < loop.hot_c,
             f"output.name: expected 1 to {naming.MAX_NAME_LENGTH} printable characters, got {self.output.name[:80]!r}":
                 not self.output.name or naming.is_valid_name(self.output.name),
@@ -101,6 +104,7 @@ class Config:
             if not well:
                 raise ValueError(message)
         self._check_pins()
+        self.events.check()
 
     def _check_pins(self) -> None:
         """Raise ValueError for an invalid SHA-256, and if only some of the models have one."""

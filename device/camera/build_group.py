@@ -69,7 +69,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         pulse = Pulse()
         loop = Loop(
             partial(open_source, camera), models.make_loaders(threads), own, settings.loop, stats, pulse,
-            StatusFile(""), pause, shared_sinks=shared, camera=name, device=device,
+            StatusFile(""), pause, events=settings.events, shared_sinks=shared, camera=name, device=device,
         )  # fmt: skip
         members.append(GroupMember(name, loop, stats, pulse))
     naming.set_device_name(device)

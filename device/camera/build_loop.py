@@ -72,6 +72,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
         SystemdNotifier(),
         StatusFile(),
         pause,
+        events=settings.events,
     )
     return loop, stats
 

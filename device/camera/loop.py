@@ -14,6 +14,8 @@ from ...runtime.io.naming import get_device_name
 from ...runtime.skeleton import Skeleton
 from ...runtime.types import EstimateResult
 from ..config import LoopConfig
+from ..events.config import EventsConfig
+from ..events.engine import EventEngine
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
@@ -160,6 +162,7 @@ class Loop:
         status: StatusFile | None = None,
         pause: threading.Event | None = None,
         *,
+        events: EventsConfig | None = None,
         shared_sinks: Sequence[Sink] = (),
         camera: str = "",
         device: str = "",
@@ -176,6 +179,7 @@ class Loop:
             notifier: Messages to systemd; default: none are sent.
             status: Status file; default: none is written.
             pause: Set by any thread while the loop has to pause; default: it never pauses.
+            events: Rules; default: none.
             shared_sinks: Further receivers, which the caller starts before `run` and stops after it.
             camera: Name of the camera in messages and in the log, if there are several.
             device: Display name of this device in messages; default: `naming.get_device_name()`.
@@ -186,6 +190,10 @@ class Loop:
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
         self._smoother = OneEuroSmoother()
+        self._events = events or EventsConfig()
+        self._engine: EventEngine | None = None
+        self._last_message: Message | None = None
+        """The last message; kept only if there are rules, which may have to report an end."""
         self._thermal = ThermalController(len(estimator_loaders), settings.hot_c, settings.cool_c)
         self._stop = threading.Event()
         self._pause = pause or threading.Event()
@@ -231,6 +239,7 @@ class Loop:
                 self.unreadable_count += opened.unreadable_count
                 source = self._open_next(reason, end_s)
         finally:
+            self._publish_final_events()
             self._stats.state = "stopping"
             self._notifier.notify_stopping()
             if source is not None:
@@ -319,10 +328,10 @@ class Loop:
             if stall.delivery_time_s >= _STEADY_S:
                 self._attempt = 0
                 self._loss_log.record_recovery()
-            result = self._track_and_smooth(result, run.source.get_time_ns(result.frame) / 1e9, run.skeleton)
+            time_s = run.source.get_time_ns(result.frame) / 1e9
+            result = self._track_and_smooth(result, time_s, run.skeleton)
             self._update_frame_counts(run)
-            device = self._device or get_device_name()
-            self._publish(result, Message(result.frame, result.estimate, run.skeleton, device, self._camera))
+            self._publish(result, self._make_message(result, time_s, run.skeleton))
             self._update_thermal_level(run.source)
             # A file keeps its model: it would start again from its first frame.
             if self._thermal.model_index != run.model_index and not run.source.finite:
@@ -351,6 +360,27 @@ class Loop:
         if self._settings.smooth:
             poses = self._smoother.update(poses, time_s)
         return replace(result, estimate=EstimateResult(poses, result.estimate.timings_ms, skeleton=skeleton))
+
+    def _make_message(self, result: PipelineResult, time_s: float, skeleton: Skeleton) -> Message:
+        """Make the message of one frame, with what the rules report."""
+        message = Message(result.frame, result.estimate, skeleton, self._device or get_device_name(), self._camera)
+        if not self._events:
+            return message
+        if self._engine is None:
+            self._engine = EventEngine(self._events, skeleton)
+        height, width = result.frame.image.shape[:2]
+        events = self._engine.update(result.estimate.poses, time_s, (width, height))
+        self._last_message = replace(message, events=events, rules=self._engine.get_states())
+        return self._last_message
+
+    def _publish_final_events(self) -> None:
+        """End what the rules have started, when no more frames follow."""
+        if self._engine is None or self._last_message is None:
+            return
+        if events := self._engine.finish():
+            message = replace(self._last_message, events=events, rules=self._engine.get_states(), only_events=True)
+            for sink in (*self._sinks, *self._shared_sinks):
+                sink.send(message)
 
     def _publish(self, result: PipelineResult, message: Message) -> None:
         """Send one frame to the sinks, and update statistics, status file and systemd."""

@@ -134,6 +134,7 @@ def _merge_settings(options: CameraOptions) -> Config:
             record=options.record or output.record,
             insecure=options.insecure or output.insecure,
         ),
+        settings.events,
     )
     settings.check()
     return settings

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -22,6 +22,8 @@ from ...runtime.io import formats
 from ...runtime.io.naming import get_device_name
 from ...runtime.skeleton import Skeleton
 from ...runtime.types import EstimateResult, Frame
+from ..events.event import Event, RuleState
+from ..events.format import format_event_line
 
 LOG = logging.getLogger("edgepose")
 
@@ -33,6 +35,7 @@ STOP_ALL_TIMEOUT_S = 1.5
 """Maximum time for stopping all sinks, which are stopped at the same time."""
 _QUEUE_LENGTH = 16
 """Maximum number of messages in the queue of a slow sink; the oldest message is dropped first."""
+_MAX_QUEUED_EVENT_MESSAGES = 100
 _FIRST_RETRY_DELAY_S = 0.5
 
 
@@ -42,9 +45,9 @@ class SinkError(EdgePoseError):
 
 @dataclass(frozen=True)
 class Message:
-    """A frame with its poses, as passed to every sink.
+    """A frame with its poses and events, as passed to every sink.
 
-    `line` is computed once, by the first sink that needs it.
+    `line` and `event_lines` are computed once, by the first sink that needs them.
     """
 
     frame: Frame
@@ -54,6 +57,12 @@ class Message:
     """Display name of this device."""
     camera: str = ""
     """Name of the camera, if the process has several."""
+    events: tuple[Event, ...] = ()
+    """What the rules reported in this frame."""
+    rules: tuple[RuleState, ...] = ()
+    """State of each rule after this frame; () without rules."""
+    only_events: bool = False
+    """True if the frame was sent before, or was dropped from a queue: only its events are new."""
     capture_time: str | None = field(init=False)
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""
@@ -66,6 +75,14 @@ class Message:
         """JSON as described in docs/output.md, without a line break."""
         return formats.format_edgepose_line(
             self.frame, self.estimate, device=self.device, captured_at=self.capture_time, camera=self.camera
+        )
+
+    @cached_property
+    def event_lines(self) -> tuple[str, ...]:
+        """Events as JSON, as described in docs/output.md, without line breaks."""
+        return tuple(
+            format_event_line(event, self.frame, device=self.device, captured_at=self.capture_time, camera=self.camera)
+            for event in self.events
         )
 
 
@@ -123,8 +140,7 @@ class Sink:
         """Append a message to the queue; never waits. If the queue is full, the oldest message is dropped."""
         with self._condition:
             if len(self._queue) >= _QUEUE_LENGTH:
-                self._queue.popleft()
-                self.lost += 1
+                self._drop_oldest_frame()
             self._queue.append(message)
             self._condition.notify()
 
@@ -163,6 +179,13 @@ class Sink:
             SinkError: The message cannot be written now.
         """
         raise NotImplementedError
+
+    def write_events(self, message: Message) -> None:
+        """Write the events of one message. Called in the sink's thread, after `write` if the frame is new.
+
+        Raises:
+            SinkError: The events cannot be written now.
+        """
 
     def handle_wake(self) -> None:
         """Do the work that a caller of `wake` has requested, or that is due. Called in the sink's thread."""
@@ -226,7 +249,10 @@ class Sink:
                     return
                 continue
             try:
-                self.write(message)
+                if not message.only_events:
+                    self.write(message)
+                if message.events:
+                    self.write_events(message)
             except Exception as error:
                 # Not only SinkError: an error of a library must not end the thread silently.
                 with self._condition:
@@ -243,6 +269,16 @@ class Sink:
                 self.sent += 1
                 delay_s = _FIRST_RETRY_DELAY_S
                 self._set_problem("")
+
+    def _drop_oldest_frame(self) -> None:
+        """Drop the oldest message; its events stay in the queue, up to `_MAX_QUEUED_EVENT_MESSAGES`."""
+        frames = (position for position, message in enumerate(self._queue) if not message.only_events)
+        position = next(frames, 0)
+        message = self._queue[position]
+        del self._queue[position]
+        self.lost += 1
+        if message.events and not message.only_events and position < _MAX_QUEUED_EVENT_MESSAGES:
+            self._queue.insert(position, replace(message, only_events=True))
 
     def _close_safely(self) -> None:
         try:

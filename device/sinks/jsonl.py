@@ -29,7 +29,15 @@ class StdoutSink(Sink):
 
     def write(self, message: Message) -> None:
         """Write one line. Raises SinkError if stdout cannot be written to."""
-        rest = memoryview(message.line.encode() + b"\n")
+        self._write_line(message.line)
+
+    def write_events(self, message: Message) -> None:
+        """Write one line per event. Raises SinkError if stdout cannot be written to."""
+        for line in message.event_lines:
+            self._write_line(line)
+
+    def _write_line(self, line: str) -> None:
+        rest = memoryview(line.encode() + b"\n")
         try:
             handle = sys.stdout.fileno()
             while rest:
@@ -86,7 +94,15 @@ class FileSink(Sink):
 
     def write(self, message: Message) -> None:
         """Write one line. If the disk is full, remove the incomplete line and raise SinkError."""
-        line = message.line.encode() + b"\n"
+        self._write_line(message.line)
+
+    def write_events(self, message: Message) -> None:
+        """Write one line per event, as `write`."""
+        for line in message.event_lines:
+            self._write_line(line)
+
+    def _write_line(self, text: str) -> None:
+        line = text.encode() + b"\n"
         try:
             if self._handle < 0:
                 self._open_file()  # an earlier rotation has failed after closing the file

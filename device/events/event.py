@@ -1,0 +1,96 @@
+"""What rules report: events, and the current state of a rule for overlays and sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...runtime.types import Pose
+
+RuleKind = Literal["zone", "line", "posture", "fall", "gesture", "angle", "repetitions", "expression"]
+EventState = Literal["started", "ended", "once"]
+"""`started` and `ended` come in pairs with the same id; `once` is an event without a duration."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """Something that a rule has noticed.
+
+    Attributes:
+        event: What happened: `enter`, `leave`, `dwell`, `capacity`, `cross`, `posture`, `fall`, `hand_raised`,
+            `arms_crossed`, `angle`, `repetition` or `expression`.
+        state: If it began, ended, or has no duration.
+        rule: Name of the rule.
+        kind: Kind of the rule.
+        id: Identifier; the same for `started` and `ended`, unique in this process and across restarts.
+        person: Number of the person from tracking; 0 if the event is about no single person (`capacity`).
+        time_s: Time of the frame in seconds, on the clock of the source.
+        started_s: When it began, on the same clock; `time_s` for `started` and `once`.
+        duration_s: Seconds from beginning to end; None unless `ended`.
+        zone: Name of the zone in which it happened; "" outside of all zones.
+        direction: `in` or `out` for `cross`, else "".
+        label: What the rule found, for example the posture `lying`; "" if the event says it all.
+        count: Number that the rule counts, after this event: people in the zone, crossings in this direction,
+            repetitions of this person; None if it counts nothing.
+        value: Measured value, for example the angle in degrees; None if there is none.
+        pose: Pose of the person in this frame, in pixels; None if the person is not in the frame.
+    """
+
+    event: str
+    state: EventState
+    rule: str
+    kind: RuleKind
+    id: str
+    person: int
+    time_s: float
+    started_s: float
+    duration_s: float | None = None
+    zone: str = ""
+    direction: str = ""
+    label: str = ""
+    count: int | None = None
+    value: float | None = None
+    pose: Pose | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """State of a rule after a frame, for overlays, sensors and the web page.
+
+    Attributes:
+        rule: Name of the rule.
+        kind: Kind of the rule.
+        active: True if the rule holds for at least one person now, for example if somebody is in the zone.
+        people: Numbers of the people for whom it holds now.
+        counts: What the rule counts, for example `{"in": 3, "out": 1}` or `{"people": 2}`.
+        labels: Text for a person, for example `{3: "lying"}` or `{3: "12"}` repetitions.
+        shape: Polygon of a zone, or the two ends of a line, in pixels of the frame; () for other rules.
+    """
+
+    rule: str
+    kind: RuleKind
+    active: bool
+    people: tuple[int, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    shape: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """What sinks announce about a rule before its first event (Home Assistant).
+
+    Attributes:
+        name: Name of the rule.
+        kind: Kind of the rule.
+        events: Events that it can report.
+        has_duration: True if its events are `started` and `ended`, so that the rule has a state; False if it counts.
+        counts: Keys of `RuleState.counts`.
+    """
+
+    name: str
+    kind: RuleKind
+    events: tuple[str, ...]
+    has_duration: bool
+    counts: tuple[str, ...] = ()
