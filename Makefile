@@ -19,26 +19,30 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-once test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
+.PHONY: demo test test-data test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
 	@$(VENV)/python -m edgepose.benchmarks.demo $(if $(IMAGE),--image "$(IMAGE)")
 
 test: .venv/dev.stamp build/checked/stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
-	$(VENV)/python -m pytest $(PYTEST_FLAGS)
+	EDGEPOSE_LIST_SKIPPED=build/need-data.txt $(VENV)/python -m pytest $(PYTEST_FLAGS)
 	@echo "== the kernel with every array access checked"
 	PYTHONPATH=build/checked $(VENV)/python -m pytest tests/runtime/test_decoder.py tests/runtime/test_decoder_defects.py $(PYTEST_FLAGS)
 ifeq ($(PYTHON311),)
 	@echo "== tflite-runtime not tested: it needs Python 3.11"
 else
 	@echo "== the same tests with tflite-runtime"
-	EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest -m 'not slow and not boards and not once and not convert' $(PYTEST_FLAGS)
+	EDGEPOSE_LIST_SKIPPED=build/need-data-tflite.txt EDGEPOSE_INTERPRETER=tflite-runtime \
+		$(TFLITE)/python -m pytest -m 'not slow and not boards and not once and not convert' $(PYTEST_FLAGS)
 endif
 
-# The first of the three groups of `make test` alone.
-test-once: .venv/dev.stamp
-	$(VENV)/python -m pytest $(PYTEST_FLAGS)
+# After `make test` without EDGEPOSE_MODELS and EDGEPOSE_TEST_DATA: the tests that were skipped then, with the variables set now.
+test-data: .venv/dev.stamp
+	@test -e build/need-data.txt || { echo "run make test first, without EDGEPOSE_MODELS and EDGEPOSE_TEST_DATA" >&2; exit 2; }
+	@test ! -s build/need-data.txt || $(VENV)/python -m pytest @build/need-data.txt $(PYTEST_FLAGS)
+	@test ! -s build/need-data-tflite.txt || EDGEPOSE_INTERPRETER=tflite-runtime \
+		$(TFLITE)/python -m pytest -m 'not slow and not once and not convert' @build/need-data-tflite.txt $(PYTEST_FLAGS)
 
 # Every network in every precision, converted and run in both interpreters.
 test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)

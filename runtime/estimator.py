@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .averaging import MapAverager, check_scales, make_scaled_size
 from .decode import Decoder, DecoderOptions
 from .errors import ModelError
+from .map_inference import Buffer, MapInference
 from .model import container
-from .model.input_tensor import make_preprocessor
-from .model.interpreter import Network, TensorInfo
-from .model.manifest import OUTPUT_DTYPES, ModelManifest, OutputSpec
+from .model.manifest import ModelManifest
 from .model.registry import find_model_file
+from .model.resized_network import scale_resize_operators
 from .types import ChannelOrder, EstimateResult, Frame, GridToFrame, Image, Pose, PoseFields, Timings
 
-Buffer = npt.NDArray[Any]
 ImageLike = Image | str | PathLike[str] | Any
 """Image types that `PoseEstimator.estimate` accepts: an array, a path, or a PIL image."""
 
@@ -42,6 +43,8 @@ class PoseEstimator:
         threads: int | None = None,
         options: DecoderOptions | None = None,
         sha256: str | None = None,
+        augment: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         """Load a model.
 
@@ -51,12 +54,17 @@ class PoseEstimator:
             threads: Number of interpreter threads. Default: number of CPU cores, at most 4.
             options: Decoder options. Default: `DecoderOptions()` with the minimum pose score from the manifest.
             sha256: Expected SHA-256 of the network. Default: not checked.
+            augment: Also run the mirror image and average the maps: more accurate, twice the time. For images and
+                recordings; a camera pipeline does not accept it.
+            scales: Input sizes to run, as factors of the size of the model, 0.25 to 4; the maps are averaged. For
+                example `(1, 1.3)`: the second pass takes 1.7 times the time of the first. The first factor sets the
+                size of the maps.
 
         Raises:
             ModelError: The file is missing or damaged, has no manifest, does not match its manifest, or has another
                 SHA-256.
             TypeError: `model` is neither a name nor a path.
-            ValueError: `model` is empty, or `threads` is out of range.
+            ValueError: `model` is empty, or `threads` or `scales` is out of range.
         """
         if not (model is None or isinstance(model, str | PathLike)):
             raise TypeError(f"PoseEstimator: expected the name or path of a model, got {type(model).__name__}")
@@ -67,19 +75,18 @@ class PoseEstimator:
         # Load the bytes whose hash was checked: the file could change between check and load.
         self.manifest, content = container.load(path, sha256)
         manifest = self.manifest
-        input_shape = manifest.input.shape if manifest.input.dynamic else None
-        self._network = network = Network(path, threads, content, input_shape)
-        self.interpreter_name = network.interpreter_name
-        self._input = _find_input(path, network, manifest)
-        self._heatmaps = _find_output(path, network, manifest, manifest.heatmaps)
-        self._pafs = _find_output(path, network, manifest, manifest.pafs)
-        self._preprocessor = make_preprocessor(manifest.input, self._input.quantization)
-        self._heatmap_buffer = _make_buffer(self._heatmaps, manifest.heatmaps)
-        self._paf_buffer = _make_buffer(self._pafs, manifest.pafs)
+        sizes = [_load_scaled(path, manifest, content, threads, scale) for scale in check_scales(scales)]
+        self._inference = sizes[0]
+        self._averager = MapAverager(sizes, mirror=augment) if augment or len(sizes) > 1 else None
+        self.interpreter_name = self._inference.network.interpreter_name
         if options is None and manifest.min_score is not None:
             options = DecoderOptions(min_score=manifest.min_score)
-        self._decoder = Decoder(*manifest.grid, manifest.skeleton_table, options)
-        self._geometry: tuple[tuple[int, ...], GridToFrame] = ((), GridToFrame(1, 1))
+        self._decoder = Decoder(*self._inference.manifest.grid, manifest.skeleton_table, options)
+
+    @property
+    def passes(self) -> int:
+        """Number of inferences per image: 1, or more with `augment` and `scales`."""
+        return 1 if self._averager is None else self._averager.passes
 
     def estimate(self, image: ImageLike, channel_order: ChannelOrder = "bgr") -> EstimateResult:
         """Estimate the poses of all people in an image.
@@ -127,11 +134,16 @@ class PoseEstimator:
 
     def _estimate(self, image: Image, channel_order: ChannelOrder) -> tuple[tuple[Pose, ...], Timings]:
         start = perf_counter_ns()
-        self.prepare(image, channel_order)
-        prepared = perf_counter_ns()
-        self._network.invoke()
+        if self._averager is not None:
+            fields = self._averager.infer(image, channel_order)
+            prepared = start  # each pass prepares its own input; its time counts as inference
+        else:
+            self.prepare(image, channel_order)
+            prepared = perf_counter_ns()
+            self._inference.network.invoke()
+            fields = self.get_fields()
         inferred = perf_counter_ns()
-        poses = self.decode(self.get_fields(), image)
+        poses = self.decode(fields, image)
         done = perf_counter_ns()
         return poses, Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
 
@@ -143,23 +155,18 @@ class PoseEstimator:
             channel_order: `bgr` or `rgb`.
             into: Buffer from `create_input_buffer`. Default: the input tensor.
         """
-        self._preprocessor.prepare(
-            image, channel_order, self._network.get_tensor(self._input)[0] if into is None else into
-        )
+        self._inference.prepare(image, channel_order, into)
 
     def create_input_buffer(self) -> Buffer:
         """Create a buffer for `prepare`: shape (without the batch) and dtype of the network's input.
 
         With it, the next image can be preprocessed while the network runs.
         """
-        return np.empty(self._input.shape[1:], self._input.dtype)
+        return self._inference.create_input_buffer()
 
     def infer_prepared(self, buffer: Buffer) -> PoseFields:
         """Run the network on a buffer that `prepare` has filled. The maps are valid until the next inference."""
-        # A buffer of another dtype, such as uint8 for an int8 input, must not be converted silently.
-        np.copyto(self._network.get_tensor(self._input)[0], buffer, casting="no")
-        self._network.invoke()
-        return self.get_fields()
+        return self._inference.infer_prepared(buffer)
 
     def decode(self, fields: PoseFields, image: Image) -> tuple[Pose, ...]:
         """Decode the maps of `image` into poses in its pixels. Can run in another thread than the network."""
@@ -170,35 +177,36 @@ class PoseEstimator:
 
         Returns:
             Heatmaps and PAFs, usually in the interpreter's memory. They are valid until the next inference. Delete all
-            references to them before it: the interpreter refuses to run while its memory is referenced.
+            references to them before it: the interpreter refuses to run while its memory is referenced. With `augment`
+            or several `scales`: the average of all passes, float32, in memory of its own.
         """
-        self.prepare(image, channel_order)
-        self._network.invoke()
-        return self.get_fields()
+        if self._averager is not None:
+            return self._averager.infer(image, channel_order)
+        return self._inference.infer(image, channel_order)
 
     def get_fields(self) -> PoseFields:
-        """Return the maps of the last inference: views of the interpreter's memory, not copies.
-
-        The decoder reads all channels of a cell at once. Maps with channels first are therefore copied, into buffers
-        of the estimator that the next call uses again.
-        """
-        heatmaps, pafs, manifest = self._heatmaps, self._pafs, self.manifest
-        return PoseFields(
-            _take_maps(self._network.get_tensor(heatmaps), manifest.heatmaps, self._heatmap_buffer),
-            _take_maps(self._network.get_tensor(pafs), manifest.pafs, self._paf_buffer),
-            heatmaps.quantization,
-            pafs.quantization,
-        )
+        """Return the maps of the last inference of one pass, as `MapInference.get_fields`."""
+        return self._inference.get_fields()
 
     def compute_grid_to_frame(self, image: Image) -> GridToFrame:
         """Return the transform from grid cells of the maps to pixels of `image`."""
-        if self._geometry[0] != image.shape:
-            height, width = image.shape[:2]
-            self._geometry = (
-                image.shape,
-                self._preprocessor.compute_grid_to_frame(width, height, self.manifest.stride),
-            )
-        return self._geometry[1]
+        return self._inference.compute_grid_to_frame(image)
+
+
+def _load_scaled(
+    path: Path, manifest: ModelManifest, content: bytes, threads: int | None, scale: float
+) -> MapInference:
+    """Load the network for `scale` times the input size of the model."""
+    spec = manifest.input
+    width, height = make_scaled_size(spec.width, spec.height, scale) if scale != 1 else (spec.width, spec.height)
+    if (width, height) == (spec.width, spec.height):
+        return MapInference(path, manifest, content, threads)
+    content = scale_resize_operators(content, (spec.width, spec.height), (width, height))
+    scaled = replace(manifest, input=replace(spec, width=width, height=height, dynamic=True))
+    try:
+        return MapInference(path, scaled, content, threads)
+    except ModelError as error:
+        raise ModelError(f"scale {scale:g}, {width}x{height}: {error}") from None
 
 
 def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOrder]:
@@ -213,58 +221,3 @@ def _read_image(image: str | PathLike[str] | Any) -> tuple[str, Image, ChannelOr
         upright = ImageOps.exif_transpose(image)
         return str(getattr(image, "filename", "") or "PIL image"), np.asarray(upright.convert("RGB")), "rgb"
     raise TypeError(f"image: expected an array, a path or a PIL image, got {type(image).__name__}")
-
-
-def _make_buffer(info: TensorInfo, spec: OutputSpec) -> Buffer | None:
-    """Make the buffer for maps with channels first; None if the maps can be read in place."""
-    if spec.layout == "nhwc":
-        return None
-    return np.empty((*info.shape[2:], spec.stop - spec.start), info.dtype)
-
-
-def _take_maps(tensor: Buffer, spec: OutputSpec, buffer: Buffer | None) -> Buffer:
-    """Return the channels of an output as (rows, columns, channels)."""
-    if buffer is None:
-        return tensor[0, :, :, spec.start : spec.stop]
-    np.copyto(buffer, tensor[0, spec.start : spec.stop].transpose(1, 2, 0))
-    return buffer
-
-
-def _find_input(path: Path, network: Network, manifest: ModelManifest) -> TensorInfo:
-    spec = manifest.input
-    expected = (spec.tensor, spec.shape, spec.dtype)
-    if len(network.inputs) != 1:
-        raise ModelError(f"{path}: expected a network with one input, got {len(network.inputs)} inputs")
-    info = network.inputs[0]
-    if (info.name, info.shape, info.dtype) != expected:
-        found = (info.name, info.shape, info.dtype)
-        raise ModelError(
-            f"{path}: the manifest does not match the network: input: the manifest says {expected}, "
-            f"the network has {found}"
-        )
-    if spec.quantized and not info.is_quantized:
-        raise ModelError(
-            f"{path}: the manifest does not match the network: input: the manifest says quantized, the tensor has no "
-            "scale"
-        )
-    return info
-
-
-def _find_output(path: Path, network: Network, manifest: ModelManifest, spec: OutputSpec) -> TensorInfo:
-    info = next((info for info in network.outputs if info.name == spec.tensor), None)
-    if info is None:
-        names = ", ".join(repr(info.name) for info in network.outputs)
-        raise ModelError(
-            f"{path}: the manifest does not match the network: no output {spec.tensor!r}; the network has {names}"
-        )
-    rows, columns = manifest.grid
-    channels_last = (info.shape[0], *info.shape[2:], info.shape[1]) if spec.layout == "nchw" else info.shape
-    fits = len(info.shape) == 4 and channels_last[:3] == (1, rows, columns) and channels_last[3] >= spec.stop
-    if not fits or info.dtype not in OUTPUT_DTYPES:
-        grid, channels = f"{rows}, {columns}", f"{spec.stop} or more"
-        expected = f"(1, {channels}, {grid})" if spec.layout == "nchw" else f"(1, {grid}, {channels})"
-        raise ModelError(
-            f"{path}: the manifest does not match the network: output {spec.tensor!r}: expected shape {expected} of "
-            f"{', '.join(OUTPUT_DTYPES)}, got {info.shape} of {info.dtype}"
-        )
-    return info

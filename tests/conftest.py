@@ -52,12 +52,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the skipped tests, one line per reason."""
+    """Print the skipped tests, one line per reason; store those that need data, for `make test-data`."""
     reasons: Counter[str] = Counter()
+    need_data = []
     for report in terminalreporter.stats.get("skipped", []):
-        reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        reasons[reason] += 1
+        if "set EDGEPOSE_" in reason:
+            need_data.append(report.nodeid)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped {count}: {reason}")
+    if path := os.environ.get("EDGEPOSE_LIST_SKIPPED"):
+        Path(path).write_text("".join(f"{name}\n" for name in dict.fromkeys(need_data)))
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime import PoseEstimator
-from ...runtime.estimator import Buffer
+from ...runtime.map_inference import Buffer
 from ...runtime.types import EstimateResult, Frame, PoseFields, Timings
 from ..sources.base import FrameSource
 from .latest_slot import LatestSlot, SlotClosed
@@ -84,6 +84,8 @@ class Pipeline:
             raise TypeError(f"Pipeline: expected a source from open_source, got {type(source).__name__}")
         if not isinstance(estimator, PoseEstimator):
             raise TypeError(f"Pipeline: expected a PoseEstimator, got {type(estimator).__name__}")
+        if estimator.passes != 1:
+            raise ValueError("Pipeline: expected an estimator without augment and scales, which are for images")
         self._source, self._estimator = source, estimator
         self._is_started = False
         self._stopping = threading.Event()

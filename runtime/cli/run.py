@@ -23,7 +23,7 @@ from ..skeleton import Skeleton
 from ..types import EstimateResult, Frame, Timings
 from ..visualize.writer import DrawingWriter
 from .command import Argument, Choice, Command, InputName, Number, Option, PathName
-from .model_options import make_model_options
+from .model_options import make_accuracy_options, make_model_options
 from .signals import get_exit_code
 
 
@@ -42,6 +42,8 @@ class RunOptions:
     max_pixels: int
     seconds: float | None
     threads: int | None
+    augment: bool
+    scales: tuple[float, ...] | None
 
 
 def run(options: RunOptions) -> int:
@@ -127,7 +129,10 @@ def _process(options: RunOptions, inputs: list[Input], failures: list[str], summ
     decoder_options = None if options.min_score is None else DecoderOptions(min_score=options.min_score)
     path = registry.find_model_file(options.model)
     sha256 = isolated_load.check_model(path, options.sha256)
-    estimator = PoseEstimator(path, threads=options.threads, options=decoder_options, sha256=sha256)
+    estimator = PoseEstimator(
+        path, threads=options.threads, options=decoder_options, sha256=sha256,
+        augment=options.augment, scales=options.scales or (1.0,),
+    )  # fmt: skip
     if estimator.manifest.untrained and not options.allow_untrained:
         raise ModelError(
             f"{path}: the weights are random, made with --untrained to measure speed; "
@@ -293,6 +298,10 @@ class _Summary:
     def describe(self, estimator: PoseEstimator) -> str:
         medians = Timings(*(statistics.median(stage) for stage in zip(*self.timings, strict=True)))
         stages = ", ".join(f"{name} {value:.2f}" for name, value in medians._asdict().items())
+        if estimator.passes > 1:
+            stages = (
+                f"{estimator.passes} inferences with preprocessing {medians.inference:.2f}, decode {medians.decode:.2f}"
+            )
         return (
             f"{_count_words(self.people, 'person', 'people')} in {_count_words(self.frames, 'frame', 'frames')}; "
             f"median {medians.total:.1f} ms per frame ({stages}), {estimator.interpreter_name}"
@@ -316,6 +325,7 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
     examples="""\
   edgepose run photo.jpg --draw out/
   edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw out/
+  edgepose run photo.jpg --augment --scales 1,1.3 --draw out/
   edgepose run 0 --seconds 60 --draw out/
   rpicam-vid -t 0 --codec mjpeg -o - | edgepose run -
   edgepose run -m pose.tflite synthetic:5 --draw out/ --format openpose""",
@@ -324,6 +334,7 @@ Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input co
                  "- (JPEG images from stdin), or synthetic[:PEOPLE]", nargs=-1, required=True, type=InputName(),
                  metavar="INPUT..."),
         *make_model_options(),
+        *make_accuracy_options(),
         Option("--allow-untrained", is_flag=True, section="Model",
                help="allow models with random (untrained) weights"),
         Option("--min-score", type=Number(float, 0, 1), metavar="S", section="Model",

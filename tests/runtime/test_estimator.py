@@ -112,14 +112,14 @@ def test_threads_must_be_positive(small_model: Path) -> None:
 
 def test_maps_that_are_not_finite_are_said(float_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = PoseEstimator(float_model)
-    whole = estimator._network.get_tensor
+    whole = estimator._inference.network.get_tensor
 
     def spoilt(info: object) -> np.ndarray:
         values = np.array(whole(info))
         values[...] = np.nan
         return values
 
-    monkeypatch.setattr(estimator._network, "get_tensor", spoilt)
+    monkeypatch.setattr(estimator._inference.network, "get_tensor", spoilt)
     with pytest.raises(ModelError, match="NaN or infinity"):
         estimator.estimate(np.zeros((40, 40, 3), np.uint8))
 
