@@ -4,6 +4,8 @@ Every message is one line with the problem, the given value and what the user ca
 exits with code 2.
 """
 
+from .install_hint import make_install_command
+
 
 class EdgePoseError(Exception):
     """Base class of all exceptions of edgepose, except those for programming errors of the caller."""
@@ -37,5 +39,5 @@ class MissingExtraError(EdgePoseError):
     def __init__(self, feature: str, extra: str, cause: ImportError) -> None:
         super().__init__(
             f"{feature} needs the extra {extra!r} ({cause.name} is missing); "
-            f"install it with `pip install 'edgepose[{extra}]'`"
+            f"install it with `{make_install_command(extra)}`"
         )

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import OutputError
+from ..install_hint import make_install_command
 from ..stderr import suppress_stderr
 from ..types import Image
 
@@ -97,7 +98,7 @@ def open_video_writer(path: Path, width: int, height: int, fps: float, *, thread
         try:
             import av  # noqa: F401
         except ImportError as error:
-            reason = f"PyAV cannot be used ({error}); install it with `pip install 'edgepose[video]'`"
+            reason = f"PyAV cannot be used ({error}); install it with `{make_install_command('video')}`"
         else:
             if (writer := _try_h264(path, width, height, fps, threads)) is not None:
                 return writer

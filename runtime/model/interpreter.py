@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
+from ..install_hint import make_install_command, make_package_install_command
 from ..stderr import suppress_stderr
 from ..types import Quantization
 
@@ -95,10 +96,13 @@ def choose_interpreter() -> tuple[str, Any]:
             if error.name not in (PACKAGES[name], PACKAGES[name].partition(".")[0]):
                 raise
     if forced:
-        raise ModelError(f"{_VARIABLE}={forced}: this package is not installed; install it with `pip install {forced}`")
+        raise ModelError(
+            f"{_VARIABLE}={forced}: this package is not installed; "
+            f"install it with `{make_package_install_command(forced)}`"
+        )
     raise ModelError(
-        "no TFLite interpreter is installed; install one with `pip install ai-edge-litert` "
-        "(on Python 3.11 also `pip install 'edgepose[tflite]'`)"
+        f"no TFLite interpreter is installed; install one with `{make_package_install_command('ai-edge-litert')}` "
+        f"(on Python 3.11 also `{make_install_command('tflite')}`)"
     )
 
 

@@ -493,7 +493,7 @@ def test_damaged_files_are_one_line(tmp_path: Path, rng: np.random.Generator) ->
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_onnx(fold(small_graph()), tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'edgepose\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[onnx\]"):
         importer.load(tmp_path / "net.onnx")
 
 

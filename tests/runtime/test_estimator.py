@@ -136,7 +136,7 @@ def test_the_requested_interpreter_is_used(monkeypatch: pytest.MonkeyPatch) -> N
         try:
             assert choose_interpreter()[1].__module__.startswith(module.partition(".")[0])
         except ModelError as error:
-            assert f"pip install {package}" in str(error)
+            assert f"pip install {package}`" in str(error)
 
 
 @pytest.mark.parametrize("name", ["edgepose-tiny", "edgepose-small"])
