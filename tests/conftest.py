@@ -137,6 +137,7 @@ def run_edgepose(*arguments: str | Path, timeout_s: float = HANG_S) -> subproces
 def call_edgepose(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in this process, so that TensorFlow (seconds to import) is imported only once."""
     command = [str(argument) for argument in arguments]
+    capfd.readouterr()  # what the test itself has caused, such as messages of TensorFlow's first import
     try:
         code = main(command)
     except SystemExit as end:
