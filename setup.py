@@ -9,7 +9,7 @@ The metadata is in pyproject.toml; this file has what cannot be written there. E
 import os
 
 from Cython.Build import cythonize
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 
 # The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
 STABLE_ABI = "0x030B0000"
@@ -18,8 +18,12 @@ PARTS = ("runtime", "device") if FOR_BOARD else ("runtime", "convert", "device",
 
 
 def packages_in(part: str) -> list[str]:
-    """Return the packages below a part, without the one that becomes the root of `edgepose`."""
-    return [f"{part}.{inner}" for inner in find_packages(part) if (part, inner) != ("runtime", "root")]
+    """Return the packages below a part, without the one that becomes the root of `edgepose`.
+
+    Folders that hold only data, such as web pages and models, are packages for setuptools too.
+    """
+    found = find_namespace_packages(part, exclude=["*__pycache__*"])
+    return [f"{part}.{inner}" for inner in found if (part, inner) != ("runtime", "root")]
 
 
 checked = os.environ.get("EDGEPOSE_BOUNDSCHECK") == "1"
