@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import acos, atan2, degrees, exp, hypot
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from .person import Person
 
 Point = tuple[float, float]
 Points = list[list[float]]
@@ -75,7 +78,8 @@ class Body:
         torso_angle: Angle between the torso and the vertical in degrees: 0 upright, 90 horizontal, 180 head down.
         height: Height of the body in pixels as if it stood upright, from the limb that is seen at its full length.
         knee_angle: Angle of the knees in degrees, the mean of both; 180 is straight.
-        limbs: Number of limbs from which `height` was estimated.
+        facing: Distance from the right to the left shoulder to the right, as a share of its length: 1 if the person faces
+            the camera, 0 from the side, -1 from behind.
     """
 
     head: Point | None
@@ -87,7 +91,7 @@ class Body:
     torso_angle: float | None
     height: float | None
     knee_angle: float | None
-    limbs: int
+    facing: float | None
 
 
 def measure_body(points: Points, joints: BodyJoints) -> Body:
@@ -110,8 +114,7 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     torso = torso_angle = None
     sizes: list[float] = []
     if shoulder is not None and hip is not None:
-        x, y = shoulder[0] - hip[0], hip[1] - shoulder[1]
-        torso, torso_angle = hypot(x, y), degrees(atan2(abs(x), y))
+        torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
     knee_angles = []
     for one_hip, knee, ankle in ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle)):
@@ -131,10 +134,13 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
             sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, one_shoulder) / UPPER_ARM)
         if elbow is not None and wrist is not None:
             sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+    height, facing = _choose_height(sizes), None
+    if right_shoulder is not None and left_shoulder is not None and height:
+        facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
     return Body(
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
-        _find_middle(right_ankle, left_ankle), torso, torso_angle, _choose_height(sizes),
-        sum(knee_angles) / len(knee_angles) if knee_angles else None, len(sizes),
+        _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
+        sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
     )  # fmt: skip
 
 
@@ -176,6 +182,19 @@ def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
     if length == 0:
         return None
     return degrees(acos(min(1.0, max(-1.0, (ax * bx + ay * by) / length))))
+
+
+def compute_axis_angle(start: Point, end: Point) -> float:
+    """Compute the angle between the line from start to end and straight up in the image, in degrees, 0 to 180."""
+    return degrees(atan2(abs(end[0] - start[0]), start[1] - end[1]))
+
+
+def get_body(person: Person, joints: BodyJoints) -> Body:
+    """Return the measures of a person, computed once per frame for all rules."""
+    body = person.body
+    if body is None:
+        body = person.body = measure_body(person.points, joints)
+    return body
 
 
 def _choose_height(sizes: list[float]) -> float | None:

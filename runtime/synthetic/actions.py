@@ -109,7 +109,7 @@ class Actor:
         self.body = Proportions.create_random(rng)
         self.truth: list[Interval] = []
         self.end_s = 0.0
-        self._rng, self._position, self._heading = rng, position, radians(heading)
+        self._rng, self.position, self._heading = rng, position, radians(heading)
         self._stance = self._vary(STANDING)
         self._parts: list[_Part] = []
         self._tremor = rng.uniform(0, 2 * pi, 8)
@@ -212,8 +212,8 @@ class Actor:
 
     def cross_arms(self, seconds: float) -> None:
         """Cross the arms in front of the chest."""
-        limbs = {"upper_arm_r": (0.3, -0.15, -1.0), "forearm_r": (0.45, 0.95, 0.25),
-                 "upper_arm_l": (0.35, 0.15, -1.0), "forearm_l": (0.35, -0.95, 0.15)}  # fmt: skip
+        limbs = {"upper_arm_r": (0.35, 0.12, -1.0), "forearm_r": (0.3, 0.95, 0.25),
+                 "upper_arm_l": (0.4, -0.12, -1.0), "forearm_l": (0.2, -0.95, 0.15)}  # fmt: skip
         self._gesture("arms_crossed", seconds, Stance(limbs=limbs))
 
     def talk(self, seconds: float) -> None:
@@ -233,24 +233,24 @@ class Actor:
 
     def walk_to(self, position: tuple[float, float], speed: float = _WALKING_SPEED_M_S) -> None:
         """Turn, and walk to a place on the floor."""
-        way = position[0] - self._position[0], position[1] - self._position[1]
+        way = position[0] - self.position[0], position[1] - self.position[1]
         distance = hypot(*way)
         if distance < 0.05:
             return
         self.turn_to(atan2(way[1], way[0]) * 180 / pi)
         start_s, self.end_s = self.end_s, self.end_s + distance / speed
         stance = self._vary(STANDING)
-        self._parts.append(_Part(start_s, self.end_s, self._stance, stance, origin=self._position,
+        self._parts.append(_Part(start_s, self.end_s, self._stance, stance, origin=self.position,
                                  destination=position, heading=self._heading, is_walk=True))  # fmt: skip
-        self._position, self._stance = position, stance
+        self.position, self._stance = position, stance
         self.truth.append(Interval("walking", start_s, self.end_s))
 
     def turn_to(self, heading: float) -> None:
         """Turn on the spot; degrees."""
         turn = (radians(heading) - self._heading + pi) % (2 * pi) - pi
         seconds = 0.3 + 0.4 * abs(turn)
-        self._parts.append(_Part(self.end_s, self.end_s + seconds, self._stance, self._stance, origin=self._position,
-                                 destination=self._position, heading=self._heading, turn=turn))  # fmt: skip
+        self._parts.append(_Part(self.end_s, self.end_s + seconds, self._stance, self._stance, origin=self.position,
+                                 destination=self.position, heading=self._heading, turn=turn))  # fmt: skip
         self.end_s += seconds
         self._heading += turn
 
@@ -275,8 +275,8 @@ class Actor:
             self.truth.append(Interval(name, start_s, self.end_s))
 
     def _change(self, stance: Vector, seconds: float, ease: Literal["smooth", "fall"] = "smooth") -> None:
-        self._parts.append(_Part(self.end_s, self.end_s + seconds, self._stance, stance, ease, self._position,
-                                 self._position, self._heading))  # fmt: skip
+        self._parts.append(_Part(self.end_s, self.end_s + seconds, self._stance, stance, ease, self.position,
+                                 self.position, self._heading))  # fmt: skip
         self._stance = stance
         self.end_s += seconds
 
@@ -299,7 +299,7 @@ class Actor:
                 return part
         if self._parts:
             return self._parts[0]
-        return _Part(0, 1, self._stance, self._stance, origin=self._position, destination=self._position,
+        return _Part(0, 1, self._stance, self._stance, origin=self.position, destination=self.position,
                      heading=self._heading)  # fmt: skip
 
 
