@@ -98,6 +98,9 @@ def main() -> None:
     rules_ms, tracker_ms = time_rules(make_config(mixed), frames)
     print(f"{arguments.people} people, {arguments.rules} rules: {rules_ms:.3f} ms, "
           f"{rules_ms / tracker_ms:.2f} times the tracker ({tracker_ms:.3f} ms)")  # fmt: skip
+    own = [("zone", "line", "expression")[number % 3] for number in range(arguments.rules)]
+    rules_ms, tracker_ms = time_rules(make_config(own), frames)
+    print(f"only zones, lines and expressions: {rules_ms:.3f} ms, {rules_ms / tracker_ms:.2f}")
     for kind in RULES:
         kinds = ["zone", kind] if kind == "expression" else [kind]
         rules_ms, tracker_ms = time_rules(make_config(kinds), frames)
