@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...runtime.skeleton import COCO18, Skeleton
+from .angle import AngleConfig, AngleRule
+from .fall import FallConfig, FallRule
+from .gesture import GestureConfig, GestureRule
+from .posture import PostureConfig, PostureRule
+from .repetitions import RepetitionsConfig, RepetitionsRule
 from .rule import Rule
 from .zone import ZoneConfig, ZoneRule
 
@@ -14,6 +19,11 @@ class EventsConfig:
     """Rules by kind; docs/events.md describes them."""
 
     zone: tuple[ZoneConfig, ...] = ()
+    posture: tuple[PostureConfig, ...] = ()
+    fall: tuple[FallConfig, ...] = ()
+    gesture: tuple[GestureConfig, ...] = ()
+    angle: tuple[AngleConfig, ...] = ()
+    repetitions: tuple[RepetitionsConfig, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.zone)
@@ -24,4 +34,11 @@ class EventsConfig:
 
 def create_rules(config: EventsConfig, skeleton: Skeleton = COCO18) -> list[Rule]:
     """Create the rules of a configuration, in the order of the file within each kind."""
-    return [ZoneRule(rule, skeleton) for rule in config.zone]
+    return [
+        *(ZoneRule(rule, skeleton) for rule in config.zone),
+        *(PostureRule(rule, skeleton) for rule in config.posture),
+        *(FallRule(rule, skeleton) for rule in config.fall),
+        *(GestureRule(rule, skeleton) for rule in config.gesture),
+        *(AngleRule(rule, skeleton) for rule in config.angle),
+        *(RepetitionsRule(rule, skeleton) for rule in config.repetitions),
+    ]

@@ -14,13 +14,15 @@ from .person import Person
 from .posture import PostureReader
 from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
 
-_MAX_HIDDEN_S = 2.0
-"""Time without a clear posture that is not counted as part of the fall: networks often lose people who fall."""
+_MAX_UPRIGHT_ANGLE = 25.0
+"""Angle of the torso of somebody who stands."""
+_MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
+"""A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
 """A person who did not lie for this time does not lie any more."""
 _MIN_DROP = 0.42
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
-_DROP_S = 2.0
+_DROP_S = 1.2
 _MAX_LOST_S = 2.5
 """A new number takes over the state of a person who disappeared at most this long ago."""
 _MAX_LOST_DISTANCE = 0.8
@@ -42,7 +44,7 @@ class FallConfig(CommonConfig):
     """
 
     for_s: float = 2.0
-    within_s: float = 2.0
+    within_s: float = 1.5
     gone_s: float = 10.0
 
     def check(self) -> None:
@@ -66,6 +68,8 @@ class _PersonState:
     """Time without a known posture since then."""
     shoulders: deque[tuple[float, float]] = field(default_factory=deque)
     """Time and y of the shoulders while the torso was upright, of the last seconds."""
+    known_s: float = inf
+    """When the posture was known the last time."""
     lying_s: float | None = None
     """Since when the person lies; None if not."""
     last_lying_s: float = -inf
@@ -154,15 +158,12 @@ class FallRule(Rule):
 
     def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
-        elapsed_s = max(0.0, time_s - state.seen_s)
         state.seen_s, state.place = time_s, _find_place(person)
         state.height = self._reader.get_height(person.number) or state.height
         body = get_body(person, self._joints)
-        if posture is None:
-            state.hidden_s += elapsed_s
-        else:
-            # A pause in the tracking is hidden time, too.
-            state.hidden_s += max(0.0, elapsed_s - 0.5)
+        if posture is not None:
+            state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
+            state.known_s = time_s
         if posture == "lying":
             self._note_lying(body, state, time_s)
         elif posture is not None:
@@ -193,7 +194,7 @@ class FallRule(Rule):
                 state.lying_s = None
             else:
                 return
-        if posture == "standing":
+        if posture == "standing" and body.torso_angle is not None and body.torso_angle < _MAX_UPRIGHT_ANGLE:
             state.standing_s, state.hidden_s = time_s, 0.0
         self._note_shoulders(body, state, time_s)
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
+from .body import Body
 from .body_anchor import BodyAnchor, BodyIndex, Point
 
 
@@ -18,12 +19,14 @@ class Person:
         pose: The pose.
         points: `[x, y, score]` per keypoint of the skeleton; score 0 if it was not found.
         time_s: Time of the frame.
+        body: Measures of the body, set by the first rule that needs them (`get_body`).
         anchor: What is remembered about the body of this person from frame to frame.
     """
 
     def __init__(self, pose: Pose, points: list[list[float]], time_s: float, anchor: BodyAnchor) -> None:
         self.number, self.pose, self.points = pose.person, pose, points
         self.time_s, self.anchor = time_s, anchor
+        self.body: Body | None = None
 
     def get_point(self, index: int) -> Point | None:
         """Return a keypoint by its index in the skeleton; None if it was not found."""

@@ -19,6 +19,7 @@ _MARGIN = 0.06
 """Hysteresis: by how much a measure must exceed its threshold before the posture changes."""
 _MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
 """How far torso, leg and thigh of a lying person rise at most, as shares of their lengths: 1 is upright."""
+_STRICTNESS = 0.2
 _MIN_LYING_ANGLE = 52.0
 _MAX_LYING_EXTENT = 0.4
 """Shoulders above the feet, as a share of the height, if the torso is not inclined: the person lies along the view."""
@@ -45,6 +46,7 @@ class PostureConfig(ConditionConfig):
     postures: tuple[Posture, ...] = POSTURES
     for_s: float = 1.0
     release_s: float = 0.7
+    min_score: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -170,7 +172,10 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
     """Return True if neither the torso nor the legs are upright."""
     if leg is None:
         return angle > _MIN_LYING_ANGLE_ALONE - 100 * margin
-    if leg > _MAX_LYING_LEG + margin or (thigh is not None and thigh > _MAX_LYING_THIGH + margin):
+    # The more horizontal the torso, the more horizontal are the legs: otherwise the person bends down or kneels.
+    tilt = min(1.0, max(0.0, (angle - _MIN_LYING_ANGLE) / 25))
+    limit = margin - _STRICTNESS * tilt
+    if leg > _MAX_LYING_LEG + limit or (thigh is not None and thigh > _MAX_LYING_THIGH + limit):
         return False
     if angle > _MIN_LYING_ANGLE - 100 * margin:
         return True
