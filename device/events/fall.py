@@ -23,6 +23,13 @@ _RELEASE_S = 0.8
 _MIN_DROP = 0.42
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
 _DROP_S = 1.2
+_MIN_CLEAR_SCORE = 0.2
+"""Poses with a lower score are fragments of people, for example of people who lie."""
+_MIN_VANISHED_S = 0.5
+_DROPPING_S = 0.6
+_MIN_UPRIGHT_DROP, _MIN_TILTED_DROP, _MIN_DROPPING_ANGLE = 0.16, 0.08, 20.0
+"""Who is not found any more was falling if the shoulders had dropped by this share of the height; less if tilted."""
+_BORDER = 0.03
 _MAX_LOST_S = 2.5
 """A new number takes over the state of a person who disappeared at most this long ago."""
 _MAX_LOST_DISTANCE = 0.8
@@ -46,6 +53,8 @@ class FallConfig(CommonConfig):
     for_s: float = 2.0
     within_s: float = 1.5
     gone_s: float = 10.0
+    min_score: float = 0.05
+    min_height: float = 0.15
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -68,6 +77,10 @@ class _PersonState:
     """Time without a known posture since then."""
     shoulders: deque[tuple[float, float]] = field(default_factory=deque)
     """Time and y of the shoulders while the torso was upright, of the last seconds."""
+    clear_s: float = inf
+    """When the person was found with a good score the last time."""
+    is_dropping: bool = False
+    """True if the person was falling in that frame."""
     known_s: float = inf
     """When the posture was known the last time."""
     lying_s: float | None = None
@@ -78,6 +91,8 @@ class _PersonState:
     lying_frames: int = 0
     not_lying_s: float | None = None
     """Since when a person who has lain does not lie."""
+    is_up: bool = False
+    """True if a person who has fallen is up again."""
     id: str = ""
     """Identifier of the reported fall; "" if none."""
     number: int = 0
@@ -111,7 +126,11 @@ class FallRule(Rule):
             state = self._states.get(person.number)
             if state is None:
                 state = self._states[person.number] = self._adopt(person, people, time_s)
-            events += self._observe(person, state, time_s)
+            events += self._observe(person, state, time_s, frame_size)
+        present = {person.number: person for person in people}
+        for number, state in self._states.items():
+            if self._has_fallen(state, time_s):
+                events.append(self._start(number, present.get(number), state, time_s))
         if len(self._states) > len(people):
             events += self._forget_absent(time_s)
         return events
@@ -143,10 +162,14 @@ class FallRule(Rule):
         """Return the state of somebody who disappeared here a moment ago: the tracker often loses people who fall."""
         present = {one.number for one in people}
         x, y = _find_place(person)
+        is_fragment = person.pose.score < _MIN_CLEAR_SCORE
         best, best_distance = 0, inf
         for number, state in self._states.items():
             max_lost_s = self._gone_s if state.id else _MAX_LOST_S
-            if number in present or time_s - state.seen_s > max_lost_s or not state.height:
+            is_clear = time_s - state.clear_s < _MIN_VANISHED_S or person.number == number
+            if (number in present and is_clear) or time_s - state.clear_s > max_lost_s or not state.height:
+                continue
+            if is_fragment and self._reader.read(person, "") != "lying":
                 continue
             distance = hypot(x - state.place[0], y - state.place[1]) / state.height
             if distance < min(best_distance, _MAX_LOST_DISTANCE):
@@ -156,9 +179,15 @@ class FallRule(Rule):
         self._reader.rename(best, person.number)
         return self._states.pop(best)
 
-    def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
+    def _observe(
+        self, person: Person, state: _PersonState, time_s: float, frame_size: tuple[int, int]
+    ) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
-        state.seen_s, state.place = time_s, _find_place(person)
+        is_clear = person.pose.score >= _MIN_CLEAR_SCORE
+        state.seen_s = time_s
+        if not is_clear and posture != "lying":
+            return []
+        state.place = _find_place(person)
         state.height = self._reader.get_height(person.number) or state.height
         body = get_body(person, self._joints)
         if posture is not None:
@@ -170,10 +199,11 @@ class FallRule(Rule):
             self._note_not_lying(posture, body, state, time_s)
         elif state.lying_s is None:
             self._note_shoulders(body, state, time_s)
-        if state.id and state.lying_s is None:
+        if is_clear:
+            state.clear_s = time_s
+            state.is_dropping = posture != "lying" and _is_dropping(person, body, state, time_s, frame_size)
+        if state.id and state.is_up:
             return [self._end(state, time_s, person)]
-        if self._has_fallen(posture, state, time_s):
-            return [self._start(person, state, time_s)]
         return []
 
     def _note_lying(self, body: Body, state: _PersonState, time_s: float) -> None:
@@ -189,11 +219,10 @@ class FallRule(Rule):
         state.known_frames += 1
         if state.not_lying_s is None:
             state.not_lying_s = time_s
-        if state.lying_s is not None:
-            if time_s - state.not_lying_s >= _RELEASE_S:
-                state.lying_s = None
-            else:
+        if state.lying_s is not None or state.id:
+            if time_s - state.not_lying_s < _RELEASE_S:
                 return
+            state.lying_s, state.is_up = None, True
         if posture == "standing" and body.torso_angle is not None and body.torso_angle < _MAX_UPRIGHT_ANGLE:
             state.standing_s, state.hidden_s = time_s, 0.0
         self._note_shoulders(body, state, time_s)
@@ -205,25 +234,32 @@ class FallRule(Rule):
         if body.shoulder is not None and body.torso_angle is not None and body.torso_angle < 40:
             shoulders.append((time_s, body.shoulder[1]))
 
-    def _has_fallen(self, posture: str | None, state: _PersonState, time_s: float) -> bool:
+    def _has_fallen(self, state: _PersonState, time_s: float) -> bool:
+        if state.id or time_s - state.event_s < self._cooldown_s:
+            return False
+        if state.lying_s is not None and state.has_fallen:
+            return (
+                time_s - state.lying_s >= self._for_s
+                and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
+            )
+        # A person who was falling and is not found any more lies: networks often do not see lying people.
         return (
-            posture == "lying"
-            and not state.id
-            and state.has_fallen
-            and state.lying_s is not None
-            and time_s - state.lying_s >= self._for_s
-            and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
-            and time_s - state.event_s >= self._cooldown_s
+            state.is_dropping
+            and state.lying_s is None
+            and time_s - state.clear_s >= self._for_s + _MIN_VANISHED_S
+            and state.clear_s - state.standing_s <= self._within_s
         )
 
-    def _start(self, person: Person, state: _PersonState, time_s: float) -> Event:
-        state.id, state.number, state.event_s = make_event_id(), person.number, time_s
-        state.started_s = time_s if state.lying_s is None else state.lying_s
-        return Event("fall", "started", self.config.name, "fall", state.id, person.number, time_s, state.started_s,
-                     pose=person.pose)  # fmt: skip
+    def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
+        state.id, state.number, state.event_s = make_event_id(), number, time_s
+        state.started_s = state.clear_s if state.lying_s is None else state.lying_s
+        state.is_up = state.is_dropping = False, 0
+        return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
+                     pose=None if person is None else person.pose)  # fmt: skip
 
     def _end(self, state: _PersonState, time_s: float, person: Person | None) -> Event:
         identifier, state.id, state.lying_s, state.has_fallen = state.id, "", None, False
+        state.is_up = state.is_dropping = False
         return Event("fall", "ended", self.config.name, "fall", identifier, state.number, time_s, state.started_s,
                      time_s - state.started_s, pose=None if person is None else person.pose)  # fmt: skip
 
@@ -231,7 +267,7 @@ class FallRule(Rule):
         """Forget people who are gone; a fall ends when the person was last seen."""
         events = []
         for number, state in list(self._states.items()):
-            if time_s - state.seen_s > (self._gone_s if state.id else max(_MAX_LOST_S, _MAX_LYING_GAP_S)):
+            if time_s - state.seen_s > (self._gone_s if state.id else self._for_s + _MAX_LOST_S):
                 if state.id:
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
@@ -245,6 +281,22 @@ def _has_dropped(body: Body, state: _PersonState, time_s: float) -> bool:
         return False
     recent = [y for seen_s, y in state.shoulders if time_s - seen_s <= _DROP_S]
     return bool(recent) and body.shoulder[1] - min(recent) >= _MIN_DROP * state.height
+
+
+def _is_dropping(
+    person: Person, body: Body, state: _PersonState, time_s: float, frame_size: tuple[int, int]
+) -> bool:
+    """Return True if the shoulders are moving down fast, and the person is not leaving the image."""
+    if body.shoulder is None or not state.height:
+        return False
+    recent = [y for seen_s, y in state.shoulders if time_s - seen_s <= _DROPPING_S]
+    drop = (body.shoulder[1] - min(recent)) / state.height if recent else 0.0
+    is_tilted = body.torso_angle is not None and body.torso_angle > _MIN_DROPPING_ANGLE
+    width, height = frame_size
+    left, _, right, bottom = person.box
+    if left < _BORDER * width or right > (1 - _BORDER) * width or (bottom > (1 - _BORDER) * height and not is_tilted):
+        return False
+    return drop > (_MIN_TILTED_DROP if is_tilted else _MIN_UPRIGHT_DROP)
 
 
 def _find_place(person: Person) -> Point:

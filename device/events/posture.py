@@ -21,7 +21,7 @@ _MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
 """How far torso, leg and thigh of a lying person rise at most, as shares of their lengths: 1 is upright."""
 _STRICTNESS = 0.2
 _MIN_LYING_ANGLE = 52.0
-_MAX_LYING_EXTENT = 0.4
+_MAX_LYING_TORSO_ALONG, _MAX_LYING_EXTENT = 0.48, 0.36
 """Shoulders above the feet, as a share of the height, if the torso is not inclined: the person lies along the view."""
 _MIN_UPRIGHT_SHIN = 0.6
 _MIN_LYING_ANGLE_ALONE = 62.0
@@ -181,7 +181,7 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
         return True
     # The person may lie along the view: then the whole body is short in the image. A crouching person has upright shins.
     extent = TORSO * torso + (THIGH + SHIN) * leg
-    return extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
+    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
 
 
 def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:
