@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import hypot, inf
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .body import Body, BodyJoints, Point, get_body
+from .body import TORSO, Body, BodyJoints, Point, get_body
+from .descent import Descent, DescentWatcher
 from .event import Event, RuleInfo, RuleState, make_event_id
 from .person import Person
 from .posture import PostureReader
@@ -16,6 +17,7 @@ from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
 
 _MAX_UPRIGHT_ANGLE = 25.0
 """Angle of the torso of somebody who stands."""
+_MIN_UPRIGHT_TORSO = 0.7
 _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
@@ -26,10 +28,6 @@ _DROP_S = 1.2
 _MIN_CLEAR_SCORE = 0.2
 """Poses with a lower score are fragments of people, for example of people who lie."""
 _MIN_VANISHED_S = 0.5
-_DROPPING_S = 0.6
-_MIN_UPRIGHT_DROP, _MIN_TILTED_DROP, _MIN_DROPPING_ANGLE = 0.16, 0.08, 20.0
-"""Who is not found any more was falling if the shoulders had dropped by this share of the height; less if tilted."""
-_BORDER = 0.03
 _MAX_LOST_S = 2.5
 """A new number takes over the state of a person who disappeared at most this long ago."""
 _MAX_LOST_DISTANCE = 0.8
@@ -79,8 +77,6 @@ class _PersonState:
     """Time and y of the shoulders while the torso was upright, of the last seconds."""
     clear_s: float = inf
     """When the person was found with a good score the last time."""
-    is_dropping: bool = False
-    """True if the person was falling in that frame."""
     known_s: float = inf
     """When the posture was known the last time."""
     lying_s: float | None = None
@@ -113,6 +109,7 @@ class FallRule(Rule):
         self._joints = BodyJoints.of(skeleton)
         self._reader = PostureReader(skeleton)
         self._states: dict[int, _PersonState] = {}
+        self._watcher = DescentWatcher(self._joints)
 
     @property
     def info(self) -> RuleInfo:
@@ -126,14 +123,14 @@ class FallRule(Rule):
             state = self._states.get(person.number)
             if state is None:
                 state = self._states[person.number] = self._adopt(person, people, time_s)
-            events += self._observe(person, state, time_s, frame_size)
+            events += self._observe(person, state, time_s)
         present = {person.number: person for person in people}
         for number, state in self._states.items():
             if self._has_fallen(state, time_s):
                 events.append(self._start(number, present.get(number), state, time_s))
         if len(self._states) > len(people):
             events += self._forget_absent(time_s)
-        return events
+        return events + self._watch(people, time_s, frame_size)
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Do nothing: people on the floor are often not found, so this rule remembers them longer than the tracker."""
@@ -144,10 +141,13 @@ class FallRule(Rule):
         if old in self._states:
             self._states[new] = self._states.pop(old)
             self._reader.rename(old, new)
+        self._watcher.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
         """End all falls."""
         events = [self._end(state, time_s, None) for state in self._states.values() if state.id]
+        events += [self._end_descent(one, time_s) for one in self._watcher.descents if one.id]
+        self._watcher = DescentWatcher(self._joints)
         for number in self._states:
             self._reader.forget(number)
         self._states.clear()
@@ -156,7 +156,40 @@ class FallRule(Rule):
     def get_state(self) -> RuleState:
         """Return the people on the floor."""
         people = tuple(number for number, state in self._states.items() if state.id)
+        people += tuple(one.number for one in self._watcher.descents if one.id and one.number not in people)
         return RuleState(self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen"))
+
+    def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
+        """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""
+        events = [self._end_descent(one, time_s) for one in self._watcher.update(people, time_s, frame_size) if one.id]
+        for one in list(self._watcher.descents):
+            if one.id:
+                if time_s - one.seen_s > self._gone_s:
+                    events.append(self._end_descent(one, time_s))
+                    self._watcher.remove(one)
+            elif time_s - one.time_s >= self._for_s:
+                if self._is_reported(one.x, one.height) or self._is_seen(one.number, time_s):
+                    self._watcher.remove(one)
+                    continue
+                one.id = make_event_id()
+                events.append(Event("fall", "started", self.config.name, "fall", one.id, one.number, time_s, one.time_s,
+                                    pose=one.pose))  # fmt: skip
+        return events
+
+    def _is_reported(self, x: float, height: float) -> bool:
+        """Return True if a fall at this place has been reported and has not ended."""
+        places = [state.place[0] for state in self._states.values() if state.id]
+        places += [one.x for one in self._watcher.descents if one.id]
+        return any(abs(place - x) < height for place in places)
+
+    def _is_seen(self, number: int, time_s: float) -> bool:
+        """Return True if the person is found: then the posture decides."""
+        state = self._states.get(number)
+        return state is not None and time_s - state.clear_s < _MIN_VANISHED_S and time_s - state.known_s < 1.0
+
+    def _end_descent(self, descent: Descent, time_s: float) -> Event:
+        return Event("fall", "ended", self.config.name, "fall", descent.id, descent.number, time_s, descent.time_s,
+                     time_s - descent.time_s)  # fmt: skip
 
     def _adopt(self, person: Person, people: Sequence[Person], time_s: float) -> _PersonState:
         """Return the state of somebody who disappeared here a moment ago: the tracker often loses people who fall."""
@@ -179,9 +212,7 @@ class FallRule(Rule):
         self._reader.rename(best, person.number)
         return self._states.pop(best)
 
-    def _observe(
-        self, person: Person, state: _PersonState, time_s: float, frame_size: tuple[int, int]
-    ) -> list[Event]:
+    def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
         is_clear = person.pose.score >= _MIN_CLEAR_SCORE
         state.seen_s = time_s
@@ -201,7 +232,6 @@ class FallRule(Rule):
             self._note_shoulders(body, state, time_s)
         if is_clear:
             state.clear_s = time_s
-            state.is_dropping = posture != "lying" and _is_dropping(person, body, state, time_s, frame_size)
         if state.id and state.is_up:
             return [self._end(state, time_s, person)]
         return []
@@ -223,7 +253,7 @@ class FallRule(Rule):
             if time_s - state.not_lying_s < _RELEASE_S:
                 return
             state.lying_s, state.is_up = None, True
-        if posture == "standing" and body.torso_angle is not None and body.torso_angle < _MAX_UPRIGHT_ANGLE:
+        if posture == "standing" and _is_upright(body, state.height):
             state.standing_s, state.hidden_s = time_s, 0.0
         self._note_shoulders(body, state, time_s)
 
@@ -237,29 +267,24 @@ class FallRule(Rule):
     def _has_fallen(self, state: _PersonState, time_s: float) -> bool:
         if state.id or time_s - state.event_s < self._cooldown_s:
             return False
-        if state.lying_s is not None and state.has_fallen:
-            return (
-                time_s - state.lying_s >= self._for_s
-                and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
-            )
-        # A person who was falling and is not found any more lies: networks often do not see lying people.
         return (
-            state.is_dropping
-            and state.lying_s is None
-            and time_s - state.clear_s >= self._for_s + _MIN_VANISHED_S
-            and state.clear_s - state.standing_s <= self._within_s
+            state.lying_s is not None
+            and state.has_fallen
+            and time_s - state.lying_s >= self._for_s
+            and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
+            and not self._is_reported(state.place[0], state.height)
         )
 
     def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
         state.id, state.number, state.event_s = make_event_id(), number, time_s
         state.started_s = state.clear_s if state.lying_s is None else state.lying_s
-        state.is_up = state.is_dropping = False, 0
+        state.is_up = False, 0
         return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
                      pose=None if person is None else person.pose)  # fmt: skip
 
     def _end(self, state: _PersonState, time_s: float, person: Person | None) -> Event:
         identifier, state.id, state.lying_s, state.has_fallen = state.id, "", None, False
-        state.is_up = state.is_dropping = False
+        state.is_up = False
         return Event("fall", "ended", self.config.name, "fall", identifier, state.number, time_s, state.started_s,
                      time_s - state.started_s, pose=None if person is None else person.pose)  # fmt: skip
 
@@ -275,28 +300,19 @@ class FallRule(Rule):
         return events
 
 
+def _is_upright(body: Body, height: float) -> bool:
+    """Return True if the torso is upright, and does not point towards the camera, as on hands and knees."""
+    if body.torso_angle is None or body.torso is None or not height:
+        return False
+    return body.torso_angle < _MAX_UPRIGHT_ANGLE and body.torso > _MIN_UPRIGHT_TORSO * TORSO * height
+
+
 def _has_dropped(body: Body, state: _PersonState, time_s: float) -> bool:
     """Return True if the shoulders have fallen far in a short time."""
     if body.shoulder is None or not state.height:
         return False
     recent = [y for seen_s, y in state.shoulders if time_s - seen_s <= _DROP_S]
     return bool(recent) and body.shoulder[1] - min(recent) >= _MIN_DROP * state.height
-
-
-def _is_dropping(
-    person: Person, body: Body, state: _PersonState, time_s: float, frame_size: tuple[int, int]
-) -> bool:
-    """Return True if the shoulders are moving down fast, and the person is not leaving the image."""
-    if body.shoulder is None or not state.height:
-        return False
-    recent = [y for seen_s, y in state.shoulders if time_s - seen_s <= _DROPPING_S]
-    drop = (body.shoulder[1] - min(recent)) / state.height if recent else 0.0
-    is_tilted = body.torso_angle is not None and body.torso_angle > _MIN_DROPPING_ANGLE
-    width, height = frame_size
-    left, _, right, bottom = person.box
-    if left < _BORDER * width or right > (1 - _BORDER) * width or (bottom > (1 - _BORDER) * height and not is_tilted):
-        return False
-    return drop > (_MIN_TILTED_DROP if is_tilted else _MIN_UPRIGHT_DROP)
 
 
 def _find_place(person: Person) -> Point:

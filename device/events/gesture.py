@@ -56,6 +56,8 @@ class GestureRule(ConditionRule):
         self.event = config.gesture
         self._hand, self._joints = config.hand, BodyJoints.of(skeleton)
         self._held: dict[int, dict[int, tuple[float, float, float]]] = {}
+        self._upright: dict[int, bool] = {}
+        """If the torso was upright when it was found the last time; people behind a table have none."""
         if None in (*self._joints.shoulders, *self._joints.elbows, *self._joints.wrists):
             raise ValueError(
                 f"gesture: needs shoulders, elbows and wrists, which the skeleton {skeleton.name} does not have"
@@ -74,7 +76,11 @@ class GestureRule(ConditionRule):
         height = self._reader.get_height(person.number)
         if height is None or body.shoulder is None:
             return None
-        if posture == "lying" or (body.torso_angle is not None and body.torso_angle > _MAX_TORSO_ANGLE):
+        if posture == "lying":
+            self._upright[person.number] = False
+        elif body.torso_angle is not None:
+            self._upright[person.number] = body.torso_angle < _MAX_TORSO_ANGLE
+        if not self._upright.get(person.number, True):
             return False
         if self.event == "arms_crossed":
             return are_arms_crossed(self._hold(person, body.shoulder), self._joints, body, height, is_active)
@@ -84,12 +90,14 @@ class GestureRule(ConditionRule):
         """End the gesture of a person who is gone."""
         self._reader.forget(person)
         self._held.pop(person, None)
+        self._upright.pop(person, None)
         return super().forget(person, seen_s)
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
         self._reader.rename(old, new)
         self._held.pop(old, None)
+        self._upright[new] = self._upright.pop(old, True)
         super().rename(old, new)
 
     def _hold(self, person: Person, shoulder: Point) -> Points:

@@ -28,6 +28,7 @@ _MIN_LYING_ANGLE_ALONE = 62.0
 """Angle of the torso if the legs were not found."""
 _MAX_UPRIGHT_ANGLE = 50.0
 _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
+_MIN_STRAIGHT_KNEE = 162.0
 _MAX_CROUCHING_LEG = 0.34
 _FACING_SHIFT = 0.09
 """A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
@@ -164,6 +165,8 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
         return ""
     if leg is None:
         return None
+    if body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE and leg > 0.3 and (body.facing or 0) < 0.5:
+        return "standing"
     return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
 
 

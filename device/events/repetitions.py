@@ -29,6 +29,8 @@ _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
 """Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
 _MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.5, 90.0
 """In a curl the wrist rises above the elbow by this share of the forearm; otherwise the elbow counts as half bent."""
+_MIN_SUPPORT, _MAX_LOOSE_ANGLE = 0.4, 125.0
+"""An arm that supports the body is below the shoulder; that of somebody who lies does not count as straight."""
 _MIN_SQUAT_SHIN, _MAX_PUSH_UP_LEG = 0.6, 0.8
 """How upright the shins are in squats, and the legs in push-ups; 1 is upright."""
 
@@ -300,6 +302,8 @@ def _measure_exercise(points: Points, triple: Triple, height: float, state: _Per
         return None
     if preset == "curl" and (vertex[1] - b[1]) / (FOREARM * height) < _MIN_CURL_RISE:
         return max(angle, from_reach, _MIN_LEVEL_ANGLE)
+    if preset == "push_up" and (b[1] - a[1]) / ((UPPER_ARM + FOREARM) * height) < _MIN_SUPPORT:
+        return min(angle, _MAX_LOOSE_ANGLE)
     return min(angle, from_reach) if preset == "squat" else max(angle, from_reach)
 
 
