@@ -15,6 +15,8 @@ from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
+from ..events.config import create_rules
+from ..events.event import RuleInfo
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
@@ -111,6 +113,11 @@ def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
             refuse_overwriting(sink.path, Path(source))
 
 
+def list_rules(settings: Config) -> list[RuleInfo]:
+    """Return what sinks announce about the rules of the settings."""
+    return [rule.info for rule in create_rules(settings.events)]
+
+
 def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
     """Create the sinks of the settings, not started, and set the name of this device.
 
@@ -124,7 +131,14 @@ def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event
     naming.set_device_name(name)
     source = settings.camera.source
     sinks = open_sinks(
-        output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source, pause=pause
+        output.sinks,
+        stats,
+        output.privacy,
+        insecure=output.insecure,
+        name=name,
+        source=source,
+        pause=pause,
+        rules=list_rules(settings),
     )
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))

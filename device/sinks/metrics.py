@@ -63,10 +63,12 @@ class _SnapshotCollector:
             yield Gauge(
                 "edgepose_disk_free_bytes", "Free disk space in the working folder.", value=snapshot.disk_free_mb * 1e6
             )
-        for count in ("sent", "lost"):
-            values = {name: float(counts[count]) for name, counts in snapshot.sinks.items()}
+        helps = {"sent": "Messages sent by a sink.", "lost": "Messages lost by a sink.",
+                 "lost_events": "Events lost by a sink."}  # fmt: skip
+        for count, text in helps.items():
+            values = {name: float(counts.get(count, 0)) for name, counts in snapshot.sinks.items()}
             if values:
-                family = Counter(f"edgepose_sink_{count}", f"Messages {count} by a sink.", labels=["sink"])
+                family = Counter(f"edgepose_sink_{count}", text, labels=["sink"])
                 yield _add_values(family, values)
 
 

@@ -566,7 +566,7 @@ def test_a_large_message_is_not_stored(broker: int, caplog: pytest.LogCaptureFix
         try:
             wait_until(lambda: sink._is_connected())
             publish(broker, "large/pause/set", b"A" * 200_000)
-            wait_until(lambda: "expected at most 65536; the connection is closed" in caplog.text)
+            wait_until(lambda: "expected at most 262144; the connection is closed" in caplog.text)
             wait_until(lambda: sink._is_connected())
         finally:
             sink.stop()
