@@ -6,6 +6,7 @@ current releases need a newer Python than this project). Takes a minute or two.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -159,11 +160,11 @@ def home_assistant(broker: int, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @contextmanager
-def run_camera(broker: int, options: str = "?image=2") -> Iterator[subprocess.Popen[bytes]]:
+def run_camera(broker: int, options: str = "?image=2", more: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     command = [
         sys.executable, "-m", "edgepose.runtime.cli", "camera", "--source", "synthetic:3", "--fps", "5", "--name",
         "Front door", "--privacy", "silhouette", "--insecure", "--sink", f"mqtt://127.0.0.1:{broker}{options}",
-        "--sink", f"http://0.0.0.0:{free_port()}",
+        "--sink", f"http://0.0.0.0:{free_port()}", *more,
     ]  # fmt: skip
     child = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=end_with_the_test_process)
     try:
@@ -209,6 +210,75 @@ def test_the_switch_pauses_the_loop(home_assistant: HomeAssistant, broker: int) 
         home_assistant.wait_for(pause="off", state="running", people="3", occupancy="on")
         child.kill()
         home_assistant.wait_for(people="unavailable", pause="unavailable", state="unavailable")
+
+
+ODD_NAME = 'Sofa "left" }} {% x'
+RULES = """
+[[events.zone]]
+name = "Yard"
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
+
+[[events.zone]]
+name = 'Sofa "left" }} {% x'
+polygon = [[0, 0], [0.345, 0], [0.345, 1], [0, 1]]
+"""
+
+
+def ask(home_assistant: HomeAssistant, *requests: dict[str, Any], events: int = 0) -> list[Any]:
+    """Send requests over the WebSocket API; return the answers and the events that follow the last request."""
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def talk() -> list[Any]:
+        answers: list[Any] = []
+        url = f"ws://127.0.0.1:{home_assistant._port}/api/websocket"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as link:
+            await link.receive_json()
+            await link.send_json({"type": "auth", "access_token": home_assistant._token})
+            await link.receive_json()
+            for number, request in enumerate(requests, 1):
+                await link.send_json({"id": number, **request})
+                answer = await link.receive_json()
+                assert answer["success"], answer
+                answers.append(answer["result"])
+            while len(answers) < len(requests) + events:
+                answers.append((await link.receive_json(timeout=TIMEOUT_S))["event"])
+        return answers
+
+    return asyncio.run(talk())
+
+
+def test_rules_are_entities_and_triggers(home_assistant: HomeAssistant, broker: int, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(RULES)
+    with run_camera(broker, more=("--config", str(tmp_path / "rules.toml"))):
+        states = home_assistant.wait_for(yard="on", yard_people="3", state="running")
+        odd = next(entity for entity in states if entity.startswith("binary_sensor.front_door_sofa"))
+        wait_until(lambda: home_assistant.get_states()[odd] in ("on", "off"), TIMEOUT_S)
+        odd_event = odd.replace("binary_sensor.", "event.")
+        assert {"event.front_door_yard", odd_event} <= set(states)
+        attributes = home_assistant.render("{{ state_attr('binary_sensor.front_door_yard', 'people') | count }}")
+        assert attributes == "3"
+        wait_until(lambda: home_assistant.get_states()[odd_event] not in ("unknown", "unavailable"), TIMEOUT_S)
+        event = json.loads(home_assistant.render(f"{{{{ states['{odd_event}'].attributes | tojson }}}}"))
+        assert event["event_type"] in ("enter", "leave")
+        assert event["zone"] == ODD_NAME
+        assert event["event_types"] == ["enter", "leave"]
+        assert not {"pose", "timestamp_ns"} & set(event)
+        device = home_assistant.render("{{ device_id('switch.front_door_pause') }}")
+        [triggers] = ask(home_assistant, {"type": "device_automation/trigger/list", "device_id": device})
+        found = {(one["subtype"], one["type"]) for one in triggers if one["domain"] == "mqtt"}
+        assert found == {(name, kind) for name in ("Yard", ODD_NAME) for kind in ("enter", "leave")}
+        [trigger] = [one for one in triggers if (one.get("subtype"), one["type"]) == (ODD_NAME, "enter")]
+        trigger.pop("metadata")
+        _, event = ask(home_assistant, {"type": "subscribe_trigger", "trigger": trigger}, events=1)
+        assert event["variables"]["trigger"]["payload_json"]["rule"] == ODD_NAME
+    home_assistant.wait_for(yard="unavailable")
+    (tmp_path / "rules.toml").write_text(RULES.partition("[[events.zone]]\nname = 'Sofa")[0])
+    with run_camera(broker, more=("--config", str(tmp_path / "rules.toml"))):
+        home_assistant.wait_for(yard="on", state="running")
+        wait_until(lambda: odd not in home_assistant.get_states(), TIMEOUT_S)
+        assert odd_event not in home_assistant.get_states()
+        [triggers] = ask(home_assistant, {"type": "device_automation/trigger/list", "device_id": device})
+        assert {one["subtype"] for one in triggers if one["domain"] == "mqtt"} == {"Yard"}
 
 
 def test_a_raspberry_pi_reports_its_health(home_assistant: HomeAssistant, broker: int) -> None:
