@@ -131,7 +131,11 @@ class HomeAssistant:
 
         def matches() -> dict[str, str] | None:
             states = self.get_states()
-            named = {entity.partition("front_door_")[2]: state for entity, state in states.items()}
+            named = {
+                entity.partition("front_door_")[2]: state
+                for entity, state in states.items()
+                if not entity.startswith("event.")
+            }
             return states if all(named.get(name) == state for name, state in expected.items()) else None
 
         return dict(wait_until(matches, TIMEOUT_S))
