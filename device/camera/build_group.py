@@ -51,6 +51,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
     models = check_models(settings)
     threads = settings.model.threads or max(1, min(_DEFAULT_MAX_THREADS, os.cpu_count() or 1) // len(sources))
     common = [address for address in output.sinks if _is_common(address)]
+    rules = list_rules(settings, models.skeleton)
     shared = [
         *open_sinks(
             common,
@@ -59,7 +60,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
             insecure=output.insecure,
             name=device,
             source="camera",
-            rules=list_rules(settings),
+            rules=rules,
         ),
         *sinks,
     ]
@@ -71,7 +72,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         one = replace(settings, camera=camera, output=own_output)
         stats = Stats(models.paths[0].stem)
         pause = threading.Event()
-        own = open_configured_sinks(one, stats, pause)
+        own = open_configured_sinks(one, stats, pause, rules)
         refuse_overwriting_source([*own, *shared], source)
         stats.sinks = [*own, *shared]
         pulse = Pulse()

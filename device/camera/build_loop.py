@@ -33,10 +33,12 @@ class CheckedModels:
     Attributes:
         paths: The files.
         hashes: SHA-256 of the network in each file.
+        skeleton: Skeleton of all models.
     """
 
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
+    skeleton: Skeleton
 
     def make_loaders(self, threads: int | None) -> list[Callable[[], PoseEstimator]]:
         """Return a function per model that loads it."""
@@ -62,7 +64,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     models = check_models(settings)
     stats = Stats(models.paths[0].stem)
     pause = threading.Event()
-    sinks = [*open_configured_sinks(settings, stats, pause), *sinks]
+    sinks = [*open_configured_sinks(settings, stats, pause, list_rules(settings, models.skeleton)), *sinks]
     refuse_overwriting_source(sinks, settings.camera.source)
     stats.sinks = list(sinks)
     loop = Loop(
@@ -103,7 +105,8 @@ def check_models(settings: Config) -> CheckedModels:
                 f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
                 "all models of model.when_hot need the same skeleton"
             )
-    return CheckedModels(tuple(models), tuple(hashes))
+    assert skeleton is not None  # there is at least one model
+    return CheckedModels(tuple(models), tuple(hashes), skeleton)
 
 
 def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
@@ -113,18 +116,21 @@ def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
             refuse_overwriting(sink.path, Path(source))
 
 
-def list_rules(settings: Config) -> list[RuleInfo]:
+def list_rules(settings: Config, skeleton: Skeleton) -> list[RuleInfo]:
     """Return what sinks announce about the rules of the settings."""
-    return [rule.info for rule in create_rules(settings.events)]
+    return [rule.info for rule in create_rules(settings.events, skeleton)]
 
 
-def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
+def open_configured_sinks(
+    settings: Config, stats: Stats, pause: threading.Event, rules: Sequence[RuleInfo]
+) -> list[Sink]:
     """Create the sinks of the settings, not started, and set the name of this device.
 
     Args:
         settings: Settings of one camera.
         stats: Statistics of its loop.
         pause: Event that commands over MQTT set and clear.
+        rules: Rules of this camera.
     """
     output = settings.output
     name = naming.resolve_name(output.name)
@@ -138,7 +144,7 @@ def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event
         name=name,
         source=source,
         pause=pause,
-        rules=list_rules(settings),
+        rules=rules,
     )
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))

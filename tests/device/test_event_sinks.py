@@ -303,7 +303,7 @@ def is_running(number: int) -> bool:
         ("webhook:ftp://hooks.example.org/x", "expected webhook:https://HOST/PATH"),
         ("webhook:https:///x", "expected webhook:https://HOST/PATH"),
         ("webhook:https://me:hidden@hooks.example.org/x", "user names and passwords are not allowed"),
-        ("webhook:https://hooks.example.org/hidden#folde=x", "did you mean folder?"),
+        ("webhook:https://hooks.example.org/hidden#foldr=x", "did you mean folder?"),
         ("webhook:http://hooks.example.org/hidden#ca=x", "unknown option 'ca'"),
         ("webhook:https://hooks.example.org/hidden?a=b c", "printable ASCII"),
         ("webhook:https://hooks.example.org/hidden#secret=/does/not/exist", "cannot read the secret"),

@@ -1,6 +1,6 @@
 "use strict";
 // Zones, lines and labels of people, drawn on top of the live image as SVG in pixels of the frame.
-const overlay = { rules: {}, width: 0, height: 0, unit: 1, isShown: true };
+const overlay = { rules: {}, width: 0, height: 0, unit: 1, isShown: true, isLive: true };
 
 function makeShape(name, attributes, text) {
   const shape = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -61,7 +61,7 @@ function makeLine(name, rule) {
 }
 
 function drawRules() {
-  const isVisible = overlay.isShown && overlay.width > 0;
+  const isVisible = overlay.isShown && overlay.isLive && overlay.width > 0;
   const svg = element("shapes");
   svg.toggleAttribute("hidden", !isVisible);
   if (!isVisible) return;
@@ -96,9 +96,11 @@ function showOverlay(message) {
   drawRules();
 }
 
-function clearOverlay() {
+// While there is no image, there is nothing to draw on.
+function setOverlayLive(isLive) {
+  overlay.isLive = isLive;
   element("people-labels").replaceChildren();
-  element("rule-shapes").replaceChildren();
+  drawRules();
 }
 
 function createOverlay() {

@@ -20,11 +20,9 @@ function loadImage() {
 
 // An old image must not look live: while the loop is paused, there is none.
 function showPause(isNowPaused) {
-  if (isNowPaused && !isPaused) {
-    element("image").removeAttribute("src");
-    clearOverlay();
-  }
+  if (isNowPaused && !isPaused) element("image").removeAttribute("src");
   if (isPaused && !isNowPaused) loadImage();
+  if (isNowPaused !== isPaused) setOverlayLive(!isNowPaused);
   isPaused = isNowPaused;
   element("snapshot").hidden = isPaused;
 }
@@ -120,6 +118,7 @@ function connect() {
   events.addEventListener("open", () => {
     if (!isConnected) {
       isPaused = false;
+      setOverlayLive(true);
       loadImage();
       loadHistory();
       loadEvents();
