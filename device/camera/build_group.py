@@ -72,7 +72,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         one = replace(settings, camera=camera, output=own_output)
         stats = Stats(models.paths[0].stem)
         pause = threading.Event()
-        own = open_configured_sinks(one, stats, pause, rules)
+        own = open_configured_sinks(one, stats, pause, list_rules(settings, models.skeleton, name))
         refuse_overwriting_source([*own, *shared], source)
         stats.sinks = [*own, *shared]
         pulse = Pulse()

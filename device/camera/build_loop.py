@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from ...runtime import PoseEstimator
-from ...runtime.errors import ModelError
+from ...runtime.errors import InputError, ModelError
 from ...runtime.io import naming
 from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
 from ..events.config import create_rules
+from ..events.engine import EventEngine
 from ..events.event import RuleInfo
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -85,7 +86,7 @@ def check_models(settings: Config) -> CheckedModels:
     """Find and check the models of the settings.
 
     Raises:
-        EdgePoseError: A model cannot be used, or the models have different skeletons.
+        EdgePoseError: A model cannot be used, the models have different skeletons, or a rule does not fit the skeleton.
     """
     skeleton: Skeleton | None = None
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
@@ -106,6 +107,10 @@ def check_models(settings: Config) -> CheckedModels:
                 "all models of model.when_hot need the same skeleton"
             )
     assert skeleton is not None  # there is at least one model
+    try:
+        EventEngine(settings.events, skeleton)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     return CheckedModels(tuple(models), tuple(hashes), skeleton)
 
 
@@ -116,9 +121,9 @@ def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
             refuse_overwriting(sink.path, Path(source))
 
 
-def list_rules(settings: Config, skeleton: Skeleton) -> list[RuleInfo]:
-    """Return what sinks announce about the rules of the settings."""
-    return [rule.info for rule in create_rules(settings.events, skeleton)]
+def list_rules(settings: Config, skeleton: Skeleton, camera: str = "") -> list[RuleInfo]:
+    """Return what sinks announce about the rules of the settings, or about those of one camera of several."""
+    return [rule.info for rule in create_rules(settings.events, skeleton, camera)]
 
 
 def open_configured_sinks(

@@ -13,7 +13,7 @@ from .position import make_locator
 LOG = logging.getLogger("edgepose")
 
 _MARGIN = 0.05
-"""A person leaves when their point is this share of their height outside, so that noise at the border does not count."""
+"""A person leaves when their point is this share of their height outside, because of noise at the border."""
 
 
 class Area:

@@ -87,7 +87,7 @@ class BodyAnchor:
     """
 
     def __init__(self, index: BodyIndex) -> None:
-        self._index = index
+        self.index = index
         self._offsets: dict[int, Point] = {}
         self._time_s: float | None = None
         self.velocity: Point = (0.0, 0.0)
@@ -111,7 +111,7 @@ class BodyAnchor:
             )
 
     def _observe_height(self, points: list[list[float]], elapsed_s: float) -> None:
-        height = _estimate_height(points, self._index)
+        height = _estimate_height(points, self.index)
         if height is None:
             if self.height:
                 return
@@ -128,7 +128,7 @@ class BodyAnchor:
         offsets, height = self._offsets, self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for index, share, weight in self._index.template:
+        for index, share, weight in self.index.template:
             x, y, score = points[index]
             if score > 0:
                 offset_x, offset_y = offsets.get(index, (0.0, share))
@@ -155,7 +155,7 @@ class BodyAnchor:
     def _find_feet(self, points: list[list[float]]) -> None:
         """Set the feet: the mean of both ankles, seen or expected."""
         (center_x, center_y), height = self.center, self.height
-        ankles = self._index.ankles
+        ankles = self.index.ankles
         if not ankles:
             self.feet = center_x, center_y + 0.6 * height
             return

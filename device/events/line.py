@@ -170,9 +170,18 @@ class LineRule(Rule):
         way.event_s = time_s
         return [
             Event(
-                "cross", "once", self.config.name, "line", make_event_id(), number, way.crossed_s, way.crossed_s,
-                direction=direction, count=self._counts[direction], pose=None if person is None else person.pose,
-            )  # fmt: skip
+                "cross",
+                "once",
+                self.config.name,
+                "line",
+                make_event_id(),
+                number,
+                way.crossed_s,
+                way.crossed_s,
+                direction=direction,
+                count=self._counts[direction],
+                pose=None if person is None else person.pose,
+            )
         ]
 
     def _resize(self, frame_size: tuple[int, int]) -> None:

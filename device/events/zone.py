@@ -55,7 +55,7 @@ class ZoneConfig(ConditionConfig):
 
 @dataclass(slots=True, eq=False)
 class _Dwell:
-    """Stay of a person that is longer than `dwell_s`; `id` is empty if it was not reported, because of the cool-down."""
+    """Stay of a person that is longer than `dwell_s`; `id` is empty if the cool-down hides it."""
 
     id: str
     started_s: float
@@ -179,9 +179,18 @@ class ZoneRule(ConditionRule):
             if not is_hidden:
                 events.append(
                     Event(
-                        "dwell", "started", self.config.name, "zone", dwell.id, number, time_s, state.started_s,
-                        zone=self.config.name, count=self._count, pose=person.pose,
-                    )  # fmt: skip
+                        "dwell",
+                        "started",
+                        self.config.name,
+                        "zone",
+                        dwell.id,
+                        number,
+                        time_s,
+                        state.started_s,
+                        zone=self.config.name,
+                        count=self._count,
+                        pose=person.pose,
+                    )
                 )
         return events
 
@@ -211,9 +220,19 @@ class ZoneRule(ConditionRule):
         self._dwelt_s[leave.person] = time_s
         return [
             Event(
-                "dwell", "ended", leave.rule, "zone", dwell.id, leave.person, leave.time_s, dwell.started_s,
-                leave.time_s - dwell.started_s, zone=leave.zone, count=leave.count, pose=leave.pose,
-            )  # fmt: skip
+                "dwell",
+                "ended",
+                leave.rule,
+                "zone",
+                dwell.id,
+                leave.person,
+                leave.time_s,
+                dwell.started_s,
+                leave.time_s - dwell.started_s,
+                zone=leave.zone,
+                count=leave.count,
+                pose=leave.pose,
+            )
         ]
 
     def _check_capacity(self, capacity: int, time_s: float) -> list[Event]:

@@ -76,9 +76,9 @@ class Message:
         if self.capture_time is None:
             object.__setattr__(self, "capture_time", formats.format_capture_time(self.frame.captured_ns))
 
-    def split_events(self) -> Iterator[Message]:
-        """Yield one message per event, without the image: a sink may keep many of them for hours."""
-        frame = replace(self.frame, image=_NO_IMAGE)
+    def split_events(self, *, keep_image: bool = False) -> Iterator[Message]:
+        """Yield one message per event, by default without the image: a sink may keep many of them for hours."""
+        frame = self.frame if keep_image else replace(self.frame, image=_NO_IMAGE)
         for event in self.events:
             yield replace(self, frame=frame, events=(event,), only_events=True)
 
@@ -121,6 +121,8 @@ class Sink:
     """False: the sink gets only messages with events, and `write` is not called."""
     takes_events = True
     """False: the sink gets no events, and `write_events` is not called."""
+    needs_images = False
+    """True: kept events have their image, as long as no more than 16 are kept."""
 
     def __init__(self) -> None:
         self._queue: deque[Message] = deque()
@@ -210,7 +212,7 @@ class Sink:
     def write_events(self, message: Message) -> None:
         """Write the event of a message. Called in the sink's thread, after `write` if the frame is new.
 
-        The message has exactly one event. If the event was kept, `frame.image` is empty.
+        The message has exactly one event. If the event was kept, `frame.image` is empty (see `needs_images`).
 
         Raises:
             SinkError: The event cannot be written now; it is kept, and the call is repeated after a delay. After any
@@ -311,7 +313,7 @@ class Sink:
                 self.write_events(waiting[0])
             except SinkError as error:
                 with self._condition:
-                    self._kept.extendleft([one for rest in reversed(waiting) for one in rest.split_events()])
+                    self._kept.extendleft([one for rest in reversed(waiting) for one in self._strip(rest)])
                     self._limit_kept()
                 return str(error)
             except Exception as error:
@@ -325,7 +327,7 @@ class Sink:
         if not self.takes_events:
             return deque()
         # The usual case: the line of the event is computed once for all sinks.
-        return deque((message,) if len(message.events) == 1 else message.split_events())
+        return deque((message,) if len(message.events) == 1 else message.split_events(keep_image=True))
 
     def _wait_for_retry(self, delay_s: float) -> bool:
         """Wait until the delay is over or `wake` is called; return True if the sink has to stop."""
@@ -338,12 +340,16 @@ class Sink:
         self.lost += not message.only_events
         if not (message.events and self.takes_events):
             return
-        events = message.split_events()
+        events = self._strip(message)
         if newest:
             self._kept.extend(events)
         else:
             self._kept.extendleft(reversed(tuple(events)))
         self._limit_kept()
+
+    def _strip(self, message: Message) -> Iterator[Message]:
+        """Yield the events of a message as they are kept."""
+        return message.split_events(keep_image=self.needs_images and len(self._kept) < _QUEUE_LENGTH)
 
     def _limit_kept(self) -> None:
         while len(self._kept) > _MAX_KEPT_EVENTS:

@@ -115,6 +115,18 @@ def test_events_that_fail_are_tried_again_and_the_oldest_are_dropped(
     wait_until(lambda: not sink.problem)
 
 
+@pytest.mark.parametrize("needs_images", [False, True])
+def test_kept_events_have_images_only_if_the_sink_needs_them(sink: RecordingSink, needs_images: bool) -> None:
+    sink.needs_images = needs_images
+    sink.event_error = lambda event: SinkError("away")
+    for number in range(60):
+        sink.send(make_event_message(f"e{number}", "x"))
+    wait_until(lambda: sink.problem)
+    with sink._condition:
+        with_image = [message for message in sink._kept if message.frame.image.size]
+    assert 0 < len(with_image) <= 18 if needs_images else not with_image
+
+
 def test_only_the_rest_of_several_events_is_repeated(sink: RecordingSink) -> None:
     failures = iter([None, SinkError("away"), None, None])
     sink.event_error = lambda event: next(failures)
