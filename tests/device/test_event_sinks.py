@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
+import edgepose
 from edgepose.device.events.event import Event, RuleInfo
 from edgepose.device.events.format import list_event_types
 from edgepose.device.monitor.stats import Stats
@@ -24,6 +26,7 @@ from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.metrics import format_metrics
 from edgepose.device.sinks.program import ProgramSink
 from edgepose.runtime.errors import InputError
+from edgepose.runtime.synthetic import Scene
 
 from .sink_helpers import make_event, make_event_message, make_message, wait_until
 
@@ -228,6 +231,44 @@ def test_callbacks_get_events(caplog: pytest.LogCaptureFixture) -> None:
     sink.stop()
     assert (sink.sent, sink.lost) == (1, 0), "frames are not waited for"
     assert "of the user" in caplog.text
+
+
+def make_video(folder: Path) -> Path:
+    """Write a video of three seconds with two people."""
+    video = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 480))
+    for index in range(30):
+        video.write(Scene(2, 640, 480).render_frame(index).image)
+    video.release()
+    return folder / "clip.avi"
+
+
+def test_run_camera_calls_a_function_with_events(tmp_path: Path) -> None:
+    config = tmp_path / "camera.toml"
+    config.write_text(
+        '[camera]\nreal_time = false\n[[events.zone]]\nname = "all"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n'
+        f'[output]\nsinks = ["jsonl:{tmp_path}/events.jsonl?only=events", "exec:{make_program(tmp_path, "cat")}"]\n'
+    )
+    events: list[Event] = []
+    edgepose.run_camera(on_event=events.append, config=config, source=make_video(tmp_path))
+    assert [event.state for event in events] == ["started", "started", "ended", "ended"]
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [event.id for event in events]
+
+
+def test_cameras_of_one_process_share_a_webhook_and_a_program(tmp_path: Path) -> None:
+    config = tmp_path / "camera.toml"
+    config.write_text(
+        f'[camera]\nsources = ["door={make_video(tmp_path)}", "yard={tmp_path}/clip.avi"]\nreal_time = false\n'
+        '[[events.zone]]\nname = "all"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n'
+        f'[output]\nsinks = ["exec:{make_program(tmp_path, f"cat >> {tmp_path}/in")}"]\n'
+    )
+    edgepose.run_camera(config=config)
+    lines = [json.loads(line) for line in (tmp_path / "in").read_text().splitlines()]
+    assert sorted((line["camera"], line["event"]) for line in lines) == [
+        ("door", "enter"), ("door", "enter"), ("door", "leave"), ("door", "leave"),
+        ("yard", "enter"), ("yard", "enter"), ("yard", "leave"), ("yard", "leave"),
+    ]  # fmt: skip
+    assert len({line["id"] for line in lines}) == 4
 
 
 def make_program(folder: Path, script: str) -> Path:

@@ -16,6 +16,11 @@ function measureUnit() {
   overlay.unit = shown > 0 ? overlay.width / shown : 1;
 }
 
+// The table below the image has the full names.
+function shorten(name) {
+  return name.length > 20 ? `${name.slice(0, 19)}…` : name;
+}
+
 function makeLabel(x, y, text) {
   const size = 14 * overlay.unit;
   const label = makeShape("text", { "font-size": size, "text-anchor": "middle", "stroke-width": 3 * overlay.unit }, text);
@@ -36,7 +41,7 @@ function makeZone(name, rule) {
   const xs = rule.shape.map((point) => point[0]);
   const middle = (Math.min(...xs) + Math.max(...xs)) / 2;
   const counts = formatCounts(rule.counts);
-  return [makeShape("polygon", { points }), makeLabel(middle, top[1] + 18 * overlay.unit, counts ? `${name}: ${counts}` : name)];
+  return [makeShape("polygon", { points }), makeLabel(middle, top[1] + 18 * overlay.unit, counts ? `${shorten(name)}: ${counts}` : shorten(name))];
 }
 
 // The arrow is in the middle of the longest piece. It points to the side that counts as `in`: the right one, looking from the
@@ -56,7 +61,7 @@ function makeLine(name, rule) {
     ...pieces.map(([[xa, ya], [xb, yb]]) => makeShape("line", { x1: xa, y1: ya, x2: xb, y2: yb })),
     makeShape("line", { x1: mx, y1: my, x2: tx - nx * head, y2: ty - ny * head }),
     makeShape("polygon", { points: `${tx},${ty} ${side(1)} ${side(-1)}`, class: "head" }),
-    makeLabel(mx - nx * reach * .7, my - ny * reach * .7 + 5 * overlay.unit, counts ? `${name}: ${counts}` : name),
+    makeLabel(mx - nx * reach * .7, my - ny * reach * .7 + 5 * overlay.unit, counts ? `${shorten(name)}: ${counts}` : shorten(name)),
   ];
 }
 
