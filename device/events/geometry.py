@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.side_c import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import hypot, isfinite
 
