@@ -61,7 +61,8 @@ function makeLine(name, rule) {
     ...pieces.map(([[xa, ya], [xb, yb]]) => makeShape("line", { x1: xa, y1: ya, x2: xb, y2: yb })),
     makeShape("line", { x1: mx, y1: my, x2: tx - nx * head, y2: ty - ny * head }),
     makeShape("polygon", { points: `${tx},${ty} ${side(1)} ${side(-1)}`, class: "head" }),
-    makeLabel(mx - nx * reach * .7, my - ny * reach * .7 + 5 * overlay.unit, counts ? `${shorten(name)}: ${counts}` : shorten(name)),
+    // Above the arrow of a steep line, else opposite to it.
+    makeLabel(mx, my + (Math.abs(nx) > Math.abs(ny) ? -16 : ny > 0 ? -10 : 20) * overlay.unit, counts ? `${shorten(name)}: ${counts}` : shorten(name)),
   ];
 }
 
