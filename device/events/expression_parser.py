@@ -350,7 +350,7 @@ _FUNCTIONS: Mapping[str, _FunctionEntry] = {
     "distance": _FunctionEntry("a keypoint", 2, 2, "a number", _make_distance),
     "angle": _FunctionEntry("a keypoint", 3, 3, "a number", _make_angle),
     "visible": _FunctionEntry("a keypoint", 1, 1, "a condition", _make_visible),
-    "abs": _FunctionEntry("a number", 1, 1, "a number", _make_number_function(abs)),
+    "abs": _FunctionEntry("a number", 1, 1, "a number", _make_number_function(lambda x: abs(x))),
     "min": _FunctionEntry("a number", 2, 10, "a number", _make_number_function(min)),
     "max": _FunctionEntry("a number", 2, 10, "a number", _make_number_function(max)),
 }
