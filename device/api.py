@@ -15,6 +15,7 @@ from .camera.build_loop import build_loop
 from .camera.pipeline import Pipeline
 from .config import Config
 from .config import read as read_config
+from .events.event import Event
 from .sinks.callback import CallbackSink
 from .sources.api import make_camera_config
 from .sources.factory import open_source
@@ -22,6 +23,7 @@ from .tracking.one_euro import OneEuroSmoother
 from .tracking.tracker import Tracker
 
 Callback = Callable[[Frame, tuple[Pose, ...]], object]
+EventCallback = Callable[[Event], object]
 
 
 def stream(
@@ -82,12 +84,13 @@ def run_camera(
     on_poses: Callback | None = None,
     config: Config | str | PathLike[str] | None = None,
     *,
+    on_event: EventCallback | None = None,
     source: str | int | PathLike[str] | None = None,
     model: str | PathLike[str] | None = None,
     sinks: tuple[str, ...] = (),
     seconds: float | None = None,
 ) -> None:
-    """Run the camera loop of `edgepose camera` with a callback, sinks or both.
+    """Run the camera loop of `edgepose camera` with callbacks, sinks or both.
 
     Lost cameras are opened again. A hot board runs a cheaper model or processes fewer frames.
 
@@ -98,6 +101,8 @@ def run_camera(
             16 frames wait while it runs; then the oldest ones are dropped. Exceptions that it raises are logged, and
             the loop continues.
         config: Path of a TOML file, or settings; default: the defaults of `edgepose camera`.
+        on_event: Function that is called with each event of the rules in the settings (table `[events]`), in the same
+            thread as `on_poses`. Events are not dropped while it runs, unless more than 1000 wait.
         source: Source that overrides the one in the settings.
         model: Model that overrides the one in the settings.
         sinks: Sinks in addition to those in the settings, in the format of `--sink`.
@@ -110,6 +115,8 @@ def run_camera(
     """
     if on_poses is not None and not callable(on_poses):
         raise TypeError(f"run_camera: on_poses: expected a function, got {type(on_poses).__name__}")
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"run_camera: on_event: expected a function, got {type(on_event).__name__}")
     if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
         raise ValueError(f"run_camera: seconds: expected a number above 0, got {seconds!r}")
     if not (config is None or isinstance(config, Config | str | PathLike)):
@@ -124,9 +131,12 @@ def run_camera(
         settings = replace(settings, model=replace(settings.model, path=str(model)))
     settings = replace(settings, output=replace(settings.output, sinks=(*settings.output.sinks, *sinks)))
     settings.check()
-    if on_poses is None and not settings.output.sinks and not settings.output.record:
-        raise ValueError("run_camera: nothing receives the poses; give on_poses, sinks or a recording")
-    callback_sinks = [] if on_poses is None else [CallbackSink(on_poses)]
+    if on_event is not None and not settings.events:
+        raise ValueError("run_camera: on_event: there are no rules; add [events] to the configuration")
+    has_callback = on_poses is not None or on_event is not None
+    if not has_callback and not settings.output.sinks and not settings.output.record:
+        raise ValueError("run_camera: nothing receives the poses; give on_poses, on_event, sinks or a recording")
+    callback_sinks = [CallbackSink(on_poses, on_event)] if has_callback else []
     if settings.camera.sources:
         build_group(settings, callback_sinks).run(seconds)
         return

@@ -165,6 +165,7 @@ cool_c = 70.0                # degrees Celsius below which it speeds up again
 name = ""                    # name of this device, any text; default: EDGEPOSE_NAME, else the host name
 sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 #        "-"  "mqtt://user@broker/pose/{name}?qos=0"  "mqtts://broker"  "udp://10.0.0.2:7000"  "http://127.0.0.1:8080"
+#        for events only: "jsonl:events.jsonl?only=events"  "webhook:https://example.org/hook"  "exec:/opt/alarm"
 #        MQTT for Home Assistant: ?image=10 publishes an image every 10 s, ?pause=off accepts no commands
 #        topics and file names may contain {hostname}, {name} (as ASCII: front-door) and {source}
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record

@@ -204,7 +204,7 @@ def test_the_camera_loop_calls_a_function(tmp_path: Path) -> None:
     edgepose.run_camera(on_poses, source=tmp_path / "images", sinks=(f"jsonl:{tmp_path}/poses.jsonl",))
     assert seen == [2] * 6
     assert (tmp_path / "poses.jsonl").read_text().count("\n") == 6
-    with pytest.raises(ValueError, match="give on_poses, sinks or a recording"):
+    with pytest.raises(ValueError, match="give on_poses, on_event, sinks or a recording"):
         edgepose.run_camera(source="synthetic:1")
 
 
@@ -264,6 +264,8 @@ def test_results_and_names_give_what_users_expect(estimator: edgepose.PoseEstima
         (lambda e, i: edgepose.PoseEstimator(3), TypeError, "the name or path of a model, got int"),
         (lambda e, i: edgepose.PoseEstimator(""), ValueError, "got an empty text"),
         (lambda e, i: edgepose.run_camera(3), TypeError, "on_poses: expected a function, got int"),
+        (lambda e, i: edgepose.run_camera(on_event=3), TypeError, "on_event: expected a function, got int"),
+        (lambda e, i: edgepose.run_camera(on_event=print), ValueError, "on_event: there are no rules"),
         (lambda e, i: edgepose.run_camera(print, seconds=float("nan")), ValueError, "seconds: expected a number"),
         (lambda e, i: edgepose.run_camera(print, sinks="-"), TypeError, "sinks: expected a sequence"),
         (lambda e, i: edgepose.run_camera(print, 3), TypeError, "config: expected a path or a Config, got int"),

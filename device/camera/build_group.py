@@ -20,7 +20,7 @@ from ..sinks.base import Sink
 from ..sinks.factory import PAGE_PORTS, find_page, open_sinks
 from ..sources.factory import open_source
 from ..sources.names import parse_sources
-from .build_loop import check_models, open_configured_sinks, refuse_overwriting_source
+from .build_loop import check_models, list_rules, open_configured_sinks, refuse_overwriting_source
 from .group import CameraGroup, GroupMember, Pulse
 from .loop import Loop
 
@@ -51,8 +51,17 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
     models = check_models(settings)
     threads = settings.model.threads or max(1, min(_DEFAULT_MAX_THREADS, os.cpu_count() or 1) // len(sources))
     common = [address for address in output.sinks if _is_common(address)]
+    rules = list_rules(settings, models.skeleton)
     shared = [
-        *open_sinks(common, Stats(""), output.privacy, insecure=output.insecure, name=device, source="camera"),
+        *open_sinks(
+            common,
+            Stats(""),
+            output.privacy,
+            insecure=output.insecure,
+            name=device,
+            source="camera",
+            rules=rules,
+        ),
         *sinks,
     ]
     outputs = [_make_output(output, common, device, name, number) for number, name in enumerate(sources)]
@@ -63,7 +72,7 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         one = replace(settings, camera=camera, output=own_output)
         stats = Stats(models.paths[0].stem)
         pause = threading.Event()
-        own = open_configured_sinks(one, stats, pause)
+        own = open_configured_sinks(one, stats, pause, list_rules(settings, models.skeleton, name))
         refuse_overwriting_source([*own, *shared], source)
         stats.sinks = [*own, *shared]
         pulse = Pulse()
@@ -78,7 +87,8 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
 
 def _is_common(address: str) -> bool:
     """Return True for a sink that can take the messages of all cameras."""
-    return address.partition(":")[0].lower() in ("-", "jsonl", "udp") and _PLACEHOLDER not in address
+    kind = address.partition(":")[0].partition("?")[0].lower()
+    return kind in ("-", "jsonl", "udp", "webhook", "exec") and _PLACEHOLDER not in address
 
 
 def _refuse_common_topics(addresses: Sequence[str]) -> None:

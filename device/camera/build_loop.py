@@ -15,7 +15,9 @@ from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
+from ..events.config import create_rules
 from ..events.engine import EventEngine
+from ..events.event import RuleInfo
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
@@ -32,10 +34,12 @@ class CheckedModels:
     Attributes:
         paths: The files.
         hashes: SHA-256 of the network in each file.
+        skeleton: Skeleton of all models.
     """
 
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
+    skeleton: Skeleton
 
     def make_loaders(self, threads: int | None) -> list[Callable[[], PoseEstimator]]:
         """Return a function per model that loads it."""
@@ -61,7 +65,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
     models = check_models(settings)
     stats = Stats(models.paths[0].stem)
     pause = threading.Event()
-    sinks = [*open_configured_sinks(settings, stats, pause), *sinks]
+    sinks = [*open_configured_sinks(settings, stats, pause, list_rules(settings, models.skeleton)), *sinks]
     refuse_overwriting_source(sinks, settings.camera.source)
     stats.sinks = list(sinks)
     loop = Loop(
@@ -102,12 +106,12 @@ def check_models(settings: Config) -> CheckedModels:
                 f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
                 "all models of model.when_hot need the same skeleton"
             )
-    if skeleton is not None:
-        try:
-            EventEngine(settings.events, skeleton)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-    return CheckedModels(tuple(models), tuple(hashes))
+    assert skeleton is not None  # there is at least one model
+    try:
+        EventEngine(settings.events, skeleton)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return CheckedModels(tuple(models), tuple(hashes), skeleton)
 
 
 def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
@@ -117,20 +121,35 @@ def refuse_overwriting_source(sinks: Sequence[Sink], source: str) -> None:
             refuse_overwriting(sink.path, Path(source))
 
 
-def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event) -> list[Sink]:
+def list_rules(settings: Config, skeleton: Skeleton, camera: str = "") -> list[RuleInfo]:
+    """Return what sinks announce about the rules of the settings, or about those of one camera of several."""
+    return [rule.info for rule in create_rules(settings.events, skeleton, camera)]
+
+
+def open_configured_sinks(
+    settings: Config, stats: Stats, pause: threading.Event, rules: Sequence[RuleInfo]
+) -> list[Sink]:
     """Create the sinks of the settings, not started, and set the name of this device.
 
     Args:
         settings: Settings of one camera.
         stats: Statistics of its loop.
         pause: Event that commands over MQTT set and clear.
+        rules: Rules of this camera.
     """
     output = settings.output
     name = naming.resolve_name(output.name)
     naming.set_device_name(name)
     source = settings.camera.source
     sinks = open_sinks(
-        output.sinks, stats, output.privacy, insecure=output.insecure, name=name, source=source, pause=pause
+        output.sinks,
+        stats,
+        output.privacy,
+        insecure=output.insecure,
+        name=name,
+        source=source,
+        pause=pause,
+        rules=rules,
     )
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))

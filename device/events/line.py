@@ -133,7 +133,8 @@ class LineRule(Rule):
 
     def get_state(self) -> RuleState:
         """Return the counts."""
-        return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=self._shape)
+        shape = self._shape[:: self._in_sign]  # reversed by `swap`: `in` is always from left to right along the shape
+        return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=shape)
 
     def _follow(self, person: Person, point: Point, time_s: float) -> _Way:
         """Extend the way of a person to a point."""

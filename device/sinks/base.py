@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
+
+import numpy as np
 
 from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io import formats
@@ -35,12 +37,14 @@ STOP_ALL_TIMEOUT_S = 1.5
 """Maximum time for stopping all sinks, which are stopped at the same time."""
 _QUEUE_LENGTH = 16
 """Maximum number of messages in the queue of a slow sink; the oldest message is dropped first."""
-_MAX_QUEUED_EVENT_MESSAGES = 100
+_MAX_KEPT_EVENTS = 1000
+"""Maximum number of events of frames that were dropped or could not be written; the oldest event is dropped first."""
 _FIRST_RETRY_DELAY_S = 0.5
+_NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 
 class SinkError(EdgePoseError):
-    """Temporary error of a sink: the message is lost, and the sink tries again with the next one."""
+    """Temporary error of a sink: the frame is lost, its events are kept, and the sink tries again after a delay."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,20 @@ class Message:
     """State of each rule after this frame; () without rules."""
     only_events: bool = False
     """True if the frame was sent before, or was dropped from a queue: only its events are new."""
-    capture_time: str | None = field(init=False)
+    capture_time: str | None = None
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "capture_time", formats.format_capture_time(self.frame.captured_ns))
+        # A copy keeps the time: the wall clock may have been set since.
+        if self.capture_time is None:
+            object.__setattr__(self, "capture_time", formats.format_capture_time(self.frame.captured_ns))
+
+    def split_events(self, *, keep_image: bool = False) -> Iterator[Message]:
+        """Yield one message per event, by default without the image: a sink may keep many of them for hours."""
+        frame = self.frame if keep_image else replace(self.frame, image=_NO_IMAGE)
+        for event in self.events:
+            yield replace(self, frame=frame, events=(event,), only_events=True)
 
     @cached_property
     def line(self) -> str:
@@ -89,12 +101,14 @@ class Message:
 class Sink:
     """Base class of sinks: a thread that passes queued messages to `write`.
 
-    If `write` fails, the message is lost, and the sink waits before the next one: 0.5 s at first, then twice as long
-    after each failure, at most `max_retry_delay_s`. The camera loop calls `send`, which never waits.
+    If `write` fails, the frame is lost, and the sink waits before the next one: 0.5 s at first, then twice as long
+    after each failure, at most `max_retry_delay_s`. The events of a frame that is dropped or cannot be written are
+    kept and written later, in their order, before newer frames. The camera loop calls `send`, which never waits.
 
     Attributes:
         sent: Number of written messages.
-        lost: Number of messages that were dropped from a full queue or could not be written.
+        lost: Number of frames that were dropped from a full queue or could not be written.
+        lost_events: Number of events that were dropped because too many are kept, or were refused for good.
         problem: What is wrong now; empty if the sink works.
         finished: True if the reader of the sink has gone for good, so that the camera loop should end.
     """
@@ -103,9 +117,18 @@ class Sink:
     max_retry_delay_s = 30.0
     wake_interval_s: float | None = None
     """Maximum time between two calls of `handle_wake` while no messages come; None: only after `wake`."""
+    takes_frames = True
+    """False: the sink gets only messages with events, and `write` is not called."""
+    takes_events = True
+    """False: the sink gets no events, and `write_events` is not called."""
+    needs_images = False
+    """True: kept events have their image, as long as no more than 16 are kept."""
 
     def __init__(self) -> None:
         self._queue: deque[Message] = deque()
+        """Newest messages, with their images."""
+        self._kept: deque[Message] = deque()
+        """Single events that are older than the messages in the queue."""
         self._condition = threading.Condition()
         self._stop_requested = False
         self._wake_requested = False
@@ -113,7 +136,7 @@ class Sink:
         self._start_error: EdgePoseError | None = None
         self._start_returned = False
         self.thread = threading.Thread(target=self._run_thread, name=f"edgepose-{self.name}", daemon=True)
-        self.sent = self.lost = 0
+        self.sent = self.lost = self.lost_events = 0
         self.problem = ""
         self.finished = False
 
@@ -137,18 +160,22 @@ class Sink:
                 raise self._start_error
 
     def send(self, message: Message) -> None:
-        """Append a message to the queue; never waits. If the queue is full, the oldest message is dropped."""
+        """Append a message to the queue; never waits. If the queue is full, the oldest frame is dropped."""
+        if message.only_events or not self.takes_frames:
+            if not (message.events and self.takes_events):
+                return
+            message = message if message.only_events else replace(message, only_events=True)
         with self._condition:
             if len(self._queue) >= _QUEUE_LENGTH:
-                self._drop_oldest_frame()
+                self._keep_events(self._queue.popleft())
             self._queue.append(message)
             self._condition.notify()
 
     def stop(self) -> None:
         """Write the queued messages for at most `STOP_TIMEOUT_S`, then stop the sink's thread.
 
-        If the thread does not end in time, the queued messages count as lost. Nothing is closed then, because the
-        thread may be inside a call of the operating system or of a library.
+        If the thread does not end in time, the queued messages and events count as lost. Nothing is closed then,
+        because the thread may be inside a call of the operating system or of a library.
         """
         with self._condition:
             self._stop_requested = True
@@ -158,7 +185,9 @@ class Sink:
         else:
             self.thread.join(STOP_TIMEOUT_S)
         with self._condition:
-            self.lost += len(self._queue)
+            for message in (*self._kept, *self._queue):
+                self._count_loss(message)
+            self._kept.clear()
             self._queue.clear()
         if self.thread.is_alive():
             LOG.warning("%s: does not stop in time; messages that are not written yet are lost", self.name)
@@ -181,10 +210,13 @@ class Sink:
         raise NotImplementedError
 
     def write_events(self, message: Message) -> None:
-        """Write the events of one message. Called in the sink's thread, after `write` if the frame is new.
+        """Write the event of a message. Called in the sink's thread, after `write` if the frame is new.
+
+        The message has exactly one event. If the event was kept, `frame.image` is empty (see `needs_images`).
 
         Raises:
-            SinkError: The events cannot be written now.
+            SinkError: The event cannot be written now; it is kept, and the call is repeated after a delay. After any
+                other exception the event is lost.
         """
 
     def handle_wake(self) -> None:
@@ -200,8 +232,8 @@ class Sink:
             self._condition.notify()
 
     def get_counts(self) -> dict[str, int | str]:
-        """Return sent and lost messages and the current problem, for log, web page and metrics."""
-        return {"sent": self.sent, "lost": self.lost, "problem": self.problem}
+        """Return sent and lost messages, lost events and the current problem, for log, web page and metrics."""
+        return {"sent": self.sent, "lost": self.lost, "lost_events": self.lost_events, "problem": self.problem}
 
     def _run_thread(self) -> None:
         try:
@@ -238,47 +270,95 @@ class Sink:
         while True:
             with self._condition:
                 has_work = self._condition.wait_for(
-                    lambda: self._queue or self._stop_requested or self._wake_requested, self.wake_interval_s
+                    lambda: self._kept or self._queue or self._stop_requested or self._wake_requested,
+                    self.wake_interval_s,
                 )
                 wake_requested, self._wake_requested = self._wake_requested or not has_work, False
-                message = self._queue.popleft() if self._queue else None
+                waiting = self._kept or self._queue
+                message = waiting.popleft() if waiting else None
             if wake_requested:
                 self.handle_wake()
             if message is None:
                 if self._stop_requested:
                     return
                 continue
-            try:
-                if not message.only_events:
-                    self.write(message)
-                if message.events:
-                    self.write_events(message)
-            except Exception as error:
-                # Not only SinkError: an error of a library must not end the thread silently.
-                with self._condition:
-                    self.lost += 1
-                self._set_problem(str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}")
-                with self._condition:
-                    if (
-                        self._condition.wait_for(lambda: self._stop_requested or self._wake_requested, delay_s)
-                        and self._stop_requested
-                    ):
-                        return
+            if error := self._write_message(message):
+                self._set_problem(error)
+                if self._wait_for_retry(delay_s):
+                    return
                 delay_s = min(2 * delay_s, self.max_retry_delay_s)
             else:
                 self.sent += 1
                 delay_s = _FIRST_RETRY_DELAY_S
                 self._set_problem("")
 
-    def _drop_oldest_frame(self) -> None:
-        """Drop the oldest message; its events stay in the queue, up to `_MAX_QUEUED_EVENT_MESSAGES`."""
-        frames = (position for position, message in enumerate(self._queue) if not message.only_events)
-        position = next(frames, 0)
-        message = self._queue[position]
-        del self._queue[position]
-        self.lost += 1
-        if message.events and not message.only_events and position < _MAX_QUEUED_EVENT_MESSAGES:
-            self._queue.insert(position, replace(message, only_events=True))
+    def _write_message(self, message: Message) -> str:
+        """Write a frame and its events; return what went wrong, or "".
+
+        If the frame fails, its events are tried without it after the delay, so that a frame that can never be written
+        does not block them.
+        """
+        # Not only SinkError is handled: an error of a library must not end the thread silently.
+        if not message.only_events:
+            try:
+                self.write(message)
+            except Exception as error:
+                with self._condition:
+                    self._keep_events(message, newest=False)
+                return _describe_error(error)
+        problem = ""
+        waiting = self._list_single_events(message)
+        while waiting:
+            try:
+                self.write_events(waiting[0])
+            except SinkError as error:
+                with self._condition:
+                    self._kept.extendleft([one for rest in reversed(waiting) for one in self._strip(rest)])
+                    self._limit_kept()
+                return str(error)
+            except Exception as error:
+                with self._condition:
+                    self.lost_events += 1
+                problem = _describe_error(error)
+            waiting.popleft()
+        return problem
+
+    def _list_single_events(self, message: Message) -> deque[Message]:
+        if not self.takes_events:
+            return deque()
+        # The usual case: the line of the event is computed once for all sinks.
+        return deque((message,) if len(message.events) == 1 else message.split_events(keep_image=True))
+
+    def _wait_for_retry(self, delay_s: float) -> bool:
+        """Wait until the delay is over or `wake` is called; return True if the sink has to stop."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stop_requested or self._wake_requested, delay_s)
+            return self._stop_requested
+
+    def _keep_events(self, message: Message, *, newest: bool = True) -> None:
+        """Count a frame as lost and keep its events, as the newest or the oldest ones of those that are kept."""
+        self.lost += not message.only_events
+        if not (message.events and self.takes_events):
+            return
+        events = self._strip(message)
+        if newest:
+            self._kept.extend(events)
+        else:
+            self._kept.extendleft(reversed(tuple(events)))
+        self._limit_kept()
+
+    def _strip(self, message: Message) -> Iterator[Message]:
+        """Yield the events of a message as they are kept."""
+        return message.split_events(keep_image=self.needs_images and len(self._kept) < _QUEUE_LENGTH)
+
+    def _limit_kept(self) -> None:
+        while len(self._kept) > _MAX_KEPT_EVENTS:
+            self._kept.popleft()
+            self.lost_events += 1
+
+    def _count_loss(self, message: Message) -> None:
+        self.lost += not message.only_events
+        self.lost_events += len(message.events) if self.takes_events else 0
 
     def _close_safely(self) -> None:
         try:
@@ -294,6 +374,10 @@ class Sink:
         elif self.problem and not problem:
             LOG.warning("%s: working again", self.name)
         self.problem = problem
+
+
+def _describe_error(error: Exception) -> str:
+    return str(error) if isinstance(error, SinkError) else f"{type(error).__name__}: {error}"
 
 
 def stop_all(sinks: Sequence[Sink], timeout_s: float = STOP_ALL_TIMEOUT_S) -> list[Sink]:

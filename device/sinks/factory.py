@@ -1,11 +1,13 @@
 """Parser of sink addresses.
 
-Examples: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtts://user@host/topic`, `udp://host:port`, `http://127.0.0.1:8080`.
+Examples: `-`, `jsonl:poses.jsonl?rotate=10MB`, `mqtts://user@host/topic`, `udp://host:port`, `http://127.0.0.1:8080`,
+`webhook:https://host/path#ca=FILE`, `exec:/path/to/program`.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,10 +19,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
 from ...runtime.io.naming import fill_placeholders, get_device_name, make_placeholder_values
+from ...runtime.io.read_file import read_text
 from ...runtime.io.redact import mask_credentials
+from ..events.event import RuleInfo
 from ..monitor.stats import Stats
 from .base import Sink
 from .home_assistant import PageAddress
+from .jsonl import Only
 from .privacy import Privacy
 
 _ADDRESS_FORMATS = (
@@ -31,8 +36,10 @@ _ADDRESS_FORMATS = (
     "udp://HOST:PORT",
     "http://HOST:PORT",
     "https://HOST:PORT",
+    "webhook:https://HOST/PATH",
+    "exec:PROGRAM",
 )
-_SCHEMES = ("jsonl", "mqtts", "mqtt", "udp", "http", "https")
+_SCHEMES = ("jsonl", "mqtts", "mqtt", "udp", "http", "https", "webhook", "exec")
 _OTHER_SCHEMES = {
     "ssl": "mqtts",
     "tls": "mqtts",
@@ -50,6 +57,7 @@ _TLS_FILE_OPTIONS = ("ca", "cert", "key")
 _TLS_OPTION_NAMES = (*_TLS_FILE_OPTIONS, "server_name")
 PAGE_PORTS = {"http": 8080, "https": 8443}
 _MAX_IMAGE_INTERVAL_S = 86400
+_MIN_SECRET_BYTES = 16
 _DEFAULT_DISCOVERY, _REMOVE_DISCOVERY = "homeassistant", "remove"
 
 
@@ -61,6 +69,7 @@ class _Device:
     placeholders: Mapping[str, str]
     pause: threading.Event | None
     page: PageAddress | None
+    rules: tuple[RuleInfo, ...]
 
 
 def open_sinks(
@@ -72,6 +81,7 @@ def open_sinks(
     name: str = "",
     source: str = "",
     pause: threading.Event | None = None,
+    rules: Sequence[RuleInfo] = (),
 ) -> list[Sink]:
     """Create sinks from their addresses. They are not started.
 
@@ -84,6 +94,7 @@ def open_sinks(
         name: Display name of this device; default: `naming.get_device_name()`.
         source: Camera source as given by the user, for `{source}`.
         pause: Event that MQTT commands set and clear; None: commands are not accepted.
+        rules: Rules of the configuration, which MQTT announces to Home Assistant.
 
     Raises:
         InputError: An address is not valid. The message says what was expected and what was given.
@@ -91,7 +102,7 @@ def open_sinks(
     """
     name = name or get_device_name()
     page = next(filter(None, map(find_page, addresses)), None)
-    device = _Device(name, make_placeholder_values(name, source or "camera"), pause, page)
+    device = _Device(name, make_placeholder_values(name, source or "camera"), pause, page, tuple(rules))
     return [_open_sink(text, stats, privacy, insecure, device) for text in addresses]
 
 
@@ -142,14 +153,20 @@ def open_recording(text: str, privacy: Privacy | None, name: str, source: str) -
 
 
 def _open_sink(text: str, stats: Stats, privacy: Privacy | None, insecure: bool, device: _Device) -> Sink:
-    if text == "-":
+    if text == "-" or text.startswith("-?"):
         from .jsonl import StdoutSink
 
-        return StdoutSink()
+        options = _parse_options(text, text[2:])
+        _check_options(text, options, "only")
+        return StdoutSink(_parse_only(text, options, device))
     kind, colon, rest = text.partition(":")
     kind = kind.lower() if colon else ""
     if kind == "jsonl":
         return _open_file_sink(text, rest, device)
+    if kind == "exec":
+        return _open_program_sink(text, rest, device)
+    if kind == "webhook":
+        return _open_webhook_sink(rest, device)
     if kind not in _SCHEMES:
         raise InputError(
             f"sink {mask_credentials(text)!r}: expected {', '.join(_ADDRESS_FORMATS)}{_suggest_scheme(text, kind)}"
@@ -259,9 +276,9 @@ def _open_file_sink(text: str, rest: str, device: _Device) -> Sink:
     from .jsonl import FileSink
 
     name, options = _split_file_options(rest, "sink", text)
-    _check_options(text, options, "rotate", "keep", "fsync")
+    _check_options(text, options, "rotate", "keep", "fsync", "only")
     path = _parse_path(text, name.removeprefix("//"), device)
-    file_options: dict[str, object] = {}
+    file_options: dict[str, object] = {"only": _parse_only(text, options, device)}
     if "rotate" in options:
         file_options["rotate_bytes"] = _parse_bytes(text, options["rotate"])
     if "keep" in options:
@@ -269,6 +286,115 @@ def _open_file_sink(text: str, rest: str, device: _Device) -> Sink:
     if "fsync" in options:
         file_options["fsync"] = options["fsync"]
     return FileSink(path, **file_options)  # type: ignore[arg-type]
+
+
+def _parse_only(text: str, options: dict[str, str], device: _Device) -> Only | None:
+    value = options.get("only")
+    if value == "events":
+        _require_rules(text, device)
+        return "events"
+    if value not in (None, "poses"):
+        raise InputError(f"sink {text!r}: expected only=poses or only=events, got {value!r}")
+    return "poses" if value else None
+
+
+def _require_rules(text: str, device: _Device) -> None:
+    if not device.rules:
+        raise InputError(f"sink {text!r}: there are no rules that report events; add [events] to the configuration")
+
+
+def _open_program_sink(text: str, rest: str, device: _Device) -> Sink:
+    from .program import ProgramSink
+
+    name, options = _split_file_options(rest, "sink", text)
+    _check_options(text, options, "timeout")
+    _require_rules(text, device)
+    if "/" not in name or "\0" in name:
+        raise InputError(f"sink {text!r}: expected the path of a program after exec:, such as exec:/opt/alarm")
+    path = Path(expand_home(name)).absolute()
+    return ProgramSink(path, _parse_positive(text, options, "timeout", 10, 3600))
+
+
+def _open_webhook_sink(address: str, device: _Device) -> Sink:
+    """Create the sink for `webhook:URL#key=value&key=value`. The query of the URL belongs to the receiver."""
+    from .mqtt_tls import Tls
+    from .webhook import WebhookSink, find_default_folder
+    from .webhook_queue import QueueLimits
+    from .webhook_request import Target
+
+    url, _, fragment = address.partition("#")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"sink 'webhook:': {error}") from None
+    # Path and query of a webhook are often secret, so no message contains them.
+    text = f"webhook:{parts.scheme}://{parts.hostname or ''}"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"sink {text!r}: expected webhook:https://HOST/PATH")
+    if parts.username is not None or parts.password is not None:
+        raise InputError(f"sink {text!r}: user names and passwords are not allowed in the address")
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    if not re.fullmatch(r"[!-~]+", path):
+        raise InputError(f"sink {text!r}: expected a path of printable ASCII characters; write others as %XX")
+    options = _parse_options(text, fragment)
+    secure = parts.scheme == "https"
+    _check_options(
+        text, options, "secret", "timeout", "folder", "events", "size", "hours", *(("ca",) if secure else ())
+    )
+    _require_rules(text, device)
+    files = {key: _parse_path(text, options[key], device) for key in ("ca", "secret") if key in options}
+    folder = find_default_folder(url)
+    if "folder" in options:
+        folder = _parse_path(text, options["folder"], device) if options["folder"] else None
+    limits = QueueLimits()
+    return WebhookSink(
+        Target(
+            parts.hostname,
+            _get_port(text, parts, 443 if secure else 80),
+            path,
+            Tls(ca=files.get("ca")).make_context() if secure else None,
+            _read_webhook_secret(text, files.get("secret")),
+            _parse_positive(text, options, "timeout", 10, 300),
+        ),
+        folder,
+        QueueLimits(
+            _parse_positive(text, options, "events", limits.events, 100_000),
+            _parse_bytes(text, options["size"]) if "size" in options else limits.size_bytes,
+            _parse_positive(text, options, "hours", 24, 8760) * 3600.0,
+        ),
+    )
+
+
+def _read_webhook_secret(text: str, file: Path | None) -> bytes:
+    """Return the key of the signature from a file or the environment; empty if there is none."""
+    from .webhook import SECRET_VARIABLE
+    from .webhook_request import parse_secret
+
+    secret, where = os.environ.get(SECRET_VARIABLE, ""), SECRET_VARIABLE
+    if file is not None:
+        where = str(file)
+        try:
+            secret = read_text(file)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not valid UTF-8"
+            raise InputError(f"sink {text!r}: {file}: cannot read the secret: {reason}") from None
+    try:
+        key = parse_secret(secret)
+    except ValueError as error:
+        raise InputError(f"sink {text!r}: {where}: {error}") from None
+    if (key or file is not None) and len(key) < _MIN_SECRET_BYTES:
+        raise InputError(
+            f"sink {text!r}: {where}: expected a secret of {_MIN_SECRET_BYTES} bytes or more, got {len(key)}"
+        )
+    return key
+
+
+def _parse_positive(text: str, options: dict[str, str], name: str, default: int, maximum: int) -> int:
+    if name not in options:
+        return default
+    if not (number := _parse_number(text, options[name], maximum)):
+        raise InputError(f"sink {text!r}: expected {name} of 1 to {maximum}, got 0")
+    return number
 
 
 def _split_file_options(name: str, kind: str, text: str = "") -> tuple[str, dict[str, str]]:
@@ -332,6 +458,7 @@ def _open_mqtt_sink(
             privacy=privacy or "silhouette",
             pause=device.pause if _parse_switch(text, "pause", options.get("pause", "on")) else None,
             page=device.page,
+            rules=device.rules,
         ),
     )
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from ...runtime.version import get_version
+from ..events.event import RuleInfo
+from .home_assistant_rules import list_rule_components
 from .mqtt_topics import Topics
 
 MIGRATE_MESSAGE = json.dumps({"migrate_discovery": True})
@@ -68,6 +71,8 @@ class Announcement:
     board_model: str = ""
     page_url: str = ""
     """Address of the live page; empty: there is none that other computers can open."""
+    rules: tuple[RuleInfo, ...] = ()
+    """Rules of the configuration."""
 
     @property
     def topic(self) -> str:
@@ -79,15 +84,19 @@ class Announcement:
         """Topic of the message of earlier versions."""
         return f"{self.prefix}/sensor/{self.slug}/people/config"
 
-    def format_message(self) -> str:
-        """Format the message as JSON."""
+    def format_message(self, stale: Mapping[str, Mapping[str, str]] | None = None) -> str:
+        """Format the message as JSON.
+
+        Args:
+            stale: Components of an earlier message that have to be removed from Home Assistant.
+        """
         identifier, version = f"edgepose_{self.slug}", get_version()
         device = {"ids": [identifier], "name": self.name, "mf": "edgepose", "mdl": self.board_model, "sw": version,
                   "cu": self.page_url}  # fmt: skip
         origin = {"name": "edgepose", "sw": version}
         components = {
             key: {**component, "unique_id": f"{identifier}_{key}"} if len(component) > 1 else component
-            for key, component in self._list_components().items()
+            for key, component in {**(stale or {}), **self.list_components()}.items()
         }
         message = {
             "dev": {key: value for key, value in device.items() if value},
@@ -97,7 +106,7 @@ class Announcement:
         }
         return json.dumps(message, ensure_ascii=False)
 
-    def _list_components(self) -> dict[str, dict[str, Any]]:
+    def list_components(self) -> dict[str, dict[str, Any]]:
         """List the entities. One that consists only of its platform is removed by Home Assistant."""
         topics = self.topics
         state = {"state_topic": topics.state}
@@ -151,6 +160,8 @@ class Announcement:
             "temperature": self.has_temperature,
             "throttled": self.has_firmware_flags,
         }
-        return {
+        own = {
             key: component if exists.get(key, True) else {"p": component["p"]} for key, component in components.items()
         }
+        # `people` has to stay the last one.
+        return {**list_rule_components(self.rules, topics, while_running), **own}

@@ -1,10 +1,10 @@
 """HTTP sink: web page with live image, number of people, latency and history, and endpoints for other programs.
 
 Paths: `/` (the page), `/login`, `/stream.mjpg`, `/snapshot.jpg`, `/poses` (server-sent events: `poses` for each
-message, `stats` every second, `sample` every two seconds), `/history` (JSON, the samples of the last hour), `/metrics`
-(Prometheus), `/healthz`. The server is aiohttp in its own thread. On an address other than loopback a token is
-required, unless the user turns this off. If a token is set, it is always checked, because requests that come through a
-reverse proxy also come from loopback.
+message, `rules` for each change, `event`, `stats` every second, `sample` every two seconds), `/events` and `/rules`
+(JSON), `/history` (JSON, the samples of the last hour), `/metrics` (Prometheus), `/healthz`. The server is aiohttp in
+its own thread. On an address other than loopback a token is required, unless the user turns this off. If a token is
+set, it is always checked, because requests that come through a reverse proxy also come from loopback.
 
 Ownership: the page's thread runs the event loop. Listening sockets, connections, streams and the history belong to the
 event loop. `send` replaces `_latest` and posts a wake-up to the event loop; `stop` posts the stop event. Neither uses a
@@ -33,6 +33,7 @@ import numpy as np
 
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.naming import get_device_name
+from ..events.event import RuleState
 from ..monitor import history
 from ..monitor.health import HEALTHY_STATES
 from ..monitor.history import History
@@ -40,6 +41,7 @@ from ..monitor.stats import Stats
 from . import metrics
 from .base import LOG, Message, Sink
 from .http_access import Access, PageOptions
+from .http_events import RecentEvents, format_rules
 from .privacy import Privacy, apply_privacy
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/charts.js": ("charts.js", "text/javascript"),
+    "/overlay.js": ("overlay.js", "text/javascript"),
+    "/events.js": ("events.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
     "/uplot.js": ("uplot/uplot.min.js", "text/javascript"),
     "/uplot.css": ("uplot/uplot.min.css", "text/css"),
@@ -135,6 +139,7 @@ class HttpSink(Sink):
         """The latest sample of the history."""
         self._latest: tuple[Message, int] | None = None
         """The latest message, and the number of pauses before it."""
+        self._recent_events = RecentEvents()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._new_message = asyncio.Event()
         """Set and replaced with every message, so that each stream waits for the next one."""
@@ -171,6 +176,8 @@ class HttpSink(Sink):
 
     def send(self, message: Message) -> None:
         """Replace the latest message and wake the streams."""
+        if message.events:
+            self._recent_events.add(message)
         self._latest = message, self._stats.pauses
         self.sent += 1
         if self._clients and self._loop is not None:
@@ -207,6 +214,7 @@ class HttpSink(Sink):
         self._routes = {
             **dict.fromkeys(self._files, self._serve_file),
             "/stream.mjpg": self._serve_mjpeg, "/snapshot.jpg": self._serve_snapshot, "/poses": self._serve_events,
+            "/events": self._serve_event_list, "/rules": self._serve_rules,
             "/history": self._serve_history, "/metrics": self._serve_metrics, "/healthz": self._serve_health,
         }  # fmt: skip
         if self._options.path:
@@ -304,12 +312,30 @@ class HttpSink(Sink):
         text = await asyncio.to_thread(history.format_samples, self._history.copy_samples())
         return web.Response(text=text, content_type="application/json", headers=self._headers)
 
+    async def _serve_event_list(self, request: web.BaseRequest) -> web.Response:
+        from aiohttp import web
+
+        text = self._recent_events.format_list()
+        return web.Response(text=text, content_type="application/json", headers=self._headers)
+
+    async def _serve_rules(self, request: web.BaseRequest) -> web.Response:
+        from aiohttp import web
+
+        text = format_rules(self._get_message())
+        return web.Response(text=text, content_type="application/json", headers=self._headers)
+
     async def _serve_metrics(self, request: web.BaseRequest) -> web.Response:
         from aiohttp import web
 
         try:
             # In another thread: the first call imports the library, and streams must not wait for that.
-            text = await asyncio.to_thread(metrics.format_metrics, self._stats.take_snapshot())
+            message = self._get_message()
+            text = await asyncio.to_thread(
+                metrics.format_metrics,
+                self._stats.take_snapshot(),
+                message.rules if message else (),
+                self._recent_events.counts.copy(),
+            )
         except MissingExtraError as error:
             return web.Response(status=501, text=f"{error}\n", headers=self._headers)
         return web.Response(text=text, headers=self._headers)
@@ -353,11 +379,21 @@ class HttpSink(Sink):
 
         response = web.StreamResponse(headers={**self._headers, "Content-Type": "text/event-stream"})
         last_message, last_sample, stats_sent_s = None, self._sample, 0.0
+        last_rules: tuple[RuleState, ...] = ()
+        last_number = self._recent_events.number
         async with self._open_stream(request, response) as accepted:
             while accepted and not self._is_stopping:
                 if (message := self._get_message()) is not None and message is not last_message:
                     last_message = message
+                    # Before the poses, whose labels belong to these rules.
+                    if message.rules != last_rules:
+                        last_rules = message.rules
+                        text = format_rules(message)
+                        await write_part(request, response, f"event: rules\ndata: {text}\n\n".encode())
                     await write_part(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
+                number, last_number = last_number, self._recent_events.number
+                for line in self._recent_events.list_after(number) if last_number != number else ():
+                    await write_part(request, response, f"event: event\ndata: {line}\n\n".encode())
                 if monotonic() - stats_sent_s >= 1:
                     stats_sent_s = monotonic()
                     stats = json.dumps(asdict(self._stats.take_snapshot()))

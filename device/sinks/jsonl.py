@@ -16,6 +16,8 @@ from ...runtime.errors import OutputError
 from .base import Message, Sink, SinkError
 
 Fsync = Literal["never", "second", "always"]
+Only = Literal["poses", "events"]
+"""Kind of lines, if a sink writes only one of them."""
 
 
 class StdoutSink(Sink):
@@ -26,6 +28,11 @@ class StdoutSink(Sink):
     """
 
     name = "stdout"
+
+    def __init__(self, only: Only | None = None) -> None:
+        """Write frames and events, or only one of them."""
+        super().__init__()
+        self.takes_frames, self.takes_events = only != "events", only != "poses"
 
     def write(self, message: Message) -> None:
         """Write one line. Raises SinkError if stdout cannot be written to."""
@@ -57,7 +64,15 @@ class FileSink(Sink):
 
     name = "file"
 
-    def __init__(self, path: Path, *, rotate_bytes: int = 50_000_000, keep: int = 5, fsync: Fsync = "second") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rotate_bytes: int = 50_000_000,
+        keep: int = 5,
+        fsync: Fsync = "second",
+        only: Only | None = None,
+    ) -> None:
         """Check the settings; `open` opens the file.
 
         Args:
@@ -66,6 +81,7 @@ class FileSink(Sink):
                 `path.2`, and so on.
             keep: Number of renamed files, 0 to 1000; 0 deletes the full file.
             fsync: When lines are forced to the disk: `always`, at most once per `second`, or `never`.
+            only: Write only `poses` or only `events`; default: both.
 
         Raises:
             ValueError: A setting is out of range.
@@ -73,6 +89,7 @@ class FileSink(Sink):
         if rotate_bytes < 1000 or not 0 <= keep <= 1000 or fsync not in get_args(Fsync):
             raise ValueError(f"expected rotate of 1000 bytes or more, keep of 0 to 1000 and fsync of {get_args(Fsync)}")
         super().__init__()
+        self.takes_frames, self.takes_events = only != "events", only != "poses"
         self._path, self._rotate_bytes, self._keep, self._fsync = path, rotate_bytes, keep, fsync
         self._handle = -1
         self._size = 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...runtime.errors import MissingExtraError
+from ..events.event import RuleState
 from ..monitor.stats import Snapshot
 
 if TYPE_CHECKING:
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
 
-def format_metrics(snapshot: Snapshot) -> str:
+def format_metrics(
+    snapshot: Snapshot, rules: Sequence[RuleState] = (), events: Mapping[tuple[str, str], int] | None = None
+) -> str:
     """Format statistics for the endpoint `/metrics`.
+
+    Args:
+        snapshot: Statistics of the loop.
+        rules: State of the rules.
+        events: Number of events per rule and type.
 
     Raises:
         MissingExtraError: prometheus_client is not installed.
@@ -27,6 +35,7 @@ def format_metrics(snapshot: Snapshot) -> str:
         raise MissingExtraError("/metrics", "camera", error) from None
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SnapshotCollector(snapshot))
+    registry.register(_RulesCollector(rules, events or {}))
     return generate_latest(registry).decode()
 
 
@@ -63,11 +72,38 @@ class _SnapshotCollector:
             yield Gauge(
                 "edgepose_disk_free_bytes", "Free disk space in the working folder.", value=snapshot.disk_free_mb * 1e6
             )
-        for count in ("sent", "lost"):
-            values = {name: float(counts[count]) for name, counts in snapshot.sinks.items()}
+        helps = {"sent": "Messages sent by a sink.", "lost": "Messages lost by a sink.",
+                 "lost_events": "Events lost by a sink."}  # fmt: skip
+        for count, text in helps.items():
+            values = {name: float(counts.get(count, 0)) for name, counts in snapshot.sinks.items()}
             if values:
-                family = Counter(f"edgepose_sink_{count}", f"Messages {count} by a sink.", labels=["sink"])
+                family = Counter(f"edgepose_sink_{count}", text, labels=["sink"])
                 yield _add_values(family, values)
+
+
+class _RulesCollector:
+    """Gives prometheus_client the metrics of the rules."""
+
+    def __init__(self, rules: Sequence[RuleState], events: Mapping[tuple[str, str], int]) -> None:
+        self._rules, self._events = rules, events
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily as Counter
+        from prometheus_client.core import GaugeMetricFamily as Gauge
+
+        if self._rules:
+            actives = {state.rule: float(state.active) for state in self._rules}
+            yield _add_values(Gauge("edgepose_rule_active", "1 while a rule holds.", labels=["rule"]), actives)
+            counts = Gauge("edgepose_rule_count", "What a rule counts.", labels=["rule", "count"])
+            for state in self._rules:
+                for name, count in state.counts.items():
+                    counts.add_metric([state.rule, name], count)
+            yield counts
+        if self._events:
+            family = Counter("edgepose_events", "Events of the rules.", labels=["rule", "type"])
+            for labels, count in self._events.items():
+                family.add_metric(labels, count)
+            yield family
 
 
 def _add_values(family: Counter | Gauge, values: Mapping[str, float]) -> Counter | Gauge:

@@ -30,10 +30,12 @@ from typing import Any
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io.naming import get_device_name, make_slug
 from ...runtime.io.printable import make_printable
+from ..events.event import RuleInfo
 from ..monitor.board import read_model
 from ..monitor.stats import Stats
 from .base import LOG, START_TIMEOUT_S, Message, Sink, SinkError
 from .home_assistant import MIGRATE_MESSAGE, Announcement, PageAddress
+from .home_assistant_rules import find_stale_components
 from .mqtt_state import OFF, ON, STATE_CHECK_INTERVAL_S, Publication, StateReporter
 from .mqtt_tls import Tls, describe_client_refusal, describe_connection_error, describe_untrusted
 from .mqtt_topics import Topics
@@ -58,7 +60,7 @@ _CLIENT_ID_NOT_VALID_CODE = 133
 _PERMANENT_REFUSAL_CODES = {134, 135, 138, 140}
 """MQTT 5 reason codes: bad user name or password, not authorized, banned, bad authentication method. Other refusals,
 such as server busy, can be temporary."""
-_MAX_PACKET_BYTES = 65536
+_MAX_PACKET_BYTES = 262_144
 """Largest message that the broker may send to the sink. MQTT 5 brokers know the limit; a larger message ends the
 connection."""
 _COLLISION_TIMEOUT_S = 60.0
@@ -71,7 +73,7 @@ class MqttOptions:
     """Options of the MQTT sink besides the address of the broker."""
 
     qos: int = 0
-    """MQTT quality of service of the poses: 0, 1 or 2."""
+    """MQTT quality of service of the poses: 0, 1 or 2. Events have at least 1."""
     discovery: str = "homeassistant"
     """Discovery prefix of Home Assistant; empty turns discovery off."""
     remove_discovery: bool = False
@@ -84,6 +86,8 @@ class MqttOptions:
     """Set while a pause is requested; None: commands are not accepted."""
     page: PageAddress | None = None
     """The live page; None: there is none."""
+    rules: tuple[RuleInfo, ...] = ()
+    """Rules of the configuration, for Home Assistant."""
 
 
 class MqttSink(Sink):
@@ -203,6 +207,20 @@ class MqttSink(Sink):
         self._publish(Publication(self._topics.poses, message.line, self._options.qos, False))
         self._publish_all(self._reporter.list_due_for_message(message))
         self._publish_all(self._reporter.list_due_for_time())
+
+    def write_events(self, message: Message) -> None:
+        """Publish the events, and the state of the rules at the end of the source.
+
+        Raises:
+            SinkError: There is no connection, or the broker does not confirm messages fast enough.
+        """
+        if not self._is_connected():
+            raise SinkError(self._refusal or f"{self._address} {self._offline_reason}")
+        for line in message.event_lines:
+            self._publish(Publication(self._topics.events, line, max(self._options.qos, 1), False))
+        # The state of an event that was kept is out of date; such a message has no image.
+        if message.only_events and message.frame.image.size:
+            self._publish_all(self._reporter.list_due_for_rules(message, now=True))
 
     def handle_wake(self) -> None:
         """Replace the client if a callback has requested it, log a permanent refusal once, and publish the state."""
@@ -453,6 +471,7 @@ class MqttSink(Sink):
             has_image=options.image_interval_s > 0,
             board_model=read_model(),
             page_url=options.page.make_url(own_address) if options.page and own_address else "",
+            rules=options.rules,
         )
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
@@ -504,9 +523,18 @@ class MqttSink(Sink):
                 if self._online_message_id is None:  # the broker sends retained messages late
                     self._announce(client, announcement)
         elif announcement is not None and topic == announcement.topic:
-            is_foreign = bool(payload) and payload != self._announced.encode()
-            if is_foreign and not message.retain:
-                self._record_collision(f"the discovery topic {topic}")
+            self._handle_announcement(client, announcement, payload, message.retain)
+
+    def _handle_announcement(self, client: Any, announcement: Announcement, payload: bytes, retained: bool) -> None:
+        """Notice the discovery message of an earlier process, whose rules may be gone, or of a second one."""
+        if not payload or payload == self._announced.encode():
+            return
+        if not retained:
+            self._record_collision(f"the discovery topic {announcement.topic}")
+        elif stale := find_stale_components(payload, announcement.list_components()):
+            self._announced = announcement.format_message(stale)
+            if self._online_message_id is None:  # the broker sends retained messages late
+                self._announce(client, announcement)
 
     def _handle_command(self, payload: bytes, retained: bool) -> None:
         pause = self._options.pause

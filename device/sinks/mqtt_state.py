@@ -1,4 +1,4 @@
-"""What the MQTT sink publishes besides the poses: number of people, occupancy, state of the loop, images."""
+"""What the MQTT sink publishes besides poses and events: people, occupancy, rules, state of the loop, images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import cv2
 
+from ..events.format import make_rule_entry
 from ..monitor.health import is_throttled
 from ..monitor.stats import Snapshot, Stats
 from .base import Message
@@ -19,6 +20,8 @@ from .privacy import Privacy, apply_privacy
 ON, OFF = "ON", "OFF"
 _PEOPLE_INTERVAL_S = 1.0
 """Minimum time between two numbers of people: Home Assistant stores every change in its database."""
+_RULES_INTERVAL_S = 1.0
+"""Minimum time between two states of the rules, unless one of them begins or ends to hold."""
 _FRAMES_TO_OCCUPY = 2
 """Number of frames in a row with a person after which the room counts as occupied; ignores single wrong detections."""
 _FREE_AFTER_S = 5.0
@@ -92,6 +95,9 @@ class StateReporter:
         self._people: int | None = None
         self._occupied: bool | None = None
         self._state_key: object = None
+        self._rules_active: object = None
+        self._rules_key: object = None
+        self._rules_s = -1e9
         self._people_s = self._state_s = self._check_s = self._image_s = -1e9
 
     def list_due_for_message(self, message: Message) -> Iterator[Publication]:
@@ -108,6 +114,27 @@ class StateReporter:
             self._image_s = now_s
             if image := _encode_image(message, self._privacy):
                 yield Publication(self._topics.image, image, 0, False)
+        yield from self.list_due_for_rules(message)
+
+    def list_due_for_rules(self, message: Message, *, now: bool = False) -> Iterator[Publication]:
+        """List the state of the rules if it has changed.
+
+        Args:
+            message: A frame.
+            now: True to publish every change now. Otherwise only a change of `active` is published at once.
+        """
+        if not message.rules:
+            return
+        active = tuple(state.active for state in message.rules)
+        key = [(state.people, dict(state.counts), dict(state.labels)) for state in message.rules]
+        now_s = monotonic()
+        if active == self._rules_active and (
+            key == self._rules_key or (not now and now_s - self._rules_s < _RULES_INTERVAL_S)
+        ):
+            return
+        self._rules_active, self._rules_key, self._rules_s = active, key, now_s
+        content = {state.rule: make_rule_entry(state) for state in message.rules}
+        yield Publication(self._topics.rules, json.dumps(content, ensure_ascii=False), 1, True)
 
     def list_due_for_time(self, *, now: bool = False) -> Iterator[Publication]:
         """List what has to be published because of the time, or of a change of the state.

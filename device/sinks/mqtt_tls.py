@@ -32,12 +32,12 @@ class Tls:
     server_name: str = ""
     """Name that the broker's certificate must have; empty: the host name of the address."""
 
-    def make_context(self, on_error: Callable[[ssl.SSLError], object]) -> ssl.SSLContext:
-        """Create a context that verifies the certificate and the host name of the broker.
+    def make_context(self, on_error: Callable[[ssl.SSLError], object] | None = None) -> ssl.SSLContext:
+        """Create a context that verifies the certificate and the host name of the server.
 
         Args:
             on_error: Called with errors after the handshake. With TLS 1.3 the broker refuses a client certificate only
-                then, and paho does not pass on the reason. Called in paho's thread.
+                then, and paho does not pass on the reason. Called in paho's thread. None: not needed.
 
         Raises:
             InputError: A file cannot be read or used; the message names it.
@@ -55,7 +55,8 @@ class Tls:
                 context.load_default_certs()
             else:
                 context.load_verify_locations(self.ca)
-            context.sslsocket_class = _make_socket_class(on_error)
+            if on_error is not None:
+                context.sslsocket_class = _make_socket_class(on_error)
         except (ssl.SSLError, OSError) as error:
             raise InputError(f"{self.ca}: expected certificates as PEM: {error}") from None
         if self.cert is not None:

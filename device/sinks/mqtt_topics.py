@@ -16,6 +16,10 @@ class Topics:
     """Number of people (retained)."""
     occupancy: str = field(init=False)
     """`ON` or `OFF` (retained)."""
+    events: str = field(init=False)
+    """Each event of the rules as JSON, as in docs/output.md."""
+    rules: str = field(init=False)
+    """State of all rules as JSON, by the name of the rule (retained)."""
     state: str = field(init=False)
     """State of the camera loop as JSON (retained)."""
     status: str = field(init=False)
@@ -26,6 +30,6 @@ class Topics:
     """Read by the sink: `ON` pauses the camera loop, `OFF` resumes it."""
 
     def __post_init__(self) -> None:
-        for name in ("poses", "people", "occupancy", "state", "status", "image"):
+        for name in ("poses", "people", "occupancy", "events", "rules", "state", "status", "image"):
             object.__setattr__(self, name, f"{self.base}/{name}")
         object.__setattr__(self, "pause_command", f"{self.base}/pause/set")

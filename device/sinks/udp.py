@@ -1,4 +1,4 @@
-"""UDP sink: one datagram per frame, without confirmation."""
+"""UDP sink: one datagram per frame and per event, without confirmation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _MAX_DATAGRAM_BYTES = 65_000
 
 
 class UdpSink(Sink):
-    """Sink that sends each frame as JSON (docs/output.md) to one address. The socket belongs to the sink's thread."""
+    """Sink that sends each frame and each event as JSON (docs/output.md) to one address.
+
+    The socket belongs to the sink's thread.
+    """
 
     name = "udp"
 
@@ -31,14 +34,23 @@ class UdpSink(Sink):
             raise InputError(f"udp://{self._host}:{self._port}: {getattr(error, 'strerror', None) or error}") from None
 
     def write(self, message: Message) -> None:
-        """Send one datagram; resolve the host name first if that has failed before. Raises SinkError."""
+        """Send a frame as one datagram. Raises SinkError."""
+        self._send(message.line)
+
+    def write_events(self, message: Message) -> None:
+        """Send one datagram per event. Raises SinkError."""
+        for line in message.event_lines:
+            self._send(line)
+
+    def _send(self, line: str) -> None:
+        """Send one datagram; resolve the host name first if that has failed before."""
         if self._socket is None:
             try:
                 self.connect()
             except InputError as error:
                 raise SinkError(str(error)) from None
         assert self._socket is not None
-        content = message.line.encode()
+        content = line.encode()
         if len(content) > _MAX_DATAGRAM_BYTES:
             raise SinkError(f"a frame of {len(content)} bytes is larger than a datagram of {_MAX_DATAGRAM_BYTES} bytes")
         try:

@@ -20,6 +20,7 @@ from edgepose.device.camera.build_group import build_group
 from edgepose.device.camera.group import CameraGroup, GroupMember, GroupStats, Pulse
 from edgepose.device.camera.loop import Loop
 from edgepose.device.config import CameraConfig, Config, LoopConfig, OutputConfig
+from edgepose.device.events.event import RuleInfo
 from edgepose.device.monitor.stats import Stats
 from edgepose.device.monitor.status_file import StatusFile
 from edgepose.device.monitor.systemd import SystemdNotifier
@@ -90,7 +91,8 @@ def test_sinks_with_a_state_of_their_own_are_made_for_each_camera(monkeypatch: p
 
     pauses: list[threading.Event] = []
 
-    def fake(settings: Config, stats: Stats, pause: threading.Event) -> list[Any]:
+    def fake(settings: Config, stats: Stats, pause: threading.Event, rules: list[RuleInfo]) -> list[Any]:
+        assert rules == []
         opened.append((settings.output.name, *settings.output.sinks))
         pauses.append(pause)
         return []

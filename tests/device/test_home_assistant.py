@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ import pytest
 
 from edgepose.device.camera.loop import Loop
 from edgepose.device.config import LoopConfig
+from edgepose.device.events.event import RuleInfo, RuleState
 from edgepose.device.monitor.health import Health
 from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks.base import Sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.home_assistant import Announcement, PageAddress
+from edgepose.device.sinks.home_assistant_rules import find_stale_components, list_rule_components
 from edgepose.device.sinks.mqtt import MqttOptions, MqttSink
 from edgepose.device.sinks.mqtt_state import OccupancyDetector
 from edgepose.device.sinks.mqtt_tls import Tls
@@ -41,7 +44,7 @@ from edgepose.runtime.types import Frame
 
 from ..conftest import HANG_S, measure_slowness
 from .mqtt_helpers import end_with_the_test_process, free_port, needs_broker, run_broker, run_tls_broker, subscribe
-from .sink_helpers import make_message, wait_until
+from .sink_helpers import make_event_message, make_message, wait_until
 
 pytestmark = pytest.mark.once
 paho = pytest.importorskip("paho.mqtt.client")
@@ -207,6 +210,109 @@ def test_a_broker_that_forbids_reading_is_named(caplog: pytest.LogCaptureFixture
     for link in links:
         link.close()
     assert len(caplog.records) == 1
+
+
+RULES = (
+    RuleInfo("Yard", "zone", ("enter", "leave"), has_duration=True, counts=("people",)),
+    RuleInfo("Door", "line", ("cross",), has_duration=False, counts=("in", "out")),
+)
+
+
+def make_state(active: bool, people: tuple[int, ...], labels: dict[int, str] | None = None) -> RuleState:
+    return RuleState("Yard", "zone", active, people, {"people": len(people)}, labels or {}, ((0, 0), (9, 0), (9, 9)))
+
+
+@needs_broker
+def test_events_and_the_state_of_rules_are_published(broker: int) -> None:
+    with (
+        subscribe(broker, "edgepose/rules/#") as heard,
+        run_sink(f"mqtt://127.0.0.1:{broker}", name="rules", rules=RULES) as sink,
+    ):
+        sink.send(replace(make_event_message("e0"), rules=(make_state(True, (1,)),)))
+        sink.send(replace(make_message(), rules=(make_state(True, (1,), {1: "12"}),)))
+        sink.send(replace(make_message(), rules=(make_state(False, ()),)))
+        wait_until(lambda: len(heard.get("edgepose/rules/rules", [])) == 2)
+        # The source ends: its last frame was written before.
+        sink.send(replace(make_event_message("e1"), rules=(make_state(True, (2,)),), only_events=True))
+        wait_until(lambda: len(heard["edgepose/rules/rules"]) == 3)
+    assert [json.loads(text)["id"] for text in heard["edgepose/rules/events"]] == ["e0", "e1"]
+    states = [json.loads(text)["Yard"] for text in heard["edgepose/rules/rules"]]
+    assert [state["active"] for state in states] == [True, False, True]
+    assert states[0] == {"kind": "zone", "active": True, "people": [1], "counts": {"people": 1}, "labels": {}}
+    retained = get_retained(broker, "edgepose/rules/")
+    assert "edgepose/rules/events" not in retained
+    assert len(retained["edgepose/rules/rules"]) == 1
+
+
+@needs_broker
+def test_events_are_kept_while_the_broker_is_away(tmp_path: Path) -> None:
+    port = free_port()
+    with run_broker(port, tmp_path) as child, subscribe(port, "edgepose/door/events") as heard:
+        with run_sink(f"mqtt://127.0.0.1:{port}", rules=RULES) as sink:
+            sink.send(make_event_message("e0"))
+            wait_until(lambda: heard)
+            child.terminate()
+            child.wait(HANG_S)
+            wait_until(lambda: not sink._is_connected())  # type: ignore[attr-defined]
+            for number in range(1, 101):
+                sink.send(make_event_message(f"e{number}"))
+            wait_until(lambda: sink.problem)
+            heard.clear()
+            with run_broker(port, tmp_path):
+                wait_until(lambda: len(heard.get("edgepose/door/events", [])) == 100)
+        ids = [json.loads(text)["id"] for text in heard["edgepose/door/events"]]
+    assert ids == [f"e{number}" for number in range(1, 101)]
+    assert sink.lost_events == 0
+
+
+@needs_broker
+def test_rules_are_announced_and_removed(broker: int) -> None:
+    topic = "homeassistant/device/ruled/config"
+    expected = {
+        "rule_yard": "binary_sensor", "rule_yard_count_people": "sensor", "rule_yard_event": "event",
+        "rule_yard_on_enter": "device_automation", "rule_yard_on_leave": "device_automation",
+        "rule_door_count_in": "sensor", "rule_door_count_out": "sensor", "rule_door_event": "event",
+        "rule_door_on_cross_in": "device_automation", "rule_door_on_cross_out": "device_automation",
+    }  # fmt: skip
+    with subscribe(broker, topic) as heard:
+        with run_sink(f"mqtt://127.0.0.1:{broker}", name="ruled", rules=RULES):
+            first = json.loads(wait_until(lambda: heard.get(topic))[-1])["cmps"]
+        assert {key: one["p"] for key, one in first.items() if key.startswith("rule_")} == expected
+        assert list(first)[-1] == "people"
+        with run_sink(f"mqtt://127.0.0.1:{broker}", name="ruled", rules=RULES[1:]):
+            second = json.loads(wait_until(lambda: len(heard[topic]) > 1 and heard[topic])[-1])["cmps"]
+        removed = {key: one for key, one in second.items() if key.startswith("rule_yard")}
+        assert removed == {key: {"p": kind} for key, kind in expected.items() if key.startswith("rule_yard")}
+        with run_sink(f"mqtt://127.0.0.1:{broker}", name="ruled", rules=RULES[1:]):
+            third = json.loads(wait_until(lambda: len(heard[topic]) > 2 and heard[topic])[-1])["cmps"]
+    assert not any(key.startswith("rule_yard") for key in third)
+
+
+def test_rules_with_the_same_slug_have_different_ids() -> None:
+    rules = [
+        RuleInfo(name, "fall", ("fall",), has_duration=True) for name in ("Front door", "front-door", "玄関", "居間")
+    ]
+    components = list_rule_components(rules, Topics("x"), {})
+    assert sum(one["p"] == "binary_sensor" for one in components.values()) == 4
+    assert "rule_front-door" in components
+    assert components["rule_front-door_2_on_fall_started"]["subtype"] == "front-door"
+    assert components["rule_front-door_on_fall_ended"]["type"] == "fall ended"
+
+
+def test_a_forged_discovery_message_cannot_remove_other_components() -> None:
+    forged = {"rule_x": {"p": "binary_sensor", "a": 1}, "people": {"p": "sensor", "a": 1},
+              "rule_y": {"p": "lock", "a": 1}, "rule_/": {"p": "event", "a": 1}, "rule_z": {"p": "event"}}  # fmt: skip
+    assert find_stale_components(json.dumps({"cmps": forged}).encode(), {}) == {"rule_x": {"p": "binary_sensor"}}
+    for payload in (
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"cmps": [1]}',
+        b'{"cmps": {"a": 1}}',
+        b'{"cmps": {"a": {"b":1,"c":2}}}',
+    ):
+        assert find_stale_components(payload, {}) == {}
 
 
 @needs_broker
@@ -565,8 +671,8 @@ def test_a_large_message_is_not_stored(broker: int, caplog: pytest.LogCaptureFix
         sink.start()
         try:
             wait_until(lambda: sink._is_connected())
-            publish(broker, "large/pause/set", b"A" * 200_000)
-            wait_until(lambda: "expected at most 65536; the connection is closed" in caplog.text)
+            publish(broker, "large/pause/set", b"A" * 300_000)
+            wait_until(lambda: "expected at most 262144; the connection is closed" in caplog.text)
             wait_until(lambda: sink._is_connected())
         finally:
             sink.stop()

@@ -22,13 +22,14 @@ import numpy as np
 import pytest
 
 from edgepose.device.config import CameraConfig
+from edgepose.device.events.event import RuleState
 from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks import http as http_sink
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sources.factory import open_source
 from edgepose.runtime.errors import InputError
 
-from .sink_helpers import make_message, wait_until
+from .sink_helpers import make_event_message, make_message, wait_until
 
 pytestmark = pytest.mark.once
 
@@ -112,6 +113,38 @@ def test_poses_come_as_events_and_the_image_as_a_stream() -> None:
         assert stream.readline() == b"--frame\r\n"
 
 
+def test_events_and_rules_are_served() -> None:
+    state = RuleState("yard", "zone", True, (1,), {"people": 1}, {1: "x"}, ((1.04, 2), (9, 2), (9, 9)))
+    with page() as sink:
+        assert json.loads(get(sink, "/events").body) == []
+        assert json.loads(get(sink, "/rules").body) == {"width": 0, "height": 0, "rules": {}}
+        for number in range(150):
+            sink.send(make_event_message(f"e{number}", rules=(state,)))
+        events = json.loads(get(sink, "/events").body)
+        assert [event["id"] for event in events] == [f"e{number}" for number in range(149, 49, -1)]
+        assert "pose" not in events[0]
+        rules = json.loads(get(sink, "/rules").body)
+        assert (rules["width"], rules["height"]) == (320, 240)
+        assert rules["rules"]["yard"] == {
+            "kind": "zone", "active": True, "people": [1], "counts": {"people": 1}, "labels": {"1": "x"},
+            "shape": [[1.0, 2], [9, 2], [9, 9]],
+        }  # fmt: skip
+        metrics = get(sink, "/metrics").body.decode()
+        assert 'edgepose_events_total{rule="yard",type="enter"} 150.0' in metrics
+        assert 'edgepose_rule_active{rule="yard"} 1.0' in metrics
+        assert 'edgepose_rule_count{count="people",rule="yard"} 1.0' in metrics
+        with open_stream(sink, "/poses") as stream:
+            wait_until(lambda: sink._clients == 1)
+            sink.send(make_event_message("new", rules=(state,)))
+            kinds = []
+            while "event" not in kinds:
+                line = stream.readline().decode()
+                if line.startswith("event: "):
+                    kinds.append(line.split()[1])
+            assert json.loads(stream.readline().decode().removeprefix("data: "))["id"] == "new"
+            assert kinds.index("rules") < kinds.index("poses")
+
+
 def test_an_image_from_before_a_pause_is_not_served() -> None:
     with page() as sink:
         sink._stats.state = "running"
@@ -190,7 +223,18 @@ def test_access_requires_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     token = "correct-horse-battery"
     monkeypatch.setenv("EDGEPOSE_HTTP_TOKEN", token)
     with page(host="0.0.0.0") as sink:
-        for path in ("/", "/history", "/metrics", "/stream.mjpg", "/poses", "/snapshot.jpg", "/healthz"):
+        for path in (
+            "/",
+            "/history",
+            "/events",
+            "/rules",
+            "/events.js",
+            "/metrics",
+            "/stream.mjpg",
+            "/poses",
+            "/snapshot.jpg",
+            "/healthz",
+        ):
             assert get(sink, path).status == 401, path
         assert get(sink, f"/?token={token}").status == 401, "addresses are stored in histories and logs"
         assert get(sink, "/metrics", Authorization=f"Bearer {token}").status == 200

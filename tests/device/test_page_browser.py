@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import pytest
 
 from edgepose.device.camera.pipeline import PipelineResult
+from edgepose.device.events.event import RuleState
 from edgepose.device.monitor.stats import Stats
 from edgepose.device.sinks.http_access import PageOptions
 
-from .sink_helpers import make_message, wait_until
+from .sink_helpers import make_event, make_message, wait_until
 from .test_http_security import make_certificate
 from .test_page import page
 
@@ -276,7 +278,11 @@ def test_all_text_can_be_read(browser: Browser, scheme: str, monkeypatch: pytest
     """WCAG 2, level AA: a contrast of 4.5."""
     with running_page() as (sink, feed):
         browser.open(f"http://127.0.0.1:{sink.port}/", scheme=scheme)
-        feed(lambda: browser.text("state") == "running" and browser.text("people") == "3")
+        with_rules(feed)
+        sink.send(replace(feed._messages[0], events=(make_event("e0"),)))
+        feed(
+            lambda: browser.text("state") == "running" and browser.text("people") == "3" and browser.text("event-list")
+        )
         contrasts = browser.run(CONTRASTS)
         sink._stats.state, sink._stats.problem = "camera lost", "the cable is out"
         wait_until(lambda: browser.text("problem"), LIMIT_S)
@@ -288,7 +294,16 @@ def test_all_text_can_be_read(browser: Browser, scheme: str, monkeypatch: pytest
         wait_until(lambda: browser.text("error"), LIMIT_S)
         contrasts += browser.run(CONTRASTS)
     texts = {text for text, _ in contrasts}
-    assert {"running", "camera lost", "the cable is out", "Snapshot", "Wrong token.", "Sign in"} <= texts
+    assert {
+        "running",
+        "camera lost",
+        "the cable is out",
+        "Snapshot",
+        "Wrong token.",
+        "Sign in",
+        "Yard: 2",
+        "Last events",
+    } <= texts
     assert not [(text, ratio) for text, ratio in contrasts if ratio < 4.5]
 
 
@@ -317,14 +332,100 @@ def test_the_login_with_the_keyboard(browser: Browser, monkeypatch: pytest.Monke
     assert not browser.get_script_errors()
 
 
+RULES = (
+    RuleState("Yard", "zone", True, (1, 2), {"people": 2}, {}, ((10, 60), (150, 40), (150, 230), (20, 230))),
+    RuleState("Door", "line", False, (), {"in": 3, "out": 1}, {}, ((160, 220), (160, 60), (170, 50))),
+    RuleState("<b>Fall</b>", "fall", False, (), {}, {1: "lying", 9: "gone"}),
+)
+OVERLAY = """const box = document.getElementById('picture').getBoundingClientRect();
+const shapes = document.getElementById('shapes'), scale = box.width / shapes.viewBox.baseVal.width;
+const inside = (e) => {
+  const b = e.getBoundingClientRect();
+  return b.left >= box.left - 1 && b.right <= box.right + 1 && b.top >= box.top - 1 && b.bottom <= box.bottom + 1;
+};
+const zone = document.querySelector('#shapes .zone polygon').getBoundingClientRect();
+const head = document.querySelector('#shapes .head').getBoundingClientRect();
+const text = document.querySelector('#shapes text');
+return {
+  texts: Array.from(document.querySelectorAll('#shapes text')).map((e) => e.textContent),
+  inside: Array.from(document.querySelectorAll('#shapes text')).every(inside),
+  zone: [(zone.left - box.left) / scale, (zone.top - box.top) / scale, (zone.right - box.left) / scale],
+  fills: Array.from(document.querySelectorAll('#shapes .zone polygon')).map((e) => getComputedStyle(e).fill),
+  arrow: (head.left + head.right) / 2 - box.left > 160 * scale, height: text.getBoundingClientRect().height,
+};"""
+
+
+def with_rules(feed: Feed) -> None:
+    feed._messages = [replace(message, rules=RULES) for message in feed._messages]
+
+
+@pytest.mark.parametrize(("width", "scheme", "privacy"), [(1280, "light", "none"), (390, "dark", "silhouette")])
+def test_rules_are_drawn_on_the_image(browser: Browser, width: int, scheme: str, privacy: str) -> None:
+    with running_page(privacy=privacy) as (sink, feed):
+        browser.open(f"http://127.0.0.1:{sink.port}/", width, 900, scheme)
+        feed(lambda: browser.run(PIXELS) and browser.text("people") == "3")
+        assert browser.run(
+            "return document.getElementById('overlays').hidden && document.getElementById('events').hidden"
+        )
+        with_rules(feed)
+        feed(lambda: browser.run("return document.querySelectorAll('#people-labels text').length"))
+        drawn = browser.run(OVERLAY)
+        assert drawn["texts"] == ["Yard: 2", "Door: in 3, out 1", "lying"]
+        assert drawn["zone"] == pytest.approx([10, 40, 150], abs=1.5)
+        assert (drawn["inside"], drawn["arrow"]) == (True, True)
+        assert drawn["fills"] == ["rgba(255, 200, 87, 0.3)"], "somebody is in the zone"
+        assert 12 < drawn["height"] < 30, "as large as other text, at any size of the frame"
+        assert browser.text("rules") == "Yard2 peopleDoorin 3, out 1<b>Fall</b>lying, gone"
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+        shapes = "return getComputedStyle(document.getElementById('shapes')).display"
+        browser.run("document.getElementById('overlays').focus()")
+        browser.press(" ")
+        feed(lambda: browser.run(shapes) == "none")
+        assert browser.run("return document.getElementById('overlays').getAttribute('aria-pressed')") == "false"
+        browser.press(" ")
+        feed(lambda: browser.run(shapes) != "none")
+        sink._stats.record_pause()
+        wait_until(lambda: browser.run(shapes) == "none", LIMIT_S)
+        sink._stats.state = "running"
+        feed(lambda: browser.run(shapes) != "none" and browser.run(OVERLAY)["texts"] == drawn["texts"])
+    assert not browser.get_script_errors()
+
+
+def test_the_last_events_are_listed(browser: Browser) -> None:
+    with running_page() as (sink, feed):
+        with_rules(feed)
+        for number in range(60):
+            event = make_event(f"e{number}", person=number + 1)
+            sink.send(replace(feed._messages[0], events=(event,), capture_time="2026-11-30T17:00:01.000Z"))
+        browser.open(f"http://127.0.0.1:{sink.port}/")
+        items = "return Array.from(document.querySelectorAll('#event-list li')).map((e) => e.innerText)"
+        feed(lambda: len(browser.run(items)) == 50)
+        assert "person 60" in browser.run(items)[0]
+        crossing = make_event("x", event="cross", state="once", direction="in", rule="<i>Door</i>", count=7, person=0)
+        sink.send(replace(feed._messages[0], events=(crossing,)))
+        feed(lambda: "Door" in browser.run(items)[0])
+        assert browser.run(items)[0].split("\n") == ["-", "<i>Door</i> cross in", "count 7"]
+        assert len(browser.run(items)) == 50
+        browser.run("document.getElementById('event-list').focus()")
+        assert browser.run("return document.activeElement.id") == "event-list", "it can be scrolled with the keyboard"
+        assert (
+            browser.run("return document.getElementById('event-list').ariaLabelledByElements[0].textContent")
+            == "Last events"
+        )
+    assert not browser.get_script_errors()
+
+
 def test_everything_is_reached_with_the_keyboard(browser: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     with running_page() as (sink, feed):
         browser.open(f"http://127.0.0.1:{sink.port}/")
-        feed(lambda: browser.text("people") == "3")
+        with_rules(feed)
+        feed(lambda: browser.text("people") == "3" and browser.text("rules"))
+        sink.send(replace(feed._messages[0], events=(make_event("e0"),)))
+        feed(lambda: browser.text("event-list"))
         seen = []
-        for _ in range(3):
+        for _ in range(5):
             browser.press(Keys.TAB)
             seen.append(browser.run("const e = document.activeElement; return e.id || e.name"))
             shown = (
@@ -332,7 +433,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser) -> None:
                 "return parseFloat(getComputedStyle(drawn).outlineWidth)"
             )
             assert browser.run(shown) >= 2, "the focus is visible"
-        assert seen == ["snapshot", "fullscreen", "range"]
+        assert seen == ["overlays", "snapshot", "fullscreen", "event-list", "range"]
         unnamed = (
             "return Array.from(document.querySelectorAll('a, button, input, img, [role=img]')).filter((e) => "
             "!(e.textContent.trim() || e.alt || e.ariaLabel || (e.labels && e.labels.length))).map((e) => e.outerHTML)"

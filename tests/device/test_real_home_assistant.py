@@ -6,17 +6,20 @@ current releases need a newer Python than this project). Takes a minute or two.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.device.events.event import RuleInfo, RuleState
+
 from .mqtt_helpers import end_with_the_test_process, free_port, needs_broker, run_broker
-from .sink_helpers import wait_until
+from .sink_helpers import make_event, make_message, wait_until
 from .test_home_assistant import BoardStats, get_retained, publish, run_sink
 
 HASS = os.environ.get("EDGEPOSE_HASS", "")
@@ -130,7 +135,11 @@ class HomeAssistant:
 
         def matches() -> dict[str, str] | None:
             states = self.get_states()
-            named = {entity.partition("front_door_")[2]: state for entity, state in states.items()}
+            named = {
+                entity.partition("front_door_")[2]: state
+                for entity, state in states.items()
+                if not entity.startswith("event.")
+            }
             return states if all(named.get(name) == state for name, state in expected.items()) else None
 
         return dict(wait_until(matches, TIMEOUT_S))
@@ -159,11 +168,11 @@ def home_assistant(broker: int, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @contextmanager
-def run_camera(broker: int, options: str = "?image=2") -> Iterator[subprocess.Popen[bytes]]:
+def run_camera(broker: int, options: str = "?image=2", more: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     command = [
         sys.executable, "-m", "edgepose.runtime.cli", "camera", "--source", "synthetic:3", "--fps", "5", "--name",
         "Front door", "--privacy", "silhouette", "--insecure", "--sink", f"mqtt://127.0.0.1:{broker}{options}",
-        "--sink", f"http://0.0.0.0:{free_port()}",
+        "--sink", f"http://0.0.0.0:{free_port()}", *more,
     ]  # fmt: skip
     child = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=end_with_the_test_process)
     try:
@@ -209,6 +218,125 @@ def test_the_switch_pauses_the_loop(home_assistant: HomeAssistant, broker: int) 
         home_assistant.wait_for(pause="off", state="running", people="3", occupancy="on")
         child.kill()
         home_assistant.wait_for(people="unavailable", pause="unavailable", state="unavailable")
+
+
+ODD_NAME = 'Sofa "left" }} {% x'
+RULES = """
+[[events.zone]]
+name = "Yard"
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
+
+[[events.zone]]
+name = 'Sofa "left" }} {% x'
+polygon = [[0, 0], [0.345, 0], [0.345, 1], [0, 1]]
+"""
+
+
+def ask(home_assistant: HomeAssistant, *requests: dict[str, Any], events: int = 0) -> list[Any]:
+    """Send requests over the WebSocket API; return the answers and the events that follow the last request."""
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def talk() -> list[Any]:
+        answers: list[Any] = []
+        url = f"ws://127.0.0.1:{home_assistant._port}/api/websocket"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as link:
+            await link.receive_json()
+            await link.send_json({"type": "auth", "access_token": home_assistant._token})
+            await link.receive_json()
+            for number, request in enumerate(requests, 1):
+                await link.send_json({"id": number, **request})
+                answer = await link.receive_json()
+                assert answer["success"], answer
+                answers.append(answer["result"])
+            while len(answers) < len(requests) + events:
+                answers.append((await link.receive_json(timeout=TIMEOUT_S))["event"])
+        return answers
+
+    return asyncio.run(talk())
+
+
+def test_rules_are_entities_and_triggers(home_assistant: HomeAssistant, broker: int, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(RULES)
+    with run_camera(broker, more=("--config", str(tmp_path / "rules.toml"))):
+        states = home_assistant.wait_for(yard="on", yard_people="3", state="running")
+        odd = next(entity for entity in states if entity.startswith("binary_sensor.front_door_sofa"))
+        wait_until(lambda: home_assistant.get_states()[odd] in ("on", "off"), TIMEOUT_S)
+        assert {"event.front_door_yard", odd.replace("binary_sensor.", "event.")} <= set(states)
+        people = home_assistant.render("{{ state_attr('binary_sensor.front_door_yard', 'people') | count }}")
+        assert people == "3"
+    home_assistant.wait_for(yard="unavailable")
+    (tmp_path / "rules.toml").write_text(RULES.partition("[[events.zone]]\nname = 'Sofa")[0])
+    with run_camera(broker, more=("--config", str(tmp_path / "rules.toml"))):
+        home_assistant.wait_for(yard="on", state="running")
+        wait_until(lambda: odd not in home_assistant.get_states(), TIMEOUT_S)
+        assert odd.replace("binary_sensor.", "event.") not in home_assistant.get_states()
+
+
+@contextmanager
+def repeat(action: Callable[[], object]) -> Iterator[None]:
+    """Repeat an action in a thread: Home Assistant must have subscribed before it gets an event."""
+    end = threading.Event()
+
+    def run() -> None:
+        while not end.wait(0.5):
+            action()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_events_reach_event_entities_and_triggers(home_assistant: HomeAssistant, broker: int) -> None:
+    rules = (
+        RuleInfo(ODD_NAME, "fall", ("fall",), has_duration=True),
+        RuleInfo("Door", "line", ("cross",), has_duration=False, counts=("in", "out")),
+    )
+    fall = make_event("e0", event="fall", kind="fall", rule=ODD_NAME, label="lying", zone="")
+    crossing = make_event("e1", event="cross", kind="line", state="once", rule="Door", direction="out", zone="")
+    states = (
+        RuleState(ODD_NAME, "fall", True, (1,), {}, {1: "lying"}),
+        RuleState("Door", "line", False, (), {"in": 3, "out": 5}),
+    )
+    message = replace(make_message(), events=(fall, crossing), rules=states)
+    stats = BoardStats("x")
+    stats.state = "running"
+    with (
+        run_sink(f"mqtt://127.0.0.1:{broker}", name="Front door", stats=stats, rules=rules) as sink,
+        repeat(lambda: sink.send(message)),
+    ):
+        home_assistant.wait_for(door_in="3", door_out="5", state="running")
+        odd = next(entity for entity in home_assistant.get_states() if entity.startswith("event.front_door_sofa"))
+        for entity in ("event.front_door_door", odd):
+            wait_until(
+                lambda entity=entity: home_assistant.get_states()[entity] not in ("unknown", "unavailable"), TIMEOUT_S
+            )  # type: ignore[misc]
+        event = json.loads(home_assistant.render(f"{{{{ states['{odd}'].attributes | tojson }}}}"))
+        assert (event["event_type"], event["label"], event["person"]) == ("fall_started", "lying", 1)
+        assert event["event_types"] == ["fall_started", "fall_ended"]
+        assert not {"pose", "timestamp_ns", "rule"} & set(event)
+        crossed = "{{ state_attr('event.front_door_door', 'event_type') }}"
+        assert home_assistant.render(crossed) == "cross_out"
+        sensor = odd.replace("event.", "binary_sensor.")
+        labels = f"{{{{ state_attr('{sensor}', 'labels')['1'] }}}}, {{{{ states('{sensor}') }}}}"
+        assert home_assistant.render(labels) == "lying, on"
+        device = home_assistant.render("{{ device_id('event.front_door_door') }}")
+        [triggers] = ask(home_assistant, {"type": "device_automation/trigger/list", "device_id": device})
+        found = {(one["subtype"], one["type"]): one for one in triggers if one["domain"] == "mqtt"}
+        assert set(found) == {
+            (ODD_NAME, "fall started"), (ODD_NAME, "fall ended"), ("Door", "cross in"), ("Door", "cross out"),
+        }  # fmt: skip
+        trigger = found[ODD_NAME, "fall started"]
+        trigger.pop("metadata")
+        _, event = ask(home_assistant, {"type": "subscribe_trigger", "trigger": trigger}, events=1)
+        assert event["variables"]["trigger"]["payload_json"]["rule"] == ODD_NAME
+    with run_sink(f"mqtt://127.0.0.1:{broker}", name="Front door", stats=stats, rules=rules[1:]):
+        wait_until(lambda: odd not in home_assistant.get_states(), TIMEOUT_S)
+        [triggers] = ask(home_assistant, {"type": "device_automation/trigger/list", "device_id": device})
+        assert {one["subtype"] for one in triggers if one["domain"] == "mqtt"} == {"Door"}
 
 
 def test_a_raspberry_pi_reports_its_health(home_assistant: HomeAssistant, broker: int) -> None:

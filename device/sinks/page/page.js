@@ -22,6 +22,7 @@ function loadImage() {
 function showPause(isNowPaused) {
   if (isNowPaused && !isPaused) element("image").removeAttribute("src");
   if (isPaused && !isNowPaused) loadImage();
+  if (isNowPaused !== isPaused) setOverlayLive(!isNowPaused);
   isPaused = isNowPaused;
   element("snapshot").hidden = isPaused;
 }
@@ -94,6 +95,7 @@ function showMessage(message) {
   setText("people", String(message.poses.length));
   setText("source", message.source);
   setText("resolution", `${message.width} × ${message.height}`);
+  drawPeople(message.poses);
 }
 
 function makeSnapshotName() {
@@ -107,11 +109,19 @@ function connect() {
   events.addEventListener("poses", (event) => showMessage(JSON.parse(event.data)));
   events.addEventListener("stats", (event) => showStats(JSON.parse(event.data)));
   events.addEventListener("sample", (event) => addSample(JSON.parse(event.data)));
+  events.addEventListener("rules", (event) => {
+    const message = JSON.parse(event.data);
+    showRules(message);
+    showOverlay(message);
+  });
+  events.addEventListener("event", (event) => showEvent(JSON.parse(event.data)));
   events.addEventListener("open", () => {
     if (!isConnected) {
       isPaused = false;
+      setOverlayLive(true);
       loadImage();
       loadHistory();
+      loadEvents();
     }
     isConnected = true;
   });
@@ -135,4 +145,5 @@ document.addEventListener("fullscreenchange", () => {
 });
 if (location.search) history.replaceState(null, "", location.pathname);
 createCharts();
+createOverlay();
 connect();
