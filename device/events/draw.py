@@ -245,9 +245,8 @@ def _fill(canvas: Image, shape: Sequence[Point], color: Color) -> None:
         return
     part = canvas[top:bottom, left:right]
     filled = part.copy()
-    cv2.fillPoly(
-        filled, [_to_fixed_points(shape)], color, cv2.LINE_AA, _SUBPIXEL_BITS, (-left, -top)
-    )  # the offset is in pixels
+    moved = [(x - left, y - top) for x, y in shape]
+    cv2.fillPoly(filled, [_to_fixed_points(moved)], color, cv2.LINE_AA, _SUBPIXEL_BITS)
     part[:] = cv2.addWeighted(filled, _FILL_OPACITY, part, 1 - _FILL_OPACITY, 0)
 
 
