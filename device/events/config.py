@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...runtime.skeleton import COCO18, Skeleton
 from .rule import Rule
 from .zone import ZoneConfig, ZoneRule
 
@@ -21,6 +22,6 @@ class EventsConfig:
         """Raise ValueError if a rule is not valid or two rules have the same name."""
 
 
-def create_rules(config: EventsConfig) -> list[Rule]:
+def create_rules(config: EventsConfig, skeleton: Skeleton = COCO18) -> list[Rule]:
     """Create the rules of a configuration, in the order of the file within each kind."""
-    return [ZoneRule(rule) for rule in config.zone]
+    return [ZoneRule(rule, skeleton) for rule in config.zone]

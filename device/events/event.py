@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +13,14 @@ from ...runtime.types import Pose
 RuleKind = Literal["zone", "line", "posture", "fall", "gesture", "angle", "repetitions", "expression"]
 EventState = Literal["started", "ended", "once"]
 """`started` and `ended` come in pairs with the same id; `once` is an event without a duration."""
+
+_PROCESS = secrets.token_hex(4)
+_serials = itertools.count(1)
+
+
+def make_event_id() -> str:
+    """Return a new identifier, unique in this process and, with its random part, across restarts."""
+    return f"{_PROCESS}-{next(_serials)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +35,10 @@ class Event:
         kind: Kind of the rule.
         id: Identifier; the same for `started` and `ended`, unique in this process and across restarts.
         person: Number of the person from tracking; 0 if the event is about no single person (`capacity`).
-        time_s: Time of the frame in seconds, on the clock of the source.
-        started_s: When it began, on the same clock; `time_s` for `started` and `once`.
+        time_s: When it happened, in seconds on the clock of the source. For `ended` the time at which it ended, which
+            can be earlier than the frame that reports it.
+        started_s: When it began, on the same clock. It can be earlier than `time_s` of `started`, because a rule with
+            `for_s` or `dwell_s` reports late.
         duration_s: Seconds from beginning to end; None unless `ended`.
         zone: Name of the zone in which it happened; "" outside of all zones.
         direction: `in` or `out` for `cross`, else "".
@@ -35,6 +47,7 @@ class Event:
             repetitions of this person; None if it counts nothing.
         value: Measured value, for example the angle in degrees; None if there is none.
         pose: Pose of the person in this frame, in pixels; None if the person is not in the frame.
+        reported_s: Time of the frame that reports the event, on the same clock; None: `time_s`.
     """
 
     event: str
@@ -52,6 +65,7 @@ class Event:
     count: int | None = None
     value: float | None = None
     pose: Pose | None = None
+    reported_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

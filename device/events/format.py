@@ -28,6 +28,8 @@ def format_event_line(event: Event, frame: Frame, *, device: str, captured_at: s
 def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str | None, camera: str) -> dict[str, Any]:
     """Return an event as a dictionary for JSON."""
     ended = event.state == "ended"
+    delay_s = 0.0 if event.reported_s is None else event.reported_s - event.time_s
+    captured_at = captured_at if not delay_s else _shift_time(captured_at, -delay_s)
     return {
         "version": FORMAT_VERSION,
         "event": event.event,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-
+from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
-
-Point = tuple[float, float]
+from .body_anchor import BodyAnchor, BodyIndex, Point
 
 
 class Person:
@@ -19,10 +17,13 @@ class Person:
         number: Number of the person from tracking.
         pose: The pose.
         points: `[x, y, score]` per keypoint of the skeleton; score 0 if it was not found.
+        time_s: Time of the frame.
+        anchor: What is remembered about the body of this person from frame to frame.
     """
 
-    def __init__(self, pose: Pose, points: list[list[float]]) -> None:
+    def __init__(self, pose: Pose, points: list[list[float]], time_s: float, anchor: BodyAnchor) -> None:
         self.number, self.pose, self.points = pose.person, pose, points
+        self.time_s, self.anchor = time_s, anchor
 
     def get_point(self, index: int) -> Point | None:
         """Return a keypoint by its index in the skeleton; None if it was not found."""
@@ -36,11 +37,53 @@ class Person:
         xs, ys = [point[0] for point in found], [point[1] for point in found]
         return min(xs), min(ys), max(xs), max(ys)
 
+    @property
+    def height(self) -> float:
+        """Height of the body in pixels as if it stood upright, estimated from torso and legs; always above 0.
 
-def measure_people(poses: Sequence[Pose]) -> list[Person]:
-    """Return the tracked people of one frame that have at least one keypoint."""
+        It is the same for a person who sits or lies, and hardly changes if keypoints are missing.
+        """
+        return self._observed.height
+
+    @property
+    def center(self) -> Point:
+        """Center of the torso, estimated from all keypoints, so that it does not jump if some are missing."""
+        return self._observed.center
+
+    @property
+    def feet(self) -> Point:
+        """Point between the ankles; estimated from the rest of the body if they were not found."""
+        return self._observed.feet
+
+    @cached_property
+    def _observed(self) -> BodyAnchor:
+        self.anchor.observe(self.points, self.time_s)
+        return self.anchor
+
+
+def measure_people(
+    poses: Sequence[Pose],
+    time_s: float = 0.0,
+    anchors: dict[int, BodyAnchor] | None = None,
+    skeleton: Skeleton = COCO18,
+) -> list[Person]:
+    """Return the tracked people of one frame that have at least one keypoint.
+
+    Args:
+        poses: Poses of the frame.
+        time_s: Time of the frame.
+        anchors: Memory per person, extended by new people; None: nothing is remembered.
+        skeleton: Skeleton of the poses.
+    """
     tracked = [pose for pose in poses if pose.person and (pose.keypoints[:, 2] > 0).any()]
     if not tracked:
         return []
-    points = np.stack([pose.keypoints for pose in tracked]).tolist()
-    return [Person(pose, one) for pose, one in zip(tracked, points, strict=True)]
+    anchors = {} if anchors is None else anchors
+    index = BodyIndex.of(skeleton)
+    people = []
+    for pose in tracked:
+        anchor = anchors.get(pose.person)
+        if anchor is None:
+            anchor = anchors[pose.person] = BodyAnchor(index)
+        people.append(Person(pose, pose.keypoints.tolist(), time_s, anchor))
+    return people

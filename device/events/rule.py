@@ -1,15 +1,19 @@
-"""Base classes of rules. A rule keeps its own state per person; the engine filters people and adds common settings."""
+"""Base class of rules. A rule keeps its own state per person; the engine filters people and adds common settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
+from ...runtime.skeleton import COCO18, Skeleton
 from .event import Event, EventState, RuleInfo, RuleKind, RuleState
 from .person import Person
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+MAX_DURATION_S = 86400.0
+"""Largest value of keys that are durations: one day."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class CommonConfig:
         outside: Zones in which the person must not be, for example a bed.
         days: Days on which the rule holds; (): every day.
         hours: `"22:00-06:00"`: local times at which the rule holds; "": always.
+        cameras: Names of the cameras for which the rule holds, if there are several; (): all.
     """
 
     name: str
@@ -35,15 +40,38 @@ class CommonConfig:
     outside: tuple[str, ...] = ()
     days: tuple[Weekday, ...] = ()
     hours: str = ""
+    cameras: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise ValueError if a value is out of range; the message begins with the key.
+
+        Rules with further keys extend it: call `super().check()` first.
+        """
+        check_range("min_score", self.min_score, 0, 1)
+        check_range("min_height", self.min_height, 0, 1)
+        check_range("cooldown_s", self.cooldown_s, 0, MAX_DURATION_S)
 
 
 class Rule:
-    """A rule for the people of one camera."""
+    """A rule for the people of one camera.
+
+    The engine calls `update` for each frame with the people whom the rule is about. A person who is not among them
+    keeps the state, and is forgotten (`forget`) after an absence that is longer than that of the tracker.
+    """
 
     kind: RuleKind
 
-    def __init__(self, config: CommonConfig) -> None:
-        self.config = config
+    def __init__(self, config: CommonConfig, skeleton: Skeleton = COCO18) -> None:
+        """Create a rule.
+
+        Args:
+            config: Keys of the rule, checked.
+            skeleton: Skeleton of the poses.
+
+        Raises:
+            ValueError: The rule needs a keypoint that the skeleton does not have; the message begins with the key.
+        """
+        self.config, self.skeleton = config, skeleton
 
     @property
     def info(self) -> RuleInfo:
@@ -55,7 +83,7 @@ class Rule:
 
         Args:
             people: People whom the rule is about, those that the common settings exclude left out.
-            time_s: Time of the frame in seconds; never earlier than in the call before.
+            time_s: Time of the frame in seconds; never earlier than in the call before, except after `finish`.
             frame_size: Width and height of the frame in pixels.
 
         Returns:
@@ -63,13 +91,27 @@ class Rule:
         """
         raise NotImplementedError
 
+    def forget(self, person: int, seen_s: float) -> list[Event]:
+        """End what has started for a person who is gone, at the time when the person was last seen."""
+        raise NotImplementedError
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the state of a person to another number: the tracker has lost the person and found them again."""
+        raise NotImplementedError
+
     def finish(self, time_s: float) -> list[Event]:
-        """End everything that has started, because the source ends or the person is gone for good."""
+        """End everything that has started, and forget all people: the source ends, or starts again. Counts are kept."""
         raise NotImplementedError
 
     def get_state(self) -> RuleState:
         """Return the state after the last frame."""
         raise NotImplementedError
+
+
+def check_range(key: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError, with the key, if a number is not from `low` to `high`."""
+    if not (isfinite(value) and low <= value <= high):
+        raise ValueError(f"{key}: expected {low:g} to {high:g}, got {value:g}")
 
 
 def make_event_state(is_active: bool) -> EventState:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .event import Event, RuleInfo, RuleState
-from .person import Person, Point
+from ...runtime.skeleton import COCO18, Skeleton
+from .body_anchor import Point
+from .event import Event, RuleInfo, RuleState, make_event_id
+from .person import Person
 from .rule import CommonConfig, Rule
 
 
@@ -26,12 +28,11 @@ class ZoneRule(Rule):
 
     kind = "zone"
 
-    def __init__(self, config: ZoneConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: ZoneConfig, skeleton: Skeleton = COCO18) -> None:
+        super().__init__(config, skeleton)
         self._polygon = config.polygon
         self._shape: tuple[Point, ...] = ()
         self._inside: dict[int, tuple[str, float]] = {}
-        self._serial = 0
 
     @property
     def info(self) -> RuleInfo:
@@ -44,11 +45,9 @@ class ZoneRule(Rule):
         self._shape = tuple((x * width, y * height) for x, y in self._polygon)
         name, events = self.config.name, []
         for person in people:
-            left, _, right, bottom = person.box
-            is_inside, number = _contains(self._shape, ((left + right) / 2, bottom)), person.number
+            is_inside, number = _contains(self._shape, person.feet), person.number
             if is_inside and number not in self._inside:
-                self._serial += 1
-                self._inside[number] = f"{name}-{self._serial}", time_s
+                self._inside[number] = make_event_id(), time_s
                 identifier = self._inside[number][0]
                 events.append(Event("enter", "started", name, "zone", identifier, number, time_s, time_s, zone=name,
                                     count=len(self._inside), pose=person.pose))  # fmt: skip
@@ -59,14 +58,22 @@ class ZoneRule(Rule):
                                     pose=person.pose))  # fmt: skip
         return events
 
+    def forget(self, person: int, seen_s: float) -> list[Event]:
+        """Report a person as gone."""
+        if person not in self._inside:
+            return []
+        (identifier, start_s), name = self._inside.pop(person), self.config.name
+        return [Event("leave", "ended", name, "zone", identifier, person, seen_s, start_s, seen_s - start_s, zone=name,
+                      count=len(self._inside))]  # fmt: skip
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the state of a person to another number."""
+        if old in self._inside:
+            self._inside[new] = self._inside.pop(old)
+
     def finish(self, time_s: float) -> list[Event]:
         """Report everybody as gone."""
-        name = self.config.name
-        gone, self._inside = self._inside, {}
-        return [
-            Event("leave", "ended", name, "zone", identifier, number, time_s, start_s, time_s - start_s, zone=name)
-            for number, (identifier, start_s) in gone.items()
-        ]
+        return [event for person in list(self._inside) for event in self.forget(person, time_s)]
 
     def get_state(self) -> RuleState:
         """Return who is in the zone."""

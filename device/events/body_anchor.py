@@ -1,0 +1,200 @@
+"""Points of a body that do not jump if keypoints are missing: feet, center, and its height.
+
+Every keypoint has an offset from the center of the body, which is measured while the keypoint is visible. The center is
+the mean of what all visible keypoints say, and the feet are where the offsets of the ankles point to.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import hypot
+from typing import NamedTuple
+
+from ...runtime.skeleton import Skeleton
+
+Point = tuple[float, float]
+
+_TEMPLATE = {
+    "neck": (-0.165, 1.0), "right_shoulder": (-0.165, 1.0), "left_shoulder": (-0.165, 1.0),
+    "right_hip": (0.135, 1.0), "left_hip": (0.135, 1.0), "mid_hip": (0.135, 1.0), "pelvis": (0.135, 1.0),
+    "thorax": (-0.165, 1.0), "nose": (-0.28, 0.4), "head": (-0.28, 0.4), "head_top": (-0.35, 0.4),
+    "right_ear": (-0.28, 0.3), "left_ear": (-0.28, 0.3), "right_eye": (-0.3, 0.3), "left_eye": (-0.3, 0.3),
+    "right_knee": (0.37, 0.3), "left_knee": (0.37, 0.3), "right_ankle": (0.6, 0.15), "left_ankle": (0.6, 0.15),
+}  # fmt: skip
+"""Height of a keypoint below the center of the torso of a standing person, as a share of the height of the body, and
+the weight of the keypoint for the position of the center."""
+_TORSO_SHARE, _THIGH_SHARE, _SHIN_SHARE, _SHOULDERS_SHARE = 0.3, 0.235, 0.235, 0.224
+_OFFSET_TIME_CONSTANT_S = 0.3
+_HEIGHT_TIME_CONSTANT_S = 0.5
+_ANKLE_SHARE = 0.5
+"""Share of a visible ankle in the position of the feet; the rest is where its offset points to."""
+_MIN_HEIGHT_PX = 1.0
+
+
+class BodyIndex(NamedTuple):
+    """Indices of the keypoints of a body in a skeleton; None or () for those that it does not have.
+
+    Attributes:
+        template: Index, share of the height below the center, and weight of each keypoint that has them.
+        segments: Pairs of indices, and the length between them as a share of the height.
+        shoulders: Indices of the shoulders.
+        hips: Indices of the hips.
+        neck: Index of the neck.
+        ankles: Indices of the ankles.
+    """
+
+    template: tuple[tuple[int, float, float], ...]
+    segments: tuple[tuple[int, int, float], ...]
+    shoulders: tuple[int, int] | None
+    hips: tuple[int, int] | None
+    neck: int | None
+    ankles: tuple[int, ...]
+
+    @staticmethod
+    @cache
+    def of(skeleton: Skeleton) -> BodyIndex:
+        """Return the indices for a skeleton."""
+        index = {name: number for number, name in enumerate(skeleton.keypoints)}
+
+        def find_pair(part: str) -> tuple[int, int] | None:
+            pair = index.get(f"right_{part}"), index.get(f"left_{part}")
+            return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+
+        segments = [
+            (index[f"{side}_{a}"], index[f"{side}_{b}"], share)
+            for side in ("right", "left")
+            for a, b, share in (("hip", "knee", _THIGH_SHARE), ("knee", "ankle", _SHIN_SHARE))
+            if f"{side}_{a}" in index and f"{side}_{b}" in index
+        ]
+        return BodyIndex(
+            tuple((index[name], *values) for name, values in _TEMPLATE.items() if name in index),
+            tuple(segments),
+            find_pair("shoulder"),
+            find_pair("hip"),
+            index.get("neck", index.get("thorax")),
+            find_pair("ankle") or (),
+        )
+
+
+class BodyAnchor:
+    """What is remembered about the body of one person.
+
+    Attributes:
+        center: Center of the torso in the last frame, in pixels.
+        feet: Point between the ankles.
+        height: Height of the body as if it stood upright, above 0.
+    """
+
+    def __init__(self, index: BodyIndex) -> None:
+        self._index = index
+        self._offsets: dict[int, Point] = {}
+        self._time_s = 0.0
+        self.center: Point = (0.0, 0.0)
+        self.feet: Point = (0.0, 0.0)
+        self.height = 0.0
+
+    def observe(self, points: list[list[float]], time_s: float) -> None:
+        """Note the keypoints of one frame, at least one of them found."""
+        elapsed_s = max(0.0, time_s - self._time_s)
+        self._time_s = time_s
+        self._observe_height(points, elapsed_s)
+        self._observe_offsets(points, elapsed_s)
+
+    def _observe_height(self, points: list[list[float]], elapsed_s: float) -> None:
+        height = _estimate_height(points, self._index)
+        if height is None:
+            if self.height:
+                return
+            found = [point for point in points if point[2] > 0]
+            xs, ys = [point[0] for point in found], [point[1] for point in found]
+            height = hypot(max(xs) - min(xs), max(ys) - min(ys))
+        if not self.height:
+            self.height = max(height, _MIN_HEIGHT_PX)
+        else:
+            weight = elapsed_s / (_HEIGHT_TIME_CONSTANT_S + elapsed_s)
+            self.height = max(self.height + weight * (height - self.height), _MIN_HEIGHT_PX)
+
+    def _observe_offsets(self, points: list[list[float]], elapsed_s: float) -> None:
+        offsets, height = self._offsets, self.height
+        total = sum_x = sum_y = 0.0
+        visible = []
+        for index, share, weight in self._index.template:
+            x, y, score = points[index]
+            if score > 0:
+                offset_x, offset_y = offsets.get(index, (0.0, share))
+                total += weight
+                sum_x += weight * (x - height * offset_x)
+                sum_y += weight * (y - height * offset_y)
+                visible.append((index, x, y))
+        if not visible:
+            self._use_box(points)
+            return
+        center_x, center_y = sum_x / total, sum_y / total
+        self.center = center_x, center_y
+        weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
+        for index, x, y in visible:
+            new_x, new_y = (x - center_x) / height, (y - center_y) / height
+            offset = offsets.get(index)
+            if offset is None:
+                offsets[index] = new_x, new_y
+            else:
+                offset_x, offset_y = offset
+                offsets[index] = offset_x + weight * (new_x - offset_x), offset_y + weight * (new_y - offset_y)
+        self._find_feet(points)
+
+    def _find_feet(self, points: list[list[float]]) -> None:
+        """Set the feet: the mean of both ankles, seen or expected."""
+        (center_x, center_y), height = self.center, self.height
+        ankles = self._index.ankles
+        if not ankles:
+            self.feet = center_x, center_y + 0.6 * height
+            return
+        sum_x = sum_y = 0.0
+        for index in ankles:
+            offset_x, offset_y = self._offsets.get(index, (0.0, 0.6))
+            x, y = center_x + height * offset_x, center_y + height * offset_y
+            seen_x, seen_y, score = points[index]
+            if score > 0:
+                x, y = x + _ANKLE_SHARE * (seen_x - x), y + _ANKLE_SHARE * (seen_y - y)
+            sum_x += x
+            sum_y += y
+        self.feet = sum_x / len(ankles), sum_y / len(ankles)
+
+    def _use_box(self, points: list[list[float]]) -> None:
+        """Use the box of the keypoints: nothing of the body itself is visible, or the skeleton is not one of a body."""
+        found = [point for point in points if point[2] > 0]
+        xs, ys = [point[0] for point in found], [point[1] for point in found]
+        self.center = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+        self.feet = self.center[0], max(ys)
+
+
+def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | None:
+    """Estimate the height from the longest of torso and legs; None if nothing of them is visible.
+
+    The longest one counts, because segments that point towards the camera look shorter.
+    """
+    best = 0.0
+    if index.hips is not None:
+        hip = _find_middle(points, index.hips)
+        top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
+        if top is None and index.shoulders is not None:
+            top = _find_middle(points, index.shoulders)
+        if hip is not None and top is not None:
+            best = hypot(top[0] - hip[0], top[1] - hip[1]) / _TORSO_SHARE
+    for first, second, share in index.segments:
+        a, b = points[first], points[second]
+        if a[2] > 0 and b[2] > 0:
+            best = max(best, hypot(a[0] - b[0], a[1] - b[1]) / share)
+    if not best and index.shoulders is not None:
+        a, b = points[index.shoulders[0]], points[index.shoulders[1]]
+        if a[2] > 0 and b[2] > 0:
+            best = hypot(a[0] - b[0], a[1] - b[1]) / _SHOULDERS_SHARE
+    return best or None
+
+
+def _find_middle(points: list[list[float]], pair: tuple[int, int]) -> list[float] | None:
+    """Return the middle of two keypoints, or the one that was found."""
+    a, b = points[pair[0]], points[pair[1]]
+    if a[2] > 0 and b[2] > 0:
+        return [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]
+    return a if a[2] > 0 else b if b[2] > 0 else None
