@@ -32,15 +32,18 @@ def run(options: EventsCheckOptions) -> int:
     if (options.image is None) != (options.draw is None):
         raise InputError("--image and --draw: expected both or none")
     settings = read_rules(options.config)
-    EventEngine(settings.events)
+    if options.image is not None and options.draw is not None:
+        _draw(settings.events, options.image, options.draw)
+    try:
+        EventEngine(settings.events)  # checks the names of keypoints
+    except ValueError as error:
+        raise InputError(f"{options.config}: {error}") from None
     rules = list_rules(settings.events)
     name_width, kind_width = (
         max(map(len, words)) for words in zip(*((rule.name, kind) for kind, rule in rules), strict=True)
     )
     for kind, rule in rules:
         print(make_printable(f"{rule.name:{name_width}}  {kind:{kind_width}}  {describe_rule(rule)}".rstrip()))
-    if options.image is not None and options.draw is not None:
-        _draw(settings.events, options.image, options.draw)
     return 0
 
 

@@ -132,8 +132,7 @@ class Tables:
         if not shape.name.strip():
             return "the name is missing"
         try:
-            rule = schema.build(_get_rule_types()[shape.kind], self.make_table(shape), strict=True)
-            getattr(rule, "check", lambda: None)()
+            schema.build(_get_rule_types()[shape.kind], self.make_table(shape), strict=True).check()
         except ValueError as error:
             return str(error)
         return ""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ...runtime.errors import InputError
 from ...runtime.io.images import Video
+from ...runtime.io.messages import show_warning
 from ...runtime.io.naming import get_device_name
 from ...runtime.types import EstimateResult, Frame
 from ..camera.build_loop import check_models
@@ -20,7 +21,7 @@ from ..events.engine import EventEngine
 from ..events.wall_clock import WallClock
 from ..monitor.health import Health
 from ..monitor.stats import Stats
-from ..sinks.base import LOG, Message
+from ..sinks.base import Message
 from ..sources.base import FrameSource
 from ..sources.factory import open_source
 from ..sources.opencv import ImageFiles
@@ -138,7 +139,7 @@ def run_recorded_poses(
         except InputError as error:
             if not report.summary.frames:
                 raise
-            LOG.error("%s", error)
+            show_warning(str(error))
             return Outcome(report, 1)
         finally:
             replay.finish()

@@ -13,7 +13,6 @@ from ...runtime.io.printable import make_printable
 from ...runtime.types import Frame
 from ...runtime.visualize.writer import DrawnVideo
 from ..events.draw import RecentEvents, draw_rules
-from ..events.event import Event
 from ..events.format import format_event_line
 from ..events.text import describe_event
 from ..sinks.base import Message, Sink
@@ -110,7 +109,7 @@ class Report(Sink):
         for event in message.events:
             if self._settings.as_json:
                 line = format_event_line(
-                    event, message.frame, device=message.device, captured_at=self._find_time(event, message),
+                    event, message.frame, device=message.device, captured_at=self._find_capture_time(message),
                     camera=message.camera,
                 )  # fmt: skip
             else:
@@ -118,11 +117,11 @@ class Report(Sink):
                 line = make_printable(f"{time}  {event.rule:{self._width}}  {describe_event(event)}")
             _print_line(line)
 
-    def _find_time(self, event: Event, message: Message) -> str | None:
-        """Return the wall-clock time of an event in RFC 3339; None if it is unknown."""
+    def _find_capture_time(self, message: Message) -> str | None:
+        """Return the wall-clock time of a frame in RFC 3339; None if it is unknown."""
         if self._settings.start_s is None or self._first_s is None:
             return message.capture_time
-        moment = datetime.fromtimestamp(self._settings.start_s + event.time_s - self._first_s, UTC)
+        moment = datetime.fromtimestamp(self._settings.start_s + self._get_time_s(message.frame) - self._first_s, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _draw(self, message: Message, time_s: float) -> None:

@@ -57,8 +57,8 @@ class Summary:
 
     def describe(self) -> list[str]:
         """Return the summary as lines of text."""
-        people = f"{len(self._people)} {'person' if len(self._people) == 1 else 'people'}"
-        lines = [f"{self.frames} frames, {self.last_s:.1f} s, {people}, {self._events} events"]
+        frames, people = _count(self.frames, "frame"), _count(len(self._people), "person", "people")
+        lines = [f"{frames}, {self.last_s:.1f} s, {people}, {_count(self._events, 'event')}"]
         name_width = max(map(len, self._tallies), default=0)
         kind_width = max((len(tally.kind) for tally in self._tallies.values()), default=0)
         for name, tally in self._tallies.items():
@@ -70,13 +70,17 @@ class Summary:
             return ", ".join(f"{direction} {count}" for direction, count in self._states[name].counts.items())
         if tally.repetitions:
             people = ", ".join(f"person {person}: {count}" for person, count in sorted(tally.repetitions.items()))
-            return f"{sum(tally.repetitions.values())} repetitions ({people})"
+            return f"{_count(sum(tally.repetitions.values()), 'repetition')} ({people})"
         if not tally.counts:
             return "no events"
         parts = [_describe_event(tally, event) for event in tally.counts]
         if tally.kind == "zone":
-            parts.append(f"at most {tally.max_people} people at once")
+            parts.append(f"at most {tally.max_people} at once")
         return ", ".join(parts)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _add(tally: _Tally, event: Event) -> None:

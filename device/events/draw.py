@@ -12,8 +12,8 @@ import numpy as np
 
 from ...runtime.types import Image, Pose
 from ...runtime.visualize.draw import REFERENCE_SIDE_PX, locate_number
+from .body_anchor import Point
 from .event import Event, RuleState
-from .person import Point
 from .text import describe_counts, describe_event, describe_person
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

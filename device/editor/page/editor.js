@@ -3,7 +3,7 @@
 const element = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const HINTS = {
-  zone: "Click the corners of the zone. Click the first corner, double-click or press Enter to finish; Esc cancels.",
+  zone: "Click the corners of the zone. To finish, click the first corner again, double-click or press Enter. Esc cancels.",
   line: "Click the two ends of the line. The arrow shows the direction that counts as “in”. Esc cancels.",
   selected: "Drag a corner to move it, a small dot to add a corner, or the shape to move all of it. With the keyboard: Tab to a corner, arrow keys move it (Shift: faster), Insert adds one, Delete removes it.",
   none: "Click a zone or line to change it.",
@@ -177,6 +177,8 @@ function drawButtons() {
   for (const kind of ["zone", "line"]) {
     element(`add-${kind}`).setAttribute("aria-pressed", String(Boolean(drawing) && drawing.kind === kind));
     element(`add-${kind}`).hidden = !(kind in state.fields);
+    const isDrawn = Boolean(drawing) && drawing.kind === kind;
+    setText(`add-${kind}-text`, !isDrawn ? `Add ${kind}` : drawing.points.length >= MIN_POINTS[kind] ? `Finish ${kind}` : "Cancel");
   }
   setText("hint", drawing ? HINTS[drawing.kind] : shapes.current ? HINTS.selected : shapes.list.length ? HINTS.none : "");
 }
@@ -241,9 +243,11 @@ async function finish() {
   }
 }
 
+// The button that has started a drawing finishes it, or cancels it if corners are missing.
 function startDrawing(kind, isKeyboard) {
   if (drawing && drawing.kind === kind) {
-    drawing = null;
+    if (drawing.points.length >= MIN_POINTS[kind]) finishDrawing();
+    else drawing = null;
   } else if (isKeyboard) {
     // Without a pointer: a shape in the middle, whose corners the arrow keys move.
     drawing = null;
@@ -269,6 +273,8 @@ function finishDrawing() {
   drawing = null;
   shapes.add(kind, points);
   refresh();
+  // On a touch screen this would open the keyboard.
+  if (matchMedia("(pointer: coarse)").matches) return;
   element("name").focus({ preventScroll: true });
   element("name").select();
 }
