@@ -150,14 +150,16 @@ class EditorServer:
     async def _answer_drawing(self, request: web.BaseRequest, *, is_done: bool) -> web.Response:
         """Check a drawing; if the user is done and it has no errors, write it and end the server."""
         drawing = await _read_drawing(request)
-        if drawing is None:
+        if self._done.is_set():
+            return self._access.refuse(409, "the drawing is finished; start `edgepose events edit` again")
+        if drawing is None or not self._tables.has_origins(drawing):
             return self._access.refuse(400, f"expected JSON with shapes, at most {_MAX_BODY_BYTES} bytes")
         errors, problem = self._tables.find_errors(drawing)
         toml = format_tables([(shape.kind, self._tables.make_table(shape)) for shape in drawing.shapes])
         if is_done and not errors and not problem:
             try:
                 if self._file is not None:
-                    await asyncio.to_thread(self._file.write, drawing, self._tables)
+                    self._file.write(drawing, self._tables)
             except EdgePoseError as error:
                 problem = str(error)
             else:

@@ -111,6 +111,12 @@ class Tables:
                 shapes.append(Shape(cast(ShapeKind, kind), table["name"], points, settings, number))
         return shapes
 
+    def has_origins(self, drawing: Drawing) -> bool:
+        """Return True if the shapes that come from the file are different ones that it has."""
+        origins = [(shape.kind, shape.origin) for shape in drawing.shapes if shape.origin is not None]
+        exist = all(0 <= number < len(self._tables[kind]) for kind, number in origins)
+        return exist and len(set(origins)) == len(origins)
+
     def make_table(self, shape: Shape) -> dict[str, Any]:
         """Return the table of a shape: keys that the page does not show, and points that did not change, are kept."""
         original = {} if shape.origin is None else self._tables[shape.kind][shape.origin]
