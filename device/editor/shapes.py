@@ -15,7 +15,7 @@ from ..events.rule import CommonConfig
 
 ShapeKind = Literal["zone", "line"]
 KINDS: tuple[ShapeKind, ...] = ("zone", "line")
-POINTS_KEYS = {"zone": "polygon", "line": "line"}
+POINTS_KEYS = {"zone": "polygon", "line": "points"}
 """Key of the points in the table of each kind."""
 _DIGITS = 4
 MAX_SHAPES = 100
@@ -31,14 +31,14 @@ class SettingField:
     Attributes:
         key: Key in the table of the rule.
         label: Text on the page.
-        type: `choice`, `integer` or `number`.
+        type: `choice`, `integer` or `number`; `hidden`: the page knows the key, but shows no field.
         unit: Unit of a number.
         choices: Words of a choice; the first one is the default.
     """
 
     key: str
     label: str
-    type: Literal["choice", "integer", "number"]
+    type: Literal["choice", "integer", "number", "hidden"]
     unit: str = ""
     choices: tuple[str, ...] = ()
 
@@ -50,7 +50,7 @@ _FIELDS = {
         SettingField("dwell_s", "Report a stay longer than", "number", "s"),
         SettingField("capacity", "Report more people than", "integer", "people"),
     ),
-    "line": (_ANCHOR,),
+    "line": (_ANCHOR, SettingField("swap", "", "hidden")),
 }
 
 
@@ -61,7 +61,7 @@ class Shape:
     Attributes:
         kind: `zone` or `line`.
         name: Name of the rule.
-        points: Corners, or the two ends, as shares of width and height of the image, 0 to 1.
+        points: Corners, or the points of a line, as shares of width and height of the image, 0 to 1.
         settings: Values of the form fields; those that are left empty are missing.
         origin: Position among the rules of this kind in the file; None for a new rule.
     """

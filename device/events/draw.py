@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -81,12 +83,12 @@ def draw_rules(
         if pose.person:
             plates.reserve(_Rectangle(*locate_number(pose, canvas.shape)))
     for state, color in zip(rules, _iterate_colors(), strict=False):
-        if state.shape:
+        if len(state.shape) > 1:
             _draw_shape(canvas, state, color, plates.thickness)
     for state, color in zip(rules, _iterate_colors(), strict=False):
-        if len(state.shape) > 2:
+        if state.kind == "zone" and len(state.shape) > 2:
             plates.add([_make_title(state)], color, _list_zone_places(state.shape, plates), inside=state.shape)
-        elif state.shape:
+        elif len(state.shape) > 1:
             plates.add([_make_title(state)], color, _list_line_places(state.shape, plates))
     _draw_banner(plates, events)
     for pose in found:
@@ -94,14 +96,15 @@ def draw_rules(
     return canvas
 
 
-def compute_in_direction(shape: Sequence[Point]) -> Point:
-    """Return the unit vector in which people cross a line that counts as `in`: to the right of its direction.
+def find_in_arrow(shape: Sequence[Point]) -> tuple[Point, Point]:
+    """Return where the arrow `in` of a line begins, and its direction as a unit vector.
 
-    Seen in the image, a line from the left to the right has `in` at the bottom.
+    The arrow is in the middle of the longest piece and points to the right of its direction. Seen in the image, a line
+    from the left to the right has `in` at the bottom.
     """
-    (x0, y0), (x1, y1) = shape
-    length = max(1e-6, float(np.hypot(x1 - x0, y1 - y0)))
-    return (y0 - y1) / length, (x1 - x0) / length
+    (x0, y0), (x1, y1) = max(pairwise(shape), key=lambda piece: math.dist(*piece))
+    length = max(1e-6, math.hypot(x1 - x0, y1 - y0))
+    return ((x0 + x1) / 2, (y0 + y1) / 2), ((y0 - y1) / length, (x1 - x0) / length)
 
 
 def get_rule_color(index: int) -> Color:
@@ -207,9 +210,9 @@ def _iterate_colors() -> Iterable[Color]:
 
 
 def _draw_shape(canvas: Image, state: RuleState, color: Color, thickness: int) -> None:
-    """Draw the polygon of a zone, or a line with an arrow in the direction `in`."""
+    """Draw the polygon of a zone, or the pieces of a line with an arrow in the direction `in`."""
     points = _to_fixed_points(state.shape)
-    is_zone = len(state.shape) > 2
+    is_zone = state.kind == "zone"
     if is_zone and state.active:
         _fill(canvas, state.shape, color)
     width = thickness + (thickness + 1) // 2 if state.active or not is_zone else thickness
@@ -221,17 +224,16 @@ def _draw_shape(canvas: Image, state: RuleState, color: Color, thickness: int) -
 
 
 def _draw_arrow(canvas: Image, shape: Sequence[Point], color: Color, width: int, thickness: int) -> None:
-    (x0, y0), (x1, y1) = shape
-    x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    dx, dy = compute_in_direction(shape)
-    length = min(14.0 * thickness, max(6.0 * thickness, np.hypot(x1 - x0, y1 - y0) / 3))
+    (x, y), (dx, dy) = find_in_arrow(shape)
+    longest = max(math.dist(*piece) for piece in pairwise(shape))
+    length = min(14.0 * thickness, max(6.0 * thickness, longest / 3))
     tip, wing = (x + dx * length, y + dy * length), 0.35 * length
     back = tip[0] - dx * wing, tip[1] - dy * wing
     left, right = (back[0] - dy * wing, back[1] + dx * wing), (back[0] + dy * wing, back[1] - dx * wing)
     for path in (((x, y), tip), (left, tip, right)):
         cv2.polylines(canvas, [_to_fixed_points(path)], False, color, width, cv2.LINE_AA, _SUBPIXEL_BITS)
     # The ends of the line.
-    for end in _to_fixed_points(shape).reshape(-1, 2).tolist():
+    for end in _to_fixed_points((shape[0], shape[-1])).reshape(-1, 2).tolist():
         cv2.circle(canvas, tuple(end), int((width + 1) * 2**_SUBPIXEL_BITS), color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
@@ -266,12 +268,11 @@ def _list_zone_places(shape: Sequence[Point], plates: _Plates) -> list[tuple[flo
 
 def _list_line_places(shape: Sequence[Point], plates: _Plates) -> list[tuple[float, float, float, float]]:
     """List places for the title of a line: opposite to its arrow, then at its ends."""
-    (x0, y0), (x1, y1) = shape
-    dx, dy = compute_in_direction(shape)
+    middle, (dx, dy) = find_in_arrow(shape)
     gap = 4 * plates.thickness
-    x, y = (x0 + x1) / 2 - dx * gap, (y0 + y1) / 2 - dy * gap
-    ends = [(end_x - dx * gap, end_y - dy * gap, 0.5 + dx / 2, 0.5 + dy / 2) for end_x, end_y in shape]
-    return [(x, y, 0.5 + dx / 2, 0.5 + dy / 2), *ends, (x0, y0, 0, 1), (x1, y1, 1, 0)]
+    points = (middle, shape[0], shape[-1])
+    beside = [(x - dx * gap, y - dy * gap, 0.5 + dx / 2, 0.5 + dy / 2) for x, y in points]
+    return [*beside, (*shape[0], 0, 1), (*shape[-1], 1, 0)]
 
 
 def _draw_banner(plates: _Plates, events: Sequence[Event]) -> None:

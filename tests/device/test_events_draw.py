@@ -61,6 +61,17 @@ def test_the_arrow_of_a_line_points_to_the_side_that_counts_as_in() -> None:
     assert swapped[90:112, 155:165].any()
 
 
+def test_a_line_may_have_several_pieces() -> None:
+    """It is not closed, not filled, and has one arrow, at its longest piece."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    shape = ((40.0, 60.0), (40.0, 200.0), (80.0, 200.0))
+    drawn = draw_rules(image, [RuleState("door", "line", False, (), {"in": 1, "out": 0}, shape=shape)])
+    assert drawn[130, 40].any()
+    assert drawn[200, 60].any()
+    assert not drawn[165:179, 68:76].any(), "not closed"
+    assert drawn[120:140, 20:34].any(), "going down, the right side is on the left"
+
+
 @pytest.mark.parametrize(("width", "height"), [(320, 240), (640, 480), (1920, 1080)])
 def test_labels_leave_the_numbers_of_people_readable(width: int, height: int) -> None:
     """The pixels of each number are the same with and without labels."""

@@ -46,7 +46,7 @@ function drawShape(shape, index) {
   const group = makeSvg("g", { class: names.join(" "), "data-index": index });
   let path = makePath(shape.points, shape.kind === "zone");
   if (shape.kind === "zone") group.append(makeSvg("path", { class: "area", d: path }));
-  else path += makeArrow(...shape.points.map(toPixels), 34 * scale);
+  else path += makeArrow(shape.points.map(toPixels), 34 * scale, shape.settings.swap);
   group.append(...["under", "over", "touch"].map((name) => makeSvg("path", { class: name, d: path })));
   group.append(makeTitle(shape, scale));
   return group;
@@ -78,7 +78,7 @@ function makeHandle(index, corner, point, name, isMiddle) {
 
 function drawHandles(shape, index) {
   const { points, kind, name } = shape, handles = [];
-  if (kind === "zone") points.forEach((point, corner) => handles.push(makeHandle(index, corner, getMiddle(point, points[(corner + 1) % points.length]), name, true)));
+  listPieces(points, kind === "zone").forEach((piece, corner) => handles.push(makeHandle(index, corner, getMiddle(...piece), name, true)));
   points.forEach((point, corner) => handles.push(makeHandle(index, corner, point, name, false)));
   return handles;
 }
@@ -161,12 +161,11 @@ function drawForm(isForced) {
   if (isForced || form.dataset.key !== key) {
     form.dataset.key = key;
     element("name").value = shape.name;
-    element("fields").replaceChildren(...state.fields[shape.kind].flatMap((field) => makeField(field, shape.settings[field.key])));
+    element("fields").replaceChildren(...state.fields[shape.kind].filter((field) => field.type !== "hidden").flatMap((field) => makeField(field, shape.settings[field.key])));
   }
   setText("form-title", shape.kind === "zone" ? "Zone" : "Line");
   setText("remove", `Delete ${shape.kind}`);
   element("swap").hidden = shape.kind !== "line";
-  element("remove-corner").hidden = shape.kind !== "zone";
   element("remove-corner").disabled = !shapes.canRemoveCorner;
   setText("error", errors[shapes.selected] || "");
 }

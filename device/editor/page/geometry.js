@@ -23,9 +23,16 @@ function getMiddle(a, b) {
   return [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
 }
 
-// Return the arrow of a line in pixels: people who cross it to the right of its direction count as `in`.
-function makeArrow(a, b, length) {
-  const norm = Math.max(1e-6, Math.hypot(b[0] - a[0], b[1] - a[1]));
+// Return the pieces between the points, as pairs; a polygon is closed.
+function listPieces(points, isClosed) {
+  return points.slice(0, isClosed ? points.length : -1).map((point, index) => [point, points[(index + 1) % points.length]]);
+}
+
+// Return the arrow of a line in pixels, at its longest piece: people who cross it to the right of its direction count as `in`.
+function makeArrow(points, length, isSwapped) {
+  const measure = ([a, b]) => Math.hypot(b[0] - a[0], b[1] - a[1]);
+  const [a, b] = listPieces(points, false).reduce((longest, piece) => (measure(piece) > measure(longest) ? piece : longest));
+  const norm = Math.max(1e-6, measure([a, b])) * (isSwapped ? -1 : 1);
   const dx = (a[1] - b[1]) / norm, dy = (b[0] - a[0]) / norm, wing = 0.35 * length;
   const [x, y] = getMiddle(a, b), tip = [x + dx * length, y + dy * length];
   const back = [tip[0] - dx * wing, tip[1] - dy * wing];

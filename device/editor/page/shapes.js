@@ -82,9 +82,10 @@ class Shapes {
   // Insert a corner in the middle of the edge that begins at a corner.
   insertCorner(corner) {
     const { points, kind } = this.current;
-    if (kind !== "zone") return;
+    const piece = listPieces(points, kind === "zone")[corner];
+    if (!piece) return;
     this.remember();
-    points.splice(corner + 1, 0, getMiddle(points[corner], points[(corner + 1) % points.length]));
+    points.splice(corner + 1, 0, getMiddle(...piece));
     this.corner = corner + 1;
   }
 
