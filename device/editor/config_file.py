@@ -89,7 +89,7 @@ def _replace_tables(text: str, drawing: Drawing, tables: Tables) -> str:
             _append(document, kind, added)
         elif "events" in document and kind in document["events"] and not wanted:
             del document["events"][kind]
-    return tomlkit.dumps(document)
+    return str(tomlkit.dumps(document))
 
 
 def _update(table: Any, values: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
@@ -84,7 +84,7 @@ def _choose_frame(source: FrameSource, at_s: float) -> Frame | None:
         return _find_last(frames, source, at_s)
     finally:
         source.stop()
-        if isinstance(frames, Iterator) and hasattr(frames, "close"):
+        if isinstance(frames, Generator):
             frames.close()
 
 
