@@ -11,8 +11,7 @@ from math import hypot
 from typing import NamedTuple
 
 from ...runtime.skeleton import Skeleton
-
-Point = tuple[float, float]
+from .geometry import Point
 
 _TEMPLATE = {
     "neck": (-0.165, 1.0), "right_shoulder": (-0.165, 1.0), "left_shoulder": (-0.165, 1.0),
@@ -26,6 +25,7 @@ the weight of the keypoint for the position of the center."""
 _TORSO_SHARE, _THIGH_SHARE, _SHIN_SHARE, _SHOULDERS_SHARE = 0.3, 0.235, 0.235, 0.224
 _OFFSET_TIME_CONSTANT_S = 0.3
 _HEIGHT_TIME_CONSTANT_S = 0.5
+_SPEED_TIME_CONSTANT_S = 0.3
 _ANKLE_SHARE = 0.5
 """Share of a visible ankle in the position of the feet; the rest is where its offset points to."""
 _MIN_HEIGHT_PX = 1.0
@@ -83,25 +83,35 @@ class BodyAnchor:
         center: Center of the torso in the last frame, in pixels.
         feet: Point between the ankles.
         height: Height of the body as if it stood upright, above 0.
+        velocity: Velocity of the center in pixels per second, smoothed.
     """
 
     def __init__(self, index: BodyIndex) -> None:
-        self._index = index
+        self.index = index
         self._offsets: dict[int, Point] = {}
-        self._time_s = 0.0
+        self._time_s: float | None = None
+        self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
         self.feet: Point = (0.0, 0.0)
         self.height = 0.0
 
     def observe(self, points: list[list[float]], time_s: float) -> None:
         """Note the keypoints of one frame, at least one of them found."""
-        elapsed_s = max(0.0, time_s - self._time_s)
+        elapsed_s = 0.0 if self._time_s is None else max(0.0, time_s - self._time_s)
         self._time_s = time_s
+        before_x, before_y = self.center
         self._observe_height(points, elapsed_s)
         self._observe_offsets(points, elapsed_s)
+        if elapsed_s:
+            weight = elapsed_s / (_SPEED_TIME_CONSTANT_S + elapsed_s)
+            (x, y), (velocity_x, velocity_y) = self.center, self.velocity
+            self.velocity = (
+                velocity_x + weight * ((x - before_x) / elapsed_s - velocity_x),
+                velocity_y + weight * ((y - before_y) / elapsed_s - velocity_y),
+            )
 
     def _observe_height(self, points: list[list[float]], elapsed_s: float) -> None:
-        height = _estimate_height(points, self._index)
+        height = _estimate_height(points, self.index)
         if height is None:
             if self.height:
                 return
@@ -118,7 +128,7 @@ class BodyAnchor:
         offsets, height = self._offsets, self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for index, share, weight in self._index.template:
+        for index, share, weight in self.index.template:
             x, y, score = points[index]
             if score > 0:
                 offset_x, offset_y = offsets.get(index, (0.0, share))
@@ -145,7 +155,7 @@ class BodyAnchor:
     def _find_feet(self, points: list[list[float]]) -> None:
         """Set the feet: the mean of both ankles, seen or expected."""
         (center_x, center_y), height = self.center, self.height
-        ankles = self._index.ankles
+        ankles = self.index.ankles
         if not ankles:
             self.feet = center_x, center_y + 0.6 * height
             return
@@ -168,19 +178,23 @@ class BodyAnchor:
         self.feet = self.center[0], max(ys)
 
 
+def measure_torso(points: list[list[float]], index: BodyIndex) -> float | None:
+    """Return the length from the neck, or the shoulders, to the hips; None if they were not found."""
+    if index.hips is None:
+        return None
+    hip = _find_middle(points, index.hips)
+    top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
+    if top is None and index.shoulders is not None:
+        top = _find_middle(points, index.shoulders)
+    return None if hip is None or top is None else hypot(top[0] - hip[0], top[1] - hip[1])
+
+
 def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | None:
     """Estimate the height from the longest of torso and legs; None if nothing of them is visible.
 
     The longest one counts, because segments that point towards the camera look shorter.
     """
-    best = 0.0
-    if index.hips is not None:
-        hip = _find_middle(points, index.hips)
-        top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
-        if top is None and index.shoulders is not None:
-            top = _find_middle(points, index.shoulders)
-        if hip is not None and top is not None:
-            best = hypot(top[0] - hip[0], top[1] - hip[1]) / _TORSO_SHARE
+    best = (measure_torso(points, index) or 0.0) / _TORSO_SHARE
     for first, second, share in index.segments:
         a, b = points[first], points[second]
         if a[2] > 0 and b[2] > 0:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import hypot
 
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
-from .body_anchor import BodyAnchor, BodyIndex, Point
+from .body import Body
+from .body_anchor import BodyAnchor, BodyIndex, measure_torso
+from .geometry import Point
 
 
 class Person:
@@ -19,11 +22,13 @@ class Person:
         points: `[x, y, score]` per keypoint of the skeleton; score 0 if it was not found.
         time_s: Time of the frame.
         anchor: What is remembered about the body of this person from frame to frame.
+        body: Measures of the body, set by the first rule that needs them (`body.get_body`).
     """
 
     def __init__(self, pose: Pose, points: list[list[float]], time_s: float, anchor: BodyAnchor) -> None:
         self.number, self.pose, self.points = pose.person, pose, points
         self.time_s, self.anchor = time_s, anchor
+        self.body: Body | None = None
 
     def get_point(self, index: int) -> Point | None:
         """Return a keypoint by its index in the skeleton; None if it was not found."""
@@ -54,6 +59,17 @@ class Person:
     def feet(self) -> Point:
         """Point between the ankles; estimated from the rest of the body if they were not found."""
         return self._observed.feet
+
+    @property
+    def speed(self) -> float:
+        """Speed of the center in heights per second, smoothed."""
+        observed = self._observed
+        return hypot(*observed.velocity) / observed.height
+
+    @property
+    def torso(self) -> float | None:
+        """Length from neck to hips in pixels, in this frame; None if they were not found."""
+        return measure_torso(self.points, self.anchor.index)
 
     @cached_property
     def _observed(self) -> BodyAnchor:

@@ -1,0 +1,129 @@
+"""Rule for the angle between three keypoints, and the lookup of keypoints by names that may omit the side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...runtime.errors import UnknownNameError
+from ...runtime.skeleton import COCO18, Skeleton
+from .body import Points, compute_angle
+from .condition import ConditionConfig, ConditionRule
+from .event import Event
+from .person import Person
+from .rule import check_range
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AngleConfig(ConditionConfig):
+    """Table `[[events.angle]]`.
+
+    Attributes:
+        keypoints: Three keypoints, the one at the vertex in the middle. Without a side, such as `elbow`: the rule holds
+            for the right or the left side.
+        below: The angle in degrees must be smaller.
+        above: The angle in degrees must be larger; with `below` it must be between the two.
+        hysteresis: Degrees by which the angle must be outside again before the end.
+    """
+
+    keypoints: tuple[str, ...]
+    below: float | None = None
+    above: float | None = None
+    hysteresis: float = 5.0
+
+    def check(self) -> None:
+        """Raise ValueError if a value is out of range; the message begins with the key."""
+        super().check()
+        if self.below is None and self.above is None:
+            raise ValueError("below: expected `below`, `above` or both in degrees, got neither")
+        for key, value in (("below", self.below), ("above", self.above)):
+            if value is not None:
+                check_range(key, value, 0, 180)
+        if self.below is not None and self.above is not None and self.above >= self.below:
+            raise ValueError(
+                f"above: expected less than `below`, so that there are angles between them, got {self.above:g} and "
+                f"{self.below:g}; for angles outside of a range, use two rules"
+            )
+        check_range("hysteresis", self.hysteresis, 0, 90)
+
+
+class AngleRule(ConditionRule):
+    """An angle of each person that is in a range."""
+
+    kind = "angle"
+    event = "angle"
+
+    def __init__(self, config: AngleConfig, skeleton: Skeleton = COCO18) -> None:
+        super().__init__(config, skeleton)
+        self._triples = find_triples(config.keypoints, skeleton)
+        self._hysteresis = config.hysteresis
+        self._below = 360.0 if config.below is None else config.below
+        self._above = -1.0 if config.above is None else config.above
+        self._values: dict[int, float] = {}
+
+    def evaluate(self, person: Person, is_active: bool) -> bool | None:
+        """Return True if the angle of one side is in the range; None if none is known."""
+        margin = self._hysteresis if is_active else 0.0
+        low, high = self._above - margin, self._below + margin
+        angles = measure_angles(person.points, self._triples)
+        for angle in angles:
+            if low < angle < high:
+                self._values[person.number] = angle
+                return True
+        if not angles or (len(angles) < len(self._triples) and is_active):
+            return None
+        self._values[person.number] = angles[0]
+        return False
+
+    def measure(self, person: Person) -> float | None:
+        """Return the angle in degrees."""
+        return self._values.get(person.number)
+
+    def forget(self, person: int, seen_s: float) -> list[Event]:
+        """End the condition of a person who is gone."""
+        self._values.pop(person, None)
+        return super().forget(person, seen_s)
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the state of a person to another number."""
+        if old in self._values:
+            self._values[new] = self._values.pop(old)
+        super().rename(old, new)
+
+
+def find_triples(names: Sequence[str], skeleton: Skeleton) -> tuple[Triple, ...]:
+    """Return the indices of three keypoints; for names without a side those of the right and of the left side.
+
+    Raises:
+        ValueError: There are not three different names, or the skeleton does not have one of them.
+    """
+    if len(names) != 3 or len(set(names)) != 3:
+        raise ValueError(
+            f"keypoints: expected three different keypoints, the vertex in the middle, got {', '.join(names) or 'none'}"
+        )
+    known = set(skeleton.keypoints)
+    is_sided = [name not in known and {f"right_{name}", f"left_{name}"} <= known for name in names]
+    triples = []
+    for side in ("right_", "left_") if any(is_sided) else ("",):
+        try:
+            indices = [
+                skeleton.index(side + name if sided else name) for name, sided in zip(names, is_sided, strict=True)
+            ]
+        except UnknownNameError as error:
+            raise ValueError(f"keypoints: {error}") from None
+        triples.append((indices[0], indices[1], indices[2]))
+    return tuple(triples)
+
+
+def measure_angles(points: Points, triples: Sequence[Triple]) -> list[float]:
+    """Return the angles in degrees of those triples whose keypoints were found."""
+    angles = []
+    for a, vertex, b in triples:
+        one, middle, other = points[a], points[vertex], points[b]
+        if one[2] > 0 and middle[2] > 0 and other[2] > 0:
+            angle = compute_angle((one[0], one[1]), (middle[0], middle[1]), (other[0], other[1]))
+            if angle is not None:
+                angles.append(angle)
+    return angles

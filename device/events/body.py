@@ -1,0 +1,239 @@
+"""Measures of a body from its keypoints: how upright torso, thighs and shins are, and angles of joints.
+
+All lengths are shares of the person's height, so that they do not depend on the distance from the camera. A measure is
+None if its keypoints were not found. The axis of an upright body points up in the image: the camera must not be rolled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import acos, atan2, degrees, exp, hypot
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...runtime.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from .person import Person
+
+Point = tuple[float, float]
+Points = list[list[float]]
+
+TORSO, THIGH, SHIN, SHOULDERS, UPPER_ARM, FOREARM = 0.3, 0.235, 0.235, 0.224, 0.165, 0.15
+"""Lengths as shares of the height, by the usual rule for figure drawing."""
+
+_SHORT_LIMB_WEIGHT = 0.9
+"""Short limbs count less for the size of a person, because the noise of keypoints makes them longer."""
+_MIN_LIMBS_FOR_SECOND = 4
+_HEIGHT_DECAY_PER_S = 0.2
+_HEIGHT_RISE_S = 0.4
+
+
+class BodyJoints(NamedTuple):
+    """Indices of the keypoints in a skeleton, right side first; None for those that it does not have."""
+
+    head: tuple[int, ...]
+    neck: int | None
+    shoulders: tuple[int | None, int | None]
+    elbows: tuple[int | None, int | None]
+    wrists: tuple[int | None, int | None]
+    hips: tuple[int | None, int | None]
+    mid_hip: int | None
+    knees: tuple[int | None, int | None]
+    ankles: tuple[int | None, int | None]
+
+    @staticmethod
+    @cache
+    def of(skeleton: Skeleton) -> BodyJoints:
+        """Return the indices for a skeleton."""
+        index = {name: number for number, name in enumerate(skeleton.keypoints)}
+
+        def get_pair(part: str) -> tuple[int | None, int | None]:
+            return index.get(f"right_{part}"), index.get(f"left_{part}")
+
+        names = ("nose", "right_eye", "left_eye", "right_ear", "left_ear", "head")
+        return BodyJoints(
+            tuple(index[name] for name in names if name in index), index.get("neck", index.get("thorax")),
+            get_pair("shoulder"), get_pair("elbow"), get_pair("wrist"), get_pair("hip"),
+            index.get("mid_hip", index.get("pelvis")), get_pair("knee"), get_pair("ankle"),
+        )  # fmt: skip
+
+    @property
+    def has_posture(self) -> bool:
+        """True if the skeleton has what postures are recognized by: shoulders, hips, knees and ankles."""
+        return None not in (*self.shoulders, *self.hips, *self.knees, *self.ankles)
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """Measures of one person in one frame; None if the keypoints were not found. Positions are pixels of the frame.
+
+    Attributes:
+        head: Mean of nose, eyes and ears.
+        shoulder: Middle between the shoulders.
+        hip: Middle between the hips.
+        knee: Mean of the knees.
+        ankle: Mean of the ankles.
+        torso: Length of the torso in pixels.
+        torso_angle: Angle between the torso and the vertical in degrees: 0 upright, 90 horizontal, 180 head down.
+        height: Height of the body in pixels as if it stood upright, from the limb that is seen at its full length.
+        knee_angle: Angle of the knees in degrees, the mean of both; 180 is straight.
+        facing: Distance from the right to the left shoulder to the right, as a share of its length: 1 if the person faces
+            the camera, 0 from the side, -1 from behind.
+    """
+
+    head: Point | None
+    shoulder: Point | None
+    hip: Point | None
+    knee: Point | None
+    ankle: Point | None
+    torso: float | None
+    torso_angle: float | None
+    height: float | None
+    knee_angle: float | None
+    facing: float | None
+
+
+def measure_body(points: Points, joints: BodyJoints) -> Body:
+    """Measure a body.
+
+    Args:
+        points: `[x, y, score]` per keypoint; score 0 if it was not found.
+        joints: Indices of the keypoints.
+    """
+    right_shoulder, left_shoulder = _get_pair(points, joints.shoulders)
+    right_hip, left_hip = _get_pair(points, joints.hips)
+    right_knee, left_knee = _get_pair(points, joints.knees)
+    right_ankle, left_ankle = _get_pair(points, joints.ankles)
+    shoulder = _find_middle(right_shoulder, left_shoulder)
+    if (right_shoulder is None or left_shoulder is None) and joints.neck is not None and points[joints.neck][2] > 0:
+        shoulder = points[joints.neck][0], points[joints.neck][1]
+    hip = _find_middle(right_hip, left_hip)
+    if (right_hip is None or left_hip is None) and joints.mid_hip is not None and points[joints.mid_hip][2] > 0:
+        hip = points[joints.mid_hip][0], points[joints.mid_hip][1]
+    torso = torso_angle = None
+    sizes: list[float] = []
+    if shoulder is not None and hip is not None:
+        torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
+        sizes.append(torso / TORSO)
+    knee_angles = []
+    for one_hip, knee, ankle in ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle)):
+        if knee is None:
+            continue
+        if one_hip is not None:
+            sizes.append(hypot(one_hip[0] - knee[0], one_hip[1] - knee[1]) / THIGH)
+        if ankle is not None:
+            sizes.append(hypot(ankle[0] - knee[0], ankle[1] - knee[1]) / SHIN)
+            if one_hip is not None and (angle := compute_angle(one_hip, knee, ankle)) is not None:
+                knee_angles.append(angle)
+    if right_shoulder is not None and left_shoulder is not None:
+        sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
+    for side, one_shoulder in ((0, right_shoulder), (1, left_shoulder)):
+        elbow, wrist = _get(points, joints.elbows[side]), _get(points, joints.wrists[side])
+        if elbow is not None and one_shoulder is not None:
+            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, one_shoulder) / UPPER_ARM)
+        if elbow is not None and wrist is not None:
+            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+    height, facing = _choose_height(sizes), None
+    if right_shoulder is not None and left_shoulder is not None and height:
+        facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
+    return Body(
+        _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
+        _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
+        sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
+    )  # fmt: skip
+
+
+class BodySize:
+    """Height of a person in pixels, remembered for frames in which all limbs point towards the camera or are missing.
+
+    The height of a frame is too small if no limb is seen at its full length. So the remembered height follows a larger
+    one at once, and a smaller one slowly, as a person who walks away from the camera needs.
+    """
+
+    def __init__(self) -> None:
+        self.height: float | None = None
+        self._time_s = 0.0
+
+    def update(self, height: float | None, time_s: float, decay: float = 1.0) -> float | None:
+        """Note the height of a frame, and return the remembered one.
+
+        Args:
+            height: Height in pixels from this frame; None if unknown.
+            time_s: Time of the frame.
+            decay: Factor for the speed at which the remembered height becomes smaller.
+        """
+        elapsed_s, self._time_s = max(0.0, time_s - self._time_s), time_s
+        if height is None:
+            return self.height
+        if self.height is None:
+            self.height = height
+        elif height >= self.height:
+            self.height += (height - self.height) * (1 - exp(-elapsed_s / _HEIGHT_RISE_S))
+        else:
+            self.height = max(height, self.height * exp(-_HEIGHT_DECAY_PER_S * decay * min(elapsed_s, 1.0)))
+        return self.height
+
+
+def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
+    """Compute the angle at a vertex in degrees, 0 to 180; None if two points coincide."""
+    ax, ay, bx, by = a[0] - vertex[0], a[1] - vertex[1], b[0] - vertex[0], b[1] - vertex[1]
+    length = hypot(ax, ay) * hypot(bx, by)
+    if length == 0:
+        return None
+    return degrees(acos(min(1.0, max(-1.0, (ax * bx + ay * by) / length))))
+
+
+def compute_axis_angle(start: Point, end: Point) -> float:
+    """Compute the angle between the line from start to end and straight up in the image, in degrees, 0 to 180."""
+    return degrees(atan2(abs(end[0] - start[0]), start[1] - end[1]))
+
+
+def get_body(person: Person, joints: BodyJoints) -> Body:
+    """Return the measures of a person, computed once per frame for all rules."""
+    body = person.body
+    if body is None:
+        body = person.body = measure_body(person.points, joints)
+    return body
+
+
+def _choose_height(sizes: list[float]) -> float | None:
+    """Choose the largest height that limbs give; of many the second largest, in case one keypoint is wrong."""
+    if not sizes:
+        return None
+    if len(sizes) < _MIN_LIMBS_FOR_SECOND:
+        return max(sizes) or None
+    sizes.sort()
+    return sizes[-2] or None
+
+
+def _find_head(points: Points, joints: BodyJoints) -> Point | None:
+    x = y = 0.0
+    count = 0
+    for index in joints.head:
+        point = points[index]
+        if point[2] > 0:
+            x, y, count = x + point[0], y + point[1], count + 1
+    return (x / count, y / count) if count else None
+
+
+def _get(points: Points, index: int | None) -> Point | None:
+    if index is None:
+        return None
+    x, y, score = points[index]
+    return (x, y) if score > 0 else None
+
+
+def _get_pair(points: Points, pair: tuple[int | None, int | None]) -> tuple[Point | None, Point | None]:
+    return _get(points, pair[0]), _get(points, pair[1])
+
+
+def _find_middle(a: Point | None, b: Point | None) -> Point | None:
+    """Return the middle of two points, or the one that was found."""
+    if a is None or b is None:
+        return a or b
+    return (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
+
+
+def _distance(a: Point, b: Point) -> float:
+    return hypot(a[0] - b[0], a[1] - b[1])

@@ -1,0 +1,202 @@
+"""Rule for postures: standing, sitting, crouching, lying."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ...runtime.skeleton import COCO18, Skeleton
+from .body import SHIN, THIGH, TORSO, Body, BodyJoints, BodySize, Point, compute_axis_angle, get_body
+from .condition import ConditionConfig, LabelRule
+from .event import Event, RuleState
+from .person import Person
+
+Posture = Literal["standing", "sitting", "crouching", "lying"]
+POSTURES: tuple[Posture, ...] = ("standing", "sitting", "crouching", "lying")
+
+_MARGIN = 0.06
+"""Hysteresis: by how much a measure must exceed its threshold before the posture changes."""
+_MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
+"""How far torso, leg and thigh of a lying person rise at most, as shares of their lengths: 1 is upright."""
+_MIN_LYING_ANGLE = 52.0
+_MAX_LYING_EXTENT = 0.4
+"""Shoulders above the feet, as a share of the height, if the torso is not inclined: the person lies along the view."""
+_MIN_UPRIGHT_SHIN = 0.6
+_MIN_LYING_ANGLE_ALONE = 62.0
+"""Angle of the torso if the legs were not found."""
+_MAX_UPRIGHT_ANGLE = 50.0
+_MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
+_MAX_CROUCHING_LEG = 0.34
+_FACING_SHIFT = 0.09
+"""A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostureConfig(ConditionConfig):
+    """Table `[[events.posture]]`.
+
+    Attributes:
+        postures: Postures that are reported.
+        for_s: Time in seconds for which a posture must last before it is reported.
+        release_s: Time in seconds for which it must be over before its end is reported.
+    """
+
+    postures: tuple[Posture, ...] = POSTURES
+    for_s: float = 1.0
+    release_s: float = 0.7
+
+    def check(self) -> None:
+        """Raise ValueError if a value is out of range; the message begins with the key."""
+        super().check()
+        if not self.postures:
+            raise ValueError(f"postures: expected some of {', '.join(POSTURES)}, got none")
+
+
+class PostureRule(LabelRule):
+    """The posture of each person. The state shows all postures, events are about those of the configuration."""
+
+    kind = "posture"
+    event = "posture"
+
+    def __init__(self, config: PostureConfig, skeleton: Skeleton = COCO18) -> None:
+        super().__init__(config, skeleton)
+        self._reader = PostureReader(skeleton)
+        self._postures = frozenset(config.postures)
+
+    def classify(self, person: Person, current: str) -> str | None:
+        """Return the posture; None if it cannot be decided."""
+        return self._reader.read(person, current)
+
+    def update(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
+        """Classify each person, and report the postures of the configuration that began and ended."""
+        return self._select(super().update(people, time_s, frame_size))
+
+    def forget(self, person: int, seen_s: float) -> list[Event]:
+        """End the posture of a person who is gone."""
+        self._reader.forget(person)
+        return self._select(super().forget(person, seen_s))
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the state of a person to another number."""
+        self._reader.rename(old, new)
+        super().rename(old, new)
+
+    def get_state(self) -> RuleState:
+        """Return the people in one of the postures of the configuration, and the postures of all people as labels."""
+        state = super().get_state()
+        people = tuple(person for person in state.people if state.labels.get(person) in self._postures)
+        return replace(state, active=bool(people), people=people)
+
+    def _select(self, events: list[Event]) -> list[Event]:
+        return [event for event in events if event.label in self._postures]
+
+
+class PostureReader:
+    """Classifies the postures of people; it remembers their sizes."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        """Create a reader.
+
+        Raises:
+            ValueError: The skeleton has no shoulders, hips, knees and ankles.
+        """
+        self._joints = BodyJoints.of(skeleton)
+        if not self._joints.has_posture:
+            raise ValueError(
+                f"name: postures need shoulders, hips, knees and ankles, which the skeleton {skeleton.name} does not have"
+            )
+        self._sizes: dict[int, BodySize] = {}
+
+    def read(self, person: Person, current: str) -> str | None:
+        """Return the posture, "" if it is none of the known ones, None if keypoints are missing.
+
+        Args:
+            person: The person.
+            current: The posture that holds now, for hysteresis.
+        """
+        body = get_body(person, self._joints)
+        size = self._sizes.get(person.number)
+        if size is None:
+            size = self._sizes[person.number] = BodySize()
+        height = size.update(body.height, person.time_s, 0.15 if current == "lying" else 1.0)
+        return None if height is None else classify_posture(body, height, current)
+
+    def get_height(self, number: int) -> float | None:
+        """Return the remembered height of a person in pixels."""
+        size = self._sizes.get(number)
+        return None if size is None else size.height
+
+    def forget(self, number: int) -> None:
+        """Forget a person."""
+        self._sizes.pop(number, None)
+
+    def rename(self, old: int, new: int) -> None:
+        """Give what is remembered about a person to another number."""
+        if old in self._sizes:
+            self._sizes[new] = self._sizes.pop(old)
+
+
+def classify_posture(body: Body, height: float, current: str = "") -> str | None:
+    """Classify the posture in one frame.
+
+    Args:
+        body: Measures of the body.
+        height: Height of the person in pixels as if upright.
+        current: The posture that holds now, for hysteresis.
+
+    Returns:
+        A posture; "" if the body is in none of them, such as bent down; None if keypoints are missing.
+    """
+    shoulder, hip, knee, ankle = body.shoulder, body.hip, body.knee, body.ankle
+    if shoulder is None or hip is None or body.torso_angle is None:
+        return _classify_without_torso(shoulder or body.head, knee, ankle, height)
+    torso = (hip[1] - shoulder[1]) / (TORSO * height)
+    thigh = None if knee is None else (knee[1] - hip[1]) / (THIGH * height)
+    shin = None if knee is None or ankle is None else (ankle[1] - knee[1]) / (SHIN * height)
+    leg = (ankle[1] - hip[1]) / ((THIGH + SHIN) * height) if ankle is not None else thigh
+    margin = _MARGIN if current == "lying" else 0.0
+    if torso < _MAX_LYING_TORSO + margin and _is_lying(torso, body.torso_angle, thigh, shin, leg, margin):
+        return "lying"
+    if body.torso_angle > _MAX_UPRIGHT_ANGLE or torso < 0.25:
+        return ""
+    if leg is None:
+        return None
+    return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
+
+
+def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | None, leg: float | None,
+              margin: float) -> bool:  # fmt: skip
+    """Return True if neither the torso nor the legs are upright."""
+    if leg is None:
+        return angle > _MIN_LYING_ANGLE_ALONE - 100 * margin
+    if leg > _MAX_LYING_LEG + margin or (thigh is not None and thigh > _MAX_LYING_THIGH + margin):
+        return False
+    if angle > _MIN_LYING_ANGLE - 100 * margin:
+        return True
+    # The person may lie along the view: then the whole body is short in the image. A crouching person has upright shins.
+    extent = TORSO * torso + (THIGH + SHIN) * leg
+    return extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
+
+
+def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:
+    """Tell standing, sitting and crouching apart by the height of the hips above the feet."""
+    if not has_ankle:
+        # The lower legs are hidden: the thighs tell standing from sitting only.
+        if leg > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
+            return "standing"
+        return "sitting" if leg < 0.45 else current
+    standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
+    if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
+        return "standing"
+    shift = _MARGIN / 2 if current == "crouching" else -_MARGIN / 2 if current == "sitting" else 0
+    return "crouching" if leg < _MAX_CROUCHING_LEG + _FACING_SHIFT * facing + shift else "sitting"
+
+
+def _classify_without_torso(top: Point | None, knee: Point | None, ankle: Point | None, height: float) -> str | None:
+    """Classify by the line from the shoulders to the feet: only `lying` is possible."""
+    end = ankle or knee
+    if top is None or end is None:
+        return None
+    extent = (end[1] - top[1]) / height
+    return "lying" if compute_axis_angle(end, top) > _MIN_LYING_ANGLE_ALONE and extent < _MAX_LYING_EXTENT else None

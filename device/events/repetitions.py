@@ -1,0 +1,276 @@
+"""Rule that counts repetitions of an exercise: squats, push-ups, curls, or any angle that goes down and up again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import asin, degrees, exp, hypot, inf
+from typing import Literal, NamedTuple
+
+from ...runtime.skeleton import COCO18, Skeleton
+from .angle import Triple, find_triples
+from .body import UPPER_ARM, Body, BodyJoints, BodySize, Points, compute_angle, get_body
+from .event import Event, RuleInfo, RuleState, make_event_id
+from .person import Person
+from .rule import CommonConfig, Rule, check_range
+
+Preset = Literal["squat", "push_up", "curl"]
+
+_SMOOTHING_S = 0.1
+_MAX_SIDE_AGE_S = 0.6
+"""An angle is used for this time while its keypoints are missing."""
+_MAX_UNKNOWN_S = 2.0
+"""A repetition is not counted if nothing was known for longer than this."""
+_MIN_PHASE_S = 0.15
+"""Time for which the joint must be bent: shorter ones are noise."""
+_REACH_DECAY_PER_S = 0.02
+
+
+class _Exercise(NamedTuple):
+    """How a preset is measured.
+
+    Attributes:
+        keypoints: Three keypoints.
+        low: Default of `low`.
+        high: Default of `high`.
+        choose: Which side counts: `min` for the more bent, `max` for the straighter one, `mean`.
+    """
+
+    keypoints: tuple[str, str, str]
+    low: float
+    high: float
+    choose: Literal["min", "max", "mean"]
+
+
+_EXERCISES: dict[Preset, _Exercise] = {
+    "squat": _Exercise(("hip", "knee", "ankle"), 115, 150, "max"),
+    "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
+    "curl": _Exercise(("shoulder", "elbow", "wrist"), 75, 125, "min"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepetitionsConfig(CommonConfig):
+    """Table `[[events.repetitions]]`: a preset, or three keypoints with two angles.
+
+    Attributes:
+        preset: `squat`, `push_up` or `curl`; "" if `keypoints` are given.
+        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used.
+        low: Angle in degrees below which the joint is bent.
+        high: Angle in degrees above which the joint is straight.
+        longest_s: A repetition that takes longer than this is not counted, for example sitting down for a while.
+    """
+
+    preset: Literal["", "squat", "push_up", "curl"] = ""
+    keypoints: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    longest_s: float = 8.0
+
+    def check(self) -> None:
+        """Raise ValueError if a value is out of range; the message begins with the key."""
+        super().check()
+        if bool(self.preset) == bool(self.keypoints):
+            raise ValueError(f"preset: expected a preset ({', '.join(_EXERCISES)}) or three keypoints, "
+                             f"got {'both' if self.preset else 'neither'}")  # fmt: skip
+        if self.keypoints and (self.low is None or self.high is None):
+            raise ValueError("low: expected `low` and `high` in degrees, which `keypoints` need")
+        low, high = get_thresholds(self)
+        check_range("low", low, 0, 180)
+        check_range("high", high, 0, 180)
+        if high - low < 10:
+            raise ValueError(f"high: expected at least 10 degrees more than `low`, got {low:g} and {high:g}")
+        check_range("longest_s", self.longest_s, 0.5, 600)
+
+
+def get_thresholds(config: RepetitionsConfig) -> tuple[float, float]:
+    """Return the angles below which the joint is bent, and above which it is straight."""
+    exercise = _EXERCISES[config.preset] if config.preset else None
+    low = config.low if config.low is not None else exercise.low if exercise else 0.0
+    high = config.high if config.high is not None else exercise.high if exercise else 0.0
+    return low, high
+
+
+@dataclass(slots=True, eq=False)
+class _PersonState:
+    """What is known about one person."""
+
+    size: BodySize = field(default_factory=BodySize)
+    reach: float = 0.0
+    """Largest distance between the ends of the limb, as a share of the height."""
+    angles: list[tuple[float, float] | None] = field(default_factory=list)
+    """Angle of each side, and when it was measured."""
+    angle: float | None = None
+    time_s: float = -inf
+    is_armed: bool = False
+    """True if the joint was straight."""
+    straight_s: float = 0.0
+    """When it was straight the last time."""
+    bent_s: float | None = None
+    extreme: float = 180.0
+    count: int = 0
+    event_s: float = -inf
+
+
+class RepetitionsRule(Rule):
+    """Repetitions of each person."""
+
+    kind = "repetitions"
+
+    def __init__(self, config: RepetitionsConfig, skeleton: Skeleton = COCO18) -> None:
+        super().__init__(config, skeleton)
+        exercise = _EXERCISES[config.preset] if config.preset else None
+        self._preset = config.preset
+        self._choose = exercise.choose if exercise else "mean"
+        self._triples = find_triples(exercise.keypoints if exercise else config.keypoints, skeleton)
+        self._low, self._high = get_thresholds(config)
+        self._longest_s, self._cooldown_s = config.longest_s, config.cooldown_s
+        self._joints = BodyJoints.of(skeleton)
+        self._states: dict[int, _PersonState] = {}
+        self._total = 0
+
+    @property
+    def info(self) -> RuleInfo:
+        """What sinks announce about the rule."""
+        return RuleInfo(self.config.name, self.kind, ("repetition",), has_duration=False, counts=("repetitions",))
+
+    def update(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
+        """Report repetitions that were completed in this frame."""
+        events = []
+        for person in people:
+            state = self._states.get(person.number)
+            if state is None:
+                state = self._states[person.number] = _PersonState(angles=[None] * len(self._triples))
+            angle = self._measure(person, state, time_s)
+            if angle is not None and self._count(state, self._smooth(state, angle, time_s), time_s):
+                state.count += 1
+                self._total += 1
+                state.event_s = time_s
+                events.append(Event("repetition", "once", self.config.name, "repetitions", make_event_id(),
+                                    person.number, time_s, time_s, count=state.count, value=state.extreme,
+                                    pose=person.pose))  # fmt: skip
+        return events
+
+    def forget(self, person: int, seen_s: float) -> list[Event]:
+        """Forget the count of a person who is gone."""
+        self._states.pop(person, None)
+        return []
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the state of a person to another number."""
+        if old in self._states:
+            self._states[new] = self._states.pop(old)
+
+    def finish(self, time_s: float) -> list[Event]:
+        """Forget all people."""
+        self._states.clear()
+        return []
+
+    def get_state(self) -> RuleState:
+        """Return the number of repetitions of each person, and of all people since the start."""
+        labels = {number: str(state.count) for number, state in self._states.items()}
+        people = tuple(number for number, state in self._states.items() if state.bent_s is not None)
+        return RuleState(self.config.name, self.kind, bool(people), people, {"repetitions": self._total}, labels)
+
+    def _measure(self, person: Person, state: _PersonState, time_s: float) -> float | None:
+        """Return the angle of the exercise; None if it is not known or the body is not in the position for it."""
+        angles = state.angles
+        if self._preset:
+            body = get_body(person, self._joints)
+            height = state.size.update(body.height, time_s, 0.3)
+            if height is None or not _is_in_position(self._preset, body, height):
+                return None
+            _decay_reach(state, time_s)
+            for side, triple in enumerate(self._triples):
+                if self._preset == "curl" and not _hangs(person.points, triple, height):
+                    continue
+                angle = _measure_exercise(person.points, triple, height, state)
+                if angle is not None:
+                    angles[side] = angle, time_s
+        else:
+            for side, triple in enumerate(self._triples):
+                angle = _measure_angle(person.points, triple)
+                if angle is not None:
+                    angles[side] = angle, time_s
+        recent = [one[0] for one in angles if one is not None and time_s - one[1] <= _MAX_SIDE_AGE_S]
+        if not recent:
+            return None
+        if self._choose == "min":
+            return min(recent)
+        return max(recent) if self._choose == "max" else sum(recent) / len(recent)
+
+    def _smooth(self, state: _PersonState, angle: float, time_s: float) -> float:
+        elapsed_s = time_s - state.time_s
+        if state.angle is None or elapsed_s > _MAX_UNKNOWN_S:
+            state.angle, state.is_armed, state.bent_s = angle, False, None
+        else:
+            state.angle += (angle - state.angle) * (1 - exp(-elapsed_s / _SMOOTHING_S))
+        state.time_s = time_s
+        return state.angle
+
+    def _count(self, state: _PersonState, angle: float, time_s: float) -> bool:
+        """Follow the cycle straight, bent, straight; return True if a repetition is complete."""
+        if angle > self._high:
+            bent_s, state.bent_s = state.bent_s, None
+            is_complete = (
+                bent_s is not None
+                and state.is_armed
+                and time_s - bent_s >= _MIN_PHASE_S
+                and time_s - state.straight_s <= self._longest_s
+                and time_s - state.event_s >= self._cooldown_s
+            )
+            state.is_armed, state.straight_s = True, time_s
+            return is_complete
+        if angle < self._low and state.bent_s is None:
+            state.bent_s, state.extreme = time_s, angle
+        if state.bent_s is not None:
+            state.extreme = min(state.extreme, angle)
+        return False
+
+
+def _is_in_position(preset: str, body: Body, height: float) -> bool:
+    """Return True if the torso is inclined as the exercise needs it; also if it was not found."""
+    if body.torso_angle is None or body.torso is None or body.shoulder is None or body.hip is None:
+        return True
+    rise = (body.hip[1] - body.shoulder[1]) / (0.3 * height)
+    if preset == "push_up":
+        return body.torso_angle > 45 or rise < 0.6
+    return body.torso_angle < (70 if preset == "squat" else 45) and rise > 0.25
+
+
+def _hangs(points: Points, triple: Triple, height: float) -> bool:
+    """Return True if the upper arm hangs down, as it does in curls, and unlike that of somebody who drinks or waves."""
+    shoulder, elbow = points[triple[0]], points[triple[1]]
+    return shoulder[2] > 0 and elbow[2] > 0 and (elbow[1] - shoulder[1]) / (UPPER_ARM * height) > 0.5
+
+
+def _measure_angle(points: Points, triple: Triple) -> float | None:
+    a, vertex, b = (points[index] for index in triple)
+    if a[2] <= 0 or vertex[2] <= 0 or b[2] <= 0:
+        return None
+    return compute_angle((a[0], a[1]), (vertex[0], vertex[1]), (b[0], b[1]))
+
+
+def _measure_exercise(points: Points, triple: Triple, height: float, state: _PersonState) -> float | None:
+    """Return the angle of the joint, estimated from the distance between the ends of the limb.
+
+    From the front, a bent knee looks straight, but hip and ankle come closer to each other. The angle follows from the
+    distance as a share of the largest one that was seen.
+    """
+    a, vertex, b = (points[index] for index in triple)
+    if a[2] <= 0 or b[2] <= 0:
+        return None
+    reach = hypot(a[0] - b[0], a[1] - b[1]) / height
+    if reach > state.reach:
+        state.reach += 0.3 * (reach - state.reach) if state.reach else reach
+    from_reach = 2 * degrees(asin(min(1.0, reach / state.reach))) if state.reach else 180.0
+    if vertex[2] <= 0:
+        return from_reach
+    angle = compute_angle((a[0], a[1]), (vertex[0], vertex[1]), (b[0], b[1]))
+    return from_reach if angle is None else min(angle, from_reach)
+
+
+def _decay_reach(state: _PersonState, time_s: float) -> None:
+    elapsed_s = min(1.0, time_s - state.time_s)
+    if elapsed_s > 0:
+        state.reach *= exp(-_REACH_DECAY_PER_S * elapsed_s)
