@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from ...runtime import schema
 from ...runtime.skeleton import COCO18
 from ..events.config import EventsConfig
+from ..events.geometry import is_relative
 from ..events.rule import CommonConfig
 
 ShapeKind = Literal["zone", "line"]
 KINDS: tuple[ShapeKind, ...] = ("zone", "line")
 POINTS_KEYS = {"zone": "polygon", "line": "points"}
 """Key of the points in the table of each kind."""
+_PLACE = re.compile(r"events\.(\w+)\[(\d+)\]\.")
+"""Place of a rule at the beginning of an error message."""
 _DIGITS = 4
 MAX_SHAPES = 100
 MAX_POINTS = 200
@@ -132,18 +136,27 @@ class Tables:
         errors = {
             number: error for number, shape in enumerate(drawing.shapes) if (error := self._find_shape_error(shape))
         }
-        return (errors, "") if errors else ({}, self._find_common_error(drawing))
+        if errors:
+            return errors, ""
+        problem = self._find_common_error(drawing)
+        placed = _PLACE.match(problem)
+        if placed is None or placed[1] not in KINDS:
+            return {}, problem
+        number = [number for number, shape in enumerate(drawing.shapes) if shape.kind == placed[1]][int(placed[2])]
+        return {number: problem[placed.end() :]}, ""
 
     def _find_shape_error(self, shape: Shape) -> str:
-        if not shape.name.strip():
-            return "the name is missing"
+        """Return what is wrong with a shape, whatever other rules there are."""
         try:
-            schema.build(_get_rule_types()[shape.kind], self.make_table(shape), strict=True).check()
+            rule = schema.build(_get_rule_types()[shape.kind], self.make_table(shape), strict=True)
+            rules: dict[str, Any] = {shape.kind: (replace(rule, inside=(), outside=()),)}
+            EventsConfig(**rules).check()
         except ValueError as error:
-            return str(error)
+            return _PLACE.sub("", str(error))
         return ""
 
     def _find_common_error(self, drawing: Drawing) -> str:
+        """Return what is wrong with all rules of the file together, for example two equal names."""
         tables: dict[str, list[dict[str, Any]]] = {}
         for shape in drawing.shapes:
             tables.setdefault(shape.kind, []).append(self.make_table(shape))
@@ -154,8 +167,8 @@ class Tables:
         return ""
 
     def _to_shares(self, points: Sequence[Sequence[float]]) -> Points:
-        """Return points as shares of the image; those in pixels have at least one number above 1."""
-        if not any(value > 1 for point in points for value in point):
+        """Return points of the file as shares of the image."""
+        if is_relative([(x, y) for x, y in points]):
             return tuple((float(x), float(y)) for x, y in points)
         width, height = self._size
         return tuple((x / width, y / height) for x, y in points)

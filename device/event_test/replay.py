@@ -164,7 +164,7 @@ class _Replay:
         time_s = frame.timestamp_ns / 1e9
         if self._tracker is None or self._engine is None:
             self._tracker = Tracker(self._recorded.skeleton)
-            self._engine = EventEngine(self._settings.events, self._recorded.skeleton)
+            self._engine = EventEngine(self._settings.events, self._recorded.skeleton, camera=self._camera)
         poses = estimate.poses
         if not self._recorded.is_tracked:
             poses = self._tracker.update(poses, time_s)

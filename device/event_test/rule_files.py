@@ -36,7 +36,7 @@ def read_rules(path: Path) -> Config:
 
 def list_rules(events: EventsConfig) -> list[tuple[str, CommonConfig]]:
     """Return the kind and the settings of all rules, in the order in which they are evaluated."""
-    return [(kind.name, rule) for kind in fields(events) for rule in getattr(events, kind.name)]
+    return [(place.removeprefix("events.").partition("[")[0], rule) for place, rule in events.list_rules()]
 
 
 def describe_rule(rule: CommonConfig) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...runtime.types import Image, Pose
 from ...runtime.visualize.draw import REFERENCE_SIDE_PX, locate_number
-from .body_anchor import Point
 from .event import Event, RuleState
+from .geometry import Point, contains
 from .text import describe_counts, describe_event, describe_person
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -181,7 +181,7 @@ class _Plates:
             top = min(max(0.0, y - share_y * height), max(0.0, self.height - height))
             place = _Rectangle(left, top, width, height)
             cost = 10.0 * sum(place.overlaps(other) for other in self._taken)
-            if inside and not _contains(inside, (left + width / 2, top + height / 2)):
+            if inside and not contains(inside, (left + width / 2, top + height / 2)):
                 cost += 5
             if cost < least:
                 best, least = place, cost
@@ -325,10 +325,6 @@ def _to_ascii(text: str) -> str:
     plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     shown = "".join(char if " " <= char <= "~" else "?" for char in plain)
     return shown if len(shown) <= _MAX_TEXT_LENGTH else shown[: _MAX_TEXT_LENGTH - 3] + "..."
-
-
-def _contains(polygon: Sequence[Point], point: Point) -> bool:
-    return cv2.pointPolygonTest(np.asarray(polygon, np.float32), point, False) >= 0
 
 
 def _to_fixed_points(points: Sequence[Point]) -> np.typing.NDArray[np.int32]:

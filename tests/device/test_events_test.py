@@ -24,9 +24,13 @@ WIDTH, HEIGHT, FPS = 480, 240, 10
 ZONES = """\
 [[events.zone]]
 name = "left"
+for_s = 0
+release_s = 0
 polygon = [[0, 0], [0.4, 0], [0.4, 1], [0, 1]]
 [[events.zone]]
 name = "right"
+for_s = 0
+release_s = 0
 polygon = [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]
 """
 
@@ -273,7 +277,10 @@ def test_check_lists_and_draws_the_rules(config: Path, tmp_path: Path, capfd: py
     cv2.imwrite(str(photo), np.full((HEIGHT, WIDTH, 3), 100, np.uint8))
     done = call_edgepose(capfd, "events", "check", config, "--image", photo, "--draw", drawn)
     assert done.returncode == 0, done
-    assert done.stdout.splitlines() == ["left   zone  polygon = 4 points", "right  zone  polygon = 4 points"]
+    assert done.stdout.splitlines() == [
+        "left   zone  for_s = 0, release_s = 0, polygon = 4 points",
+        "right  zone  for_s = 0, release_s = 0, polygon = 4 points",
+    ]
     image = cv2.imread(str(drawn))
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert (image[120, 192] != 100).any(), "the border of the left zone"

@@ -69,8 +69,8 @@ def test_rules_are_drawn_on_the_recording(tmp_path: Path) -> None:
         frames.append(read[1].astype(int))
     banner = np.s_[215:235, 10:100]
     assert frames[0][100, 160].max() > 40
-    assert frames[12][100, 160].max() < 20
-    assert frames[12][banner].max() > 150
+    assert frames[5][100, 160].max() < 20
+    assert frames[5][banner].max() > 150
     assert frames[-1][banner].max() < 20
 
 
