@@ -19,8 +19,8 @@ ShapeKind = Literal["zone", "line"]
 KINDS: tuple[ShapeKind, ...] = ("zone", "line")
 POINTS_KEYS = {"zone": "polygon", "line": "points"}
 """Key of the points in the table of each kind."""
-_PLACE = re.compile(r"events\.(\w+)\[(\d+)\]\.")
-"""Place of a rule at the beginning of an error message."""
+_PLACE = re.compile(r"events\.(\w+)\[(\d+)\]")
+"""Place of a rule in an error message."""
 _DIGITS = 4
 MAX_SHAPES = 100
 MAX_POINTS = 200
@@ -84,9 +84,11 @@ class Drawing:
     shapes: tuple[Shape, ...]
 
     def check(self) -> None:
-        """Raise ValueError if there are more shapes or corners than a person draws."""
+        """Raise ValueError for what the page does not send: too many shapes or corners, or points outside."""
         if len(self.shapes) > MAX_SHAPES or any(len(shape.points) > MAX_POINTS for shape in self.shapes):
             raise ValueError(f"expected at most {MAX_SHAPES} zones and lines with at most {MAX_POINTS} corners")
+        if not all(0 <= value <= 1 for shape in self.shapes for point in shape.points for value in point):
+            raise ValueError("expected points as shares of the image, 0 to 1")
 
 
 class Tables:
@@ -139,11 +141,11 @@ class Tables:
         if errors:
             return errors, ""
         problem = self._find_common_error(drawing)
-        placed = _PLACE.match(problem)
-        if placed is None or placed[1] not in KINDS:
+        placed = next((found for found in _PLACE.finditer(problem) if found[1] in KINDS), None)
+        if placed is None:
             return {}, problem
-        number = [number for number, shape in enumerate(drawing.shapes) if shape.kind == placed[1]][int(placed[2])]
-        return {number: problem[placed.end() :]}, ""
+        numbers = [number for number, shape in enumerate(drawing.shapes) if shape.kind == placed[1]]
+        return {numbers[int(placed[2])]: problem.removeprefix(f"{placed[0]}.")}, ""
 
     def _find_shape_error(self, shape: Shape) -> str:
         """Return what is wrong with a shape, whatever other rules there are."""
@@ -152,7 +154,7 @@ class Tables:
             rules: dict[str, Any] = {shape.kind: (replace(rule, inside=(), outside=()),)}
             EventsConfig(**rules).check()
         except ValueError as error:
-            return _PLACE.sub("", str(error))
+            return str(error).removeprefix(f"events.{shape.kind}[0].")
         return ""
 
     def _find_common_error(self, drawing: Drawing) -> str:

@@ -142,6 +142,7 @@ def test_only_the_printed_address_is_answered() -> None:
         {"shapes": [make_shape(points=[[0, float("nan")]])]}, {"shapes": [make_shape(points=[[0, 1, 2]])]},
         {"shapes": [make_shape(points=[[0, 0]] * 201)]}, {"shapes": [make_shape()] * 101}, {"shapes": [], "more": 1},
         " " * 1_100_000, {"shapes": [make_shape(origin=5)]}, {"shapes": [make_shape(origin=-1)]},
+        {"shapes": [make_shape(points=[[0, 0], [1.5, 0], [1, 1]])]},
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_drawing_is_refused(body: Any) -> None:
@@ -162,6 +163,38 @@ def test_errors_are_those_of_the_configuration() -> None:
         assert "min_score" in answer["errors"]["2"]
         assert not answer["done"]
         assert editor.thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "number", "words"),
+    [
+        ([make_shape(points=[[0, 0], [1, 1], [1, 0], [0, 1]])], 0, "the edge from corner 1 to 2 crosses"),
+        ([make_shape(points=[[0, 0], [0.5, 0.5], [1, 1]])], 0, "crosses"),
+        ([make_shape(), make_shape("b"), make_shape("Door")], 2, "a name that no other rule has"),
+        ([make_shape(), make_shape("b", settings={"capacity": 1.5})], 1, "capacity: expected an integer"),
+        ([make_shape(settings={"dwell_s": -1})], 0, "dwell_s: expected 0 to"),
+        ([make_shape("fall")], 0, "a name that no other rule has"),
+        ([{**make_shape("fence", points=[[0, 0], [0, 0]]), "kind": "line"}], 0, "are equal"),
+    ],
+)
+def test_errors_are_shown_at_the_shape(shapes: list[dict[str, Any]], number: int, words: str, tmp_path: Path) -> None:
+    """Also those that concern other rules of the file."""
+    pytest.importorskip("tomlkit")
+    path = tmp_path / "camera.toml"
+    path.write_text('[[events.fall]]\nname = "fall"\n[[events.posture]]\nname = "in-bed"\ninside = ["bed"]\n'
+                    '[[events.zone]]\nname = "bed"\npolygon = [[0, 0], [1, 0], [1, 1]]\n')  # fmt: skip
+    document = ConfigFile(path).document
+    tables = Tables(document, (WIDTH, HEIGHT))
+    bed = tables.list_shapes()[0]
+    added = tuple(config.schema.build(Shape, json.loads(json.dumps(shape))) for shape in shapes)
+    errors, problem = tables.find_errors(Drawing((*added, bed)))
+    assert problem == ""
+    assert list(errors) == [number]
+    assert words in errors[number]
+    assert not errors[number].startswith("events.zone")
+    assert tables.find_errors(Drawing((bed,))) == ({}, "")
+    # A rule refers to a zone that the user has deleted.
+    assert "there is no zone 'bed'" in tables.find_errors(Drawing(()))[1]
 
 
 def test_done_prints_toml_that_the_configuration_accepts() -> None:
@@ -420,6 +453,45 @@ def test_draw_a_zone_with_the_mouse(browser: Browser) -> None:
         zone = config.parse(shown, Path("-")).events.zone[0]
         assert (zone.name, len(zone.polygon)) == ("gate", 5)
         assert browser.get_script_errors() == []
+
+
+def test_draw_a_line_and_swap_its_direction(browser: Browser, tmp_path: Path) -> None:
+    """The arrow is on the side that counts as `in`; a line of the file with `swap` has it on the other side."""
+    pytest.importorskip("tomlkit")
+    path = tmp_path / "camera.toml"
+    path.write_text('[[events.line]]\nname = "gate"\npoints = [[0.6, 0.2], [0.9, 0.2]]\nswap = true\n')
+
+    def find_arrows() -> list[str]:
+        """The side of the arrow of each line: its box is higher than the line only there."""
+        found = browser.run("""return shapes.list.map((shape, index) => {
+            const box = document.querySelector(`[data-index='${index}'] .over`).getBBox();
+            return [box.y, box.y + box.height, shape.points[0][1] * state.height];
+        });""")
+        return ["above" if line - top > bottom - line else "below" for top, bottom, line in found]
+
+    with running_editor(path) as editor:
+        open_editor(browser, editor, count=1)
+        assert find_arrows() == ["above"]
+        click(browser, "add-line")
+        use_pointer(browser, (0.1, 0.5))
+        use_pointer(browser, (0.5, 0.5))
+        browser.press("door")
+        assert find_arrows() == ["above", "below"]
+        click(browser, "swap")
+        assert find_arrows() == ["above", "above"]
+        use_pointer(browser, (0.3, 0.5), (0.3, 0.6), (0.3, 0.7))
+        assert len(find_points(browser)) == 3
+        browser.run("const f = document.getElementById('field-anchor'); f.value = 'center';"
+                    "f.dispatchEvent(new Event('change'));")  # fmt: skip
+        wait_until(lambda: 'anchor = "center"' in browser.text("toml"))
+        click(browser, "done")
+        wait_until(lambda: "close this page" in browser.text("end-text"))
+        editor.finish()
+    gate, door = config.read(path).events.line
+    assert (gate.swap, gate.points) == (True, ((0.6, 0.2), (0.9, 0.2)))
+    assert (door.name, door.anchor, door.swap) == ("door", "center", False)
+    np.testing.assert_allclose(door.points, [[0.5, 0.5], [0.3, 0.7], [0.1, 0.5]], atol=0.004)
+    assert browser.get_script_errors() == []
 
 
 def test_draw_with_the_keyboard(browser: Browser) -> None:
