@@ -115,4 +115,6 @@ def _append(document: TOMLDocument, kind: str, added: list[dict[str, Any]]) -> N
     for values in added:
         table: Any = tomlkit.table() if isinstance(rules, AoT) else tomlkit.inline_table()
         table.update(values)
+        if isinstance(rules, AoT) and len(rules) and not rules[-1].as_string().endswith("\n\n"):
+            rules[-1].add(tomlkit.nl())
         rules.append(table)
