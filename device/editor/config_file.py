@@ -5,16 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runtime.errors import InputError, MissingExtraError
 from ...runtime.io import atomic
 from ...runtime.io.read_file import read_text
+from ...runtime.toml_lines import scan_lines
 from .. import config
-from .shapes import KINDS, Drawing, Tables
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
+from .shapes import KINDS, Drawing, Tables, format_tables
 
 
 class ConfigFile:
@@ -71,25 +69,51 @@ class ConfigFile:
 
 
 def _replace_tables(text: str, drawing: Drawing, tables: Tables) -> str:
-    """Return the text of the file with the zones and lines of a drawing."""
+    """Return the text of the file with the zones and lines of a drawing.
+
+    Raises:
+        InputError: The file has a form in which this is not possible.
+    """
+    wanted: dict[str, Any] = {}
+    for kind in KINDS:
+        shapes = [shape for shape in drawing.shapes if shape.kind == kind]
+        kept = {shape.origin: tables.make_table(shape) for shape in shapes if shape.origin is not None}
+        added = [tables.make_table(shape) for shape in shapes if shape.origin is None]
+        wanted[kind] = [kept[number] for number in sorted(kept)] + added
+        text = _replace_kind(text, kind, kept, added)
+    _check_result(text, wanted)
+    return text
+
+
+def _replace_kind(text: str, kind: str, kept: dict[int, dict[str, Any]], added: list[dict[str, Any]]) -> str:
+    import tomlkit
+    from tomlkit.items import AoT
+
+    document: Any = tomlkit.parse(text)
+    rules = document.get("events", {}).get(kind, [])
+    removed = [number for number in range(len(rules)) if number not in kept]
+    for number, table in kept.items():
+        _update(rules[number], table)
+    if rules and not isinstance(rules, AoT):
+        for number in reversed(removed):
+            del rules[number]
+        rules.extend(_make_inline_table(table) for table in added)
+        return str(tomlkit.dumps(document))
+    if "events" in document and kind in document["events"] and not rules:
+        del document["events"][kind]  # an empty list cannot be extended by tables
+    text = _remove_tables(str(tomlkit.dumps(document)), kind, removed)
+    if not added:
+        return text
+    start = f"{text.rstrip()}\n\n" if text.strip() else ""
+    return start + format_tables([(kind, table) for table in added])
+
+
+def _make_inline_table(values: dict[str, Any]) -> Any:
     import tomlkit
 
-    document = tomlkit.parse(text)
-    for kind in KINDS:
-        wanted = [shape for shape in drawing.shapes if shape.kind == kind]
-        existing = document.get("events", {}).get(kind, [])
-        kept = {shape.origin: tables.make_table(shape) for shape in wanted if shape.origin is not None}
-        for number, table in kept.items():
-            _update(existing[number], table)
-        for number in reversed(range(len(existing))):
-            if number not in kept:
-                del existing[number]
-        added = [tables.make_table(shape) for shape in wanted if shape.origin is None]
-        if added:
-            _append(document, kind, added)
-        elif "events" in document and kind in document["events"] and not wanted:
-            del document["events"][kind]
-    return str(tomlkit.dumps(document))
+    table = tomlkit.inline_table()
+    table.update(values)
+    return table
 
 
 def _update(table: Any, values: dict[str, Any]) -> None:
@@ -101,20 +125,27 @@ def _update(table: Any, values: dict[str, Any]) -> None:
             table[key] = value
 
 
-def _append(document: TOMLDocument, kind: str, added: list[dict[str, Any]]) -> None:
-    """Append tables `[[events.KIND]]`, or entries if the file has them as a list of inline tables."""
-    import tomlkit
-    from tomlkit.items import AoT
+def _remove_tables(text: str, kind: str, numbers: list[int]) -> str:
+    """Remove tables `[[events.KIND]]`. Comments behind one stay: they can belong to the next table."""
+    lines, places = text.splitlines(keepends=True), scan_lines(text)
+    for number in reversed(numbers):
+        place = ("events", kind, number)
+        start = places[place] - 1
+        end = min((line - 1 for other, line in places.items() if other[:3] != place and line - 1 > start),
+                  default=len(lines))  # fmt: skip
+        while end > start + 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
+            end -= 1
+        del lines[start:end]
+    return "".join(lines)
 
-    if "events" not in document:
-        document["events"] = tomlkit.table(is_super_table=True)
-    events: Any = document["events"]
-    if kind not in events:
-        events[kind] = tomlkit.aot()
-    rules = events[kind]
-    for values in added:
-        table: Any = tomlkit.table() if isinstance(rules, AoT) else tomlkit.inline_table()
-        table.update(values)
-        if isinstance(rules, AoT) and len(rules) and not rules[-1].as_string().endswith("\n\n"):
-            rules[-1].add(tomlkit.nl())
-        rules.append(table)
+
+def _check_result(text: str, wanted: dict[str, Any]) -> None:
+    """Raise InputError unless the text has exactly the wanted zones and lines."""
+    try:
+        events = tomllib.loads(text).get("events", {})
+    except tomllib.TOMLDecodeError:
+        events = None
+    if events is None or any(events.get(kind, []) != rules for kind, rules in wanted.items()):
+        raise InputError(
+            "the file has a form in which zones and lines cannot be replaced; copy the TOML of this page into it"
+        )

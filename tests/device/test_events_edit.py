@@ -260,6 +260,7 @@ def test_a_new_file_is_created(tmp_path: Path) -> None:
     [
         "events.zone = []\n", "[events]\n", "[events]\n# rules\n\n[output]\nsinks = []\n", "# only a comment",
         '[events]\nzone = [{name = "a", polygon = [[0, 0], [1, 0], [1, 1]]}]\n',
+        'events = {zone = [{name = "a", polygon = [[0, 0], [1, 0], [1, 1]]}]}\n',
     ],
 )  # fmt: skip
 def test_all_forms_of_toml_get_new_zones(text: str, tmp_path: Path) -> None:
@@ -276,6 +277,32 @@ def test_all_forms_of_toml_get_new_zones(text: str, tmp_path: Path) -> None:
     for line in text.splitlines():
         if line.startswith("#"):
             assert line in path.read_text()
+
+
+def test_comments_behind_a_removed_table_stay(tmp_path: Path) -> None:
+    """They can belong to the next table. New tables are at the end of the file."""
+    pytest.importorskip("tomlkit")
+    path = tmp_path / "camera.toml"
+    head = '# Rules\n[[events.posture]]\nname = "posture"\n\n'
+    zone = '[[events.zone]]\nname = "{}"  # a zone\npolygon = [\n  [0, 0], # [[events.zone]]\n  [1, 0], [1, 1],\n]\n'
+    tail = "\n# Where the poses go\n[output]\nsinks = []  # nowhere\n"
+    path.write_text(head + zone.format("a") + zone.format("b") + tail + zone.format("c"))
+    file = ConfigFile(path)
+    tables = Tables(file.document, (WIDTH, HEIGHT))
+    _, _, c = tables.list_shapes()
+    file.write(Drawing((c, Shape("line", "d", SQUARE[:2]))), tables)
+    line = '\n[[events.line]]\nname = "d"\npoints = [[0.1, 0.2], [0.5, 0.2]]\n'
+    assert path.read_text() == head + tail + zone.format("c") + line
+
+
+def test_a_drawing_without_changes_leaves_the_file_as_it_is(file: Path) -> None:
+    """Every byte, with line ends of Windows too."""
+    for text in (FILE, FILE.replace("\n", "\r\n"), FILE.rstrip("\n")):
+        file.write_bytes(text.encode())
+        opened = ConfigFile(file)
+        tables = Tables(opened.document, (WIDTH, HEIGHT))
+        opened.write(Drawing(tuple(tables.list_shapes())), tables)
+        assert file.read_bytes() == text.encode()
 
 
 def test_format_of_values() -> None:
