@@ -133,7 +133,9 @@ class LineRule(Rule):
 
     def get_state(self) -> RuleState:
         """Return the counts."""
-        return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=self._shape)
+        # In the direction in which `in` is to the right, as drawings expect it.
+        shape = self._shape if self._in_sign > 0 else self._shape[::-1]
+        return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=shape)
 
     def _follow(self, person: Person, point: Point, time_s: float) -> _Way:
         """Extend the way of a person to a point."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgepose.device.events.draw import RecentEvents, draw_rules
+from edgepose.device.events.config import EventsConfig
+from edgepose.device.events.draw import RecentEvents, draw_rules, find_in_arrow
+from edgepose.device.events.engine import EventEngine
 from edgepose.device.events.event import Event, RuleState
+from edgepose.device.events.line import LineConfig
 from edgepose.device.events.text import describe_counts, describe_event, describe_person
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import Pose
@@ -59,6 +62,26 @@ def test_the_arrow_of_a_line_points_to_the_side_that_counts_as_in() -> None:
     assert not drawn[150:].any()
     swapped = draw_rules(image, [RuleState("door", "line", False, (), {}, shape=((280, 120), (40, 120)))])
     assert swapped[90:112, 155:165].any()
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("points", [((0.1, 0.5), (0.9, 0.5)), ((0.9, 0.5), (0.1, 0.5))])
+def test_who_walks_along_the_arrow_counts_as_in(swap: bool, points: tuple[tuple[float, float], ...]) -> None:
+    """The drawing and the rule mean the same direction."""
+    config = EventsConfig(line=(LineConfig(name="door", points=points, swap=swap),))
+    still = EventEngine(config)
+    still.update((), 0.0, (640, 480))
+    (x, y), (dx, dy) = find_in_arrow(still.get_states()[0].shape)
+    pose = make_poses(640, 480, 1)[0]
+    feet = pose.keypoints[[10, 13], :2].mean(axis=0)
+    for direction, sign in (("in", 1), ("out", -1)):
+        engine, events = EventEngine(config), []
+        for step in range(-20, 21):
+            moved = pose.keypoints.copy()
+            moved[:, 0] += x - feet[0] + sign * dx * step * 8
+            moved[:, 1] += y - feet[1] + sign * dy * step * 8
+            events += engine.update((Pose(moved, 0.9, 1),), (step + 20) / 10, (640, 480))
+        assert [event.direction for event in (*events, *engine.finish())] == [direction]
 
 
 def test_a_line_may_have_several_pieces() -> None:
