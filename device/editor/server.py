@@ -13,6 +13,7 @@ import asyncio
 import hmac
 import json
 import secrets
+import socket
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
@@ -30,6 +31,7 @@ from .shapes import Drawing, Tables, describe_fields, format_tables
 if TYPE_CHECKING:
     from aiohttp import web
 
+_ANY_ADDRESS = "0.0.0.0", "::"  # nosec B104
 _JPEG_QUALITY = 90
 _MAX_BODY_BYTES = 1 << 20
 _PAGE_FILES = {
@@ -97,7 +99,8 @@ class EditorServer:
             raise MissingExtraError("events edit", "edit", error) from None
 
         def show_address(port: int) -> None:
-            host = f"[{self._host}]" if ":" in self._host else self._host
+            host = socket.gethostname() if self._host in _ANY_ADDRESS else self._host
+            host = f"[{host}]" if ":" in host else host
             on_listening(f"http://{host}:{port}/{self._token}/")
 
         try:

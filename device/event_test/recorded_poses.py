@@ -105,7 +105,8 @@ class RecordedPoses:
                 return None
             frame = schema.build(_RecordedFrame, value)
         except (ValueError, RecursionError) as error:
-            reason = str(error) if not isinstance(error, json.JSONDecodeError) else "not JSON"
+            is_json = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError))
+            reason = str(error) if is_json else "not JSON"
             raise self._make_error(number, f"{reason}; expected a line that `edgepose run` writes") from None
         if not (0 < frame.width <= _MAX_SIDE_PX and 0 < frame.height <= _MAX_SIDE_PX):
             raise self._make_error(

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -370,6 +371,16 @@ def test_the_command_prints_the_toml(tmp_path: Path) -> None:
         process.send_signal(number)
         assert process.communicate(timeout=HANG_S)[0] == ""
         assert process.returncode not in (0, 1)
+
+
+def test_another_address_is_printed_with_the_host_name() -> None:
+    """0.0.0.0 is no address that a browser can open."""
+    pytest.importorskip("aiohttp")
+    editor = Editor(EditorServer(np.zeros((60, 80, 3), np.uint8), "a.png", None, "0.0.0.0", 0))
+    assert urlsplit(editor.address).hostname == socket.gethostname().lower()
+    editor.address = editor.address.replace(socket.gethostname(), "127.0.0.1")
+    assert editor.request("GET", f"{editor.path}state", Host=socket.gethostname())[0] == 200
+    editor.end()
 
 
 def test_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,8 @@ def test_one_of_several_cameras_is_chosen(config: Path, tmp_path: Path, capfd: p
         (["test", "poses.jsonl", "--config", "wrong.toml"], "polygn"),
         (["test", "poses.jsonl"], "--config is required"),
         (["test", "empty.jsonl", "--config", "rules.toml"], "expected JSON lines"),
+        (["test", "binary.jsonl", "--config", "rules.toml"], "line 1: not JSON; expected a line"),
+        (["test", "deep.jsonl", "--config", "rules.toml"], "line 1: not JSON; expected a line"),
         (["test", "poses.jsonl", "--config", "rules.toml", "--draw", "a.jpg"], "expected a video"),
         (["test", "poses.jsonl", "--config", "rules.toml", "--draw", "nowhere/a.mp4"], "there is no folder"),
         (["test", "poses.jsonl", "--config", "rules.toml", "--start", "7:30"], "2026-05-04T07:30"),
@@ -262,6 +264,8 @@ def test_wrong_use_is_one_line(
     monkeypatch.chdir(tmp_path)
     write_poses(tmp_path / "poses.jsonl")
     (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(128, 256)))
+    (tmp_path / "deep.jsonl").write_text("[" * 1_000_000)
     (tmp_path / "empty.toml").write_text("[loop]\n")
     (tmp_path / "wrong.toml").write_text(ZONES.replace("polygon", "polygn"))
     done = call_edgepose(capfd, "events", *arguments)
