@@ -32,6 +32,7 @@ class AngleConfig(ConditionConfig):
     below: float | None = None
     above: float | None = None
     hysteresis: float = 5.0
+    min_score: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""

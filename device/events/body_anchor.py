@@ -13,12 +13,14 @@ from typing import NamedTuple
 from ...runtime.skeleton import Skeleton
 from .geometry import Point
 
+_ANKLE_DROP = 0.6
 _TEMPLATE = {
     "neck": (-0.165, 1.0), "right_shoulder": (-0.165, 1.0), "left_shoulder": (-0.165, 1.0),
     "right_hip": (0.135, 1.0), "left_hip": (0.135, 1.0), "mid_hip": (0.135, 1.0), "pelvis": (0.135, 1.0),
     "thorax": (-0.165, 1.0), "nose": (-0.28, 0.4), "head": (-0.28, 0.4), "head_top": (-0.35, 0.4),
-    "right_ear": (-0.28, 0.3), "left_ear": (-0.28, 0.3), "right_eye": (-0.3, 0.3), "left_eye": (-0.3, 0.3),
-    "right_knee": (0.37, 0.3), "left_knee": (0.37, 0.3), "right_ankle": (0.6, 0.15), "left_ankle": (0.6, 0.15),
+    "right_ear": (-0.28, 0.3), "left_ear": (-0.28, 0.3),
+    "right_knee": (0.37, 0.3), "left_knee": (0.37, 0.3), "right_ankle": (_ANKLE_DROP, 0.15),
+    "left_ankle": (_ANKLE_DROP, 0.15),
 }  # fmt: skip
 """Height of a keypoint below the center of the torso of a standing person, as a share of the height of the body, and
 the weight of the keypoint for the position of the center."""
@@ -40,7 +42,7 @@ class BodyIndex(NamedTuple):
         shoulders: Indices of the shoulders.
         hips: Indices of the hips.
         neck: Index of the neck.
-        ankles: Indices of the ankles.
+        ankles: Index of each ankle, and its place in `template`.
     """
 
     template: tuple[tuple[int, float, float], ...]
@@ -48,7 +50,7 @@ class BodyIndex(NamedTuple):
     shoulders: tuple[int, int] | None
     hips: tuple[int, int] | None
     neck: int | None
-    ankles: tuple[int, ...]
+    ankles: tuple[tuple[int, int], ...]
 
     @staticmethod
     @cache
@@ -60,6 +62,7 @@ class BodyIndex(NamedTuple):
             pair = index.get(f"right_{part}"), index.get(f"left_{part}")
             return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
 
+        names = [name for name in _TEMPLATE if name in index]
         segments = [
             (index[f"{side}_{a}"], index[f"{side}_{b}"], share)
             for side in ("right", "left")
@@ -67,12 +70,12 @@ class BodyIndex(NamedTuple):
             if f"{side}_{a}" in index and f"{side}_{b}" in index
         ]
         return BodyIndex(
-            tuple((index[name], *values) for name, values in _TEMPLATE.items() if name in index),
+            tuple((index[name], *_TEMPLATE[name]) for name in names),
             tuple(segments),
             find_pair("shoulder"),
             find_pair("hip"),
             index.get("neck", index.get("thorax")),
-            find_pair("ankle") or (),
+            tuple((index[name], names.index(name)) for name in ("right_ankle", "left_ankle") if name in index),
         )
 
 
@@ -88,7 +91,8 @@ class BodyAnchor:
 
     def __init__(self, index: BodyIndex) -> None:
         self.index = index
-        self._offsets: dict[int, Point] = {}
+        self._offsets = [[0.0, share, 0.0] for _, share, _ in index.template]
+        """x and y of each keypoint of the template from the center, as shares of the height; 1 if it was measured."""
         self._time_s: float | None = None
         self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
@@ -128,28 +132,26 @@ class BodyAnchor:
         offsets, height = self._offsets, self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for index, share, weight in self.index.template:
+        for slot, (index, _, weight) in enumerate(self.index.template):
             x, y, score = points[index]
             if score > 0:
-                offset_x, offset_y = offsets.get(index, (0.0, share))
+                offset = offsets[slot]
                 total += weight
-                sum_x += weight * (x - height * offset_x)
-                sum_y += weight * (y - height * offset_y)
-                visible.append((index, x, y))
+                sum_x += weight * (x - height * offset[0])
+                sum_y += weight * (y - height * offset[1])
+                visible.append((offset, x, y))
         if not visible:
             self._use_box(points)
             return
         center_x, center_y = sum_x / total, sum_y / total
         self.center = center_x, center_y
-        weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
-        for index, x, y in visible:
-            new_x, new_y = (x - center_x) / height, (y - center_y) / height
-            offset = offsets.get(index)
-            if offset is None:
-                offsets[index] = new_x, new_y
-            else:
-                offset_x, offset_y = offset
-                offsets[index] = offset_x + weight * (new_x - offset_x), offset_y + weight * (new_y - offset_y)
+        usual_weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
+        for offset, x, y in visible:
+            offset_x, offset_y, is_measured = offset
+            weight = usual_weight if is_measured else 1.0
+            offset[0] = offset_x + weight * ((x - center_x) / height - offset_x)
+            offset[1] = offset_y + weight * ((y - center_y) / height - offset_y)
+            offset[2] = 1.0
         self._find_feet(points)
 
     def _find_feet(self, points: list[list[float]]) -> None:
@@ -157,11 +159,11 @@ class BodyAnchor:
         (center_x, center_y), height = self.center, self.height
         ankles = self.index.ankles
         if not ankles:
-            self.feet = center_x, center_y + 0.6 * height
+            self.feet = center_x, center_y + _ANKLE_DROP * height
             return
         sum_x = sum_y = 0.0
-        for index in ankles:
-            offset_x, offset_y = self._offsets.get(index, (0.0, 0.6))
+        for index, slot in ankles:
+            offset_x, offset_y, _ = self._offsets[slot]
             x, y = center_x + height * offset_x, center_y + height * offset_y
             seen_x, seen_y, score = points[index]
             if score > 0:

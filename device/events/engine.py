@@ -76,6 +76,13 @@ class EventEngine:
         wall_s = time.time() if wall_s is None else wall_s
         if not (isfinite(time_s) and isfinite(wall_s)):
             raise ValueError(f"EventEngine: expected times in seconds, got {time_s} and {wall_s}")
+        count = len(self._skeleton.keypoints)
+        for pose in poses:
+            if len(pose.keypoints) != count:
+                raise ValueError(
+                    f"EventEngine: expected poses with {count} keypoints, got {len(pose.keypoints)}; "
+                    "create the engine with the skeleton of the poses: EventEngine(config, pose.skeleton)"
+                )
         events: list[Event] = []
         if self._time_s is not None and time_s < self._time_s:
             events += self.finish()

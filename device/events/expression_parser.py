@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import acos, degrees, hypot, inf
@@ -61,7 +62,10 @@ def compile_expression(text: str, skeleton: Skeleton) -> Callable[[Person], bool
     if not line:
         raise ExpressionError("expected a condition such as right_wrist.y < nose.y, got nothing")
     try:
-        tree = ast.parse(line, mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            tree = ast.parse(line, mode="eval")
     except SyntaxError as error:
         raise ExpressionError(f"column {start + (error.offset or 1)}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError):
@@ -346,7 +350,7 @@ _FUNCTIONS: Mapping[str, _FunctionEntry] = {
     "distance": _FunctionEntry("a keypoint", 2, 2, "a number", _make_distance),
     "angle": _FunctionEntry("a keypoint", 3, 3, "a number", _make_angle),
     "visible": _FunctionEntry("a keypoint", 1, 1, "a condition", _make_visible),
-    "abs": _FunctionEntry("a number", 1, 1, "a number", _make_number_function(abs)),
+    "abs": _FunctionEntry("a number", 1, 1, "a number", _make_number_function(lambda x: abs(x))),
     "min": _FunctionEntry("a number", 2, 10, "a number", _make_number_function(min)),
     "max": _FunctionEntry("a number", 2, 10, "a number", _make_number_function(max)),
 }

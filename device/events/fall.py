@@ -8,19 +8,26 @@ from dataclasses import dataclass, field
 from math import hypot, inf
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .body import Body, BodyJoints, Point, get_body
+from .body import TORSO, Body, BodyJoints, Point, get_body
+from .descent import Descent, DescentWatcher
 from .event import Event, RuleInfo, RuleState, make_event_id
 from .person import Person
 from .posture import PostureReader
 from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
 
-_MAX_HIDDEN_S = 2.0
-"""Time without a clear posture that is not counted as part of the fall: networks often lose people who fall."""
+_MAX_UPRIGHT_ANGLE = 25.0
+"""Angle of the torso of somebody who stands."""
+_MIN_UPRIGHT_TORSO = 0.7
+_MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
+"""A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
 """A person who did not lie for this time does not lie any more."""
 _MIN_DROP = 0.42
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
-_DROP_S = 2.0
+_DROP_S = 1.2
+_MIN_CLEAR_SCORE = 0.2
+"""Poses with a lower score are fragments of people, for example of people who lie."""
+_MIN_VANISHED_S = 0.5
 _MAX_LOST_S = 2.5
 """A new number takes over the state of a person who disappeared at most this long ago."""
 _MAX_LOST_DISTANCE = 0.8
@@ -42,8 +49,10 @@ class FallConfig(CommonConfig):
     """
 
     for_s: float = 2.0
-    within_s: float = 2.0
+    within_s: float = 1.5
     gone_s: float = 10.0
+    min_score: float = 0.05
+    min_height: float = 0.15
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -66,6 +75,10 @@ class _PersonState:
     """Time without a known posture since then."""
     shoulders: deque[tuple[float, float]] = field(default_factory=deque)
     """Time and y of the shoulders while the torso was upright, of the last seconds."""
+    clear_s: float = inf
+    """When the person was found with a good score the last time."""
+    known_s: float = inf
+    """When the posture was known the last time."""
     lying_s: float | None = None
     """Since when the person lies; None if not."""
     last_lying_s: float = -inf
@@ -74,6 +87,8 @@ class _PersonState:
     lying_frames: int = 0
     not_lying_s: float | None = None
     """Since when a person who has lain does not lie."""
+    is_up: bool = False
+    """True if a person who has fallen is up again."""
     id: str = ""
     """Identifier of the reported fall; "" if none."""
     number: int = 0
@@ -94,6 +109,7 @@ class FallRule(Rule):
         self._joints = BodyJoints.of(skeleton)
         self._reader = PostureReader(skeleton)
         self._states: dict[int, _PersonState] = {}
+        self._watcher = DescentWatcher(self._joints)
 
     @property
     def info(self) -> RuleInfo:
@@ -108,9 +124,13 @@ class FallRule(Rule):
             if state is None:
                 state = self._states[person.number] = self._adopt(person, people, time_s)
             events += self._observe(person, state, time_s)
+        present = {person.number: person for person in people}
+        for number, state in self._states.items():
+            if self._has_fallen(state, time_s):
+                events.append(self._start(number, present.get(number), state, time_s))
         if len(self._states) > len(people):
             events += self._forget_absent(time_s)
-        return events
+        return events + self._watch(people, time_s, frame_size)
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Do nothing: people on the floor are often not found, so this rule remembers them longer than the tracker."""
@@ -121,10 +141,13 @@ class FallRule(Rule):
         if old in self._states:
             self._states[new] = self._states.pop(old)
             self._reader.rename(old, new)
+        self._watcher.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
         """End all falls."""
         events = [self._end(state, time_s, None) for state in self._states.values() if state.id]
+        events += [self._end_descent(one, time_s) for one in self._watcher.descents if one.id]
+        self._watcher = DescentWatcher(self._joints)
         for number in self._states:
             self._reader.forget(number)
         self._states.clear()
@@ -133,16 +156,53 @@ class FallRule(Rule):
     def get_state(self) -> RuleState:
         """Return the people on the floor."""
         people = tuple(number for number, state in self._states.items() if state.id)
+        people += tuple(one.number for one in self._watcher.descents if one.id and one.number not in people)
         return RuleState(self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen"))
+
+    def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
+        """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""
+        events = [self._end_descent(one, time_s) for one in self._watcher.update(people, time_s, frame_size) if one.id]
+        for one in list(self._watcher.descents):
+            if one.id:
+                if time_s - one.seen_s > self._gone_s:
+                    events.append(self._end_descent(one, time_s))
+                    self._watcher.remove(one)
+            elif time_s - one.time_s >= self._for_s:
+                if self._is_reported(one.x, one.height) or self._is_seen(one.number, time_s):
+                    self._watcher.remove(one)
+                    continue
+                one.id = make_event_id()
+                events.append(Event("fall", "started", self.config.name, "fall", one.id, one.number, time_s, one.time_s,
+                                    pose=one.pose))  # fmt: skip
+        return events
+
+    def _is_reported(self, x: float, height: float) -> bool:
+        """Return True if a fall at this place has been reported and has not ended."""
+        places = [state.place[0] for state in self._states.values() if state.id]
+        places += [one.x for one in self._watcher.descents if one.id]
+        return any(abs(place - x) < height for place in places)
+
+    def _is_seen(self, number: int, time_s: float) -> bool:
+        """Return True if the person is found: then the posture decides."""
+        state = self._states.get(number)
+        return state is not None and time_s - state.clear_s < _MIN_VANISHED_S and time_s - state.known_s < 1.0
+
+    def _end_descent(self, descent: Descent, time_s: float) -> Event:
+        return Event("fall", "ended", self.config.name, "fall", descent.id, descent.number, time_s, descent.time_s,
+                     time_s - descent.time_s)  # fmt: skip
 
     def _adopt(self, person: Person, people: Sequence[Person], time_s: float) -> _PersonState:
         """Return the state of somebody who disappeared here a moment ago: the tracker often loses people who fall."""
         present = {one.number for one in people}
         x, y = _find_place(person)
+        is_fragment = person.pose.score < _MIN_CLEAR_SCORE
         best, best_distance = 0, inf
         for number, state in self._states.items():
             max_lost_s = self._gone_s if state.id else _MAX_LOST_S
-            if number in present or time_s - state.seen_s > max_lost_s or not state.height:
+            is_clear = time_s - state.clear_s < _MIN_VANISHED_S or person.number == number
+            if (number in present and is_clear) or time_s - state.clear_s > max_lost_s or not state.height:
+                continue
+            if is_fragment and self._reader.read(person, "") != "lying":
                 continue
             distance = hypot(x - state.place[0], y - state.place[1]) / state.height
             if distance < min(best_distance, _MAX_LOST_DISTANCE):
@@ -154,25 +214,26 @@ class FallRule(Rule):
 
     def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
-        elapsed_s = max(0.0, time_s - state.seen_s)
-        state.seen_s, state.place = time_s, _find_place(person)
+        is_clear = person.pose.score >= _MIN_CLEAR_SCORE
+        state.seen_s = time_s
+        if not is_clear and posture != "lying":
+            return []
+        state.place = _find_place(person)
         state.height = self._reader.get_height(person.number) or state.height
         body = get_body(person, self._joints)
-        if posture is None:
-            state.hidden_s += elapsed_s
-        else:
-            # A pause in the tracking is hidden time, too.
-            state.hidden_s += max(0.0, elapsed_s - 0.5)
+        if posture is not None:
+            state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
+            state.known_s = time_s
         if posture == "lying":
             self._note_lying(body, state, time_s)
         elif posture is not None:
             self._note_not_lying(posture, body, state, time_s)
         elif state.lying_s is None:
             self._note_shoulders(body, state, time_s)
-        if state.id and state.lying_s is None:
+        if is_clear:
+            state.clear_s = time_s
+        if state.id and state.is_up:
             return [self._end(state, time_s, person)]
-        if self._has_fallen(posture, state, time_s):
-            return [self._start(person, state, time_s)]
         return []
 
     def _note_lying(self, body: Body, state: _PersonState, time_s: float) -> None:
@@ -188,12 +249,11 @@ class FallRule(Rule):
         state.known_frames += 1
         if state.not_lying_s is None:
             state.not_lying_s = time_s
-        if state.lying_s is not None:
-            if time_s - state.not_lying_s >= _RELEASE_S:
-                state.lying_s = None
-            else:
+        if state.lying_s is not None or state.id:
+            if time_s - state.not_lying_s < _RELEASE_S:
                 return
-        if posture == "standing":
+            state.lying_s, state.is_up = None, True
+        if posture == "standing" and _is_upright(body, state.height):
             state.standing_s, state.hidden_s = time_s, 0.0
         self._note_shoulders(body, state, time_s)
 
@@ -204,25 +264,27 @@ class FallRule(Rule):
         if body.shoulder is not None and body.torso_angle is not None and body.torso_angle < 40:
             shoulders.append((time_s, body.shoulder[1]))
 
-    def _has_fallen(self, posture: str | None, state: _PersonState, time_s: float) -> bool:
+    def _has_fallen(self, state: _PersonState, time_s: float) -> bool:
+        if state.id or time_s - state.event_s < self._cooldown_s:
+            return False
         return (
-            posture == "lying"
-            and not state.id
+            state.lying_s is not None
             and state.has_fallen
-            and state.lying_s is not None
             and time_s - state.lying_s >= self._for_s
             and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
-            and time_s - state.event_s >= self._cooldown_s
+            and not self._is_reported(state.place[0], state.height)
         )
 
-    def _start(self, person: Person, state: _PersonState, time_s: float) -> Event:
-        state.id, state.number, state.event_s = make_event_id(), person.number, time_s
-        state.started_s = time_s if state.lying_s is None else state.lying_s
-        return Event("fall", "started", self.config.name, "fall", state.id, person.number, time_s, state.started_s,
-                     pose=person.pose)  # fmt: skip
+    def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
+        state.id, state.number, state.event_s = make_event_id(), number, time_s
+        state.started_s = state.clear_s if state.lying_s is None else state.lying_s
+        state.is_up = False, 0
+        return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
+                     pose=None if person is None else person.pose)  # fmt: skip
 
     def _end(self, state: _PersonState, time_s: float, person: Person | None) -> Event:
         identifier, state.id, state.lying_s, state.has_fallen = state.id, "", None, False
+        state.is_up = False
         return Event("fall", "ended", self.config.name, "fall", identifier, state.number, time_s, state.started_s,
                      time_s - state.started_s, pose=None if person is None else person.pose)  # fmt: skip
 
@@ -230,12 +292,19 @@ class FallRule(Rule):
         """Forget people who are gone; a fall ends when the person was last seen."""
         events = []
         for number, state in list(self._states.items()):
-            if time_s - state.seen_s > (self._gone_s if state.id else max(_MAX_LOST_S, _MAX_LYING_GAP_S)):
+            if time_s - state.seen_s > (self._gone_s if state.id else self._for_s + _MAX_LOST_S):
                 if state.id:
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
                 self._reader.forget(number)
         return events
+
+
+def _is_upright(body: Body, height: float) -> bool:
+    """Return True if the torso is upright, and does not point towards the camera, as on hands and knees."""
+    if body.torso_angle is None or body.torso is None or not height:
+        return False
+    return body.torso_angle < _MAX_UPRIGHT_ANGLE and body.torso > _MIN_UPRIGHT_TORSO * TORSO * height
 
 
 def _has_dropped(body: Body, state: _PersonState, time_s: float) -> bool:

@@ -122,13 +122,13 @@ def measure_area(polygon: Sequence[Point]) -> float:
 
 def intersects(a: Point, b: Point, c: Point, d: Point) -> bool:
     """Return True if the segments a-b and c-d cross or touch."""
-    abc, abd = compute_side(a, b, c), compute_side(a, b, d)
-    cda, cdb = compute_side(c, d, a), compute_side(c, d, b)
-    if ((abc > 0) != (abd > 0)) and abc and abd and ((cda > 0) != (cdb > 0)) and cda and cdb:
+    side_c, side_d = compute_side(a, b, c), compute_side(a, b, d)
+    side_a, side_b = compute_side(c, d, a), compute_side(c, d, b)
+    if ((side_c > 0) != (side_d > 0)) and side_c and side_d and ((side_a > 0) != (side_b > 0)) and side_a and side_b:
         return True
     return any(
         side == 0 and _is_in_box(p, q, r)
-        for side, p, q, r in ((abc, a, b, c), (abd, a, b, d), (cda, c, d, a), (cdb, c, d, b))
+        for side, p, q, r in ((side_c, a, b, c), (side_d, a, b, d), (side_a, c, d, a), (side_b, c, d, b))
     )
 
 

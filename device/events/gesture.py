@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .body import SHOULDERS, UPPER_ARM, Body, BodyJoints, BodySize, Point, Points, get_body
+from .body import SHOULDERS, UPPER_ARM, Body, BodyJoints, Point, Points, get_body
 from .condition import ConditionConfig, ConditionRule
 from .event import Event, RuleInfo
 from .person import Person
+from .posture import PostureReader
 
 Gesture = Literal["hand_raised", "arms_crossed"]
 Hand = Literal["any", "left", "right", "both"]
@@ -24,6 +25,7 @@ _MIN_CROSSING = 0.04
 """How far the wrists pass each other across the chest, as a share of the height."""
 _MAX_CROSSED_ELBOW = 0.12
 """Distance from a wrist to the elbow of the other arm, as a share of the height."""
+_MAX_HELD_S = 0.5
 _MIN_FACING = 0.35
 """From the side, crossed arms cannot be seen."""
 
@@ -41,6 +43,7 @@ class GestureConfig(ConditionConfig):
     gesture: Gesture
     hand: Hand = "any"
     for_s: float = 0.7
+    min_score: float = 0.2
 
 
 class GestureRule(ConditionRule):
@@ -52,11 +55,14 @@ class GestureRule(ConditionRule):
         super().__init__(config, skeleton)
         self.event = config.gesture
         self._hand, self._joints = config.hand, BodyJoints.of(skeleton)
-        self._sizes: dict[int, BodySize] = {}
+        self._held: dict[int, dict[int, tuple[float, float, float]]] = {}
+        self._upright: dict[int, bool] = {}
+        """If the torso was upright when it was found the last time; people behind a table have none."""
         if None in (*self._joints.shoulders, *self._joints.elbows, *self._joints.wrists):
             raise ValueError(
                 f"gesture: needs shoulders, elbows and wrists, which the skeleton {skeleton.name} does not have"
             )
+        self._reader = PostureReader(skeleton)
 
     @property
     def info(self) -> RuleInfo:
@@ -66,28 +72,47 @@ class GestureRule(ConditionRule):
     def evaluate(self, person: Person, is_active: bool) -> bool | None:
         """Return True if the person makes the gesture; None if keypoints are missing."""
         body = get_body(person, self._joints)
-        size = self._sizes.get(person.number)
-        if size is None:
-            size = self._sizes[person.number] = BodySize()
-        height = size.update(body.height, person.time_s)
+        posture = self._reader.read(person, "")
+        height = self._reader.get_height(person.number)
         if height is None or body.shoulder is None:
             return None
-        if body.torso_angle is not None and body.torso_angle > _MAX_TORSO_ANGLE:
+        if posture == "lying":
+            self._upright[person.number] = False
+        elif body.torso_angle is not None:
+            self._upright[person.number] = body.torso_angle < _MAX_TORSO_ANGLE
+        if not self._upright.get(person.number, True):
             return False
         if self.event == "arms_crossed":
-            return are_arms_crossed(person.points, self._joints, body, height, is_active)
+            return are_arms_crossed(self._hold(person, body.shoulder), self._joints, body, height, is_active)
         return self._is_hand_raised(person.points, body, height, is_active)
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """End the gesture of a person who is gone."""
-        self._sizes.pop(person, None)
+        self._reader.forget(person)
+        self._held.pop(person, None)
+        self._upright.pop(person, None)
         return super().forget(person, seen_s)
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
-        if old in self._sizes:
-            self._sizes[new] = self._sizes.pop(old)
+        self._reader.rename(old, new)
+        self._held.pop(old, None)
+        self._upright[new] = self._upright.pop(old, True)
         super().rename(old, new)
+
+    def _hold(self, person: Person, shoulder: Point) -> Points:
+        """Return the keypoints, with those of the arms that were found a moment ago where they are missing."""
+        held = self._held.setdefault(person.number, {})
+        points = list(person.points)
+        for index in (*self._joints.shoulders, *self._joints.elbows, *self._joints.wrists):
+            if index is None:
+                continue
+            x, y, score = points[index]
+            if score > 0:
+                held[index] = x - shoulder[0], y - shoulder[1], self.time_s
+            elif index in held and self.time_s - held[index][2] <= _MAX_HELD_S:
+                points[index] = [shoulder[0] + held[index][0], shoulder[1] + held[index][1], 1.0]
+        return points
 
     def _is_hand_raised(self, points: Points, body: Body, height: float, is_active: bool) -> bool | None:
         right, left = (
@@ -132,12 +157,15 @@ def are_arms_crossed(points: Points, joints: BodyJoints, body: Body, height: flo
     right_shoulder, left_shoulder, right_elbow, left_elbow, right_wrist, left_wrist = found
     if right_wrist is None or left_wrist is None or right_elbow is None or left_elbow is None:
         return None
-    if body.facing is None or right_shoulder is None or left_shoulder is None or abs(body.facing) < _MIN_FACING:
-        return None if body.facing is None else False
-    side = 1.0 if body.facing > 0 else -1.0
+    if right_shoulder is None or left_shoulder is None:
+        return None
+    facing = (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)
+    if abs(facing) < _MIN_FACING:
+        return False
+    side = 1.0 if facing > 0 else -1.0
     release = 0.03 if is_active else 0.0
     crossing = side * (right_wrist[0] - left_wrist[0]) / height
-    if crossing < (_MIN_CROSSING - release) * min(1.0, abs(body.facing) + 0.1):
+    if crossing < (_MIN_CROSSING - release) * min(1.0, abs(facing) + 0.1):
         return False
     low = max(right_shoulder[1], left_shoulder[1]) + 0.3 * height
     high = min(right_shoulder[1], left_shoulder[1]) + 0.02 * height
@@ -147,7 +175,7 @@ def are_arms_crossed(points: Points, joints: BodyJoints, body: Body, height: flo
     return (
         _distance(right_wrist, left_elbow) < limit
         and _distance(left_wrist, right_elbow) < limit
-        and _distance(right_elbow, left_elbow) > 0.5 * SHOULDERS * height * abs(body.facing)
+        and _distance(right_elbow, left_elbow) > 0.5 * SHOULDERS * height * abs(facing)
         and min(right_elbow[1] - right_shoulder[1], left_elbow[1] - left_shoulder[1]) > 0.3 * UPPER_ARM * height
     )
 

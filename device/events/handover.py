@@ -8,8 +8,8 @@ from math import hypot
 from ...runtime.types import Pose
 from .body_anchor import BodyAnchor, BodyIndex
 
-_MAX_DISTANCE = 0.5
-"""Distance from the expected center of the lost person, as a share of the height."""
+_MIN_DISTANCE, _MAX_DISTANCE, _MAX_SPEED = 0.5, 1.2, 4.0
+"""Largest distance from the expected center of the lost person, in heights: it grows with the time, up to a limit."""
 _MAX_HEIGHT_RATIO = 2.0
 
 
@@ -37,7 +37,8 @@ def find_handovers(
             elapsed_s = time_s - seen_s
             x, y = old.center[0] + elapsed_s * old.velocity[0], old.center[1] + elapsed_s * old.velocity[1]
             distance = hypot(fresh.center[0] - x, fresh.center[1] - y) / height
-            if distance < _MAX_DISTANCE and height < _MAX_HEIGHT_RATIO * min(old.height, fresh.height):
+            limit = min(max(_MIN_DISTANCE, _MAX_SPEED * elapsed_s), _MAX_DISTANCE)
+            if distance < limit and height < _MAX_HEIGHT_RATIO * min(old.height, fresh.height):
                 pairs.append((distance, number, pose.person))
     found: list[tuple[int, int]] = []
     for _, number, person in sorted(pairs):

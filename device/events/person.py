@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from math import hypot
 
+import numpy as np
+
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
 from .body import Body
@@ -91,15 +93,17 @@ def measure_people(
         anchors: Memory per person, extended by new people; None: nothing is remembered.
         skeleton: Skeleton of the poses.
     """
-    tracked = [pose for pose in poses if pose.person and (pose.keypoints[:, 2] > 0).any()]
+    tracked = [pose for pose in poses if pose.person]
     if not tracked:
         return []
     anchors = {} if anchors is None else anchors
     index = BodyIndex.of(skeleton)
     people = []
-    for pose in tracked:
+    for pose, points in zip(tracked, np.stack([pose.keypoints for pose in tracked]).tolist(), strict=True):
+        if not any(point[2] > 0 for point in points):
+            continue
         anchor = anchors.get(pose.person)
         if anchor is None:
             anchor = anchors[pose.person] = BodyAnchor(index)
-        people.append(Person(pose, pose.keypoints.tolist(), time_s, anchor))
+        people.append(Person(pose, points, time_s, anchor))
     return people

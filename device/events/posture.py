@@ -19,14 +19,16 @@ _MARGIN = 0.06
 """Hysteresis: by how much a measure must exceed its threshold before the posture changes."""
 _MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
 """How far torso, leg and thigh of a lying person rise at most, as shares of their lengths: 1 is upright."""
+_STRICTNESS = 0.2
 _MIN_LYING_ANGLE = 52.0
-_MAX_LYING_EXTENT = 0.4
+_MAX_LYING_TORSO_ALONG, _MAX_LYING_EXTENT = 0.48, 0.36
 """Shoulders above the feet, as a share of the height, if the torso is not inclined: the person lies along the view."""
 _MIN_UPRIGHT_SHIN = 0.6
 _MIN_LYING_ANGLE_ALONE = 62.0
 """Angle of the torso if the legs were not found."""
 _MAX_UPRIGHT_ANGLE = 50.0
 _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
+_MIN_STRAIGHT_KNEE = 162.0
 _MAX_CROUCHING_LEG = 0.34
 _FACING_SHIFT = 0.09
 """A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
@@ -45,6 +47,7 @@ class PostureConfig(ConditionConfig):
     postures: tuple[Posture, ...] = POSTURES
     for_s: float = 1.0
     release_s: float = 0.7
+    min_score: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -162,6 +165,8 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
         return ""
     if leg is None:
         return None
+    if body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE and leg > 0.3 and (body.facing or 0) < 0.5:
+        return "standing"
     return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
 
 
@@ -170,13 +175,16 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
     """Return True if neither the torso nor the legs are upright."""
     if leg is None:
         return angle > _MIN_LYING_ANGLE_ALONE - 100 * margin
-    if leg > _MAX_LYING_LEG + margin or (thigh is not None and thigh > _MAX_LYING_THIGH + margin):
+    # The more horizontal the torso, the more horizontal are the legs: otherwise the person bends down or kneels.
+    tilt = min(1.0, max(0.0, (angle - _MIN_LYING_ANGLE) / 25))
+    limit = margin - _STRICTNESS * tilt
+    if leg > _MAX_LYING_LEG + limit or (thigh is not None and thigh > _MAX_LYING_THIGH + limit):
         return False
     if angle > _MIN_LYING_ANGLE - 100 * margin:
         return True
     # The person may lie along the view: then the whole body is short in the image. A crouching person has upright shins.
     extent = TORSO * torso + (THIGH + SHIN) * leg
-    return extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
+    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
 
 
 def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:

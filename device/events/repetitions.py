@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .angle import Triple, find_triples
-from .body import UPPER_ARM, Body, BodyJoints, BodySize, Points, compute_angle, get_body
+from .body import FOREARM, SHIN, THIGH, TORSO, UPPER_ARM, Body, BodyJoints, Points, compute_angle, get_body
 from .event import Event, RuleInfo, RuleState, make_event_id
 from .person import Person
+from .posture import PostureReader
 from .rule import CommonConfig, Rule, check_range
 
 Preset = Literal["squat", "push_up", "curl"]
@@ -24,6 +25,14 @@ _MAX_UNKNOWN_S = 2.0
 _MIN_PHASE_S = 0.15
 """Time for which the joint must be bent: shorter ones are noise."""
 _REACH_DECAY_PER_S = 0.02
+_MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
+"""Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
+_MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.5, 90.0
+"""In a curl the wrist rises above the elbow by this share of the forearm; otherwise the elbow counts as half bent."""
+_MIN_SUPPORT, _MAX_LOOSE_ANGLE = 0.4, 125.0
+"""An arm that supports the body is below the shoulder; that of somebody who lies does not count as straight."""
+_MIN_SQUAT_SHIN, _MAX_PUSH_UP_LEG = 0.6, 0.8
+"""How upright the shins are in squats, and the legs in push-ups; 1 is upright."""
 
 
 class _Exercise(NamedTuple):
@@ -45,7 +54,7 @@ class _Exercise(NamedTuple):
 _EXERCISES: dict[Preset, _Exercise] = {
     "squat": _Exercise(("hip", "knee", "ankle"), 115, 150, "max"),
     "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
-    "curl": _Exercise(("shoulder", "elbow", "wrist"), 75, 125, "min"),
+    "curl": _Exercise(("shoulder", "elbow", "wrist"), 55, 120, "min"),
 }
 
 
@@ -66,6 +75,7 @@ class RepetitionsConfig(CommonConfig):
     low: float | None = None
     high: float | None = None
     longest_s: float = 8.0
+    min_score: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -95,7 +105,8 @@ def get_thresholds(config: RepetitionsConfig) -> tuple[float, float]:
 class _PersonState:
     """What is known about one person."""
 
-    size: BodySize = field(default_factory=BodySize)
+    is_in_position: bool = False
+    posture: str = ""
     reach: float = 0.0
     """Largest distance between the ends of the limb, as a share of the height."""
     angles: list[tuple[float, float] | None] = field(default_factory=list)
@@ -126,6 +137,8 @@ class RepetitionsRule(Rule):
         self._low, self._high = get_thresholds(config)
         self._longest_s, self._cooldown_s = config.longest_s, config.cooldown_s
         self._joints = BodyJoints.of(skeleton)
+        if self._preset:
+            self._reader = PostureReader(skeleton)
         self._states: dict[int, _PersonState] = {}
         self._total = 0
 
@@ -154,12 +167,16 @@ class RepetitionsRule(Rule):
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Forget the count of a person who is gone."""
         self._states.pop(person, None)
+        if self._preset:
+            self._reader.forget(person)
         return []
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
+        if self._preset:
+            self._reader.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
         """Forget all people."""
@@ -176,15 +193,21 @@ class RepetitionsRule(Rule):
         """Return the angle of the exercise; None if it is not known or the body is not in the position for it."""
         angles = state.angles
         if self._preset:
-            body = get_body(person, self._joints)
-            height = state.size.update(body.height, time_s, 0.3)
-            if height is None or not _is_in_position(self._preset, body, height):
+            posture = self._reader.read(person, "")
+            height = self._reader.get_height(person.number)
+            is_known = None
+            if height is not None:
+                is_known = _is_in_position(self._preset, get_body(person, self._joints), height, posture)
+            if is_known is not None:
+                state.is_in_position = is_known
+            if height is None or not state.is_in_position:
                 return None
+            state.posture = posture or state.posture
             _decay_reach(state, time_s)
             for side, triple in enumerate(self._triples):
                 if self._preset == "curl" and not _hangs(person.points, triple, height):
                     continue
-                angle = _measure_exercise(person.points, triple, height, state)
+                angle = _measure_exercise(person.points, triple, height, state, self._preset)
                 if angle is not None:
                     angles[side] = angle, time_s
         else:
@@ -210,7 +233,7 @@ class RepetitionsRule(Rule):
 
     def _count(self, state: _PersonState, angle: float, time_s: float) -> bool:
         """Follow the cycle straight, bent, straight; return True if a repetition is complete."""
-        if angle > self._high:
+        if angle > self._high and (self._preset != "squat" or state.posture == "standing"):
             bent_s, state.bent_s = state.bent_s, None
             is_complete = (
                 bent_s is not None
@@ -228,14 +251,22 @@ class RepetitionsRule(Rule):
         return False
 
 
-def _is_in_position(preset: str, body: Body, height: float) -> bool:
-    """Return True if the torso is inclined as the exercise needs it; also if it was not found."""
-    if body.torso_angle is None or body.torso is None or body.shoulder is None or body.hip is None:
-        return True
-    rise = (body.hip[1] - body.shoulder[1]) / (0.3 * height)
+def _is_in_position(preset: str, body: Body, height: float, posture: str | None) -> bool | None:
+    """Return True if the body is in the position of the exercise; None if that is not known."""
+    if posture == "lying":
+        return preset == "push_up"
+    if body.torso_angle is None or body.hip is None or body.shoulder is None:
+        return None
+    thigh = None if body.knee is None else (body.knee[1] - body.hip[1]) / (THIGH * height)
+    shin = None if body.knee is None or body.ankle is None else (body.ankle[1] - body.knee[1]) / (SHIN * height)
     if preset == "push_up":
-        return body.torso_angle > 45 or rise < 0.6
-    return body.torso_angle < (70 if preset == "squat" else 45) and rise > 0.25
+        is_inclined = body.torso_angle > 35 or (body.hip[1] - body.shoulder[1]) / (TORSO * height) < 0.65
+        if thigh is None or shin is None:
+            return True if body.torso_angle > _MIN_PUSH_UP_ANGLE else None if is_inclined else False
+        return is_inclined and max(thigh, shin) < _MAX_PUSH_UP_LEG
+    if preset == "squat":
+        return body.torso_angle < _MAX_SQUAT_ANGLE and (shin is None or shin > _MIN_SQUAT_SHIN)
+    return body.torso_angle < _MAX_CURL_ANGLE
 
 
 def _hangs(points: Points, triple: Triple, height: float) -> bool:
@@ -251,7 +282,7 @@ def _measure_angle(points: Points, triple: Triple) -> float | None:
     return compute_angle((a[0], a[1]), (vertex[0], vertex[1]), (b[0], b[1]))
 
 
-def _measure_exercise(points: Points, triple: Triple, height: float, state: _PersonState) -> float | None:
+def _measure_exercise(points: Points, triple: Triple, height: float, state: _PersonState, preset: str) -> float | None:
     """Return the angle of the joint, estimated from the distance between the ends of the limb.
 
     From the front, a bent knee looks straight, but hip and ankle come closer to each other. The angle follows from the
@@ -265,9 +296,15 @@ def _measure_exercise(points: Points, triple: Triple, height: float, state: _Per
         state.reach += 0.3 * (reach - state.reach) if state.reach else reach
     from_reach = 2 * degrees(asin(min(1.0, reach / state.reach))) if state.reach else 180.0
     if vertex[2] <= 0:
-        return from_reach
+        return from_reach if preset == "squat" else None
     angle = compute_angle((a[0], a[1]), (vertex[0], vertex[1]), (b[0], b[1]))
-    return from_reach if angle is None else min(angle, from_reach)
+    if angle is None:
+        return None
+    if preset == "curl" and (vertex[1] - b[1]) / (FOREARM * height) < _MIN_CURL_RISE:
+        return max(angle, from_reach, _MIN_LEVEL_ANGLE)
+    if preset == "push_up" and (b[1] - a[1]) / ((UPPER_ARM + FOREARM) * height) < _MIN_SUPPORT:
+        return min(angle, _MAX_LOOSE_ANGLE)
+    return min(angle, from_reach) if preset == "squat" else max(angle, from_reach)
 
 
 def _decay_reach(state: _PersonState, time_s: float) -> None:

@@ -111,6 +111,7 @@ class Actor:
         self.end_s = 0.0
         self._rng, self.position, self._heading = rng, position, radians(heading)
         self._stance = self._vary(STANDING)
+        self._posture = "standing"
         self._parts: list[_Part] = []
         self._tremor = rng.uniform(0, 2 * pi, 8)
         self._head_turn = float(rng.uniform(0.1, 0.4))
@@ -174,6 +175,7 @@ class Actor:
             self._change(stance, half_s, "fall")
         else:
             self._change(stance, float(self._rng.uniform(0.7, 1.1)), "fall")
+        self._posture = "lying"
         self._mark("lying", seconds)
         self.truth.append(Interval("fall", start_s, self.end_s))
 
@@ -182,6 +184,7 @@ class Actor:
         if abs(self._stance[0]) > 1 or abs(self._stance[1]) > 1:
             self._change(self._vary(KNEELING), float(self._rng.uniform(1.5, 2.5)))
         self._change(self._vary(STANDING), float(self._rng.uniform(1.0, 1.8)))
+        self._posture = "standing"
 
     def squat(self, count: int) -> None:
         """Do squats."""
@@ -217,7 +220,7 @@ class Actor:
         self._gesture("arms_crossed", seconds, Stance(limbs=limbs))
 
     def talk(self, seconds: float) -> None:
-        """Talk with the hands: forearms move between hips and chin."""
+        """Talk with the hands: forearms move between hips and shoulders."""
         end_s, base = self.end_s + seconds, self._stance
         start_s = self.end_s
         while self.end_s < end_s:
@@ -225,11 +228,11 @@ class Actor:
             for i, letter in ((0, "r"), (6, "l")):
                 out = 1 if letter == "l" else -1
                 target[5 + i : 8 + i] += self._rng.uniform(-0.3, 0.5), out * self._rng.uniform(0, 0.4), 0.2
-                target[8 + i : 11 + i] = (self._rng.uniform(0.3, 1), out * self._rng.uniform(-0.4, 0.4),
-                                          self._rng.uniform(-0.8, 0.5))  # fmt: skip
+                target[8 + i : 11 + i] = (self._rng.uniform(0.4, 1), out * self._rng.uniform(-0.4, 0.4),
+                                          self._rng.uniform(-0.8, 0.3))  # fmt: skip
             self._change(target, float(self._rng.uniform(0.4, 1.2)))
         self._change(base, 0.8)
-        self.truth.append(Interval("sitting" if base[20] < 0.5 and base[17] > 0.5 else "standing", start_s, self.end_s))
+        self.truth.append(Interval(self._posture, start_s, self.end_s))
 
     def walk_to(self, position: tuple[float, float], speed: float = _WALKING_SPEED_M_S) -> None:
         """Turn, and walk to a place on the floor."""
@@ -256,15 +259,17 @@ class Actor:
 
     def _hold(self, name: str, seconds: float, stance: Stance, change_s: float = 0.8) -> None:
         self._change(self._vary(stance), change_s)
+        self._posture = name
         self._mark(name, seconds)
 
     def _gesture(self, name: str, seconds: float, stance: Stance) -> None:
-        before = self._stance
+        before, start_s = self._stance, self.end_s
         target = self._vary(stance)
         target[:5], target[17:] = before[:5], before[17:]
         self._change(target, float(self._rng.uniform(0.5, 0.9)))
         self._mark(name, seconds)
         self._change(before, float(self._rng.uniform(0.5, 0.9)))
+        self.truth.append(Interval(self._posture, start_s, self.end_s))
 
     def _repeat(self, name: str, count: int, high: Stance, low: Stance, seconds: tuple[float, float]) -> None:
         for _ in range(count):
@@ -273,6 +278,8 @@ class Actor:
                 self._change(self._vary(stance, 0.04), float(self._rng.uniform(*seconds)))
                 self._mark("", float(self._rng.uniform(0.05, 0.4)))
             self.truth.append(Interval(name, start_s, self.end_s))
+            if name == "curl":
+                self.truth.append(Interval(self._posture, start_s, self.end_s))
 
     def _change(self, stance: Vector, seconds: float, ease: Literal["smooth", "fall"] = "smooth") -> None:
         self._parts.append(_Part(self.end_s, self.end_s + seconds, self._stance, stance, ease, self.position,
