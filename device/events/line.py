@@ -133,8 +133,7 @@ class LineRule(Rule):
 
     def get_state(self) -> RuleState:
         """Return the counts."""
-        # In the direction in which `in` is to the right, as drawings expect it.
-        shape = self._shape if self._in_sign > 0 else self._shape[::-1]
+        shape = self._shape[:: self._in_sign]  # reversed by `swap`: `in` is always from left to right along the shape
         return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=shape)
 
     def _follow(self, person: Person, point: Point, time_s: float) -> _Way:
