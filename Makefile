@@ -8,8 +8,8 @@ PYTHON ?= $(call find-python,python3 python3.13 python3.12 python3.11)
 PYTHON311 ?= $(call find-python,python3.11)
 # Named here because a comma ends an argument of $(call).
 FOR_DEMO := .
-FOR_TESTS := '.[convert,onnx,eval,camera,video,deploy,dev]'
-FOR_TFLITE := '.[tflite,eval,camera,video,deploy,dev]'
+FOR_TESTS := '.[convert,onnx,eval,camera,edit,video,deploy,dev]'
+FOR_TFLITE := '.[tflite,eval,camera,edit,video,deploy,dev]'
 # pip's and the compiler's words are shown only when something fails.
 logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.log >&2; exit 1; }
 pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))

@@ -43,6 +43,7 @@ setup(
         "edgepose.runtime": ["py.typed", "*.pyi", "models.toml", "models/*.tflite", "skeletons/*.toml"],
         **{f"edgepose.{part}": ["py.typed"] for part in PARTS[1:]},
         "edgepose.device.sinks": ["page/*", "page/uplot/*"],
+        "edgepose.device.editor": ["page/*"],
         "edgepose.device.deploy": ["pins/*.txt"],
         "edgepose.device.deploy.board": ["*.sh"],
         **({} if FOR_BOARD else {"edgepose.benchmarks.micro": ["instructions.json"]}),

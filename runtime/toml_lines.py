@@ -42,6 +42,11 @@ def find_line(text: str, place: str) -> int:
     return lines.get(path, 1)
 
 
+def scan_lines(text: str) -> dict[Place, int]:
+    """Return the line, from 1, of every table, key and list entry of a valid TOML document."""
+    return _Scanner(text).scan()
+
+
 class _Scanner:
     """Scanner for a document that the TOML parser has accepted already."""
 

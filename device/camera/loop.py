@@ -16,6 +16,7 @@ from ...runtime.types import EstimateResult
 from ..config import LoopConfig
 from ..events.config import EventsConfig
 from ..events.engine import EventEngine
+from ..events.wall_clock import WallClock
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
@@ -163,6 +164,7 @@ class Loop:
         pause: threading.Event | None = None,
         *,
         events: EventsConfig | None = None,
+        start_wall_s: float | None = None,
         shared_sinks: Sequence[Sink] = (),
         camera: str = "",
         device: str = "",
@@ -180,6 +182,7 @@ class Loop:
             status: Status file; default: none is written.
             pause: Set by any thread while the loop has to pause; default: it never pauses.
             events: Rules; default: none.
+            start_wall_s: Unix time of the first frame, for schedules of rules; default: now.
             shared_sinks: Further receivers, which the caller starts before `run` and stops after it.
             camera: Name of the camera in messages and in the log, if there are several.
             device: Display name of this device in messages; default: `naming.get_device_name()`.
@@ -192,6 +195,7 @@ class Loop:
         self._smoother = OneEuroSmoother()
         self._events = events or EventsConfig()
         self._engine: EventEngine | None = None
+        self._wall_clock = WallClock(start_wall_s)
         self._last_message: Message | None = None
         """The last message; kept only if there are rules, which may have to report an end."""
         self._thermal = ThermalController(len(estimator_loaders), settings.hot_c, settings.cool_c)
@@ -369,7 +373,7 @@ class Loop:
         if self._engine is None:
             self._engine = EventEngine(self._events, skeleton, camera=self._camera)
         height, width = result.frame.image.shape[:2]
-        events = self._engine.update(result.estimate.poses, time_s, (width, height))
+        events = self._engine.update(result.estimate.poses, time_s, (width, height), self._wall_clock.get_s(time_s))
         self._last_message = replace(message, events=events, rules=self._engine.get_states())
         return self._last_message
 

@@ -79,7 +79,8 @@ class RuleState:
         people: Numbers of the people for whom it holds now.
         counts: What the rule counts, for example `{"in": 3, "out": 1}` or `{"people": 2}`.
         labels: Text for a person, for example `{3: "lying"}` or `{3: "12"}` repetitions.
-        shape: Polygon of a zone, or the two ends of a line, in pixels of the frame; () for other rules.
+        shape: Polygon of a zone, or the points of a line, in pixels of the frame; () for other rules. Looking from the
+            first point of a line to the last, `in` is from left to right.
     """
 
     rule: str

@@ -39,7 +39,7 @@ from ..monitor.health import HEALTHY_STATES
 from ..monitor.history import History
 from ..monitor.stats import Stats
 from . import metrics
-from .base import LOG, Message, Sink
+from .base import Message, Sink
 from .http_access import Access, PageOptions
 from .http_events import RecentEvents, format_rules
 from .privacy import Privacy, apply_privacy
@@ -55,7 +55,6 @@ _MAX_FPS = 10.0
 _JPEG_QUALITY = 75
 _MIN_TOKEN_LENGTH = 12
 _STOP_TIMEOUT_S = 1.0
-_CLOSE_TIMEOUT_S = 0.2
 _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -205,12 +204,9 @@ class HttpSink(Sink):
         new_message.set()
 
     async def _run_server(self) -> None:
-        from aiohttp import web
-
-        from .http_limits import KEEPALIVE_TIMEOUT_S, HttpConnection, Listener
+        from .http_server import HttpServer
 
         self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(_log_error)
         self._routes = {
             **dict.fromkeys(self._files, self._serve_file),
             "/stream.mjpg": self._serve_mjpeg, "/snapshot.jpg": self._serve_snapshot, "/poses": self._serve_events,
@@ -219,31 +215,12 @@ class HttpSink(Sink):
         }  # fmt: skip
         if self._options.path:
             self._routes[self._options.path] = self._add_slash
-        limits: dict[str, Any] = {
-            "access_log": None, "max_line_size": 2048, "max_field_size": 8190, "lingering_time": 1.0,
-            "keepalive_timeout": KEEPALIVE_TIMEOUT_S,
-            "auto_decompress": False,  # a compressed body is never used, and an invalid one would be logged as an error
-        }  # fmt: skip
-        # Not web.Application: its router answers some requests before our checks, such as those with Expect.
-        web_server = web.Server(self._handle_request)
-        listener = Listener(
-            self._connections,
-            lambda: HttpConnection(self._connections, web_server, loop=asyncio.get_running_loop(), **limits),
-            self._tls,
-        )
-        try:
-            self.port = await listener.listen(self._host, self.port)
-            self._start_done.set()
-            await self._record_history_until_stop()
-            self._wake_streams()
-        finally:
-            listener.close()
-            await web_server.shutdown(0.3)
-            for connection in tuple(self._connections):
-                connection.disconnect()
-            end_s = monotonic() + _CLOSE_TIMEOUT_S
-            while self._connections and monotonic() < end_s:
-                await asyncio.sleep(0.01)
+        server = HttpServer(self._check_and_route, self._tls, self._connections)
+        await server.run(self._host, self.port, self._set_port, self._record_history_until_stop())
+
+    def _set_port(self, port: int) -> None:
+        self.port = port
+        self._start_done.set()
 
     async def _record_history_until_stop(self) -> None:
         assert self._stop_event is not None
@@ -251,25 +228,7 @@ class HttpSink(Sink):
             self._sample = self._history.add_sample()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_event.wait(), history.INTERVAL_S)
-
-    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request. After a refusal the connection is closed, so that a client cannot keep it open."""
-        from .http_limits import HttpConnection
-
-        connection = request.protocol
-        assert isinstance(connection, HttpConnection)
-        connection.begin_answer()
-        try:
-            response = await self._check_and_route(request)
-            if response.status in (400, 401, 403, 404, 405, 429) and not response.prepared:
-                response.force_close()
-            # Written here and not later by aiohttp, so that the time the client needs to read it is limited.
-            with contextlib.suppress(ConnectionError):
-                await response.prepare(request)
-                await response.write_eof()
-            return response
-        finally:
-            connection.end_answer()
+        self._wake_streams()
 
     async def _check_and_route(self, request: web.BaseRequest) -> web.StreamResponse:
         access = self._access
@@ -470,12 +429,6 @@ def _encode_jpeg(message: Message, privacy: Privacy) -> bytes:
     image = apply_privacy(message.frame, message.estimate, message.skeleton, privacy)
     ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes() if ok else b""
-
-
-def _log_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error of the event loop in one line, for example that no file descriptors are left."""
-    error = context.get("exception")
-    LOG.error("http: %s", f"{context.get('message', '')} ({error})" if error else context.get("message", ""))
 
 
 def _load_certificate(options: PageOptions) -> ssl.SSLContext | None:

@@ -1,4 +1,4 @@
-"""Sink that records videos of the camera with the skeletons drawn on them."""
+"""Sink that records videos of the camera with the skeletons and the states of the rules drawn on them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from ...runtime.errors import InputError, OutputError
 from ...runtime.io.video_writer import WRITABLE_SUFFIXES, VideoWriter, open_video_writer
 from ...runtime.types import Frame, Image
+from ..events.draw import RecentEvents, draw_rules
 from .base import LOG, Message, Sink, SinkError
 from .privacy import Privacy, apply_privacy
 
@@ -93,6 +94,7 @@ class RecordSink(Sink):
         self._last_ns: tuple[int, int] | None = None
         """`timestamp_ns` and `captured_ns` of the last frame."""
         self._is_described = False
+        self._recent_events = RecentEvents()
 
     @property
     def path(self) -> Path:
@@ -114,6 +116,9 @@ class RecordSink(Sink):
             raise SinkError(f"{self._path}: less than {_MIN_FREE_BYTES / 1e6:.0f} MB free on the disk")
         image = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
         self._advance_time(message.frame)
+        if message.rules:
+            events = self._recent_events.update(message.events, self._time_s)
+            image = draw_rules(image, message.rules, message.estimate.poses, events)
         try:
             if self._writer is not None and self._is_complete(image):
                 self._close_writer()

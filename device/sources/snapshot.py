@@ -141,12 +141,13 @@ def _describe_failure(error: Exception) -> str:
     return f"the request failed: {text[:160]}"
 
 
-def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False) -> Image:
+def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False, token: str = "") -> Image:
     """Request and decode one image.
 
     Args:
         address: URL, with or without credentials.
         canceled: Called between reads; the request is given up if it returns True.
+        token: Token of the page of a board, sent as `Authorization: Bearer`; "": none.
 
     Returns:
         Image (height, width, 3), uint8, BGR.
@@ -158,7 +159,7 @@ def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False) -> I
     end_s = monotonic() + _TIMEOUT_S
     content = bytearray()
     try:
-        with _open(address) as response:
+        with _open(address, token) as response:
             while chunk := response.read1(_CHUNK_BYTES):
                 content += chunk
                 if len(content) > _MAX_BYTES:
@@ -170,13 +171,14 @@ def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False) -> I
     return decode_image(content, name)
 
 
-def _open(address: str) -> Any:
+def _open(address: str, token: str = "") -> Any:
     """Return the response. Credentials in the address are sent as Basic or Digest, as the camera requires."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     plain = urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
+    request = Request(plain, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        return _build_opener(plain, parts.username, parts.password).open(Request(plain), timeout=_TIMEOUT_S)
+        return _build_opener(plain, parts.username, parts.password).open(request, timeout=_TIMEOUT_S)
     except HTTPError as error:
         error.close()  # closes the connection
         raise URLError(f"{error.code} {error.reason}") from None

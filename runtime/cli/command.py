@@ -19,7 +19,7 @@ else:
     ParamType = click.ParamType  # not generic before click 8.4
 
 Options = TypeVar("Options")
-_COMMON_SECTION = "Common options"
+COMMON_SECTION = "Common options"
 _MAX_HELP_COLUMNS = 100
 
 
@@ -181,8 +181,8 @@ class Checked(ParamType):
 def make_common_options() -> list[click.Parameter]:
     """Return the options that every command has."""
     return [
-        Option("-v", "--verbose", is_flag=True, section=_COMMON_SECTION, help="show details, and tracebacks of errors"),
-        Option("-q", "--quiet", is_flag=True, section=_COMMON_SECTION, help="show errors and warnings only"),
+        Option("-v", "--verbose", is_flag=True, section=COMMON_SECTION, help="show details, and tracebacks of errors"),
+        Option("-q", "--quiet", is_flag=True, section=COMMON_SECTION, help="show errors and warnings only"),
     ]
 
 
@@ -273,7 +273,7 @@ class Command(click.Command, Generic[Options]):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
-                sections.setdefault(getattr(param, "section", _COMMON_SECTION), []).append(record)
+                sections.setdefault(getattr(param, "section", COMMON_SECTION), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)

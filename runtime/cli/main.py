@@ -38,6 +38,9 @@ COMMANDS = {
         "edgepose.runtime.cli.run", "Find people", "find people in images, folders, videos or a synthetic scene"
     ),
     "camera": CommandEntry("edgepose.device.cli.camera", "Find people", "run the headless camera loop"),
+    "events": CommandEntry(
+        "edgepose.device.cli.events", "Find people", "draw zones and lines, and test rules for events on a video"
+    ),
     "models": CommandEntry("edgepose.convert.cli.models", "Models", "list, show and download models"),
     "info": CommandEntry("edgepose.runtime.cli.info", "Models", "show the manifest of a converted model"),
     "convert": CommandEntry("edgepose.convert.cli.convert", "Models", "convert a network or its weights to .tflite"),
@@ -195,7 +198,7 @@ def _run(arguments: list[str]) -> int:
     command_line = CommandLine()
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(command_line, {}, "edgepose", COMPLETION_VARIABLE, instruction)
-    name = " ".join(["edgepose", *[word for word in arguments if word in COMMANDS][:1]])
+    name = _name_command(arguments)
     try:
         with command_line.make_context("edgepose", arguments) as context:
             code = command_line.invoke(context)
@@ -204,6 +207,7 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as end:  # --help
         return end.exit_code
     except click.ClickException as error:
+        name = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
         return _print_error(name, f"{describe_usage_error(error)} (see {name} --help)")
     except BrokenPipeError:
         raise
@@ -214,6 +218,15 @@ def _run(arguments: list[str]) -> int:
         show_traceback()
         _drop_stdout()
         return _print_error(name, f"cannot write the result: {error.strerror or error}")
+
+
+def _name_command(arguments: Sequence[str]) -> str:
+    """Return the command that the arguments call, with its subcommand, as error messages show it."""
+    found = [position for position, word in enumerate(arguments) if word in COMMANDS][:1]
+    words = [arguments[position] for position in found]
+    if words == ["events"]:
+        words += [word for word in arguments[found[0] + 1 :][:1] if not word.startswith("-")]
+    return " ".join(["edgepose", *words])
 
 
 def _open_closed_streams() -> None:

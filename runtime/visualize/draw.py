@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from ..skeleton import Skeleton
-from ..types import Image, Pose
+from ..types import Box, Image, Pose
 
 _SUBPIXEL_BITS = 4
-_REFERENCE_SIDE_PX = 640
+REFERENCE_SIDE_PX = 640
 """Longer side of an image in which lines are 1 to 8 pixels wide; the limits grow with the image."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT_PX = 22
@@ -47,7 +47,7 @@ def draw_poses(image: Image, poses: Iterable[Pose] | Pose, skeleton: Skeleton | 
         raise TypeError(f"draw_poses: expected poses or a result, got {type(poses).__name__}")
     canvas = image.copy()
     for pose in poses:
-        thickness = _choose_thickness(pose, image)
+        thickness = _choose_thickness(pose, image.shape)
         border = max(2, thickness // 4 * 2)
         shown = skeleton or pose.skeleton
         for limb, color in zip(shown.limbs, compute_limb_colors(shown), strict=True):
@@ -74,24 +74,44 @@ def compute_limb_colors(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
     return tuple((round(255 * b), round(255 * g), round(255 * r)) for r, g, b in hues)
 
 
-def _choose_thickness(pose: Pose, image: Image) -> int:
+def _choose_thickness(pose: Pose, shape: tuple[int, ...]) -> int:
     """Return the line width in pixels: 1/90 of the size of the person, within limits that scale with the image."""
-    scale = max(image.shape[:2]) / _REFERENCE_SIDE_PX
+    scale = max(shape[:2]) / REFERENCE_SIDE_PX
     box = pose.bbox
     return max(1, round(float(np.clip(max(box.width, box.height) / 90, scale, 8 * scale))))
 
 
+def locate_number(pose: Pose, shape: tuple[int, ...]) -> Box:
+    """Return where `draw_poses` writes the number of a person: above the head, inside the image.
+
+    Args:
+        pose: Pose with a number and at least one keypoint.
+        shape: Shape of the image: height, width.
+    """
+    height, width = shape[:2]
+    thickness = _choose_thickness(pose, shape)
+    scale, stroke = _choose_number_size(shape, thickness)
+    (text_width, text_height), _ = cv2.getTextSize(str(pose.person), _FONT, scale, stroke)
+    box = pose.bbox
+    x = int(np.clip(box.x + box.width / 2 - text_width / 2, 0, max(0, width - text_width)))
+    top, bottom = text_height + stroke, max(text_height + stroke, height - stroke)
+    y = int(np.clip(box.y - max(4 * thickness, 0.08 * box.height), top, bottom))
+    return Box(x, y - text_height, text_width, text_height)
+
+
+def _choose_number_size(shape: tuple[int, ...], thickness: int) -> tuple[float, int]:
+    """Return the scale of the font and the line width of the number."""
+    scale = max(0.35, max(shape[:2]) / REFERENCE_SIDE_PX * 0.5, thickness * 5 / _FONT_HEIGHT_PX)
+    return scale, max(1, round(scale * 1.5))
+
+
 def _draw_number(canvas: Image, pose: Pose, thickness: int) -> None:
     """Write the number of the person above the head, inside the image."""
-    scale = max(0.35, max(canvas.shape[:2]) / _REFERENCE_SIDE_PX * 0.5, thickness * 5 / _FONT_HEIGHT_PX)
-    stroke = max(1, round(scale * 1.5))
-    (width, height), _ = cv2.getTextSize(str(pose.person), _FONT, scale, stroke)
-    box = pose.bbox
-    x = int(np.clip(box.x + box.width / 2 - width / 2, 0, max(0, canvas.shape[1] - width)))
-    top, bottom = height + stroke, max(height + stroke, canvas.shape[0] - stroke)
-    y = int(np.clip(box.y - max(4 * thickness, 0.08 * box.height), top, bottom))
-    cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
-    cv2.putText(canvas, str(pose.person), (x, y), _FONT, scale, (255, 255, 255), stroke, cv2.LINE_AA)
+    scale, stroke = _choose_number_size(canvas.shape, thickness)
+    place = locate_number(pose, canvas.shape)
+    corner = int(place.x), int(place.y + place.height)
+    cv2.putText(canvas, str(pose.person), corner, _FONT, scale, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
+    cv2.putText(canvas, str(pose.person), corner, _FONT, scale, (255, 255, 255), stroke, cv2.LINE_AA)
 
 
 def _to_fixed_point(keypoint: np.typing.NDArray[np.float32]) -> tuple[int, int]:

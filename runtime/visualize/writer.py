@@ -41,7 +41,7 @@ class DrawingWriter:
         atomic.make_folder(folder)
         self.folder, self._skeleton = folder, skeleton
         self.paths: list[Path] = []
-        self._video: _DrawnVideo | None = None
+        self._video: DrawnVideo | None = None
         self._is_live = False
 
     def __enter__(self) -> DrawingWriter:
@@ -83,7 +83,7 @@ class DrawingWriter:
                 video, self._video = self._video, None
                 video.close(complete=True)
             path = self._find_unused_path(_make_stem(frame), ".mp4")
-            self._video = _DrawnVideo(frame.source, path, drawn.shape[1], drawn.shape[0])
+            self._video = DrawnVideo(frame.source, path, drawn.shape[1], drawn.shape[0])
             self.paths.append(path)
         self._video.write(drawn, frame.timestamp_ns)
 
@@ -102,7 +102,7 @@ def _make_stem(frame: Frame) -> str:
     return Path(frame.source.replace(":", "_")).stem
 
 
-class _DrawnVideo:
+class DrawnVideo:
     """MP4 file that is written under a temporary name in the same folder and renamed when it is complete.
 
     Frames of another size than the first one are resized. If the process is killed, the temporary file plays up to the

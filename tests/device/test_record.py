@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.device.events.event import Event, RuleState
 from edgepose.device.sinks import record
 from edgepose.device.sinks.base import Message, SinkError
 from edgepose.device.sinks.factory import open_recording
@@ -50,6 +51,27 @@ def test_a_recording_keeps_the_times_of_the_frames(tmp_path: Path) -> None:
     times_s = [0, 0.1, 0.25, 1.0, 1.05]
     write_all(RecordSink(tmp_path / "out.mp4", "none"), make_frames(times_s))
     np.testing.assert_allclose(read_times_s(tmp_path / "out.mp4"), times_s, atol=0.0015)
+
+
+def test_rules_are_drawn_on_the_recording(tmp_path: Path) -> None:
+    """A zone is filled while somebody is in it; the event stays for three seconds."""
+    shape = ((20.0, 20.0), (300.0, 20.0), (300.0, 180.0), (20.0, 180.0))
+    event = Event("enter", "started", "yard", "zone", "1", 1, 1000.0, 1000.0, zone="yard")
+    messages = [
+        replace(message, rules=(RuleState("yard", "zone", index < 1, (1,), {"people": 1}, shape=shape),),
+                events=(event,) if index == 0 else ())
+        for index, message in enumerate(make_frames([0, 1.0, 4.0], people=0))
+    ]  # fmt: skip
+    write_all(RecordSink(tmp_path / "out.avi", "silhouette"), messages)
+    capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1].astype(int))
+    banner = np.s_[215:235, 10:100]
+    assert frames[0][100, 160].max() > 40
+    assert frames[5][100, 160].max() < 20
+    assert frames[5][banner].max() > 150
+    assert frames[-1][banner].max() < 20
 
 
 def test_opencv_repeats_frames_to_play_at_real_speed(tmp_path: Path) -> None:

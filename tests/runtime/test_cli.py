@@ -292,6 +292,8 @@ def test_completion_scripts_call_edgepose(shell: str, capfd: pytest.CaptureFixtu
         ("edgepose run --th", "--threads"),
         ("edgepose run --format op", "openpose"),
         ("edgepose camera -m edgepose-", "edgepose-tiny"),
+        ("edgepose events te", "test"),
+        ("edgepose events test --dr", "--draw"),
     ],
 )
 def test_the_shell_completes_commands_options_and_values(line: str, expected: str) -> None:
