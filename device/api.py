@@ -124,8 +124,8 @@ def run_camera(
         settings = replace(settings, model=replace(settings.model, path=str(model)))
     settings = replace(settings, output=replace(settings.output, sinks=(*settings.output.sinks, *sinks)))
     settings.check()
-    if on_poses is None and not settings.output.sinks and not settings.output.record:
-        raise ValueError("run_camera: nothing receives the poses; give on_poses, sinks or a recording")
+    if on_poses is None and not settings.has_output:
+        raise ValueError("run_camera: nothing receives the poses; give on_poses, sinks, a recording or clips")
     callback_sinks = [] if on_poses is None else [CallbackSink(on_poses)]
     if settings.camera.sources:
         build_group(settings, callback_sinks).run(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..runtime.io import naming
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
+from .clips.config import ClipsConfig
 from .events.config import EventsConfig
 from .sinks.privacy import Privacy
 
@@ -81,6 +82,12 @@ class Config:
     loop: LoopConfig = LoopConfig()
     output: OutputConfig = OutputConfig()
     events: EventsConfig = EventsConfig()
+    clips: ClipsConfig = ClipsConfig()
+
+    @property
+    def has_output(self) -> bool:
+        """True if something receives the poses: a sink, a recording or clips."""
+        return bool(self.output.sinks or self.output.record or self.clips.folder)
 
     def check(self) -> None:
         """Raise ValueError if a setting is out of range or contradicts another."""
@@ -105,6 +112,10 @@ class Config:
                 raise ValueError(message)
         self._check_pins()
         self.events.check()
+        self.clips.check(self._list_rules())
+
+    def _list_rules(self) -> list[str]:
+        return [rule.name for kind in fields(self.events) for rule in getattr(self.events, kind.name)]
 
     def _check_pins(self) -> None:
         """Raise ValueError for an invalid SHA-256, and if only some of the models have one."""
@@ -165,6 +176,20 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
 record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
+
+[clips]                      # a video, snapshots and a JSON file per event (docs/clips.md); needs privacy and rules
+folder = ""                  # nothing is recorded without a folder: "clips", "/mnt/usb/{name}"
+rules = []                   # rules whose events are recorded; default: all
+before_s = 5                 # seconds before the event
+after_s = 5                  # seconds after the event, or after its end
+max_s = 60                   # longest clip in seconds
+fps = 10                     # maximum FPS of the clips
+snapshot = true              # an image (JPEG) of the event
+video = true                 # H.264 in MP4 needs the extra `video`
+# keep = 100                 # number of clips that are kept; default: no limit
+# days = 30                  # days for which clips are kept; default: no limit
+limit = "2GB"                # size of all clips in the folder; the oldest are removed
+free = "500MB"               # free space on the disk, below which the oldest are removed, then nothing is recorded
 """
 
 

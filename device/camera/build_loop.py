@@ -14,6 +14,7 @@ from ...runtime.io import naming
 from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
+from ..clips.factory import find_planner, open_clips
 from ..config import Config
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -73,6 +74,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
         StatusFile(),
         pause,
         events=settings.events,
+        clips=find_planner(sinks),
     )
     return loop, stats
 
@@ -128,4 +130,6 @@ def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event
     )
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))
+    if settings.clips.folder:
+        sinks.append(open_clips(settings.clips, output.privacy, name, source))
     return sinks

@@ -35,6 +35,8 @@ class Event:
             repetitions of this person; None if it counts nothing.
         value: Measured value, for example the angle in degrees; None if there is none.
         pose: Pose of the person in this frame, in pixels; None if the person is not in the frame.
+        clip: Name of the video that shows it, in the folder of the clips; "" if there is none.
+        snapshot: Name of the image that shows it, in the same folder; "" if there is none.
     """
 
     event: str
@@ -52,6 +54,8 @@ class Event:
     count: int | None = None
     value: float | None = None
     pose: Pose | None = None
+    clip: str = ""
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

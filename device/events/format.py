@@ -51,6 +51,8 @@ def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str |
         "ended": captured_at if ended else None,
         "duration_s": None if event.duration_s is None else round(event.duration_s, 3),
         "pose": None if event.pose is None else make_pose_entry(event.pose),
+        **({"clip": event.clip} if event.clip else {}),
+        **({"snapshot": event.snapshot} if event.snapshot else {}),
     }
 
 

@@ -63,6 +63,8 @@ class Message:
     """State of each rule after this frame; () without rules."""
     only_events: bool = False
     """True if the frame was sent before, or was dropped from a queue: only its events are new."""
+    clip: str = ""
+    """Name of the clip to which the frame belongs, without suffix; "" if none is recorded."""
     capture_time: str | None = field(init=False)
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""
