@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from ...runtime.io.naming import make_slug
 from ..events.event import Event
 from .config import ClipsConfig
+from .ring import ROUNDING_S
 
 _SNAPSHOT_INTERVAL_S = 1.0
 """Within this time, further events of a rule have the same snapshot."""
@@ -97,7 +98,7 @@ class ClipPlanner:
         return (
             time_s < self._last_s  # a repeated video
             or time_s - plan.start_s >= self._config.max_s
-            or (time_s > plan.end_s and not plan.open_ids)
+            or (time_s > plan.end_s + ROUNDING_S and not plan.open_ids)
         )
 
     def _extend(self, plan: _Plan, events: Sequence[Event], time_s: float) -> None:

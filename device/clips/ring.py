@@ -15,6 +15,8 @@ from ...runtime.types import Image
 MAX_BYTES = 8_000_000
 """Maximum size of the frames in a ring: 5 s at 10 FPS of about 1920x1080, or of pure noise at 640x480 for 3 s."""
 _JPEG_QUALITY = 85
+ROUNDING_S = 1e-3
+"""Tolerance for the comparison of times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class FrameRing:
         self._frames.append(frame)
         self.size_bytes += frame.content.nbytes
         while len(self._frames) > 1 and (
-            frame.time_s - self._frames[0].time_s > self._seconds or self.size_bytes > self._max_bytes
+            frame.time_s - self._frames[0].time_s > self._seconds + ROUNDING_S or self.size_bytes > self._max_bytes
         ):
             self.size_bytes -= self._frames.popleft().content.nbytes
 

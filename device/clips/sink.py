@@ -30,6 +30,8 @@ from .ring import FrameRing, store_frame
 _MAX_WAITING_BYTES = 8_000_000
 """Maximum size of the frames that wait to be encoded."""
 _MAX_UNFINISHED_CLIPS = 2
+_JITTER = 0.1
+"""A frame may come earlier by this share of the interval between two frames of a clip."""
 _CHECK_INTERVAL_S = 1.0
 """Interval at which the space on the disk is checked during a clip, and after an error."""
 _CLEANING_INTERVAL_S = 600.0
@@ -101,7 +103,8 @@ class ClipSink(Sink):
         time_s = self._clock.advance(message.frame)
         self._frame_s = monotonic()
         recent = self._recent.update(message.events, time_s)
-        is_due = self._config.video and time_s >= self._due_s
+        # A camera does not deliver its frames at exact intervals.
+        is_due = self._config.video and time_s >= self._due_s - _JITTER / self._config.fps
         self._image = None
         if message.clip != self._last_stem:
             self._end_clip()
