@@ -131,7 +131,7 @@ class ClipVideo:
     def _open(self, image: Image) -> None:
         self._part = self._folder.create_part(self._stem)
         self.size = image.shape[1], image.shape[0]
-        self._writer = open_video_writer(self._part.path, *self.size, self._fps)
+        self._writer = open_video_writer(self._part.path, *self.size, self._fps, fast=True)
         self.drawback = self._writer.drawback
 
     def _publish(self, part: PartFile, *, whole: bool) -> str:
