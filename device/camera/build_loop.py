@@ -131,5 +131,5 @@ def open_configured_sinks(settings: Config, stats: Stats, pause: threading.Event
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))
     if settings.clips.folder:
-        sinks.append(open_clips(settings.clips, output.privacy, name, source))
+        sinks.append(open_clips(settings.clips, settings.events, output.privacy, name, source))
     return sinks

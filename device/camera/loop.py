@@ -373,10 +373,11 @@ class Loop:
             self._engine = EventEngine(self._events, skeleton)
         height, width = result.frame.image.shape[:2]
         events = self._engine.update(result.estimate.poses, time_s, (width, height))
-        clip = ""
+        message = replace(message, events=events, rules=self._engine.get_states())
         if self._clips is not None:
-            events, clip = self._clips.update(events, time_s, message.capture_time)
-        self._last_message = replace(message, events=events, rules=self._engine.get_states(), clip=clip)
+            plan = self._clips.update(events, time_s, message.capture_time)
+            message = replace(message, events=plan.events, clip=plan.clip, clip_s=plan.clip_s)
+        self._last_message = message
         return self._last_message
 
     def _publish_final_events(self) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ...runtime.io.naming import make_slug
 from ..events.event import Event
 from .config import ClipsConfig
 from .ring import ROUNDING_S
 
+MAX_REPORT_DELAY_S = 10.0
+"""Maximum time from an event to its report for which the clip begins earlier."""
 _SNAPSHOT_INTERVAL_S = 1.0
 """Within this time, further events of a rule have the same snapshot."""
 _MAX_SNAPSHOTS = 20
@@ -24,6 +27,20 @@ _MAX_OPEN_EVENTS = 1000
 
 _MAX_TAKEN_NAMES = 20_000
 """Maximum number of names that are remembered so that none is used twice if the clock is set back."""
+
+
+class FramePlan(NamedTuple):
+    """What the planner has decided about a frame.
+
+    Attributes:
+        events: The events of the frame with the names of their files.
+        clip: Name of the clip to which the frame belongs, without suffix; "" for no clip.
+        clip_s: Seconds from the beginning of the clip to the frame.
+    """
+
+    events: tuple[Event, ...]
+    clip: str = ""
+    clip_s: float = 0.0
 
 
 @dataclass
@@ -62,30 +79,24 @@ class ClipPlanner:
         """Exclude names, because there are files that have them."""
         self._taken.update(dict.fromkeys(stems))
 
-    def update(self, events: Sequence[Event], time_s: float, captured_at: str | None) -> tuple[tuple[Event, ...], str]:
+    def update(self, events: Sequence[Event], time_s: float, captured_at: str | None) -> FramePlan:
         """Decide about one frame.
 
         Args:
             events: Events of the frame.
             time_s: Time of the frame in seconds, on the clock of the source.
             captured_at: Time of the exposure as RFC 3339; None: now.
-
-        Returns:
-            The events with the names of their files, and the name of the clip to which the frame belongs, without
-            suffix; "" for no clip.
         """
         if self._plan is not None and self._is_over(self._plan, time_s):
             self._plan = None
         self._last_s = time_s
-        if not events:
-            return (), self._plan.stem if self._plan is not None else ""
-        causes = [event for event in events if self._is_cause(event) and event.state != "ended"]
-        if self._plan is None and causes:
-            start_s = time_s - self._config.before_s
-            self._plan = _Plan(self._choose_stem(causes[0], captured_at), start_s, time_s)
-        if self._plan is not None:
-            self._extend(self._plan, events, time_s)
-        return tuple(self._add_files(event, time_s) for event in events), self._plan.stem if self._plan else ""
+        if self._plan is None and (causes := [one for one in events if self._is_cause(one) and one.state != "ended"]):
+            self._plan = _Plan(self._choose_stem(causes[0], captured_at), self._choose_start_s(causes, time_s), time_s)
+        if self._plan is None:
+            return FramePlan(tuple(self._add_files(event, time_s) for event in events))
+        self._extend(self._plan, events, time_s)
+        planned = tuple(self._add_files(event, time_s) for event in events)
+        return FramePlan(planned, self._plan.stem, time_s - self._plan.start_s)
 
     def finish(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Return the last events, after the last frame, with the names of their files."""
@@ -100,6 +111,16 @@ class ClipPlanner:
             or time_s - plan.start_s >= self._config.max_s
             or (time_s > plan.end_s + ROUNDING_S and not plan.open_ids)
         )
+
+    def _choose_start_s(self, causes: Sequence[Event], time_s: float) -> float:
+        """Return the time at which a clip begins: before the event, which can be earlier than its report.
+
+        A fall, for example, is reported when the person has stayed on the floor.
+        """
+        config = self._config
+        earliest_s = time_s - min(MAX_REPORT_DELAY_S, max(0.0, config.max_s - config.before_s - config.after_s))
+        begin_s = min(time_s, *(event.started_s for event in causes))
+        return max(earliest_s, begin_s) - config.before_s
 
     def _extend(self, plan: _Plan, events: Sequence[Event], time_s: float) -> None:
         for event in events:

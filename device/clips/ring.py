@@ -82,6 +82,10 @@ class FrameRing:
         ):
             self.size_bytes -= self._frames.popleft().content.nbytes
 
+    def list_last(self, seconds: float) -> list[StoredFrame]:
+        """Return the frames that are at most `seconds` older than the last one."""
+        return [frame for frame in self._frames if self._frames[-1].time_s - frame.time_s <= seconds + ROUNDING_S]
+
     def __len__(self) -> int:
         return len(self._frames)
 

@@ -24,7 +24,7 @@ from ..sinks.privacy import Privacy, apply_privacy
 from .clip import Clip, ClipVideo
 from .config import ClipsConfig
 from .folder import ClipFolder
-from .planner import ClipPlanner
+from .planner import MAX_REPORT_DELAY_S, ClipPlanner
 from .ring import FrameRing, store_frame
 
 _MAX_WAITING_BYTES = 8_000_000
@@ -51,7 +51,9 @@ class ClipSink(Sink):
 
     name = "clips"
 
-    def __init__(self, folder: Path, config: ClipsConfig, privacy: Privacy, name: str) -> None:
+    def __init__(
+        self, folder: Path, config: ClipsConfig, privacy: Privacy, name: str, report_delay_s: float = 0.0
+    ) -> None:
         """Prepare the sink; nothing is written before the first event.
 
         Args:
@@ -59,13 +61,14 @@ class ClipSink(Sink):
             config: Settings.
             privacy: Privacy mode of the images.
             name: Display name of the device, or of the camera if there are several, for file names.
+            report_delay_s: Maximum time from an event to its report, in seconds.
         """
         super().__init__()
         self._folder, self._config = ClipFolder(folder, config), config
         self._privacy: Privacy = privacy
         self.planner = ClipPlanner(config, name)
         self._clock, self._recent = FrameClock(), RecentEvents()
-        self._ring = FrameRing(config.before_s)
+        self._ring = FrameRing(config.before_s + min(report_delay_s, MAX_REPORT_DELAY_S))
         self._due_s = 0.0
         self._clips: deque[Clip] = deque()
         """Unfinished clips, oldest first; only the last one gets frames."""
@@ -194,7 +197,8 @@ class ClipSink(Sink):
             return
         self._failure = ""
         if self._config.video:
-            clip.video = ClipVideo(self._folder, message.clip, self._config.fps, self._ring)
+            frames = self._ring.list_last(message.clip_s)
+            clip.video = ClipVideo(self._folder, message.clip, self._config.fps, frames)
         self._clips.append(clip)
 
     def _end_clip(self) -> None:

@@ -24,8 +24,10 @@ START_S = 1000.0
 CLIP_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z-door-[a-z0-9-]+\.mp4")
 
 
-def make_event(state: EventState = "once", rule: str = "fall", identifier: str = "fall-1", time_s: float = 0) -> Event:
-    return Event("fall", state, rule, "fall", identifier, 1, time_s, time_s)
+def make_event(
+    state: EventState = "once", rule: str = "fall", identifier: str = "fall-1", started_s: float = 1e9
+) -> Event:
+    return Event("fall", state, rule, "fall", identifier, 1, started_s, started_s)
 
 
 def make_settings(**settings: Any) -> ClipsConfig:
@@ -36,22 +38,22 @@ def make_settings(**settings: Any) -> ClipsConfig:
 class Camera:
     """A sink and its planner; frames of 10 FPS unless told otherwise."""
 
-    def __init__(self, folder: Path, privacy: Privacy = "none", **settings: Any) -> None:
-        self.sink = ClipSink(folder, make_settings(**settings), privacy, "door")
+    def __init__(self, folder: Path, privacy: Privacy = "none", report_delay_s: float = 0, **settings: Any) -> None:
+        self.sink = ClipSink(folder, make_settings(**settings), privacy, "door", report_delay_s)
         self.folder, self.time_s, self.events = folder, START_S, list[Event]()
         self.sink.open()
         self.sink.connect()
 
     def send(self, *events: Event, image: Image | None = None, step_s: float = 0.1, work: bool = True) -> Message:
         self.time_s += step_s
-        found, clip = self.sink.planner.update(events, self.time_s, None)
+        found, clip, clip_s = self.sink.planner.update(events, self.time_s, None)
         self.events += found
         base = make_message(0)
         frame = replace(
             base.frame, timestamp_ns=round(self.time_s * 1e9), captured_ns=round(self.time_s * 1e9),
             image=base.frame.image if image is None else image,
         )  # fmt: skip
-        message = Message(frame, base.estimate, base.skeleton, "door", events=found, clip=clip)
+        message = Message(frame, base.estimate, base.skeleton, "door", events=found, clip=clip, clip_s=clip_s)
         self.sink.write(message)
         if found:
             self.sink.write_events(message)

@@ -22,7 +22,8 @@ def plan(planner: ClipPlanner, seconds: float, events: dict[float, list[Event]],
         given = events.get(at_s, [])
         minutes, rest = divmod(at_s, 60)
         captured_at = f"2026-05-04T07:{31 + int(minutes):02d}:{rest:06.3f}Z"
-        found.append((at_s, *planner.update(given, start_s + at_s, captured_at)))
+        planned = planner.update(given, start_s + at_s, captured_at)
+        found.append((at_s, planned.events, planned.clip))
     return found
 
 
@@ -103,16 +104,26 @@ def test_events_of_one_frame_share_a_snapshot_and_later_ones_have_their_own() ->
     assert [name for name in names if name] == [[".jpg", ".jpg"], [".jpg"], [".2.jpg"]]
 
 
+def test_a_clip_begins_before_the_event_and_not_before_its_report() -> None:
+    """A fall is reported after the person has stayed on the floor for some seconds."""
+    settings = make_settings(max_s=30)
+    assert ClipPlanner(settings, "door").update([make_event(started_s=94.0)], 100.0, None).clip_s == pytest.approx(7.0)
+    assert ClipPlanner(settings, "door").update([make_event(started_s=40.0)], 100.0, None).clip_s == pytest.approx(11.0)
+    planner = ClipPlanner(make_settings(max_s=5), "door")
+    assert planner.update([make_event(started_s=94.0)], 100.0, None).clip_s == pytest.approx(4.0)
+    assert planner.update([], 100.9, None).clip, "the end of the clip is not lost"
+
+
 def test_a_repeated_video_ends_the_clip() -> None:
     planner = ClipPlanner(make_settings(), "door")
     planner.update([make_event("started")], 50.0, None)
-    assert planner.update([], 0.0, None) == ((), "")
+    assert planner.update([], 0.0, None) == ((), "", 0.0)
 
 
 def test_clips_without_videos_or_snapshots() -> None:
     planner = ClipPlanner(make_settings(video=False), "door")
-    (event,), stem = planner.update([make_event()], 1.0, None)
+    (event,), stem, _ = planner.update([make_event()], 1.0, None)
     assert (event.clip, event.snapshot) == ("", f"{stem}.jpg")
     planner = ClipPlanner(make_settings(snapshot=False), "door")
-    (event,), stem = planner.update([make_event()], 1.0, None)
+    (event,), stem, _ = planner.update([make_event()], 1.0, None)
     assert (event.clip, event.snapshot) == (f"{stem}.mp4", "")
