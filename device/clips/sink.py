@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from ...runtime.errors import OutputError
-from ...runtime.types import Image
+from ...runtime.types import Frame, Image
 from ..events.draw import RecentEvents, draw_rules
 from ..sinks.base import LOG, Message, Sink
 from ..sinks.frame_clock import FrameClock
@@ -50,6 +50,7 @@ class ClipSink(Sink):
     """
 
     name = "clips"
+    needs_images = True
 
     def __init__(
         self, folder: Path, config: ClipsConfig, privacy: Privacy, name: str, report_delay_s: float = 0.0
@@ -73,8 +74,8 @@ class ClipSink(Sink):
         self._clips: deque[Clip] = deque()
         """Unfinished clips, oldest first; only the last one gets frames."""
         self._last_stem = ""
-        self._image: tuple[Message, Image] | None = None
-        """The last message with events, and its image."""
+        self._image: tuple[Frame, Image] | None = None
+        """The last frame with events, and its image."""
         self._failure = ""
         self._checked_s = self._cleaned_s = self._frame_s = monotonic()
         self._is_described = False
@@ -116,7 +117,7 @@ class ClipSink(Sink):
             if message.rules:
                 image = draw_rules(image, message.rules, message.estimate.poses, recent)
             if message.events:
-                self._image = message, image
+                self._image = message.frame, image
             if is_due:
                 self._store(image, time_s, message.capture_time)
         self._begin_clip(message)
@@ -130,7 +131,7 @@ class ClipSink(Sink):
             return
         is_first = clip.add_events(message)
         try:
-            if self._config.snapshot:
+            if self._config.snapshot and message.frame.image.size:
                 clip.write_snapshots(message, self._take_image(message))
             if is_first:
                 clip.write_sidecar()
@@ -261,7 +262,7 @@ class ClipSink(Sink):
 
     def _take_image(self, message: Message) -> Image:
         """Return the image of a message; draw it if its frame was dropped from the queue."""
-        if self._image is not None and self._image[0] is message:
+        if self._image is not None and self._image[0] is message.frame:
             return self._image[1]
         image = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
         return draw_rules(image, message.rules, message.estimate.poses, message.events)
