@@ -134,8 +134,8 @@ def run_camera(
     if on_event is not None and not settings.events:
         raise ValueError("run_camera: on_event: there are no rules; add [events] to the configuration")
     has_callback = on_poses is not None or on_event is not None
-    if not has_callback and not settings.output.sinks and not settings.output.record:
-        raise ValueError("run_camera: nothing receives the poses; give on_poses, on_event, sinks or a recording")
+    if not has_callback and not settings.has_output:
+        raise ValueError("run_camera: nothing receives the poses; give on_poses, on_event, sinks, a recording or clips")
     callback_sinks = [CallbackSink(on_poses, on_event)] if has_callback else []
     if settings.camera.sources:
         build_group(settings, callback_sinks).run(seconds)

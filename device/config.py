@@ -14,6 +14,7 @@ from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
 from ..runtime.toml_lines import find_line
+from .clips.config import ClipsConfig
 from .events.config import EventsConfig
 from .sinks.privacy import Privacy
 
@@ -82,6 +83,12 @@ class Config:
     loop: LoopConfig = LoopConfig()
     output: OutputConfig = OutputConfig()
     events: EventsConfig = EventsConfig()
+    clips: ClipsConfig = ClipsConfig()
+
+    @property
+    def has_output(self) -> bool:
+        """True if something receives the poses: a sink, a recording or clips."""
+        return bool(self.output.sinks or self.output.record or self.clips.folder)
 
     def check(self) -> None:
         """Raise ValueError if a setting is out of range or contradicts another."""
@@ -106,6 +113,7 @@ class Config:
                 raise ValueError(message)
         self._check_pins()
         self.check_events()
+        self.clips.check([rule.name for _, rule in self.events.list_rules()])
 
     def check_events(self) -> None:
         """Raise ValueError if a rule is not valid."""
@@ -171,6 +179,20 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
 record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
+
+[clips]                      # a video, snapshots and a JSON file per event (docs/clips.md); needs privacy and rules
+folder = ""                  # nothing is recorded without a folder: "clips", "/mnt/usb/{name}"
+rules = []                   # rules whose events are recorded; default: all
+before_s = 5                 # seconds before the event
+after_s = 5                  # seconds after the event, or after its end
+max_s = 60                   # longest clip in seconds
+fps = 10                     # maximum FPS of the clips
+snapshot = true              # an image (JPEG) of the event
+video = true                 # H.264 in MP4 needs the extra `video`
+# keep = 100                 # number of clips that are kept; default: no limit
+# days = 30                  # days for which clips are kept; default: no limit
+limit = "2GB"                # size of all clips in the folder; the oldest are removed
+free = "500MB"               # free space on the disk, below which the oldest are removed, then nothing is recorded
 
 # Rules that turn poses into events (docs/events.md). Write one table per rule; default: no rules.
 # Coordinates are shares of the frame, 0 to 1 from the upper left corner, or pixels.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ...runtime.errors import InputError
 from ...runtime.io import naming
 from ...runtime.io.redact import mask_credentials
+from ..clips.factory import find_planner
 from ..config import Config, OutputConfig
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
@@ -69,7 +70,8 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
     members = []
     for (name, source), own_output in zip(sources.items(), outputs, strict=True):
         camera = replace(settings.camera, source=source, sources=())
-        one = replace(settings, camera=camera, output=own_output)
+        clips = replace(settings.clips, folder=settings.clips.folder.replace(_PLACEHOLDER, naming.make_slug(name)))
+        one = replace(settings, camera=camera, output=own_output, clips=clips)
         stats = Stats(models.paths[0].stem)
         pause = threading.Event()
         own = open_configured_sinks(one, stats, pause, list_rules(settings, models.skeleton, name))
@@ -78,7 +80,8 @@ def build_group(settings: Config, sinks: Sequence[Sink] = ()) -> CameraGroup:
         pulse = Pulse()
         loop = Loop(
             partial(open_source, camera), models.make_loaders(threads), own, settings.loop, stats, pulse,
-            StatusFile(""), pause, events=settings.events, shared_sinks=shared, camera=name, device=device,
+            StatusFile(""), pause, events=settings.events, clips=find_planner(own), shared_sinks=shared, camera=name,
+            device=device,
         )  # fmt: skip
         members.append(GroupMember(name, loop, stats, pulse))
     naming.set_device_name(device)

@@ -14,6 +14,7 @@ from ...runtime.io import naming
 from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
+from ..clips.factory import find_planner, open_clips
 from ..config import Config
 from ..events.config import create_rules
 from ..events.engine import EventEngine
@@ -78,6 +79,7 @@ def build_loop(settings: Config, sinks: Sequence[Sink] = ()) -> tuple[Loop, Stat
         StatusFile(),
         pause,
         events=settings.events,
+        clips=find_planner(sinks),
     )
     return loop, stats
 
@@ -153,4 +155,6 @@ def open_configured_sinks(
     )
     if output.record:
         sinks.append(open_recording(output.record, output.privacy, name, source))
+    if settings.clips.folder:
+        sinks.append(open_clips(settings.clips, settings.events, output.privacy, name, source))
     return sinks

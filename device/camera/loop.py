@@ -13,6 +13,7 @@ from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io.naming import get_device_name
 from ...runtime.skeleton import Skeleton
 from ...runtime.types import EstimateResult
+from ..clips.planner import ClipPlanner
 from ..config import LoopConfig
 from ..events.config import EventsConfig
 from ..events.engine import EventEngine
@@ -165,6 +166,7 @@ class Loop:
         *,
         events: EventsConfig | None = None,
         start_wall_s: float | None = None,
+        clips: ClipPlanner | None = None,
         shared_sinks: Sequence[Sink] = (),
         camera: str = "",
         device: str = "",
@@ -183,6 +185,7 @@ class Loop:
             pause: Set by any thread while the loop has to pause; default: it never pauses.
             events: Rules; default: none.
             start_wall_s: Unix time of the first frame, for schedules of rules; default: now.
+            clips: Planner of the clips, which a sink records; default: none are recorded. The loop owns it.
             shared_sinks: Further receivers, which the caller starts before `run` and stops after it.
             camera: Name of the camera in messages and in the log, if there are several.
             device: Display name of this device in messages; default: `naming.get_device_name()`.
@@ -193,7 +196,7 @@ class Loop:
         self._loaded: tuple[int, PoseEstimator] | None = None
         self._tracker: Tracker | None = None
         self._smoother = OneEuroSmoother()
-        self._events = events or EventsConfig()
+        self._events, self._clips = events or EventsConfig(), clips
         self._engine: EventEngine | None = None
         self._wall_clock = WallClock(start_wall_s)
         self._last_message: Message | None = None
@@ -373,8 +376,13 @@ class Loop:
         if self._engine is None:
             self._engine = EventEngine(self._events, skeleton, camera=self._camera)
         height, width = result.frame.image.shape[:2]
-        events = self._engine.update(result.estimate.poses, time_s, (width, height), self._wall_clock.get_s(time_s))
-        self._last_message = replace(message, events=events, rules=self._engine.get_states())
+        wall_s = self._wall_clock.get_s(time_s)
+        events = self._engine.update(result.estimate.poses, time_s, (width, height), wall_s)
+        message = replace(message, events=events, rules=self._engine.get_states())
+        if self._clips is not None:
+            plan = self._clips.update(events, time_s, message.capture_time)
+            message = replace(message, events=plan.events, clip=plan.clip, clip_s=plan.clip_s)
+        self._last_message = message
         return self._last_message
 
     def _publish_final_events(self) -> None:
@@ -382,6 +390,8 @@ class Loop:
         if self._engine is None or self._last_message is None:
             return
         if events := self._engine.finish():
+            if self._clips is not None:
+                events = self._clips.finish(events)
             message = replace(self._last_message, events=events, rules=self._engine.get_states(), only_events=True)
             for sink in (*self._sinks, *self._shared_sinks):
                 sink.send(message)

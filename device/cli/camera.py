@@ -50,6 +50,7 @@ class CameraOptions:
     sink: tuple[str, ...]
     privacy: Privacy | None
     record: str | None
+    clips: str | None
     name: str | None
     insecure: bool
     config: Path | None
@@ -67,8 +68,8 @@ def run(options: CameraOptions) -> int:
         print(config.EXAMPLE, end="")
         return 0
     settings = _merge_settings(options)
-    if not settings.output.sinks and not settings.output.record:
-        raise ValueError("no output: expected at least one --sink (- is stdout), or --record")
+    if not settings.has_output:
+        raise ValueError("no output: expected at least one --sink (- is stdout), or --record, or --clips")
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=_LOG_LEVELS[get_verbosity()], format="edgepose: %(message)s", handlers=[handler])
@@ -135,6 +136,7 @@ def _merge_settings(options: CameraOptions) -> Config:
             insecure=options.insecure or output.insecure,
         ),
         settings.events,
+        replace(settings.clips, folder=options.clips or settings.clips.folder),
     )
     settings.check()
     return settings
@@ -179,6 +181,8 @@ docs/camera.md describes sources, sinks and settings.""",
                help="how images that leave the process are changed"),
         Option("--record", type=InputName(), metavar="VIDEO", section="Output",
                help="also write videos with the skeletons drawn: FILE.mp4?minutes=10&size=200MB&limit=2GB"),
+        Option("--clips", type=InputName(), metavar="FOLDER", section="Output",
+               help="write a video, snapshots and a JSON file per event of the rules ([clips] in the configuration)"),
         Option("--name", metavar="NAME", section="Output",
                help="name of this device in messages (default: EDGEPOSE_NAME, else the host name)"),
         Option("--insecure", is_flag=True, section="Output",

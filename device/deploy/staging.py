@@ -117,7 +117,7 @@ def prepare_bundle(model: str | None, config_path: Path | None, secrets: Sequenc
     (folder / "camera.toml").write_text(text, encoding="utf-8")
     parsed = config.parse(text, config_path or folder / "camera.toml")
     parsed.check()
-    if not parsed.output.sinks and not parsed.output.record:
+    if not parsed.has_output:
         raise InputError(
             f"{config_path}: the poses are not written anywhere; set at least one sink: [output] sinks = [...]"
         )

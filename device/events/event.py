@@ -48,6 +48,8 @@ class Event:
         value: Measured value, for example the angle in degrees; None if there is none.
         pose: Pose of the person in this frame, in pixels; None if the person is not in the frame.
         reported_s: Time of the frame that reports the event, on the same clock; None: `time_s`.
+        clip: Name of the video that shows it, in the folder of the clips; "" if there is none.
+        snapshot: Name of the image that shows it, in the same folder; "" if there is none.
     """
 
     event: str
@@ -66,6 +68,8 @@ class Event:
     value: float | None = None
     pose: Pose | None = None
     reported_s: float | None = None
+    clip: str = ""
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

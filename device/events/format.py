@@ -63,6 +63,8 @@ def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str |
         **({"ended": captured_at} if ended else {}),
         **({} if event.duration_s is None else {"duration_s": round(event.duration_s, 3)}),
         **({} if event.pose is None else {"pose": make_pose_entry(event.pose)}),
+        **({"clip": event.clip} if event.clip else {}),
+        **({"snapshot": event.snapshot} if event.snapshot else {}),
     }
 
 

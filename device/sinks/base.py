@@ -67,6 +67,10 @@ class Message:
     """State of each rule after this frame; () without rules."""
     only_events: bool = False
     """True if the frame was sent before, or was dropped from a queue: only its events are new."""
+    clip: str = ""
+    """Name of the clip to which the frame belongs, without suffix; "" if none is recorded."""
+    clip_s: float = 0.0
+    """Seconds from the beginning of this clip to the frame."""
     capture_time: str | None = None
     """Wall-clock time of the exposure in RFC 3339, computed when the message is created; None if the capture time of
     the frame is unknown."""

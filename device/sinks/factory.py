@@ -27,6 +27,7 @@ from .base import Sink
 from .home_assistant import PageAddress
 from .jsonl import Only
 from .privacy import Privacy
+from .sizes import BYTES_PER_UNIT
 
 _ADDRESS_FORMATS = (
     "-",
@@ -49,7 +50,6 @@ _OTHER_SCHEMES = {
     "file": "jsonl",
 }
 """Schemes of other programs, with our scheme for the error message."""
-_BYTES_PER_UNIT = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _FILE_OPTIONS_PATTERN = re.compile(r"\w+=[^&]*(?:&\w+=[^&]*)*", re.ASCII)
 """Options at the end of `jsonl:FILE?...`. Any other text after `?` is a part of the file name."""
 _ORIGIN_PATTERN = re.compile(r"https?://[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
@@ -499,8 +499,8 @@ def _check_options(text: str, options: dict[str, str], *allowed: str, kind: str 
 
 
 def _parse_bytes(text: str, value: str, *, kind: str = "sink") -> int:
-    unit = value[-2:] if value[-2:] in _BYTES_PER_UNIT else ""
-    return _parse_number(text, value.removesuffix(unit), 10**6, kind=kind) * _BYTES_PER_UNIT.get(unit, 1)
+    unit = value[-2:] if value[-2:] in BYTES_PER_UNIT else ""
+    return _parse_number(text, value.removesuffix(unit), 10**6, kind=kind) * BYTES_PER_UNIT.get(unit, 1)
 
 
 def _parse_number(text: str, value: str, maximum: int, *, kind: str = "sink") -> int:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ...runtime.errors import InputError, OutputError
 from ...runtime.io.video_writer import WRITABLE_SUFFIXES, VideoWriter, open_video_writer
-from ...runtime.types import Frame, Image
+from ...runtime.types import Image
 from ..events.draw import RecentEvents, draw_rules
 from .base import LOG, Message, Sink, SinkError
+from .frame_clock import FrameClock
 from .privacy import Privacy, apply_privacy
 
 _MIN_FREE_BYTES = 200e6
@@ -91,8 +92,7 @@ class RecordSink(Sink):
         self._writer: VideoWriter | None = None
         self._size = 0, 0
         self._start_s = self._time_s = 0.0
-        self._last_ns: tuple[int, int] | None = None
-        """`timestamp_ns` and `captured_ns` of the last frame."""
+        self._clock = FrameClock()
         self._is_described = False
         self._recent_events = RecentEvents()
 
@@ -115,7 +115,7 @@ class RecordSink(Sink):
         if shutil.disk_usage(self._path.parent).free < _MIN_FREE_BYTES:
             raise SinkError(f"{self._path}: less than {_MIN_FREE_BYTES / 1e6:.0f} MB free on the disk")
         image = apply_privacy(message.frame, message.estimate, message.skeleton, self._privacy)
-        self._advance_time(message.frame)
+        self._time_s = self._clock.advance(message.frame)
         if message.rules:
             events = self._recent_events.update(message.events, self._time_s)
             image = draw_rules(image, message.rules, message.estimate.poses, events)
@@ -136,15 +136,6 @@ class RecordSink(Sink):
             self._close_writer()
         except OutputError as error:
             LOG.warning("%s: %s", self.name, error)
-
-    def _advance_time(self, frame: Frame) -> None:
-        """Add the time since the last frame: on the clock of the source, or as read where that does not advance."""
-        if self._last_ns is not None:
-            step_ns = frame.timestamp_ns - self._last_ns[0]
-            if step_ns <= 0:
-                step_ns = max(0, frame.captured_ns - self._last_ns[1])
-            self._time_s += step_ns / 1e9
-        self._last_ns = frame.timestamp_ns, frame.captured_ns
 
     def _is_complete(self, image: Image) -> bool:
         """Return True if the next frame belongs to a new file."""

@@ -1,0 +1,1 @@
+"""Clips and snapshots of events: a few seconds before and after, from a ring of compressed frames."""
