@@ -204,7 +204,7 @@ def test_the_camera_loop_calls_a_function(tmp_path: Path) -> None:
     edgepose.run_camera(on_poses, source=tmp_path / "images", sinks=(f"jsonl:{tmp_path}/poses.jsonl",))
     assert seen == [2] * 6
     assert (tmp_path / "poses.jsonl").read_text().count("\n") == 6
-    with pytest.raises(ValueError, match="give on_poses, on_event, sinks or a recording"):
+    with pytest.raises(ValueError, match="give on_poses, on_event, sinks, a recording or clips"):
         edgepose.run_camera(source="synthetic:1")
 
 

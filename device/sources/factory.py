@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import glob
 from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.io.atomic import expand_home
 from ...runtime.io.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, inspect_file, list_images
+from ...runtime.io.inputs import match_pattern
 from ...runtime.io.redact import mask_credentials
 from ..config import CameraConfig
 from .base import FrameSource, SyntheticCamera
@@ -101,8 +101,7 @@ def _explain_unknown_source(source: str) -> str:
 
 def _find_files(pattern: str) -> list[Path]:
     """Return the files that match a pattern, sorted by name. Raises InputError if there are none."""
-    found = sorted(glob.glob(expand_home(pattern)))  # noqa: PTH207 - patterns may be absolute
-    files = [path for path in map(Path, found) if path.is_file()]
+    files = [path for path in map(Path, match_pattern(expand_home(pattern), pattern)) if path.is_file()]
     if not files:
         raise InputError(f"{pattern}: no file matches this pattern")
     return files

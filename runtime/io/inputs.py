@@ -117,11 +117,27 @@ def find_inputs(name: str) -> list[Input]:
     if hint := _make_hint(name):
         raise InputError(f"{mask_credentials(name)}: {hint}")
     if any(character in name for character in "*?["):
-        found = sorted(glob.glob(str(path)))  # noqa: PTH207 - patterns may be absolute
-        if not found:
-            raise InputError(f"{name}: no file matches this pattern")
-        return [item for match in found for item in find_inputs(match)]
+        return [item for match in match_pattern(str(path), name) for item in find_inputs(match)]
     raise InputError(f"{name}: no such image, folder or video")
+
+
+def match_pattern(pattern: str, name: str) -> list[str]:
+    """Return the paths that match a pattern, sorted by name.
+
+    Args:
+        pattern: The pattern, which may be absolute.
+        name: The pattern as the user wrote it, for the message.
+
+    Raises:
+        InputError: There are none.
+    """
+    try:
+        found = sorted(glob.glob(pattern))  # noqa: PTH207 - patterns may be absolute
+    except ValueError:  # a NUL character
+        found = []
+    if not found:
+        raise InputError(f"{name}: no file matches this pattern")
+    return found
 
 
 def describe_skipped_files(inputs: list[Input]) -> list[str]:

@@ -112,10 +112,9 @@ def test_the_events_are_those_of_the_camera_loop(video: Path, config: Path, capf
     ignored = ("id", "time", "started", "ended", "device", "source")
     for event in (*tested, *lived):
         for key in ignored:
-            event.pop(key)
+            event.pop(key, None)
     assert len(tested) == 4
-    if lived:  # the sink `-` writes events
-        assert tested == lived
+    assert tested == lived
 
 
 @pytest.mark.parametrize("person", [0, 7])
