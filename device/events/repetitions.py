@@ -22,7 +22,7 @@ _MAX_SIDE_AGE_S = 0.6
 """An angle is used for this time while its keypoints are missing."""
 _MAX_UNKNOWN_S = 2.0
 """A repetition is not counted if nothing was known for longer than this."""
-_MIN_PHASE_S = 0.15
+_MIN_PHASE_S = 0.2
 """Time for which the joint must be bent: shorter ones are noise."""
 _REACH_DECAY_PER_S = 0.02
 _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
