@@ -104,7 +104,7 @@ check: .venv/dev.stamp
 	$(VENV)/ruff format --check .
 	@mkdir -p build/typing/edgepose
 	@for part in convert runtime device benchmarks; do ln -sfn ../../../$$part build/typing/edgepose/$$part; done
-	@ln -sfn ../../../runtime/root/__init__.py build/typing/edgepose/__init__.py
+	@for file in __init__ events; do ln -sfn ../../../runtime/root/$$file.py build/typing/edgepose/$$file.py; done
 	$(VENV)/mypy -p edgepose
 	$(VENV)/pyright
 	$(VENV)/codespell runtime convert device benchmarks examples tests docs *.md Makefile pyproject.toml setup.py .github

@@ -13,6 +13,7 @@ from ..runtime.io import naming
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
+from ..runtime.toml_lines import find_line
 from .events.config import EventsConfig
 from .sinks.privacy import Privacy
 
@@ -104,7 +105,11 @@ class Config:
             if not well:
                 raise ValueError(message)
         self._check_pins()
-        self.events.check()
+        self.check_events()
+
+    def check_events(self) -> None:
+        """Raise ValueError if a rule is not valid."""
+        self.events.check([source.partition("=")[0].strip() for source in self.camera.sources])
 
     def _check_pins(self) -> None:
         """Raise ValueError for an invalid SHA-256, and if only some of the models have one."""
@@ -165,6 +170,43 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 # privacy = "blur"           # change to images that leave the process: none, blur, silhouette; needed for http, record
 record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
+
+# Rules that turn poses into events (docs/events.md). Write one table per rule; default: no rules.
+# Coordinates are shares of the frame, 0 to 1 from the upper left corner, or pixels.
+# [[events.zone]]            # enter, leave, dwell, capacity
+# name = "yard"
+# polygon = [[0.1, 0.5], [0.9, 0.5], [0.9, 1.0], [0.1, 1.0]]
+# anchor = "feet"            # or center, or a keypoint such as nose
+# dwell_s = 60               # report people who stay longer; default: do not
+# capacity = 5               # report more people than this; default: do not
+# [[events.line]]            # cross, with the direction: in is from left to right, seen along the line
+# name = "door"
+# points = [[0.3, 0.8], [0.7, 0.8]]
+# swap = false               # exchange in and out
+# [[events.posture]]         # standing, sitting, crouching, lying
+# name = "posture"
+# [[events.fall]]
+# name = "fall"
+# outside = ["bed"]          # all rules: inside and outside of zones
+# [[events.gesture]]
+# name = "help"
+# gesture = "hand_raised"    # or arms_crossed
+# [[events.angle]]
+# name = "elbow bent"
+# keypoints = ["shoulder", "elbow", "wrist"]
+# below = 90
+# [[events.repetitions]]
+# name = "squats"
+# preset = "squat"           # or push_up, curl
+# [[events.expression]]
+# name = "hands together"
+# expression = "distance(left_wrist, right_wrist) < 0.1 * height"
+# for_s = 1.0                # must hold for this time
+# days = ["mon", "fri"]      # all rules: days and hours, time between events of a person, limits
+# hours = "22:00-06:00"
+# cooldown_s = 60
+# min_score = 0.3
+# min_height = 0.2
 """
 
 
@@ -187,11 +229,15 @@ def parse(text: str, path: Path) -> Config:
     """Read settings; `path` names them in messages.
 
     Raises:
-        InputError: The text is not TOML, or has a wrong key (the nearest right one is named) or value.
+        InputError: The text is not TOML, has a wrong key (the nearest right one is named) or value, or a rule is not
+            valid.
     """
     try:
-        return schema.build(Config, tomllib.loads(text), strict=True)
+        config = schema.build(Config, tomllib.loads(text), strict=True)
+        config.check_events()
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        place = str(error).partition(": ")[0]
+        raise InputError(f"{path}: line {find_line(text, place)}: {error}") from None
+    return config

@@ -96,7 +96,8 @@ def _inspect(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
 
 def _build_tuple(kinds: tuple[Any, ...], value: Any, where: str, strict: bool) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise _make_error(where, "a list", value)
+        is_table = isinstance(value, dict) and is_dataclass(kinds[0])
+        raise _make_error(where, f"a list of tables, [[{where.lstrip('.')}]]" if is_table else "a list", value)
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):

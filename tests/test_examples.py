@@ -47,7 +47,7 @@ def clip(tmp_path: Path) -> Path:
 def test_all_examples_are_tested() -> None:
     tested = Path(__file__).read_text()
     names = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-    assert len(names) == 10
+    assert len(names) == 11
     assert not [name for name in names if f'run_example("{name}"' not in tested]
     listed = (EXAMPLES / "README.md").read_text()
     assert not [name for name in names if f"`{name}.py`" not in listed]
@@ -68,6 +68,7 @@ def test_videos(clip: Path, tmp_path: Path) -> None:
     drawn = cv2.VideoCapture(str(tmp_path / "drawn.avi"))
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 6
     assert run_example("count_squats", clip) == "{}\n"
+    assert run_example("count_crossings", clip) == "in: 0, out: 0\n"
 
 
 def test_squats_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

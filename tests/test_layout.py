@@ -113,7 +113,7 @@ def test_a_board_wheel_runs_the_loop_without_convert_and_benchmarks(tmp_path: Pa
         names = archive.namelist()
         parts = {name.split("/")[1] for name in names if name.startswith("edgepose/")}
         archive.extractall(tmp_path / "site")
-    assert parts == {"__init__.py", "runtime", "device"}
+    assert parts == {"__init__.py", "events.py", "runtime", "device"}
     page = {f"edgepose/device/sinks/page/{name}" for name in ("page.html", "login.html", "charts.js", "icon.svg")}
     uplot = {
         f"edgepose/device/sinks/page/uplot/{name}" for name in ("uplot.min.js", "uplot.min.css", "LICENSE", "NOTICE")
@@ -123,7 +123,7 @@ def test_a_board_wheel_runs_the_loop_without_convert_and_benchmarks(tmp_path: Pa
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         # The editable install of the checkout knows all parts.
         "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in str(finder)]\n"
-        "import edgepose.device.camera.release, edgepose.device.camera.self_test\n"
+        "import edgepose.device.camera.release, edgepose.device.camera.self_test, edgepose.events\n"
         "from edgepose.runtime.cli.main import main\n"
         f"assert edgepose.__file__.startswith({str(tmp_path)!r}), edgepose.__file__\n"
         "assert main(['run', 'synthetic:1']) == 0\n"

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from ...runtime import PoseEstimator
-from ...runtime.errors import ModelError
+from ...runtime.errors import InputError, ModelError
 from ...runtime.io import naming
 from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.model import container, isolated_load, registry
 from ...runtime.skeleton import Skeleton
 from ..config import Config
+from ..events.engine import EventEngine
 from ..monitor.stats import Stats
 from ..monitor.status_file import StatusFile
 from ..monitor.systemd import SystemdNotifier
@@ -81,7 +82,7 @@ def check_models(settings: Config) -> CheckedModels:
     """Find and check the models of the settings.
 
     Raises:
-        EdgePoseError: A model cannot be used, or the models have different skeletons.
+        EdgePoseError: A model cannot be used, the models have different skeletons, or a rule does not fit the skeleton.
     """
     skeleton: Skeleton | None = None
     models = [registry.find_model_file(name) for name in (settings.model.path, *settings.model.when_hot)]
@@ -101,6 +102,11 @@ def check_models(settings: Config) -> CheckedModels:
                 f"{path}: expected the skeleton {skeleton.name} of {models[0]}, got {manifest.skeleton}; "
                 "all models of model.when_hot need the same skeleton"
             )
+    if skeleton is not None:
+        try:
+            EventEngine(settings.events, skeleton)
+        except ValueError as error:
+            raise InputError(str(error)) from None
     return CheckedModels(tuple(models), tuple(hashes))
 
 

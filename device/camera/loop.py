@@ -367,7 +367,7 @@ class Loop:
         if not self._events:
             return message
         if self._engine is None:
-            self._engine = EventEngine(self._events, skeleton)
+            self._engine = EventEngine(self._events, skeleton, camera=self._camera)
         height, width = result.frame.image.shape[:2]
         events = self._engine.update(result.estimate.poses, time_s, (width, height))
         self._last_message = replace(message, events=events, rules=self._engine.get_states())

@@ -11,21 +11,23 @@ from math import hypot
 from typing import NamedTuple
 
 from ...runtime.skeleton import Skeleton
+from .geometry import Point
 
-Point = tuple[float, float]
-
+_ANKLE_DROP = 0.6
 _TEMPLATE = {
     "neck": (-0.165, 1.0), "right_shoulder": (-0.165, 1.0), "left_shoulder": (-0.165, 1.0),
     "right_hip": (0.135, 1.0), "left_hip": (0.135, 1.0), "mid_hip": (0.135, 1.0), "pelvis": (0.135, 1.0),
     "thorax": (-0.165, 1.0), "nose": (-0.28, 0.4), "head": (-0.28, 0.4), "head_top": (-0.35, 0.4),
-    "right_ear": (-0.28, 0.3), "left_ear": (-0.28, 0.3), "right_eye": (-0.3, 0.3), "left_eye": (-0.3, 0.3),
-    "right_knee": (0.37, 0.3), "left_knee": (0.37, 0.3), "right_ankle": (0.6, 0.15), "left_ankle": (0.6, 0.15),
+    "right_ear": (-0.28, 0.3), "left_ear": (-0.28, 0.3),
+    "right_knee": (0.37, 0.3), "left_knee": (0.37, 0.3), "right_ankle": (_ANKLE_DROP, 0.15),
+    "left_ankle": (_ANKLE_DROP, 0.15),
 }  # fmt: skip
 """Height of a keypoint below the center of the torso of a standing person, as a share of the height of the body, and
 the weight of the keypoint for the position of the center."""
 _TORSO_SHARE, _THIGH_SHARE, _SHIN_SHARE, _SHOULDERS_SHARE = 0.3, 0.235, 0.235, 0.224
 _OFFSET_TIME_CONSTANT_S = 0.3
 _HEIGHT_TIME_CONSTANT_S = 0.5
+_SPEED_TIME_CONSTANT_S = 0.3
 _ANKLE_SHARE = 0.5
 """Share of a visible ankle in the position of the feet; the rest is where its offset points to."""
 _MIN_HEIGHT_PX = 1.0
@@ -40,7 +42,7 @@ class BodyIndex(NamedTuple):
         shoulders: Indices of the shoulders.
         hips: Indices of the hips.
         neck: Index of the neck.
-        ankles: Indices of the ankles.
+        ankles: Index of each ankle, and its place in `template`.
     """
 
     template: tuple[tuple[int, float, float], ...]
@@ -48,7 +50,7 @@ class BodyIndex(NamedTuple):
     shoulders: tuple[int, int] | None
     hips: tuple[int, int] | None
     neck: int | None
-    ankles: tuple[int, ...]
+    ankles: tuple[tuple[int, int], ...]
 
     @staticmethod
     @cache
@@ -60,6 +62,7 @@ class BodyIndex(NamedTuple):
             pair = index.get(f"right_{part}"), index.get(f"left_{part}")
             return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
 
+        names = [name for name in _TEMPLATE if name in index]
         segments = [
             (index[f"{side}_{a}"], index[f"{side}_{b}"], share)
             for side in ("right", "left")
@@ -67,12 +70,12 @@ class BodyIndex(NamedTuple):
             if f"{side}_{a}" in index and f"{side}_{b}" in index
         ]
         return BodyIndex(
-            tuple((index[name], *values) for name, values in _TEMPLATE.items() if name in index),
+            tuple((index[name], *_TEMPLATE[name]) for name in names),
             tuple(segments),
             find_pair("shoulder"),
             find_pair("hip"),
             index.get("neck", index.get("thorax")),
-            find_pair("ankle") or (),
+            tuple((index[name], names.index(name)) for name in ("right_ankle", "left_ankle") if name in index),
         )
 
 
@@ -83,25 +86,36 @@ class BodyAnchor:
         center: Center of the torso in the last frame, in pixels.
         feet: Point between the ankles.
         height: Height of the body as if it stood upright, above 0.
+        velocity: Velocity of the center in pixels per second, smoothed.
     """
 
     def __init__(self, index: BodyIndex) -> None:
-        self._index = index
-        self._offsets: dict[int, Point] = {}
-        self._time_s = 0.0
+        self.index = index
+        self._offsets = [[0.0, share, 0.0] for _, share, _ in index.template]
+        """x and y of each keypoint of the template from the center, as shares of the height; 1 if it was measured."""
+        self._time_s: float | None = None
+        self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
         self.feet: Point = (0.0, 0.0)
         self.height = 0.0
 
     def observe(self, points: list[list[float]], time_s: float) -> None:
         """Note the keypoints of one frame, at least one of them found."""
-        elapsed_s = max(0.0, time_s - self._time_s)
+        elapsed_s = 0.0 if self._time_s is None else max(0.0, time_s - self._time_s)
         self._time_s = time_s
+        before_x, before_y = self.center
         self._observe_height(points, elapsed_s)
         self._observe_offsets(points, elapsed_s)
+        if elapsed_s:
+            weight = elapsed_s / (_SPEED_TIME_CONSTANT_S + elapsed_s)
+            (x, y), (velocity_x, velocity_y) = self.center, self.velocity
+            self.velocity = (
+                velocity_x + weight * ((x - before_x) / elapsed_s - velocity_x),
+                velocity_y + weight * ((y - before_y) / elapsed_s - velocity_y),
+            )
 
     def _observe_height(self, points: list[list[float]], elapsed_s: float) -> None:
-        height = _estimate_height(points, self._index)
+        height = _estimate_height(points, self.index)
         if height is None:
             if self.height:
                 return
@@ -118,40 +132,38 @@ class BodyAnchor:
         offsets, height = self._offsets, self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for index, share, weight in self._index.template:
+        for slot, (index, _, weight) in enumerate(self.index.template):
             x, y, score = points[index]
             if score > 0:
-                offset_x, offset_y = offsets.get(index, (0.0, share))
+                offset = offsets[slot]
                 total += weight
-                sum_x += weight * (x - height * offset_x)
-                sum_y += weight * (y - height * offset_y)
-                visible.append((index, x, y))
+                sum_x += weight * (x - height * offset[0])
+                sum_y += weight * (y - height * offset[1])
+                visible.append((offset, x, y))
         if not visible:
             self._use_box(points)
             return
         center_x, center_y = sum_x / total, sum_y / total
         self.center = center_x, center_y
-        weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
-        for index, x, y in visible:
-            new_x, new_y = (x - center_x) / height, (y - center_y) / height
-            offset = offsets.get(index)
-            if offset is None:
-                offsets[index] = new_x, new_y
-            else:
-                offset_x, offset_y = offset
-                offsets[index] = offset_x + weight * (new_x - offset_x), offset_y + weight * (new_y - offset_y)
+        usual_weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
+        for offset, x, y in visible:
+            offset_x, offset_y, is_measured = offset
+            weight = usual_weight if is_measured else 1.0
+            offset[0] = offset_x + weight * ((x - center_x) / height - offset_x)
+            offset[1] = offset_y + weight * ((y - center_y) / height - offset_y)
+            offset[2] = 1.0
         self._find_feet(points)
 
     def _find_feet(self, points: list[list[float]]) -> None:
         """Set the feet: the mean of both ankles, seen or expected."""
         (center_x, center_y), height = self.center, self.height
-        ankles = self._index.ankles
+        ankles = self.index.ankles
         if not ankles:
-            self.feet = center_x, center_y + 0.6 * height
+            self.feet = center_x, center_y + _ANKLE_DROP * height
             return
         sum_x = sum_y = 0.0
-        for index in ankles:
-            offset_x, offset_y = self._offsets.get(index, (0.0, 0.6))
+        for index, slot in ankles:
+            offset_x, offset_y, _ = self._offsets[slot]
             x, y = center_x + height * offset_x, center_y + height * offset_y
             seen_x, seen_y, score = points[index]
             if score > 0:
@@ -168,19 +180,23 @@ class BodyAnchor:
         self.feet = self.center[0], max(ys)
 
 
+def measure_torso(points: list[list[float]], index: BodyIndex) -> float | None:
+    """Return the length from the neck, or the shoulders, to the hips; None if they were not found."""
+    if index.hips is None:
+        return None
+    hip = _find_middle(points, index.hips)
+    top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
+    if top is None and index.shoulders is not None:
+        top = _find_middle(points, index.shoulders)
+    return None if hip is None or top is None else hypot(top[0] - hip[0], top[1] - hip[1])
+
+
 def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | None:
     """Estimate the height from the longest of torso and legs; None if nothing of them is visible.
 
     The longest one counts, because segments that point towards the camera look shorter.
     """
-    best = 0.0
-    if index.hips is not None:
-        hip = _find_middle(points, index.hips)
-        top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
-        if top is None and index.shoulders is not None:
-            top = _find_middle(points, index.shoulders)
-        if hip is not None and top is not None:
-            best = hypot(top[0] - hip[0], top[1] - hip[1]) / _TORSO_SHARE
+    best = (measure_torso(points, index) or 0.0) / _TORSO_SHARE
     for first, second, share in index.segments:
         a, b = points[first], points[second]
         if a[2] > 0 and b[2] > 0:

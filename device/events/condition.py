@@ -39,7 +39,7 @@ class ConditionConfig(CommonConfig):
 
 
 @dataclass(slots=True, eq=False)
-class _PersonState:
+class PersonState:
     """What is known about one person."""
 
     label: str = ""
@@ -72,7 +72,7 @@ class LabelRule(Rule):
     def __init__(self, config: ConditionConfig, skeleton: Skeleton = COCO18) -> None:
         super().__init__(config, skeleton)
         self._for_s, self._release_s, self._cooldown_s = config.for_s, config.release_s, config.cooldown_s
-        self._states: dict[int, _PersonState] = {}
+        self._states: dict[int, PersonState] = {}
         self.frame_size = (0, 0)
         """Width and height of the current frame in pixels."""
         self.time_s = 0.0
@@ -112,7 +112,7 @@ class LabelRule(Rule):
         for person in people:
             state = states.get(person.number)
             if state is None:
-                state = states[person.number] = _PersonState()
+                state = states[person.number] = PersonState()
             found = self.classify(person, state.label)
             if found is None:
                 continue
@@ -150,7 +150,7 @@ class LabelRule(Rule):
         shown = {person: label for person, label in labels.items() if label}
         return RuleState(self.config.name, self.kind, bool(labels), tuple(labels), labels=shown)
 
-    def _advance(self, state: _PersonState, found: str, time_s: float) -> None:
+    def _advance(self, state: PersonState, found: str, time_s: float) -> None:
         """Note what was found in one frame."""
         if state.label:
             if found == state.label:
@@ -171,7 +171,7 @@ class LabelRule(Rule):
             state.candidate, state.candidate_s, state.gap_s = found, time_s, None
             state.candidate_frames = state.candidate_hits = 1
 
-    def _can_start(self, state: _PersonState, time_s: float) -> bool:
+    def _can_start(self, state: PersonState, time_s: float) -> bool:
         return (
             state.candidate != ""
             and not state.label
@@ -181,7 +181,7 @@ class LabelRule(Rule):
             and time_s - state.event_s >= self._cooldown_s
         )
 
-    def _start(self, state: _PersonState, time_s: float, person: Person) -> Event:
+    def _start(self, state: PersonState, time_s: float, person: Person) -> Event:
         state.label, state.id, state.started_s = state.candidate, make_event_id(), state.candidate_s
         state.candidate, state.off_s, state.event_s = "", None, time_s
         return Event(
@@ -189,7 +189,7 @@ class LabelRule(Rule):
             label=self.get_event_label(state.label), value=self.measure(person), pose=person.pose,
         )  # fmt: skip
 
-    def _end(self, number: int, state: _PersonState, time_s: float, person: Person | None) -> Event:
+    def _end(self, number: int, state: PersonState, time_s: float, person: Person | None) -> Event:
         label, state.label, state.off_s = state.label, "", None
         return Event(
             self.event, "ended", self.config.name, self.kind, state.id, number, time_s, state.started_s,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import hypot
+
+import numpy as np
 
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.types import Pose
 from .body import Body
-from .body_anchor import BodyAnchor, BodyIndex, Point
+from .body_anchor import BodyAnchor, BodyIndex, measure_torso
+from .geometry import Point
 
 
 class Person:
@@ -19,8 +23,8 @@ class Person:
         pose: The pose.
         points: `[x, y, score]` per keypoint of the skeleton; score 0 if it was not found.
         time_s: Time of the frame.
-        body: Measures of the body, set by the first rule that needs them (`get_body`).
         anchor: What is remembered about the body of this person from frame to frame.
+        body: Measures of the body, set by the first rule that needs them (`body.get_body`).
     """
 
     def __init__(self, pose: Pose, points: list[list[float]], time_s: float, anchor: BodyAnchor) -> None:
@@ -58,6 +62,17 @@ class Person:
         """Point between the ankles; estimated from the rest of the body if they were not found."""
         return self._observed.feet
 
+    @property
+    def speed(self) -> float:
+        """Speed of the center in heights per second, smoothed."""
+        observed = self._observed
+        return hypot(*observed.velocity) / observed.height
+
+    @property
+    def torso(self) -> float | None:
+        """Length from neck to hips in pixels, in this frame; None if they were not found."""
+        return measure_torso(self.points, self.anchor.index)
+
     @cached_property
     def _observed(self) -> BodyAnchor:
         self.anchor.observe(self.points, self.time_s)
@@ -78,15 +93,17 @@ def measure_people(
         anchors: Memory per person, extended by new people; None: nothing is remembered.
         skeleton: Skeleton of the poses.
     """
-    tracked = [pose for pose in poses if pose.person and (pose.keypoints[:, 2] > 0).any()]
+    tracked = [pose for pose in poses if pose.person]
     if not tracked:
         return []
     anchors = {} if anchors is None else anchors
     index = BodyIndex.of(skeleton)
     people = []
-    for pose in tracked:
+    for pose, points in zip(tracked, np.stack([pose.keypoints for pose in tracked]).tolist(), strict=True):
+        if not any(point[2] > 0 for point in points):
+            continue
         anchor = anchors.get(pose.person)
         if anchor is None:
             anchor = anchors[pose.person] = BodyAnchor(index)
-        people.append(Person(pose, pose.keypoints.tolist(), time_s, anchor))
+        people.append(Person(pose, points, time_s, anchor))
     return people

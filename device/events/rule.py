@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .event import Event, EventState, RuleInfo, RuleKind, RuleState
 from .person import Person
+from .schedule import Weekday
 
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 MAX_DURATION_S = 86400.0
 """Largest value of keys that are durations: one day."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 
+from .area import Area
 from .event import Event, RuleState
 from .person import Person
 from .rule import Rule
+from .schedule import Schedule
 
 LOG = logging.getLogger("edgepose")
 
@@ -17,34 +19,40 @@ _LOG_INTERVAL_S = 60.0
 
 
 class RuleRunner:
-    """Runs one rule for the people of one camera."""
+    """Runs one rule for the people of one camera.
 
-    def __init__(self, rule: Rule, max_absence_s: float) -> None:
+    A person whom the settings exclude is treated as absent: the rule keeps their state for `max_absence_s`.
+    """
+
+    def __init__(self, rule: Rule, areas: Mapping[str, Area], max_absence_s: float) -> None:
         """Create a runner.
 
         Args:
             rule: The rule.
+            areas: Areas of the zones, by name.
             max_absence_s: Time in seconds after which the rule forgets an absent person.
         """
+        config = rule.config
         self.rule, self._max_absence_s = rule, max_absence_s
+        self._schedule = Schedule(config.days, config.hours)
+        self._inside = [areas[name] for name in config.inside]
+        self._outside = [areas[name] for name in config.outside]
+        self._has_limits = bool(config.min_score or config.min_height)
         self._seen_s: dict[int, float] = {}
         self._logged_s: float | None = None
 
-    def update(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
+    def update(
+        self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int], wall_s: float
+    ) -> list[Event]:
         """Evaluate one frame; return the events."""
-        config = self.rule.config
-        if config.min_score or config.min_height:
-            min_height = config.min_height * frame_size[1]
-            people = [one for one in people if one.pose.score >= config.min_score and one.height >= min_height]
+        if not (self._schedule.is_always or self._schedule.holds(wall_s)):
+            return self.finish(time_s) if self._seen_s else []
+        if self._has_limits or self._inside or self._outside:
+            people = self._select(people, frame_size)
         seen_s = self._seen_s
         for person in people:
             seen_s[person.number] = time_s
-        events: list[Event] = []
-        if len(seen_s) > len(people):
-            oldest_s = time_s - self._max_absence_s
-            for number in [number for number, seen in seen_s.items() if seen < oldest_s]:
-                last_s = seen_s.pop(number)
-                events += self._call(partial(self.rule.forget, number, last_s))
+        events = self._forget_absent(time_s) if len(seen_s) > len(people) else []
         events += self._call(partial(self.rule.update, people, time_s, frame_size))
         return events
 
@@ -55,9 +63,12 @@ class RuleRunner:
             self._call(partial(self.rule.rename, old, new))
 
     def finish(self, time_s: float) -> list[Event]:
-        """End everything that has started, and forget all people."""
+        """End everything that has started, at the time when each person was last seen, and forget all people."""
+        events: list[Event] = []
+        for number, seen_s in self._seen_s.items():
+            events += self._call(partial(self.rule.forget, number, seen_s))
         self._seen_s.clear()
-        return self._call(partial(self.rule.finish, time_s))
+        return events + self._call(partial(self.rule.finish, time_s))
 
     def get_state(self) -> RuleState:
         """Return the state of the rule after the last frame."""
@@ -66,6 +77,26 @@ class RuleRunner:
         except Exception as error:
             self._log(error)
             return RuleState(self.rule.config.name, self.rule.kind, active=False)
+
+    def _select(self, people: Sequence[Person], frame_size: tuple[int, int]) -> list[Person]:
+        """Return the people whom the settings include."""
+        config, inside, outside = self.rule.config, self._inside, self._outside
+        min_score, min_height = config.min_score, config.min_height * frame_size[1]
+        return [
+            person
+            for person in people
+            if person.pose.score >= min_score
+            and (not min_height or person.height >= min_height)
+            and (not inside or any(person.number in area.people for area in inside))
+            and not any(person.number in area.people for area in outside)
+        ]
+
+    def _forget_absent(self, time_s: float) -> list[Event]:
+        oldest_s = time_s - self._max_absence_s
+        events: list[Event] = []
+        for number in [number for number, seen_s in self._seen_s.items() if seen_s < oldest_s]:
+            events += self._call(partial(self.rule.forget, number, self._seen_s.pop(number)))
+        return events
 
     def _call(self, function: Callable[[], list[Event] | None]) -> list[Event]:
         """Call a function of the rule. An error is a defect of the rule: it is logged, and the other rules go on."""

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import events
     from .benchmarks.api import profile_model
     from .convert.api import convert_model, evaluate_model
     from .device.api import run_camera, stream
@@ -63,12 +64,14 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() fo
 __all__ = [
     "COCO18", "EdgePoseError", "EstimateResult", "Frame", "InputError", "Keypoint", "MissingExtraError", "ModelError",
     "OneEuroSmoother", "OutputError", "Pipeline", "Pose", "PoseEstimator", "Skeleton", "Tracker",
-    "UnknownNameError", "__version__", "convert_model", "draw_poses", "evaluate_model", "load_skeleton", "open_source",
-    "profile_model", "run_camera", "stream",
+    "UnknownNameError", "__version__", "convert_model", "draw_poses", "evaluate_model", "events", "load_skeleton",
+    "open_source", "profile_model", "run_camera", "stream",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
+    if name == "events":
+        return import_module(".events", __name__)
     if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(f".{_MODULE_OF_NAME[name]}", __name__), name)

@@ -124,6 +124,34 @@ def read_config(path: Path, data: bytes) -> None:
         return
 
 
+def rules_seeds() -> list[bytes]:
+    """Return rules of every kind: those of the example configuration, without their comments."""
+    from edgepose.device import config
+
+    lines = config.EXAMPLE.partition("# [[events.")[2].splitlines()
+    text = "\n".join(line.removeprefix("# ") for line in lines)
+    extra = 'name = "n"\npolygon = [[0, 0], [640, 0], [0, 480]]\ninside = ["yard"]\ncameras = ["door"]\n'
+    return [f"[[events.{text}\n[[events.zone]]\n{extra}".encode()]
+
+
+def read_rules(path: Path, data: bytes) -> None:
+    """Read rules, and evaluate them for a few people."""
+    from edgepose.device.events.engine import EventEngine
+    from edgepose.device.events.load import load_rules
+    from edgepose.runtime.types import Pose
+
+    try:
+        engine = EventEngine(load_rules(path))
+    except ValueError:
+        return
+    rng = np.random.default_rng(len(data))
+    for frame in range(20):
+        keypoints = rng.uniform(0, 480, (2, 18, 3)).astype(np.float32)
+        poses = [Pose(one, 0.9, number + 1) for number, one in enumerate(keypoints)]
+        engine.update(poses, frame / 10, (640, 480), 1e9)
+    engine.finish()
+
+
 def graph_seeds() -> list[bytes]:
     """Return a graph of a few convolutions in the format of TensorFlow."""
     import tensorflow as tf
@@ -354,6 +382,7 @@ TARGETS: dict[str, tuple[Callable[[], list[bytes]], Target]] = {
     "container": (container_seeds, read_container),
     "manifest": (manifest_seeds, read_manifest),
     "config": (config_seeds, read_config),
+    "rules": (rules_seeds, read_rules),
     "frozen_graph": (graph_seeds, read_graph),
     "ir": (ir_seeds, read_ir),
     "arrays": (arrays_seeds, read_arrays),
