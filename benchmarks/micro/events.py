@@ -2,8 +2,8 @@
 
     python -m edgepose.benchmarks.micro.events [--seeds 2] [--first-seed 100] [--idle-minutes 30]
 
-People act in front of cameras at several heights and distances, seen from all sides. Their keypoints, with noise and some
-of them missing, go through the tracker and the smoothing to the rules, as in the camera loop.
+People act in front of cameras at several heights and distances, seen from all sides. Their keypoints, with noise and
+some of them missing, go through the tracker and the smoothing to the rules, as in the camera loop.
 """
 
 from __future__ import annotations
@@ -209,7 +209,9 @@ def score_script(name: str, setup: Setup, scores: dict[str, Score]) -> None:
     for exercise in EXERCISES:
         if name == "push-ups" and not (is_from_side(setup.heading) and setup.camera_m < 2):
             continue  # from the front, from behind and from above it looks as if somebody stands
-        if exercise == "squat" and any(step in name for step in ("sit", "crouch", "kneel", "bend", "fall", "lie", "left")):
+        if exercise == "squat" and any(
+            step in name for step in ("sit", "crouch", "kneel", "bend", "fall", "lie", "left")
+        ):
             continue  # the same movement: stand up from a crouch or a chair
         expected_count = sum(one.name == exercise for one in truth)
         count = sum(event.rule == exercise for event in events)
@@ -256,7 +258,7 @@ def _is_along(actor: Actor, interval: Interval, setup: Setup) -> bool:
     axis = points[1, :2] - points[[8, 11], :2].mean(axis=0)
     view = points[1, :2]
     cosine = abs(float(axis @ view)) / float(np.linalg.norm(axis) * np.linalg.norm(view))
-    return cosine > np.cos(np.radians(30))
+    return bool(cosine > np.cos(np.radians(30)))
 
 
 def _list_along(actor: Actor, name: str, setup: Setup) -> list[Interval]:

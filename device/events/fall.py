@@ -278,7 +278,7 @@ class FallRule(Rule):
     def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
         state.id, state.number, state.event_s = make_event_id(), number, time_s
         state.started_s = state.clear_s if state.lying_s is None else state.lying_s
-        state.is_up = False, 0
+        state.is_up = False
         return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
                      pose=None if person is None else person.pose)  # fmt: skip
 
