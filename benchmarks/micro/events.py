@@ -203,8 +203,9 @@ def score_script(name: str, setup: Setup, scores: dict[str, Score]) -> None:
                  if event.rule == "posture" and event.state == "ended" and event.label == posture]  # fmt: skip
         others = [one for one in actor.truth if one.name in {*POSTURES, "bending", "kneeling"} - {posture}]
         wrong = [one for one in found if sum(_share(one, other) for other in others) > 0.5]
-        _match(expected, [one for one in found if one not in wrong], scores[posture],
-               _list_along(actor, posture, setup), scores[f"{posture}, along the view"], ignore_others=True)  # fmt: skip
+        rest = [one for one in found if one not in wrong]
+        _match(expected, rest, scores[posture],
+               _list_along(actor, posture, setup), scores[f"{posture}, along the view"], True)  # fmt: skip
         scores[posture].wrong += len(wrong)
     for exercise in EXERCISES:
         if name == "push-ups" and not (is_from_side(setup.heading) and setup.camera_m < 2):

@@ -22,9 +22,9 @@ _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
 """A person who did not lie for this time does not lie any more."""
-_MIN_DROP = 0.42
+_MIN_DROP = 0.5
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
-_DROP_S = 1.2
+_DROP_S = 1.0
 _MIN_CLEAR_SCORE = 0.2
 """Poses with a lower score are fragments of people, for example of people who lie."""
 _MIN_VANISHED_S = 0.5

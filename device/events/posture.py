@@ -107,7 +107,7 @@ class PostureReader:
         self._joints = BodyJoints.of(skeleton)
         if not self._joints.has_posture:
             raise ValueError(
-                f"name: postures need shoulders, hips, knees and ankles; the skeleton {skeleton.name} does not have them"
+                f"name: postures need shoulders, hips, knees and ankles, and the skeleton {skeleton.name} has not all"
             )
         self._sizes: dict[int, BodySize] = {}
 
