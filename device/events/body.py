@@ -78,8 +78,8 @@ class Body:
         torso_angle: Angle between the torso and the vertical in degrees: 0 upright, 90 horizontal, 180 head down.
         height: Height of the body in pixels as if it stood upright, from the limb that is seen at its full length.
         knee_angle: Angle of the knees in degrees, the mean of both; 180 is straight.
-        facing: Distance from the right to the left shoulder to the right, as a share of its length: 1 if the person faces
-            the camera, 0 from the side, -1 from behind.
+        facing: How far the left shoulder is to the right of the right one, as a share of their distance: 1 if the
+            person faces the camera, 0 from the side, -1 from behind.
     """
 
     head: Point | None
@@ -116,24 +116,12 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     if shoulder is not None and hip is not None:
         torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
-    knee_angles = []
-    for one_hip, knee, ankle in ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle)):
-        if knee is None:
-            continue
-        if one_hip is not None:
-            sizes.append(hypot(one_hip[0] - knee[0], one_hip[1] - knee[1]) / THIGH)
-        if ankle is not None:
-            sizes.append(hypot(ankle[0] - knee[0], ankle[1] - knee[1]) / SHIN)
-            if one_hip is not None and (angle := compute_angle(one_hip, knee, ankle)) is not None:
-                knee_angles.append(angle)
+    legs = ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle))
+    knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
     if right_shoulder is not None and left_shoulder is not None:
         sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
     for side, one_shoulder in ((0, right_shoulder), (1, left_shoulder)):
-        elbow, wrist = _get(points, joints.elbows[side]), _get(points, joints.wrists[side])
-        if elbow is not None and one_shoulder is not None:
-            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, one_shoulder) / UPPER_ARM)
-        if elbow is not None and wrist is not None:
-            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+        _measure_arm(one_shoulder, _get(points, joints.elbows[side]), _get(points, joints.wrists[side]), sizes)
     height, facing = _choose_height(sizes), None
     if right_shoulder is not None and left_shoulder is not None and height:
         facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
@@ -195,6 +183,28 @@ def get_body(person: Person, joints: BodyJoints) -> Body:
     if body is None:
         body = person.body = measure_body(person.points, joints)
     return body
+
+
+def _measure_leg(hip: Point | None, knee: Point | None, ankle: Point | None, sizes: list[float]) -> float | None:
+    """Append the heights that thigh and shin give; return the angle of the knee."""
+    if knee is None:
+        return None
+    if hip is not None:
+        sizes.append(_distance(hip, knee) / THIGH)
+    if ankle is None:
+        return None
+    sizes.append(_distance(ankle, knee) / SHIN)
+    return None if hip is None else compute_angle(hip, knee, ankle)
+
+
+def _measure_arm(shoulder: Point | None, elbow: Point | None, wrist: Point | None, sizes: list[float]) -> None:
+    """Append the heights that upper arm and forearm give."""
+    if elbow is None:
+        return
+    if shoulder is not None:
+        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, shoulder) / UPPER_ARM)
+    if wrist is not None:
+        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
 
 
 def _choose_height(sizes: list[float]) -> float | None:

@@ -22,8 +22,10 @@ _MAX_SIDE_AGE_S = 0.6
 """An angle is used for this time while its keypoints are missing."""
 _MAX_UNKNOWN_S = 2.0
 """A repetition is not counted if nothing was known for longer than this."""
-_MIN_PHASE_S = 0.15
+_MIN_PHASE_S = 0.2
 """Time for which the joint must be bent: shorter ones are noise."""
+_MIN_STRAIGHT_S = 0.2
+"""Time for which it must be straight before the first repetition."""
 _REACH_DECAY_PER_S = 0.02
 _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
 """Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
@@ -115,6 +117,7 @@ class _PersonState:
     time_s: float = -inf
     is_armed: bool = False
     """True if the joint was straight."""
+    straight_since_s: float | None = None
     straight_s: float = 0.0
     """When it was straight the last time."""
     bent_s: float | None = None
@@ -242,8 +245,12 @@ class RepetitionsRule(Rule):
                 and time_s - state.straight_s <= self._longest_s
                 and time_s - state.event_s >= self._cooldown_s
             )
-            state.is_armed, state.straight_s = True, time_s
+            if state.straight_since_s is None:
+                state.straight_since_s = time_s
+            if time_s - state.straight_since_s >= _MIN_STRAIGHT_S or is_complete:
+                state.is_armed, state.straight_s = True, time_s
             return is_complete
+        state.straight_since_s = None
         if angle < self._low and state.bent_s is None:
             state.bent_s, state.extreme = time_s, angle
         if state.bent_s is not None:
