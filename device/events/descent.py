@@ -120,11 +120,9 @@ class DescentWatcher:
             return
         track = self._tracks.setdefault(person.number, _Track(person.pose))
         track.pose = person.pose
-        left, _, right, _ = person.box
-        found = sum(point[2] > 0 for point in person.points)
+        left, top, right, bottom = person.box
         if body.torso is not None and body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE \
-                and found >= _MIN_KEYPOINTS:  # fmt: skip
-            _, top, _, bottom = person.box
+                and person.found_count >= _MIN_KEYPOINTS:  # fmt: skip
             height = max(2.6 * body.torso, bottom - top)
             track.height = 0.9 * track.height + 0.1 * max(height, 0.8 * track.height) if track.height else height
         track.sights.append(_Sight(time_s, (left + right) / 2, body.shoulder[1], body.torso_angle))
@@ -137,6 +135,9 @@ class DescentWatcher:
         is_lost = time_s - last.time_s >= _LOST_S
         is_first = is_lost and not track.was_lost
         track.was_lost = is_lost
+        is_tipped = last.angle is None or last.angle > 45
+        if not (is_first or is_tipped):
+            return False  # the usual case costs nothing more
         width, height = frame_size
         if track.has_descended or track.height < _MIN_HEIGHT * height or not _was_upright(track):
             return False
@@ -144,7 +145,7 @@ class DescentWatcher:
             return False
         recent = [sight for sight in track.sights if last.time_s - sight.time_s <= _DROP_S]
         drop = (last.y - min(sight.y for sight in recent)) / track.height
-        if drop >= _LARGE_DROP and (last.angle is None or last.angle > 45):
+        if drop >= _LARGE_DROP and is_tipped:
             return True
         if not is_first:
             return False
@@ -168,7 +169,7 @@ def _has_risen(descent: Descent, bodies: Sequence[tuple[Person, Body]], time_s: 
         if body.shoulder is None or body.torso_angle is None or body.torso_angle > _RISEN_ANGLE:
             continue
         if (-_MAX_RISE < (body.shoulder[1] - descent.y) / descent.height < _MAX_SINK
-                and sum(point[2] > 0 for point in person.points) >= _MIN_KEYPOINTS - 1):  # fmt: skip
+                and person.found_count >= _MIN_KEYPOINTS - 1):  # fmt: skip
             descent.risen_frames += 1
             return descent.risen_frames >= _RISEN_FRAMES
     descent.risen_frames = max(0.0, descent.risen_frames - 0.25)
