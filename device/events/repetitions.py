@@ -54,7 +54,7 @@ class _Exercise(NamedTuple):
 
 
 _EXERCISES: dict[Preset, _Exercise] = {
-    "squat": _Exercise(("hip", "knee", "ankle"), 115, 150, "max"),
+    "squat": _Exercise(("hip", "knee", "ankle"), 105, 150, "max"),
     "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
     "curl": _Exercise(("shoulder", "elbow", "wrist"), 55, 120, "min"),
 }
