@@ -15,6 +15,9 @@ LOG = logging.getLogger("edgepose")
 _MARGIN = 0.05
 """A person leaves when their point is this share of their height outside, because of noise at the border."""
 
+_INSET_PX = 0.5
+"""Feet below the frame count as this far above its lower edge, so that a zone that ends there has them inside."""
+
 
 class Area:
     """Polygon in the frame, and the people in it.
@@ -42,12 +45,13 @@ class Area:
         if frame_size != self._frame_size:
             self._resize(frame_size)
         left, top, right, bottom = self._box
+        max_x, max_y = frame_size[0] - _INSET_PX, frame_size[1] - _INSET_PX
         inside = self.people
         for person in people:
             point = self._locate(person)
             if point is None:
                 continue
-            x, y = point
+            x, y = point = min(max(point[0], _INSET_PX), max_x), min(max(point[1], _INSET_PX), max_y)
             if left <= x <= right and top <= y <= bottom and contains(self.shape, point):
                 inside.add(person.number)
             elif person.number in inside and not self._is_near(point, _MARGIN * person.height):

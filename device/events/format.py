@@ -26,7 +26,10 @@ def format_event_line(event: Event, frame: Frame, *, device: str, captured_at: s
 
 
 def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str | None, camera: str) -> dict[str, Any]:
-    """Return an event as a dictionary for JSON."""
+    """Return an event as a dictionary for JSON.
+
+    `time` and `timestamp_ns` are those of the event; `index` is the frame that reports it, which can be later.
+    """
     ended = event.state == "ended"
     delay_s = 0.0 if event.reported_s is None else event.reported_s - event.time_s
     captured_at = captured_at if not delay_s else _shift_time(captured_at, -delay_s)
@@ -48,7 +51,7 @@ def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str |
         "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
         "index": frame.index,
         "time": captured_at,
-        "timestamp_ns": frame.timestamp_ns,
+        "timestamp_ns": max(0, frame.timestamp_ns - round(1e9 * delay_s)),
         "started": _shift_time(captured_at, event.started_s - event.time_s),
         "ended": captured_at if ended else None,
         "duration_s": None if event.duration_s is None else round(event.duration_s, 3),

@@ -39,6 +39,7 @@ class RuleRunner:
         self._outside = [areas[name] for name in config.outside]
         self._has_limits = bool(config.min_score or config.min_height)
         self._seen_s: dict[int, float] = {}
+        self._is_on = False
         self._logged_s: float | None = None
 
     def update(
@@ -46,7 +47,11 @@ class RuleRunner:
     ) -> list[Event]:
         """Evaluate one frame; return the events."""
         if not (self._schedule.is_always or self._schedule.holds(wall_s)):
-            return self.finish(time_s) if self._seen_s else []
+            if not self._is_on:
+                return []
+            self._is_on = False
+            return self.finish(time_s)
+        self._is_on = True
         if self._has_limits or self._inside or self._outside:
             people = self._select(people, frame_size)
         seen_s = self._seen_s

@@ -146,3 +146,13 @@ def test_a_closed_polygon_is_accepted() -> None:
     config = ZoneConfig(name="left", polygon=(*LEFT, LEFT[0]))
     config.check()
     assert config.corners == LEFT
+
+
+def test_feet_below_the_frame_are_in_a_zone_that_ends_there() -> None:
+    lower = ((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0))
+    engine = EventEngine(EventsConfig(zone=(ZoneConfig(name="desk", polygon=lower),)))
+    for frame in range(10):
+        pose = make_pose((300, 700), 400, 1)
+        pose.keypoints[pose.keypoints[:, 1] > 480] = 0
+        engine.update([pose], frame / 10, FRAME)
+    assert engine.get_states()[0].people == (1,)
