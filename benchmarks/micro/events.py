@@ -1,6 +1,7 @@
 """Precision and recall of the rules about bodies, on synthetic people with exact truth.
 
     python -m edgepose.benchmarks.micro.events [--seeds 2] [--first-seed 100] [--idle-minutes 30]
+    python -m edgepose.benchmarks.micro.events --model edgepose-small
 
 People act in front of cameras at several heights and distances, seen from all sides. Their keypoints, with noise and
 some of them missing, go through the tracker and the smoothing to the rules, as in the camera loop.
@@ -13,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from ...device.events.angle import AngleConfig
@@ -25,7 +27,11 @@ from ...device.events.posture import PostureConfig
 from ...device.events.repetitions import RepetitionsConfig
 from ...device.tracking.one_euro import OneEuroSmoother
 from ...device.tracking.tracker import Tracker
+from ...runtime import PoseEstimator
+from ...runtime.synthetic import paint
 from ...runtime.synthetic.actions import Actor, Interval, observe
+from ...runtime.synthetic.drawing import draw_actor
+from ...runtime.synthetic.figure import Appearance
 from ...runtime.synthetic.pinhole import PinholeCamera
 from ...runtime.types import Pose
 
@@ -177,6 +183,22 @@ def play(actors: Sequence[Actor], setup: Setup, config: EventsConfig = CONFIG, f
     return events + list(engine.finish())
 
 
+def play_rendered(actor: Actor, setup: Setup, estimator: PoseEstimator, config: EventsConfig = CONFIG) -> list[Event]:
+    """Draw a person, find the poses with a network, and show them to the rules; return the events."""
+    rng = np.random.default_rng(setup.seed + 78)
+    camera = PinholeCamera(setup.camera_m).aim(setup.distance_m)
+    engine, tracker, smoother = EventEngine(config), Tracker(), OneEuroSmoother()
+    background, look = paint.create_texture(camera.height, camera.width, rng), Appearance.create_random(rng)
+    events: list[Event] = []
+    for index in range(int(actor.end_s * FPS)):
+        canvas = background.copy()
+        draw_actor(canvas, camera.project(actor.get_points(index / FPS)[0])[0], look)
+        poses = estimator.estimate(cv2.GaussianBlur(canvas, (3, 3), 0.6)).poses
+        tracked = smoother.update(tracker.update(poses, index / FPS), index / FPS)
+        events += engine.update(tracked, index / FPS, (camera.width, camera.height))
+    return events + list(engine.finish())
+
+
 def make_actor(script: Callable[[Actor], None], setup: Setup) -> Actor:
     """Return a person with a script."""
     actor = Actor(np.random.default_rng(setup.seed), (setup.distance_m, 0.0), setup.heading)
@@ -184,10 +206,10 @@ def make_actor(script: Callable[[Actor], None], setup: Setup) -> Actor:
     return actor
 
 
-def score_script(name: str, setup: Setup, scores: dict[str, Score]) -> None:
-    """Play a script, and add what the rules found to the scores."""
+def score_script(name: str, setup: Setup, scores: dict[str, Score], estimator: PoseEstimator | None = None) -> None:
+    """Play a script, and add what the rules found to the scores; with an estimator the people are drawn."""
     actor = make_actor(SCRIPTS[name], setup)
-    events = play([actor], setup)
+    events = play([actor], setup) if estimator is None else play_rendered(actor, setup, estimator)
     truth = actor.truth
     for rule in ("fall", "hand_raised", "arms_crossed"):
         if rule == "arms_crossed" and not is_facing(setup.heading):
@@ -307,12 +329,14 @@ def _find_overlap(span: tuple[float, float], intervals: Sequence[Interval]) -> I
     return None
 
 
-def measure_scores(setups: Iterable[Setup], scripts: Iterable[str] = SCRIPTS) -> dict[str, Score]:
+def measure_scores(
+    setups: Iterable[Setup], scripts: Iterable[str] = SCRIPTS, estimator: PoseEstimator | None = None
+) -> dict[str, Score]:
     """Play all scripts in all setups."""
     scores: dict[str, Score] = defaultdict(Score)
     for setup in setups:
         for name in scripts:
-            score_script(name, setup, scores)
+            score_script(name, setup, scores, estimator)
     return scores
 
 
@@ -375,8 +399,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=100, help="first seed")
     parser.add_argument("--idle-minutes", type=float, default=30, help="length of the scene without events")
+    parser.add_argument("--model", help="draw the people, and find them with this model, in two setups only")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    if arguments.model:
+        setups = [Setup(1.9, 4.0, heading, 0.0, arguments.first_seed) for heading in (110, 150)]
+        scores = measure_scores(setups, estimator=PoseEstimator(arguments.model))
+        print(format_table(iter([(arguments.model, scores)])))
+        return
     for missing in (0.0, 0.3):
         scores = measure_scores(list_setups(missing, seeds))
         print(format_table(iter([(f"{100 * missing:.0f} % of the keypoints missing, {NOISE_PX:g} px noise", scores)])))

@@ -87,6 +87,7 @@ class Body:
         knee_angle: Angle of the knees in degrees, the mean of both; 180 is straight.
         facing: How far the left shoulder is to the right of the right one, as a share of their distance: 1 if the
             person faces the camera, 0 from the side, -1 from behind.
+        count: Number of keypoints that were found.
     """
 
     head: Point | None
@@ -99,6 +100,7 @@ class Body:
     height: float | None
     knee_angle: float | None
     facing: float | None
+    count: int
 
 
 def measure_body(points: Points, joints: BodyJoints) -> Body:
@@ -136,6 +138,7 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
         _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
         sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
+        sum([point[2] > 0 for point in points]),
     )  # fmt: skip
 
 

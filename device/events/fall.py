@@ -52,7 +52,7 @@ class FallConfig(CommonConfig):
     within_s: float = 1.5
     gone_s: float = 10.0
     min_score: float = 0.05
-    min_height: float = 0.15
+    min_height: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""

@@ -32,20 +32,12 @@ class Person:
         self.body: Body | None = None
         # Not `cached_property`, which takes a lock in Python 3.11.
         self._box: tuple[float, float, float, float] | None = None
-        self._found_count = 0
         self._is_observed = False
 
     def get_point(self, index: int) -> Point | None:
         """Return a keypoint by its index in the skeleton; None if it was not found."""
         x, y, score = self.points[index]
         return (x, y) if score > 0 else None
-
-    @property
-    def found_count(self) -> int:
-        """Number of keypoints that were found."""
-        if not self._found_count:
-            self._found_count = len([None for point in self.points if point[2] > 0])
-        return self._found_count
 
     @property
     def box(self) -> tuple[float, float, float, float]:

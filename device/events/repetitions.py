@@ -29,8 +29,8 @@ _MIN_STRAIGHT_S = 0.2
 _REACH_DECAY_PER_S = 0.02
 _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
 """Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
-_MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.5, 90.0
-"""In a curl the wrist rises above the elbow by this share of the forearm; otherwise the elbow counts as half bent."""
+_MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.3, 90.0
+"""In a curl the wrist rises above the elbow by this share of the forearm, otherwise the elbow counts as half bent."""
 _MIN_SUPPORT, _MAX_LOOSE_ANGLE = 0.4, 125.0
 """An arm that supports the body is below the shoulder; that of somebody who lies does not count as straight."""
 _MIN_SQUAT_SHIN, _MAX_PUSH_UP_LEG = 0.6, 0.8
@@ -54,9 +54,9 @@ class _Exercise(NamedTuple):
 
 
 _EXERCISES: dict[Preset, _Exercise] = {
-    "squat": _Exercise(("hip", "knee", "ankle"), 115, 150, "max"),
+    "squat": _Exercise(("hip", "knee", "ankle"), 105, 150, "max"),
     "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
-    "curl": _Exercise(("shoulder", "elbow", "wrist"), 55, 120, "min"),
+    "curl": _Exercise(("shoulder", "elbow", "wrist"), 65, 120, "min"),
 }
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from edgepose.benchmarks.micro.events import SCRIPTS
 from edgepose.runtime.synthetic.actions import Actor, observe
+from edgepose.runtime.synthetic.drawing import draw_actor
+from edgepose.runtime.synthetic.figure import Appearance
 from edgepose.runtime.synthetic.pinhole import PinholeCamera
 
 pytestmark = pytest.mark.once
@@ -55,3 +57,17 @@ def test_observations_have_noise_and_gaps() -> None:
     behind = Actor(np.random.default_rng(1), (4, 0), 0)
     behind.stand(1)
     assert not observe(behind, camera, 0.5, rng)[[0, 14, 15], 2].any()
+
+
+def test_people_are_drawn_where_their_keypoints_are() -> None:
+    actor, camera = Actor(np.random.default_rng(1), (4, 0), 100), PinholeCamera().aim(4)
+    SCRIPTS["fall right"](actor)
+    for time_s in (1.0, actor.truth[1].end_s - 1):
+        points, _ = camera.project(actor.get_points(time_s)[0])
+        canvas = np.full((480, 640, 3), 128, np.uint8)
+        draw_actor(canvas, points, Appearance.create_random(np.random.default_rng(0)))
+        is_drawn = (canvas != 128).any(axis=2)
+        rows, columns = np.nonzero(is_drawn)
+        for x, y in points[[4, 7, 10, 13]]:
+            assert np.hypot(columns - x, rows - y).min() < 4
+        assert 0.005 < is_drawn.mean() < 0.05
