@@ -22,9 +22,9 @@ _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
 """A person who did not lie for this time does not lie any more."""
-_MIN_DROP = 0.42
+_MIN_DROP = 0.5
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
-_DROP_S = 1.2
+_DROP_S = 1.0
 _MIN_CLEAR_SCORE = 0.2
 """Poses with a lower score are fragments of people, for example of people who lie."""
 _MIN_VANISHED_S = 0.5
@@ -52,7 +52,7 @@ class FallConfig(CommonConfig):
     within_s: float = 1.5
     gone_s: float = 10.0
     min_score: float = 0.05
-    min_height: float = 0.15
+    min_height: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -278,7 +278,7 @@ class FallRule(Rule):
     def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
         state.id, state.number, state.event_s = make_event_id(), number, time_s
         state.started_s = state.clear_s if state.lying_s is None else state.lying_s
-        state.is_up = False, 0
+        state.is_up = False
         return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
                      pose=None if person is None else person.pose)  # fmt: skip
 

@@ -107,7 +107,7 @@ class PostureReader:
         self._joints = BodyJoints.of(skeleton)
         if not self._joints.has_posture:
             raise ValueError(
-                f"name: postures need shoulders, hips, knees and ankles, which the skeleton {skeleton.name} does not have"
+                f"name: postures need shoulders, hips, knees and ankles, and the skeleton {skeleton.name} has not all"
             )
         self._sizes: dict[int, BodySize] = {}
 
@@ -165,7 +165,9 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
         return ""
     if leg is None:
         return None
-    if body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE and leg > 0.3 and (body.facing or 0) < 0.5:
+    is_straight = body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE
+    # From the front, the bent knees of a seated person look straight to a camera that looks down.
+    if is_straight and leg > 0.3 and (body.facing or 0.0) < 0.5:
         return "standing"
     return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
 
@@ -182,9 +184,10 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
         return False
     if angle > _MIN_LYING_ANGLE - 100 * margin:
         return True
-    # The person may lie along the view: then the whole body is short in the image. A crouching person has upright shins.
+    # The person may lie along the view: then the whole body is short in the image. Who crouches has upright shins.
     extent = TORSO * torso + (THIGH + SHIN) * leg
-    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
+    is_crouching = shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2
+    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not is_crouching
 
 
 def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:
