@@ -88,6 +88,9 @@ class Body:
         facing: How far the left shoulder is to the right of the right one, as a share of their distance: 1 if the
             person faces the camera, 0 from the side, -1 from behind.
         count: Number of keypoints that were found.
+        size: Remembered height of the person in pixels, set with `posture`; None if unknown.
+        posture: Posture in this frame, set by the first rule that needs it (`posture.PostureReader`).
+        is_read: True if `size` and `posture` are set.
     """
 
     head: Point | None
@@ -101,6 +104,9 @@ class Body:
     knee_angle: float | None
     facing: float | None
     count: int
+    size: float | None = None
+    posture: str | None = None
+    is_read: bool = False
 
 
 def measure_body(points: Points, joints: BodyJoints) -> Body:
@@ -151,6 +157,7 @@ class BodySize:
 
     def __init__(self) -> None:
         self.height: float | None = None
+        self.is_lying = False
         self._time_s = 0.0
 
     def update(self, height: float | None, time_s: float, decay: float = 1.0) -> float | None:

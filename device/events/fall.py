@@ -140,7 +140,6 @@ class FallRule(Rule):
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
-            self._reader.rename(old, new)
         self._watcher.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
@@ -148,8 +147,6 @@ class FallRule(Rule):
         events = [self._end(state, time_s, None) for state in self._states.values() if state.id]
         events += [self._end_descent(one, time_s) for one in self._watcher.descents if one.id]
         self._watcher = DescentWatcher(self._joints)
-        for number in self._states:
-            self._reader.forget(number)
         self._states.clear()
         return events
 
@@ -209,8 +206,9 @@ class FallRule(Rule):
                 best, best_distance = number, distance
         if not best:
             return _PersonState(seen_s=time_s)
-        self._reader.rename(best, person.number)
-        return self._states.pop(best)
+        state = self._states.pop(best)
+        person.anchor.size.height = state.height
+        return state
 
     def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
@@ -219,7 +217,7 @@ class FallRule(Rule):
         if not is_clear and posture != "lying":
             return []
         state.place = _find_place(person)
-        state.height = self._reader.get_height(person.number) or state.height
+        state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
         if posture is not None:
             state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
@@ -296,7 +294,6 @@ class FallRule(Rule):
                 if state.id:
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
-                self._reader.forget(number)
         return events
 
 

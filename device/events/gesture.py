@@ -77,7 +77,7 @@ class GestureRule(ConditionRule):
         """Return True if the person makes the gesture; None if keypoints are missing."""
         body = get_body(person, self._joints)
         posture = self._reader.read(person, "")
-        height = self._reader.get_height(person.number)
+        height = self._reader.get_height(person)
         if height is None or body.shoulder is None:
             return None
         if posture == "lying":
@@ -94,7 +94,6 @@ class GestureRule(ConditionRule):
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """End the gesture of a person who is gone."""
-        self._reader.forget(person)
         self._held.pop(person, None)
         self._upright.pop(person, None)
         self._lying_s.pop(person, None)
@@ -102,7 +101,6 @@ class GestureRule(ConditionRule):
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
-        self._reader.rename(old, new)
         self._held.pop(old, None)
         self._upright[new] = self._upright.pop(old, True)
         self._lying_s[new] = self._lying_s.pop(old, -inf)

@@ -170,16 +170,12 @@ class RepetitionsRule(Rule):
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Forget the count of a person who is gone."""
         self._states.pop(person, None)
-        if self._preset:
-            self._reader.forget(person)
         return []
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
-        if self._preset:
-            self._reader.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
         """Forget all people."""
@@ -197,7 +193,7 @@ class RepetitionsRule(Rule):
         angles = state.angles
         if self._preset:
             posture = self._reader.read(person, "")
-            height = self._reader.get_height(person.number)
+            height = self._reader.get_height(person)
             is_known = None
             if height is not None:
                 is_known = _is_in_position(self._preset, get_body(person, self._joints), height, posture)
