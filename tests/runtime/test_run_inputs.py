@@ -17,7 +17,7 @@ from edgepose.runtime.cli import run
 from edgepose.runtime.io.images import OPENCV_MAX_PIXELS, Video, read_frames
 from edgepose.runtime.io.inputs import find_inputs
 
-from ..conftest import call_edgepose
+from ..conftest import call_edgepose, run_edgepose
 
 Capture = pytest.CaptureFixture[str]
 FPS = 20
