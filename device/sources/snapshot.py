@@ -141,13 +141,13 @@ def _describe_failure(error: Exception) -> str:
     return f"the request failed: {text[:160]}"
 
 
-def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False, token: str = "") -> Image:
+def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False, token: str | None = None) -> Image:
     """Request and decode one image.
 
     Args:
         address: URL, with or without credentials.
         canceled: Called between reads; the request is given up if it returns True.
-        token: Token of the page of a board, sent as `Authorization: Bearer`; "": none.
+        token: Token of the page of a board, sent as `Authorization: Bearer`; None: none is sent.
 
     Returns:
         Image (height, width, 3), uint8, BGR.
@@ -171,7 +171,7 @@ def fetch_image(address: str, canceled: Callable[[], bool] = lambda: False, toke
     return decode_image(content, name)
 
 
-def _open(address: str, token: str = "") -> Any:
+def _open(address: str, token: str | None = None) -> Any:
     """Return the response. Credentials in the address are sent as Basic or Digest, as the camera requires."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
