@@ -256,8 +256,8 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
          "Python packages", "warning", "sudo"),
         (make_video_facts("h264", {"av": ""}), "videos", "ok", ""),
         (make_video_facts("h264", {"av": "No module named 'av'"}), "videos", "failed", "deploy again"),
-        (make_video_facts("mpeg4", {"av": "No module named 'av'"}), "videos", "warning", "python3-av"),
-        (make_video_facts("mpeg4", {"av": ""}), "videos", "ok", ""),
+        (make_video_facts("mpeg4", {"av": "No module named 'av'"}), "videos", "warning", "64-bit"),
+        (make_video_facts("mpeg4", {"av": ""}), "videos", "warning", "64-bit"),
     ],
 )  # fmt: skip
 def test_doctor_reports_faults_and_solutions(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:
