@@ -1,23 +1,17 @@
-"""Count squats in a video by the knee angle: python count_squats.py clip.mp4"""
+"""Count squats in a video, with `edgepose.events`: python count_squats.py clip.mp4"""
 
 import sys
-from collections import defaultdict
 
 import edgepose
+import edgepose.events
 
-BENT, STRAIGHT = 110, 150  # degrees; the gap (hysteresis) keeps jitter from being counted
-is_down: dict[int, bool] = defaultdict(bool)
-squats: dict[int, int] = defaultdict(int)
+rules = edgepose.events.parse_rules('[[events.repetitions]]\nname = "squats"\npreset = "squat"')
+engine = edgepose.events.EventEngine(rules)
+squats: dict[int, int] = {}
 
-for _, poses in edgepose.stream(sys.argv[1]):
-    for pose in poses:
-        angles = [angle for angle in (pose.angle("left_knee"), pose.angle("right_knee")) if angle is not None]
-        if not angles:
-            continue
-        angle = sum(angles) / len(angles)
-        if angle < BENT:
-            is_down[pose.person] = True
-        elif angle > STRAIGHT and is_down[pose.person]:
-            is_down[pose.person] = False
-            squats[pose.person] += 1
-print(dict(squats))
+for frame, poses in edgepose.stream(sys.argv[1]):
+    height, width = frame.image.shape[:2]
+    for event in engine.update(poses, frame.timestamp_ns / 1e9, (width, height)):
+        squats[event.person] = event.count or 0
+        print(f"{event.time_s:.1f} s: person {event.person}, squat {event.count}, {event.value:.0f} degrees")
+print(squats)

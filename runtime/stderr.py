@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+# Suppress the messages of FFmpeg on stderr. OpenCV reads the variable when it opens its first video, so it is set here:
+# every module that opens a video imports this one.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 # File descriptor 2 belongs to the whole process, so all threads share one redirection: the first thread that enters
 # starts it, the last one that leaves ends it. With one redirection per thread, stderr stayed redirected forever if two
 # redirections overlapped.

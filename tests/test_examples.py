@@ -72,23 +72,28 @@ def test_videos(clip: Path, tmp_path: Path) -> None:
 
 
 def test_squats_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the script on poses whose knees bend three times."""
+    """Run the script on a synthetic person who does three squats."""
     import runpy
 
     import edgepose
+    from edgepose.runtime.synthetic.actions import Actor, observe
+    from edgepose.runtime.synthetic.pinhole import PinholeCamera
 
-    def make_pose(degrees: float) -> edgepose.Pose:
-        keypoints = np.zeros((18, 3), np.float32)
-        angle = np.radians(degrees)
-        for part, place in (("hip", (0, -1)), ("knee", (0, 0)), ("ankle", (np.sin(angle), -np.cos(angle)))):
-            keypoints[edgepose.COCO18.index(f"left_{part}")] = (*place, 1)
-        return edgepose.Pose(keypoints, 1.0, person=1)
-
-    degrees = [*[170, 140, 100, 112, 100, 140, 160] * 3, 120]
-    monkeypatch.setattr(edgepose, "stream", lambda source: [(None, (make_pose(value),)) for value in degrees])
+    rng, camera = np.random.default_rng(0), PinholeCamera(1.2).aim(4)
+    actor = Actor(rng, (4, 0), 120)
+    actor.stand(1)
+    actor.squat(3)
+    actor.stand(1)
+    image = np.zeros((480, 640, 3), np.uint8)
+    frames = [
+        (edgepose.Frame(image, "clip", index, index * 10**8),
+         (edgepose.Pose(observe(actor, camera, index / 10, rng), 0.8, person=1),))
+        for index in range(int(actor.end_s * 10))
+    ]  # fmt: skip
+    monkeypatch.setattr(edgepose, "stream", lambda source: frames)
     monkeypatch.setattr(sys, "argv", ["count_squats.py", "clip"])
     runpy.run_path(str(EXAMPLES / "count_squats.py"))
-    assert capsys.readouterr().out == "{1: 3}\n"
+    assert capsys.readouterr().out.splitlines()[-1] == "{1: 3}"
     assert 'run_example("count_squats"' in Path(__file__).read_text()
 
 

@@ -6,9 +6,11 @@ None if its keypoints were not found. The axis of an upright body points up in t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import acos, atan2, degrees, exp, hypot
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.skeleton import Skeleton
@@ -41,6 +43,8 @@ class BodyJoints(NamedTuple):
     mid_hip: int | None
     knees: tuple[int | None, int | None]
     ankles: tuple[int | None, int | None]
+    pick: Callable[[list[Point | None]], tuple[Point | None, ...]]
+    """Takes shoulders, hips, knees, ankles, elbows and wrists out of a list of all keypoints that ends with None."""
 
     @staticmethod
     @cache
@@ -51,11 +55,14 @@ class BodyJoints(NamedTuple):
         def get_pair(part: str) -> tuple[int | None, int | None]:
             return index.get(f"right_{part}"), index.get(f"left_{part}")
 
+        shoulders, elbows, wrists = get_pair("shoulder"), get_pair("elbow"), get_pair("wrist")
+        hips, knees, ankles = get_pair("hip"), get_pair("knee"), get_pair("ankle")
+        limbs = (*shoulders, *hips, *knees, *ankles, *elbows, *wrists)
         names = ("nose", "right_eye", "left_eye", "right_ear", "left_ear", "head")
         return BodyJoints(
             tuple(index[name] for name in names if name in index), index.get("neck", index.get("thorax")),
-            get_pair("shoulder"), get_pair("elbow"), get_pair("wrist"), get_pair("hip"),
-            index.get("mid_hip", index.get("pelvis")), get_pair("knee"), get_pair("ankle"),
+            shoulders, elbows, wrists, hips, index.get("mid_hip", index.get("pelvis")), knees, ankles,
+            itemgetter(*(-1 if number is None else number for number in limbs)),
         )  # fmt: skip
 
     @property
@@ -78,8 +85,12 @@ class Body:
         torso_angle: Angle between the torso and the vertical in degrees: 0 upright, 90 horizontal, 180 head down.
         height: Height of the body in pixels as if it stood upright, from the limb that is seen at its full length.
         knee_angle: Angle of the knees in degrees, the mean of both; 180 is straight.
-        facing: Distance from the right to the left shoulder to the right, as a share of its length: 1 if the person faces
-            the camera, 0 from the side, -1 from behind.
+        facing: How far the left shoulder is to the right of the right one, as a share of their distance: 1 if the
+            person faces the camera, 0 from the side, -1 from behind.
+        count: Number of keypoints that were found.
+        size: Remembered height of the person in pixels, set with `posture`; None if unknown.
+        posture: Posture in this frame, set by the first rule that needs it (`posture.PostureReader`).
+        is_read: True if `size` and `posture` are set.
     """
 
     head: Point | None
@@ -92,6 +103,10 @@ class Body:
     height: float | None
     knee_angle: float | None
     facing: float | None
+    count: int
+    size: float | None = None
+    posture: str | None = None
+    is_read: bool = False
 
 
 def measure_body(points: Points, joints: BodyJoints) -> Body:
@@ -101,10 +116,10 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
         points: `[x, y, score]` per keypoint; score 0 if it was not found.
         joints: Indices of the keypoints.
     """
-    right_shoulder, left_shoulder = _get_pair(points, joints.shoulders)
-    right_hip, left_hip = _get_pair(points, joints.hips)
-    right_knee, left_knee = _get_pair(points, joints.knees)
-    right_ankle, left_ankle = _get_pair(points, joints.ankles)
+    found = [(x, y) if score > 0 else None for x, y, score in points]
+    found.append(None)  # for the index -1 of keypoints that the skeleton does not have
+    (right_shoulder, left_shoulder, right_hip, left_hip, right_knee, left_knee, right_ankle, left_ankle, right_elbow,
+     left_elbow, right_wrist, left_wrist) = joints.pick(found)  # fmt: skip
     shoulder = _find_middle(right_shoulder, left_shoulder)
     if (right_shoulder is None or left_shoulder is None) and joints.neck is not None and points[joints.neck][2] > 0:
         shoulder = points[joints.neck][0], points[joints.neck][1]
@@ -116,24 +131,12 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     if shoulder is not None and hip is not None:
         torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
-    knee_angles = []
-    for one_hip, knee, ankle in ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle)):
-        if knee is None:
-            continue
-        if one_hip is not None:
-            sizes.append(hypot(one_hip[0] - knee[0], one_hip[1] - knee[1]) / THIGH)
-        if ankle is not None:
-            sizes.append(hypot(ankle[0] - knee[0], ankle[1] - knee[1]) / SHIN)
-            if one_hip is not None and (angle := compute_angle(one_hip, knee, ankle)) is not None:
-                knee_angles.append(angle)
+    legs = ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle))
+    knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
     if right_shoulder is not None and left_shoulder is not None:
         sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
-    for side, one_shoulder in ((0, right_shoulder), (1, left_shoulder)):
-        elbow, wrist = _get(points, joints.elbows[side]), _get(points, joints.wrists[side])
-        if elbow is not None and one_shoulder is not None:
-            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, one_shoulder) / UPPER_ARM)
-        if elbow is not None and wrist is not None:
-            sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+    _measure_arm(right_shoulder, right_elbow, right_wrist, sizes)
+    _measure_arm(left_shoulder, left_elbow, left_wrist, sizes)
     height, facing = _choose_height(sizes), None
     if right_shoulder is not None and left_shoulder is not None and height:
         facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
@@ -141,6 +144,7 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
         _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
         sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
+        sum([point[2] > 0 for point in points]),
     )  # fmt: skip
 
 
@@ -153,6 +157,7 @@ class BodySize:
 
     def __init__(self) -> None:
         self.height: float | None = None
+        self.is_lying = False
         self._time_s = 0.0
 
     def update(self, height: float | None, time_s: float, decay: float = 1.0) -> float | None:
@@ -197,6 +202,37 @@ def get_body(person: Person, joints: BodyJoints) -> Body:
     return body
 
 
+def _measure_leg(hip: Point | None, knee: Point | None, ankle: Point | None, sizes: list[float]) -> float | None:
+    """Append the heights that thigh and shin give; return the angle of the knee."""
+    if knee is None:
+        return None
+    x, y = knee
+    thigh = shin = hip_x = hip_y = 0.0
+    if hip is not None:
+        hip_x, hip_y = hip[0] - x, hip[1] - y
+        thigh = hypot(hip_x, hip_y)
+        sizes.append(thigh / THIGH)
+    if ankle is None:
+        return None
+    ankle_x, ankle_y = ankle[0] - x, ankle[1] - y
+    shin = hypot(ankle_x, ankle_y)
+    sizes.append(shin / SHIN)
+    if hip is None or not thigh * shin:
+        return None
+    cosine = (hip_x * ankle_x + hip_y * ankle_y) / (thigh * shin)
+    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))
+
+
+def _measure_arm(shoulder: Point | None, elbow: Point | None, wrist: Point | None, sizes: list[float]) -> None:
+    """Append the heights that upper arm and forearm give."""
+    if elbow is None:
+        return
+    if shoulder is not None:
+        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, shoulder) / UPPER_ARM)
+    if wrist is not None:
+        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+
+
 def _choose_height(sizes: list[float]) -> float | None:
     """Choose the largest height that limbs give; of many the second largest, in case one keypoint is wrong."""
     if not sizes:
@@ -215,17 +251,6 @@ def _find_head(points: Points, joints: BodyJoints) -> Point | None:
         if point[2] > 0:
             x, y, count = x + point[0], y + point[1], count + 1
     return (x / count, y / count) if count else None
-
-
-def _get(points: Points, index: int | None) -> Point | None:
-    if index is None:
-        return None
-    x, y, score = points[index]
-    return (x, y) if score > 0 else None
-
-
-def _get_pair(points: Points, pair: tuple[int | None, int | None]) -> tuple[Point | None, Point | None]:
-    return _get(points, pair[0]), _get(points, pair[1])
 
 
 def _find_middle(a: Point | None, b: Point | None) -> Point | None:

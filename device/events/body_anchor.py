@@ -11,6 +11,7 @@ from math import hypot
 from typing import NamedTuple
 
 from ...runtime.skeleton import Skeleton
+from .body import BodySize
 from .geometry import Point
 
 _ANKLE_DROP = 0.6
@@ -87,6 +88,7 @@ class BodyAnchor:
         feet: Point between the ankles.
         height: Height of the body as if it stood upright, above 0.
         velocity: Velocity of the center in pixels per second, smoothed.
+        size: Size of the person for measures of posture.
     """
 
     def __init__(self, index: BodyIndex) -> None:
@@ -98,6 +100,7 @@ class BodyAnchor:
         self.center: Point = (0.0, 0.0)
         self.feet: Point = (0.0, 0.0)
         self.height = 0.0
+        self.size = BodySize()
 
     def observe(self, points: list[list[float]], time_s: float) -> None:
         """Note the keypoints of one frame, at least one of them found."""

@@ -25,6 +25,8 @@ _SPEED_S, _MIN_SPEED = 0.35, 0.3
 """Speed of the shoulders at the last sight, in heights per second, measured over this time."""
 _DROP_S, _MIN_DROP, _LARGE_DROP = 1.2, 0.06, 0.35
 """How far the shoulders sank before the person was lost, and how far if the person is still seen, in heights."""
+_MIN_SEEN_ANGLE = 45.0
+"""Angle of the torso of somebody who came down and is still seen."""
 _TIP_S, _MIN_TIP, _MIN_TIPPED_ANGLE, _MIN_TIP_SPEED = 0.6, 15.0, 25.0, 0.08
 """Or the torso tipped by this many degrees before the person was lost, while the shoulders were sinking."""
 _MIN_KEYPOINTS = 10
@@ -120,11 +122,9 @@ class DescentWatcher:
             return
         track = self._tracks.setdefault(person.number, _Track(person.pose))
         track.pose = person.pose
-        left, _, right, _ = person.box
-        found = sum(point[2] > 0 for point in person.points)
-        if body.torso is not None and body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE \
-                and found >= _MIN_KEYPOINTS:  # fmt: skip
-            _, top, _, bottom = person.box
+        left, top, right, bottom = person.box
+        is_upright = body.torso is not None and body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
+        if is_upright and body.torso is not None and body.count >= _MIN_KEYPOINTS:
             height = max(2.6 * body.torso, bottom - top)
             track.height = 0.9 * track.height + 0.1 * max(height, 0.8 * track.height) if track.height else height
         track.sights.append(_Sight(time_s, (left + right) / 2, body.shoulder[1], body.torso_angle))
@@ -137,14 +137,16 @@ class DescentWatcher:
         is_lost = time_s - last.time_s >= _LOST_S
         is_first = is_lost and not track.was_lost
         track.was_lost = is_lost
+        if track.has_descended or not (is_first or last.angle is None or last.angle > _MIN_SEEN_ANGLE):
+            return False
         width, height = frame_size
-        if track.has_descended or track.height < _MIN_HEIGHT * height or not _was_upright(track):
+        if track.height < _MIN_HEIGHT * height or not _was_upright(track):
             return False
         if not (_EDGE * width < last.x < (1 - _EDGE) * width and last.y < _MAX_Y * height):
             return False
         recent = [sight for sight in track.sights if last.time_s - sight.time_s <= _DROP_S]
         drop = (last.y - min(sight.y for sight in recent)) / track.height
-        if drop >= _LARGE_DROP and (last.angle is None or last.angle > 45):
+        if drop >= _LARGE_DROP and (last.angle is None or last.angle > _MIN_SEEN_ANGLE):
             return True
         if not is_first:
             return False
@@ -168,7 +170,7 @@ def _has_risen(descent: Descent, bodies: Sequence[tuple[Person, Body]], time_s: 
         if body.shoulder is None or body.torso_angle is None or body.torso_angle > _RISEN_ANGLE:
             continue
         if (-_MAX_RISE < (body.shoulder[1] - descent.y) / descent.height < _MAX_SINK
-                and sum(point[2] > 0 for point in person.points) >= _MIN_KEYPOINTS - 1):  # fmt: skip
+                and body.count >= _MIN_KEYPOINTS - 1):  # fmt: skip
             descent.risen_frames += 1
             return descent.risen_frames >= _RISEN_FRAMES
     descent.risen_frames = max(0.0, descent.risen_frames - 0.25)

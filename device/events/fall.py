@@ -22,9 +22,9 @@ _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
 """A person who did not lie for this time does not lie any more."""
-_MIN_DROP = 0.42
+_MIN_DROP = 0.5
 """Shoulders fall by at least this share of the height if the person was not seen to stand, for example on a chair."""
-_DROP_S = 1.2
+_DROP_S = 1.0
 _MIN_CLEAR_SCORE = 0.2
 """Poses with a lower score are fragments of people, for example of people who lie."""
 _MIN_VANISHED_S = 0.5
@@ -52,7 +52,7 @@ class FallConfig(CommonConfig):
     within_s: float = 1.5
     gone_s: float = 10.0
     min_score: float = 0.05
-    min_height: float = 0.15
+    min_height: float = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -140,7 +140,6 @@ class FallRule(Rule):
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
-            self._reader.rename(old, new)
         self._watcher.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
@@ -148,8 +147,6 @@ class FallRule(Rule):
         events = [self._end(state, time_s, None) for state in self._states.values() if state.id]
         events += [self._end_descent(one, time_s) for one in self._watcher.descents if one.id]
         self._watcher = DescentWatcher(self._joints)
-        for number in self._states:
-            self._reader.forget(number)
         self._states.clear()
         return events
 
@@ -209,8 +206,9 @@ class FallRule(Rule):
                 best, best_distance = number, distance
         if not best:
             return _PersonState(seen_s=time_s)
-        self._reader.rename(best, person.number)
-        return self._states.pop(best)
+        state = self._states.pop(best)
+        person.anchor.size.height = state.height
+        return state
 
     def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
@@ -219,7 +217,7 @@ class FallRule(Rule):
         if not is_clear and posture != "lying":
             return []
         state.place = _find_place(person)
-        state.height = self._reader.get_height(person.number) or state.height
+        state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
         if posture is not None:
             state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
@@ -278,7 +276,7 @@ class FallRule(Rule):
     def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
         state.id, state.number, state.event_s = make_event_id(), number, time_s
         state.started_s = state.clear_s if state.lying_s is None else state.lying_s
-        state.is_up = False, 0
+        state.is_up = False
         return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,
                      pose=None if person is None else person.pose)  # fmt: skip
 
@@ -296,7 +294,6 @@ class FallRule(Rule):
                 if state.id:
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
-                self._reader.forget(number)
         return events
 
 

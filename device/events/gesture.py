@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
@@ -26,6 +27,8 @@ _MIN_CROSSING = 0.04
 _MAX_CROSSED_ELBOW = 0.12
 """Distance from a wrist to the elbow of the other arm, as a share of the height."""
 _MAX_HELD_S = 0.5
+_MIN_UP_S = 2.0
+"""Time after which a person who lay can raise a hand: arms of people on the floor point anywhere."""
 _MIN_FACING = 0.35
 """From the side, crossed arms cannot be seen."""
 
@@ -56,6 +59,7 @@ class GestureRule(ConditionRule):
         self.event = config.gesture
         self._hand, self._joints = config.hand, BodyJoints.of(skeleton)
         self._held: dict[int, dict[int, tuple[float, float, float]]] = {}
+        self._lying_s: dict[int, float] = {}
         self._upright: dict[int, bool] = {}
         """If the torso was upright when it was found the last time; people behind a table have none."""
         if None in (*self._joints.shoulders, *self._joints.elbows, *self._joints.wrists):
@@ -73,12 +77,14 @@ class GestureRule(ConditionRule):
         """Return True if the person makes the gesture; None if keypoints are missing."""
         body = get_body(person, self._joints)
         posture = self._reader.read(person, "")
-        height = self._reader.get_height(person.number)
+        height = self._reader.get_height(person)
         if height is None or body.shoulder is None:
             return None
         if posture == "lying":
-            self._upright[person.number] = False
-        elif body.torso_angle is not None:
+            self._lying_s[person.number] = self.time_s
+        if self.time_s - self._lying_s.get(person.number, -inf) < _MIN_UP_S:
+            return False
+        if body.torso_angle is not None:
             self._upright[person.number] = body.torso_angle < _MAX_TORSO_ANGLE
         if not self._upright.get(person.number, True):
             return False
@@ -88,16 +94,16 @@ class GestureRule(ConditionRule):
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """End the gesture of a person who is gone."""
-        self._reader.forget(person)
         self._held.pop(person, None)
         self._upright.pop(person, None)
+        self._lying_s.pop(person, None)
         return super().forget(person, seen_s)
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
-        self._reader.rename(old, new)
         self._held.pop(old, None)
         self._upright[new] = self._upright.pop(old, True)
+        self._lying_s[new] = self._lying_s.pop(old, -inf)
         super().rename(old, new)
 
     def _hold(self, person: Person, shoulder: Point) -> Points:

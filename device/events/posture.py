@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .body import SHIN, THIGH, TORSO, Body, BodyJoints, BodySize, Point, compute_axis_angle, get_body
+from .body import SHIN, THIGH, TORSO, Body, BodyJoints, Point, compute_axis_angle, get_body
 from .condition import ConditionConfig, LabelRule
 from .event import Event, RuleState
 from .person import Person
@@ -15,6 +15,8 @@ from .person import Person
 Posture = Literal["standing", "sitting", "crouching", "lying"]
 POSTURES: tuple[Posture, ...] = ("standing", "sitting", "crouching", "lying")
 
+_LYING_DECAY = 0.15
+"""The size of somebody who lies becomes smaller more slowly: perhaps no limb is seen at its full length."""
 _MARGIN = 0.06
 """Hysteresis: by how much a measure must exceed its threshold before the posture changes."""
 _MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
@@ -77,13 +79,7 @@ class PostureRule(LabelRule):
 
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """End the posture of a person who is gone."""
-        self._reader.forget(person)
         return self._select(super().forget(person, seen_s))
-
-    def rename(self, old: int, new: int) -> None:
-        """Give the state of a person to another number."""
-        self._reader.rename(old, new)
-        super().rename(old, new)
 
     def get_state(self) -> RuleState:
         """Return the people in one of the postures of the configuration, and the postures of all people as labels."""
@@ -107,11 +103,10 @@ class PostureReader:
         self._joints = BodyJoints.of(skeleton)
         if not self._joints.has_posture:
             raise ValueError(
-                f"name: postures need shoulders, hips, knees and ankles, which the skeleton {skeleton.name} does not have"
+                f"name: postures need shoulders, hips, knees and ankles, and the skeleton {skeleton.name} has not all"
             )
-        self._sizes: dict[int, BodySize] = {}
 
-    def read(self, person: Person, current: str) -> str | None:
+    def read(self, person: Person, current: str = "") -> str | None:
         """Return the posture, "" if it is none of the known ones, None if keypoints are missing.
 
         Args:
@@ -119,25 +114,26 @@ class PostureReader:
             current: The posture that holds now, for hysteresis.
         """
         body = get_body(person, self._joints)
-        size = self._sizes.get(person.number)
-        if size is None:
-            size = self._sizes[person.number] = BodySize()
-        height = size.update(body.height, person.time_s, 0.15 if current == "lying" else 1.0)
-        return None if height is None else classify_posture(body, height, current)
+        if not body.is_read:
+            _read_posture(body, person)
+        if current in ("", "lying") or body.size is None:
+            return body.posture
+        return classify_posture(body, body.size, current)
 
-    def get_height(self, number: int) -> float | None:
-        """Return the remembered height of a person in pixels."""
-        size = self._sizes.get(number)
-        return None if size is None else size.height
+    def get_height(self, person: Person) -> float | None:
+        """Return the remembered height of a person in pixels; call `read` before."""
+        return get_body(person, self._joints).size
 
-    def forget(self, number: int) -> None:
-        """Forget a person."""
-        self._sizes.pop(number, None)
 
-    def rename(self, old: int, new: int) -> None:
-        """Give what is remembered about a person to another number."""
-        if old in self._sizes:
-            self._sizes[new] = self._sizes.pop(old)
+def _read_posture(body: Body, person: Person) -> None:
+    """Set size and posture, once per frame for all rules."""
+    size = person.anchor.size
+    body.size = size.update(body.height, person.time_s, _LYING_DECAY if size.is_lying else 1.0)
+    if body.size is not None:
+        body.posture = classify_posture(body, body.size, "lying" if size.is_lying else "")
+    if body.posture is not None:
+        size.is_lying = body.posture == "lying"
+    body.is_read = True
 
 
 def classify_posture(body: Body, height: float, current: str = "") -> str | None:
@@ -165,7 +161,9 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
         return ""
     if leg is None:
         return None
-    if body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE and leg > 0.3 and (body.facing or 0) < 0.5:
+    is_straight = body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE
+    # From the front, the bent knees of a seated person look straight to a camera that looks down.
+    if is_straight and leg > 0.3 and (body.facing or 0.0) < 0.5:
         return "standing"
     return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
 
@@ -182,9 +180,10 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
         return False
     if angle > _MIN_LYING_ANGLE - 100 * margin:
         return True
-    # The person may lie along the view: then the whole body is short in the image. A crouching person has upright shins.
+    # The person may lie along the view: then the whole body is short in the image. Who crouches has upright shins.
     extent = TORSO * torso + (THIGH + SHIN) * leg
-    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not (shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2)
+    is_crouching = shin is not None and shin > _MIN_UPRIGHT_SHIN and torso > 0.2
+    return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not is_crouching
 
 
 def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:

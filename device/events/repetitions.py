@@ -22,13 +22,15 @@ _MAX_SIDE_AGE_S = 0.6
 """An angle is used for this time while its keypoints are missing."""
 _MAX_UNKNOWN_S = 2.0
 """A repetition is not counted if nothing was known for longer than this."""
-_MIN_PHASE_S = 0.15
+_MIN_PHASE_S = 0.2
 """Time for which the joint must be bent: shorter ones are noise."""
+_MIN_STRAIGHT_S = 0.2
+"""Time for which it must be straight before the first repetition."""
 _REACH_DECAY_PER_S = 0.02
 _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
 """Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
-_MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.5, 90.0
-"""In a curl the wrist rises above the elbow by this share of the forearm; otherwise the elbow counts as half bent."""
+_MIN_CURL_RISE, _MIN_LEVEL_ANGLE = 0.3, 90.0
+"""In a curl the wrist rises above the elbow by this share of the forearm, otherwise the elbow counts as half bent."""
 _MIN_SUPPORT, _MAX_LOOSE_ANGLE = 0.4, 125.0
 """An arm that supports the body is below the shoulder; that of somebody who lies does not count as straight."""
 _MIN_SQUAT_SHIN, _MAX_PUSH_UP_LEG = 0.6, 0.8
@@ -52,9 +54,9 @@ class _Exercise(NamedTuple):
 
 
 _EXERCISES: dict[Preset, _Exercise] = {
-    "squat": _Exercise(("hip", "knee", "ankle"), 115, 150, "max"),
+    "squat": _Exercise(("hip", "knee", "ankle"), 105, 150, "max"),
     "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
-    "curl": _Exercise(("shoulder", "elbow", "wrist"), 55, 120, "min"),
+    "curl": _Exercise(("shoulder", "elbow", "wrist"), 65, 120, "min"),
 }
 
 
@@ -115,6 +117,7 @@ class _PersonState:
     time_s: float = -inf
     is_armed: bool = False
     """True if the joint was straight."""
+    straight_since_s: float | None = None
     straight_s: float = 0.0
     """When it was straight the last time."""
     bent_s: float | None = None
@@ -167,16 +170,12 @@ class RepetitionsRule(Rule):
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Forget the count of a person who is gone."""
         self._states.pop(person, None)
-        if self._preset:
-            self._reader.forget(person)
         return []
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
-        if self._preset:
-            self._reader.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
         """Forget all people."""
@@ -194,7 +193,7 @@ class RepetitionsRule(Rule):
         angles = state.angles
         if self._preset:
             posture = self._reader.read(person, "")
-            height = self._reader.get_height(person.number)
+            height = self._reader.get_height(person)
             is_known = None
             if height is not None:
                 is_known = _is_in_position(self._preset, get_body(person, self._joints), height, posture)
@@ -242,8 +241,12 @@ class RepetitionsRule(Rule):
                 and time_s - state.straight_s <= self._longest_s
                 and time_s - state.event_s >= self._cooldown_s
             )
-            state.is_armed, state.straight_s = True, time_s
+            if state.straight_since_s is None:
+                state.straight_since_s = time_s
+            if time_s - state.straight_since_s >= _MIN_STRAIGHT_S or is_complete:
+                state.is_armed, state.straight_s = True, time_s
             return is_complete
+        state.straight_since_s = None
         if angle < self._low and state.bent_s is None:
             state.bent_s, state.extreme = time_s, angle
         if state.bent_s is not None:

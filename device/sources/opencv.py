@@ -10,9 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
-# Suppress the messages of FFmpeg on stderr. OpenCV reads the variable when it opens its first video.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
 import cv2
 import numpy as np
 

@@ -344,7 +344,12 @@ def _step(packed: Vector, phase: float) -> Vector:
 
 
 def observe(
-    actor: Actor, camera: PinholeCamera, time_s: float, rng: np.random.Generator, noise_px: float = 0, missing: float = 0
+    actor: Actor,
+    camera: PinholeCamera,
+    time_s: float,
+    rng: np.random.Generator,
+    noise_px: float = 0,
+    missing: float = 0,
 ) -> npt.NDArray[np.float32]:
     """Return the keypoints of a person as a network finds them.
 

@@ -1,7 +1,7 @@
 """Three-dimensional body of a synthetic person: stances, and the positions of the 18 keypoints (COCO18) in meters.
 
-A stance says how the trunk leans and into which direction each limb points. Body axes: x forward, y to the person's left,
-z up. Limbs keep their lengths in every stance, and the body rests on the floor, whatever is lowest.
+A stance says how the trunk leans and into which direction each limb points. Body axes: x forward, y to the person's
+left, z up. Limbs keep their lengths in every stance, and the body rests on the floor, whatever is lowest.
 """
 
 from __future__ import annotations

@@ -292,7 +292,7 @@ def test_completion_scripts_call_edgepose(shell: str, capfd: pytest.CaptureFixtu
         ("edgepose run --th", "--threads"),
         ("edgepose run --format op", "openpose"),
         ("edgepose camera -m edgepose-", "edgepose-tiny"),
-        ("edgepose events te", "test"),
+        ("edgepose events tes", "test"),
         ("edgepose events test --dr", "--draw"),
     ],
 )
