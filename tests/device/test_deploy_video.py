@@ -176,7 +176,7 @@ def test_paths_that_the_owner_has_allowed_are_accepted() -> None:
         ("polygon", "polygn", r"camera.toml: line 8: events\.zone\[0\]\.polygn: .*did you mean polygon"),
         ('privacy = "blur"\n', "", r"camera.toml: clips: no privacy mode"),
         ('"clips"', '"{nmae}"', r"camera.toml: clips.folder: unknown placeholder \{nmae\}; did you mean \{name\}"),
-        ('["-"]', '["jsonl:x?onlyy=events"]', r"camera.toml: sink 'jsonl:x': unknown option 'onlyy'; did you mean only"),
+        ('["-"]', '["jsonl:x?onli=events"]', r"camera.toml: sink 'jsonl:x': unknown option 'onli'; did you mean only"),
         ('["-"]', '["exec:alarm"]', r"camera.toml: sink 'exec:alarm': expected the path of a program"),
         ('["-"]', '["webhook:https://u:p@h/x"]', r"camera.toml: sink 'webhook:https://h': user names and passwords"),
         ('["-"]', '["webhook:https://h/x#hours=0"]', r"camera.toml: sink 'webhook:https://h': expected hours of 1"),
