@@ -114,11 +114,10 @@ def test_a_board_wheel_runs_the_loop_without_convert_and_benchmarks(tmp_path: Pa
         parts = {name.split("/")[1] for name in names if name.startswith("edgepose/")}
         archive.extractall(tmp_path / "site")
     assert parts == {"__init__.py", "events.py", "runtime", "device"}
-    page = {f"edgepose/device/sinks/page/{name}" for name in ("page.html", "login.html", "charts.js", "icon.svg")}
-    uplot = {
-        f"edgepose/device/sinks/page/uplot/{name}" for name in ("uplot.min.js", "uplot.min.css", "LICENSE", "NOTICE")
-    }
-    assert page | uplot <= set(names)
+    folders = ("device/sinks/page", "device/editor/page", "device/deploy/pins")
+    data = {path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert len(data) > 20
+    assert {f"edgepose/{path}" for path in data} <= set(names)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         # The editable install of the checkout knows all parts.

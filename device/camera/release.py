@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...runtime import schema
 from ...runtime.errors import InputError
@@ -13,6 +14,8 @@ from ...runtime.io.messages import show_warning
 from ...runtime.io.read_file import read_text
 
 RELEASE_FILE_NAME = "release.json"
+VideoCodec = Literal["", "h264", "mpeg4"]
+"""Codec of clips and recordings; "" if the configuration has none."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Release:
     """Salt for the hash of the configuration, because the configuration can contain credentials."""
     memory_mb: int = 0
     """Approximate memory that the loop needs with this model."""
+    video: VideoCodec = ""
+    """Codec of clips and recordings on this board."""
 
 
 def read(folder: Path) -> Release:

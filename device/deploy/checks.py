@@ -50,7 +50,7 @@ def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Rel
     return [
         *_check_system(facts), *check_sudo(facts), *_check_packages(facts), *_check_memory(facts, release),
         *_check_power(facts), *_check_clock(facts, local_time_s), *_check_camera(facts), *_check_view(facts),
-        *_check_imports(facts), *_check_service(facts),
+        *_check_imports(facts), *_check_video(facts, release), *_check_service(facts),
     ]  # fmt: skip
 
 
@@ -248,6 +248,19 @@ def _check_imports(facts: Facts) -> Iterator[Check]:
         yield Check("picamera2", "failed", picamera2_error, fix)
     else:
         yield Check("picamera2", "warning", "not installed", "sudo apt install python3-picamera2 (for a camera module)")
+
+
+def _check_video(facts: Facts, release: Release | None) -> Iterator[Check]:
+    """Show the codec of clips and recordings. Nothing if the configuration has none."""
+    name = "videos"
+    if release is None or not release.video:
+        return
+    if release.video == "mpeg4":
+        seen = "clips and recordings are MPEG-4, which browsers do not play: PyAV has no libx264 for 32 bits"
+        yield Check(name, "warning", seen, "use the 64-bit system for H.264; VLC plays MPEG-4")
+    elif (error := facts.imports.get("av")) is not None:
+        fix = "clips and recordings are MPEG-4 without PyAV; deploy again" if error else ""
+        yield Check(name, "failed" if error else "ok", error or "H.264, PyAV can be imported", fix)
 
 
 def _check_service(facts: Facts) -> Iterator[Check]:

@@ -134,7 +134,7 @@ def make_steps(facts: Facts, wanted: BoardRelease, health_s: int, keep: int) -> 
             )
         )
     if send_environment:
-        planned += _make_environment_steps(release.environment, wanted.environment, facts.uid)
+        planned += _make_environment_steps(release, wanted.environment, facts.uid)
     if present_id is None:
         planned += _make_release_steps(release, wanted.archive, facts.uid)
     name = release.id if present_id is None else present_id
@@ -242,10 +242,11 @@ def _join_camera_groups(facts: Facts) -> str:
     return ",".join(group for group in CAMERA_GROUPS if group in facts.groups)
 
 
-def _make_environment_steps(name: str, archive: Path, uid: int) -> Iterator[Step]:
-    label = f"environment {name}"
-    step_names = f"{label}, {archive.stat().st_size / 1e6:.0f} MB", f"{label} unpacked and compiled"
-    yield from _make_archive_steps(step_names, "environments", name, archive, uid)
+def _make_environment_steps(release: Release, archive: Path, uid: int) -> Iterator[Step]:
+    label = f"environment {release.environment}"
+    video = " with PyAV for H.264" if release.video == "h264" else ""
+    step_names = f"{label}{video}, {archive.stat().st_size / 1e6:.0f} MB", f"{label} unpacked and compiled"
+    yield from _make_archive_steps(step_names, "environments", release.environment, archive, uid)
 
 
 def _make_release_steps(release: Release, archive: Path, uid: int) -> Iterator[Step]:

@@ -10,8 +10,10 @@ from time import time
 
 from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io.printable import make_printable
+from ..camera.release import VideoCodec
 from ..config import Config
 from . import environment, plan, wheelhouse
+from .board_settings import check_paths, choose_video_codec
 from .checks import blocking_error, get_upstream_version, run_checks
 from .facts import Facts, is_allowed_python
 from .fleet import Access, Fleet
@@ -171,7 +173,9 @@ def _prepare_board_release(
     name: str, facts: Facts, content: ReleaseBundle, settings: Settings, note: Callable[[str], None]
 ) -> BoardRelease:
     """Collect the files for one board. Raises InputError if the board cannot run them."""
-    checks = run_checks(facts, time(), content.release)
+    video = choose_video_codec(content.settings, facts.tag)
+    checks = run_checks(facts, time(), replace(content.release, video=video))
+    checks += check_paths(content.settings, facts)
     for check in checks:
         if check.verdict != "ok" and not check.blocks:
             note(f"{name}: warning: {check.name}: {check.seen}; {check.fix}")
@@ -179,12 +183,12 @@ def _prepare_board_release(
         raise blocking_error(blocking)
     if not is_allowed_python(facts.executable):
         raise InputError(f"expected Python in /usr/bin or /usr/local/bin, got {facts.executable!r}")
-    wheel_target = get_wheel_target(facts)
+    wheel_target = get_wheel_target(facts, video)
     own_wheel = wheelhouse.find_own_wheel(settings.wheels, wheel_target.tag)
     cache = settings.cache / "wheels"
     wheels = wheelhouse.collect(wheel_target, own_wheel, cache, offline=settings.offline, note=note)
     packed = environment.build_archive(wheels, wheel_target, facts.executable, settings.cache / "environments")
-    release = content.create_release(packed.name.partition(".")[0], facts.release)
+    release = content.create_release(packed.name.partition(".")[0], facts.release, video=video)
     return BoardRelease(release, content.source, packed, content.folder, "")
 
 
@@ -210,14 +214,15 @@ def _add_secrets_and_archive(
     )
 
 
-def get_wheel_target(facts: Facts) -> wheelhouse.WheelTarget:
-    """Return what the wheels are chosen for: machine, Python, system, and the packages that come from apt."""
+def get_wheel_target(facts: Facts, video: VideoCodec = "") -> wheelhouse.WheelTarget:
+    """Return what the wheels are chosen for: machine, Python, system, packages that come from apt, codec of videos."""
     versions = {**facts.candidates, **facts.packages}
     names = {"python3-numpy": "numpy"}
     if facts.tag.startswith("armv"):
         names["python3-opencv"] = "opencv-python-headless"
     from_apt = {index: get_upstream_version(versions[debian]) for debian, index in names.items() if debian in versions}
-    return wheelhouse.WheelTarget(facts.tag, (facts.python[0], facts.python[1]), facts.codename, from_apt)
+    python = facts.python[0], facts.python[1]
+    return wheelhouse.WheelTarget(facts.tag, python, facts.codename, from_apt, video == "h264")
 
 
 def format_results(outcome: Outcome, targets: Sequence[Target]) -> Iterator[str]:

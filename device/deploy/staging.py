@@ -23,8 +23,9 @@ from ...runtime.model import container, isolated_load
 from ...runtime.model.registry import find_model_file
 from ...runtime.version import get_version
 from .. import config
-from ..camera.release import RELEASE_FILE_NAME, Release
+from ..camera.release import RELEASE_FILE_NAME, Release, VideoCodec
 from ..sources.names import parse_sources
+from .board_settings import check_settings
 from .environment import normalize_entry
 
 DEFAULT_CONFIG = """\
@@ -56,13 +57,16 @@ class ReleaseBundle:
         sources = list(parse_sources(camera.sources).values()) or [camera.source]
         return next((source for source in sources if source.startswith("picamera2")), sources[0])
 
-    def create_release(self, environment: str, present: Release | None = None, secrets_id: str = "") -> Release:
+    def create_release(
+        self, environment: str, present: Release | None = None, secrets_id: str = "", video: VideoCodec = ""
+    ) -> Release:
         """Create the description of the release for one board. Its id is the time and a hash of the contents.
 
         Args:
             environment: Id of the environment.
             present: Present release of the board; its secrets and its salt are kept.
             secrets_id: Id of new secrets; empty keeps those of `present`.
+            video: Codec of clips and recordings on this board.
         """
         template = self.release
         secrets = secrets_id or (present.secrets if present else "")
@@ -79,6 +83,7 @@ class ReleaseBundle:
                 "environment": environment,
                 "secrets": secrets,
                 "salt": salt,
+                "video": video,
             }
         )
 
@@ -126,6 +131,7 @@ def prepare_bundle(model: str | None, config_path: Path | None, secrets: Sequenc
     for name, file, pin in zip(names, stored, parsed.model.get_pins(), strict=True):
         _copy_model(find_model_file(name), folder / file, pin)
     manifest = container.read_manifest(folder / stored[0])
+    check_settings(parsed, manifest.skeleton_table, text, config_path or folder / "camera.toml")
     digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in stored]
     lines = _read_secrets(secrets)
     content = hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 BASE_FOLDER = "/opt/edgepose"
+STATE_FOLDER = "/var/lib/edgepose"
+"""Working folder and home of the service, the only folder that it may write to."""
 HELPER_PATH = "/usr/local/lib/edgepose/activate"
 SECRETS_PATH = "/etc/edgepose/secrets.env"
 SECRETS_HASH_PATH = "/etc/edgepose/secrets.json"
@@ -79,11 +81,11 @@ OnFailure=edgepose-recover.service
 Type=notify
 User={user}
 {groups}ExecStart={base}/current/venv/bin/python {options} -m edgepose.device.camera.release {base}/current
-WorkingDirectory=/var/lib/edgepose
+WorkingDirectory={state}
 StateDirectory=edgepose
 RuntimeDirectory=edgepose
 EnvironmentFile=-{secrets}
-Environment={environment} XDG_CACHE_HOME=/var/lib/edgepose
+Environment={environment} XDG_CACHE_HOME={state}
 {name}TimeoutStartSec=180
 TimeoutStopSec=15
 # Exit code of a service that is stopped while it starts: no failure, so the recovery must not start.
@@ -126,8 +128,9 @@ def make_service_unit(groups: Sequence[str], name: str = "") -> str:
     camera_groups = [group for group in CAMERA_GROUPS if group in groups]
     line = f"SupplementaryGroups={' '.join(camera_groups)}\n" if camera_groups else ""
     return _SERVICE_TEMPLATE.format(
-        user=USER, groups=line, base=BASE_FOLDER, secrets=SECRETS_PATH, options=" ".join(PYTHON_OPTIONS),
-        environment=" ".join(ENVIRONMENT_VARIABLES), name=f'Environment="EDGEPOSE_NAME={name}"\n' if name else "",
+        user=USER, groups=line, base=BASE_FOLDER, state=STATE_FOLDER, secrets=SECRETS_PATH,
+        options=" ".join(PYTHON_OPTIONS), environment=" ".join(ENVIRONMENT_VARIABLES),
+        name=f'Environment="EDGEPOSE_NAME={name}"\n' if name else "",
         sandbox="".join(f"{key}={value}\n" for key, value in SANDBOX),
     )  # fmt: skip
 

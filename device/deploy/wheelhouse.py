@@ -45,6 +45,8 @@ class WheelTarget:
     """Debian codename of the system, which determines the version of glibc."""
     from_apt: dict[str, str] = field(default_factory=dict)
     """Packages that the board has from apt: name on the package index, version."""
+    video: bool = False
+    """True if the board encodes videos in H.264, for which it needs PyAV."""
 
     @property
     def name(self) -> str:
@@ -53,8 +55,14 @@ class WheelTarget:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Extras of edgepose: `camera` for the sinks, on 32 bits also `tflite` for the older interpreter."""
-        return ("camera", "tflite") if self.tag.startswith("armv") else ("camera",)
+        """Extras of edgepose: `camera` for the sinks, `video`, on 32 bits also `tflite` for the older interpreter."""
+        tflite = ("tflite",) * self.tag.startswith("armv")
+        return ("camera", *tflite, *(("video",) * self.video))
+
+    @property
+    def lock_name(self) -> str:
+        """Name of the file with the chosen wheels. With and without `video` have one each, so that both stay usable."""
+        return "lock-video.json" if self.video else "lock.json"
 
     def list_platforms(self) -> list[str]:
         """Return the platform tags that the glibc of the board supports, newest first; pip needs each of them."""
@@ -119,7 +127,7 @@ def _get_package_name(wheel: Path) -> str:
 def collect(target: WheelTarget, own: Path, cache: Path, *, offline: bool, note: Callable[[str], None]) -> list[Path]:
     """Collect all wheels for a board. Wheels of an earlier call are used again without a request to the index.
 
-    The first call records the SHA-256 of the wheels, as given by the index, in `lock.json`. Later calls check them.
+    The first call records the SHA-256 of the wheels, as given by the index, in a lock file. Later calls check them.
 
     Args:
         target: Machine, Python and system of the board.
@@ -138,7 +146,7 @@ def collect(target: WheelTarget, own: Path, cache: Path, *, offline: bool, note:
     atomic.make_folder(folder)
     wanted = _read_own_requirements(own, target)
     key = hashlib.sha256(json.dumps([wanted, target.from_apt, read_pins(target)], sort_keys=True).encode()).hexdigest()
-    lock = folder / "lock.json"
+    lock = folder / target.lock_name
     locked_wheels = _read_locked_wheels(lock, key)
     if locked_wheels is None and _has_lock(lock, key):
         note(f"{lock}: a wheel is missing or does not have the recorded SHA-256; collecting them again")

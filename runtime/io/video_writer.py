@@ -31,6 +31,8 @@ _ENCODER_OPTIONS = {"libx264": {"preset": "veryfast", "tune": "zerolatency", "cr
 """Without a look-ahead, a frame is in the file as soon as the next one arrives, and little memory is needed."""
 _FAST_ENCODER_OPTIONS = {"libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "25"}}
 """A third of the CPU time and 3 MB less memory for files of the same size, at 0.6 dB less PSNR."""
+_MIN_PYAV_VERSION = 14
+"""Older ones, such as 10.0 of Debian bookworm, on which python3-picamera2 depends, cannot set durations of packets."""
 _BITS_PER_PIXEL = 0.1
 """Bit rate of the encoders that have no constant quality, per pixel of a frame, at 30 FPS."""
 _TICKS_PER_S = 90_000
@@ -101,13 +103,19 @@ def open_video_writer(
     reason = ".avi files are always written so"
     if path.suffix.lower() in _H264_FORMATS:
         try:
-            import av  # noqa: F401
+            import av
         except ImportError as error:
             reason = f"PyAV cannot be used ({error}); install it with `{make_install_command('video')}`"
         else:
-            if (writer := _try_h264(path, width, height, fps, threads, fast)) is not None:
+            if int(av.__version__.partition(".")[0]) < _MIN_PYAV_VERSION:
+                reason = (
+                    f"PyAV {av.__version__} is too old; install {_MIN_PYAV_VERSION} or later with "
+                    f"`{make_install_command('video')}`"
+                )
+            elif (writer := _try_h264(path, width, height, fps, threads, fast)) is not None:
                 return writer
-            reason = f"this PyAV has no H.264 encoder that takes {width}x{height} pixels"
+            else:
+                reason = f"this PyAV has no H.264 encoder that takes {width}x{height} pixels"
     return _OpenCvWriter(path, width, height, fps, reason)
 
 

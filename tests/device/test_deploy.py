@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from edgepose.device import config
 from edgepose.device.camera import release as service
 from edgepose.device.camera import self_test
-from edgepose.device.camera.release import Release
+from edgepose.device.camera.release import Release, VideoCodec
 from edgepose.device.cli import doctor_report
 from edgepose.device.cli import status as status_command
 from edgepose.device.deploy import environment, facts, hosts, plan, rollout, staging, units, wheelhouse
@@ -64,7 +64,6 @@ def make_wanted(tmp_path: Path, release: Release = RELEASE, secrets: str = "") -
 
 def make_running_board(release: Release = RELEASE, **changes: Any) -> Facts:
     """Return the facts of a board on which a release is completely installed and running."""
-    from dataclasses import asdict
     from hashlib import sha256
 
     seen = make_board()
@@ -74,6 +73,11 @@ def make_running_board(release: Release = RELEASE, **changes: Any) -> Facts:
         "environments": [release.environment], "files": files,
         "service": {"ActiveState": "active", "UnitFileState": "enabled"}, **changes,
     })  # fmt: skip
+
+
+def make_video_facts(video: VideoCodec, imports: dict[str, str]) -> dict[str, Any]:
+    release = replace(RELEASE, video=video)
+    return {"current": release.id, "release": asdict(release), "imports": {"numpy": "", "cv2": "", **imports}}
 
 
 def list_names(steps: list[plan.Step]) -> list[str]:
@@ -250,6 +254,10 @@ def test_every_command_is_one_the_shell_understands(tmp_path: Path, step: int) -
          "zram-size"),
         ({"current": RELEASE.id, "sudo": "password", "service": {"ActiveState": "active"}},
          "Python packages", "warning", "sudo"),
+        (make_video_facts("h264", {"av": ""}), "videos", "ok", ""),
+        (make_video_facts("h264", {"av": "No module named 'av'"}), "videos", "failed", "deploy again"),
+        (make_video_facts("mpeg4", {"av": "No module named 'av'"}), "videos", "warning", "64-bit"),
+        (make_video_facts("mpeg4", {"av": ""}), "videos", "warning", "64-bit"),
     ],
 )  # fmt: skip
 def test_doctor_reports_faults_and_solutions(changes: dict[str, Any], name: str, verdict: str, word: str) -> None:

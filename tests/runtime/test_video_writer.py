@@ -95,6 +95,15 @@ def test_without_pyav_opencv_writes_the_video_and_says_so(tmp_path: Path, monkey
     assert len(read_times_s(path)) == 11, "frames are repeated at 10 FPS"
 
 
+def test_an_old_pyav_of_debian_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 10.0 has no `Packet.duration` that can be set, and python3-picamera2 of bookworm installs it."""
+    monkeypatch.setattr("av.__version__", "10.0.0")
+    writer = open_video_writer(tmp_path / "a.mp4", 64, 48, 10)
+    writer.close()
+    assert writer.description == "MPEG-4 (OpenCV)"
+    assert "PyAV 10.0.0 is too old; install 14 or later with `" in writer.drawback
+
+
 def test_an_encoder_without_hardware_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheels of PyAV for 32-bit Arm have only the hardware encoder, which not every board has."""
     pytest.importorskip("av")

@@ -16,6 +16,7 @@ MODULES = (
     "ai_edge_litert.interpreter",
     "tflite_runtime.interpreter",
     "edgepose.runtime",
+    "av",
     "picamera2",
 )
 

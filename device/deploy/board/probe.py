@@ -35,7 +35,9 @@ CAMERA_PACKAGES = ("libcamera0", "libcamera-ipa", "rpicam-apps", "python3-libcam
 SWAP_PACKAGES = ("rpi-swap", "dphys-swapfile", "systemd-zram-generator", "zram-tools")
 FOLDERS = ("", "releases", "environments", "healthy", "staging", "uploads")
 RELEASE_LINK = "releases/[0-9]{8}T[0-9]{6}-[0-9a-f]{8}"
-SERVICE_PROPERTIES = "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent"
+SERVICE_PROPERTIES = (
+    "ActiveState,SubState,Result,NRestarts,UnitFileState,ExecMainStartTimestampMonotonic,MemoryCurrent,ReadWritePaths"
+)
 
 
 def read_text(path: str) -> str | None:
