@@ -163,7 +163,8 @@ class Clip:
         self._more_events = 0
         self._snapshots: dict[str, str] = {}
         """Names that were planned, and those that the files got."""
-        self._has_sidecar = False
+        self._sidecar = ""
+        """Name that the sidecar got; "" if it is not written yet."""
         self._header = {
             "version": FORMAT_VERSION,
             "device": message.device,
@@ -214,8 +215,8 @@ class Clip:
         }
         # One event per line; each of them is JSON already.
         text = f'{json.dumps(header)[:-1]}, "events": [\n' + ",\n".join(self._events) + "\n]}\n"
-        self._folder.write_file(f"{self.stem}.json", text.encode(), replace=self._has_sidecar)
-        self._has_sidecar = True
+        name = self._sidecar or f"{self.stem}.json"
+        self._sidecar = self._folder.write_file(name, text.encode(), replace=bool(self._sidecar))
 
     def finish(self) -> None:
         """Complete all files.

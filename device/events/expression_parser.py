@@ -56,7 +56,8 @@ def compile_expression(text: str, skeleton: Skeleton) -> Callable[[Person], bool
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"expected at most {MAX_LENGTH} characters, got {len(text)}")
-    line = " ".join(text.split("\n")).rstrip()
+    # Without strings in the language, every # begins a comment. Spaces instead of it keep the columns.
+    line = " ".join(part.partition("#")[0].ljust(len(part)) for part in text.split("\n")).rstrip()
     start = len(line) - len(line.lstrip())
     line = line.lstrip()
     if not line:
@@ -358,7 +359,7 @@ _NUMBERS: Mapping[str, Function] = {
     "height": lambda person: person.height,
     "width": lambda person: person.box[2] - person.box[0],
     "torso": lambda person: person.torso,
-    "score": lambda person: person.pose.score,
+    "score": lambda person: float(person.pose.score),
     "speed": lambda person: person.speed,
 }
 _POINTS: Mapping[str, Function] = {"feet": lambda person: person.feet, "center": lambda person: person.center}

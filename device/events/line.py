@@ -22,6 +22,8 @@ _NEAR_SHARE = 0.3
 """A person whose way begins or ends nearer to the line than this share of the margin is on neither side."""
 _MAX_SPEED = 8.0
 """Heights per second, more than any runner: a larger step is an exchange of two people, and no way."""
+_EDGE_SHARE = 0.01
+"""A line that ends nearer to an edge of the frame than this share of its size goes on outside."""
 _MAX_STEP = 0.5
 """Heights that a point may jump in addition, because of noise."""
 
@@ -88,6 +90,8 @@ class LineRule(Rule):
         self._in_sign = -1 if config.swap else 1
         self._frame_size = (0, 0)
         self._shape: tuple[Point, ...] = ()
+        self._path: tuple[Point, ...] = ()
+        """The line, longer than its shape if that ends at an edge of the frame."""
         self._box = (0.0, 0.0, 0.0, 0.0)
         self._ways: dict[int, _Way] = {}
         self._counts = {"in": 0, "out": 0}
@@ -147,7 +151,7 @@ class LineRule(Rule):
             step = hypot(x - last_x, y - last_y)
             if step > height * (_MAX_STEP + _MAX_SPEED * (time_s - way.time_s)):
                 way.net, way.is_known = 0, False
-            elif step >= way.distance and (crossings := count_crossings(self._shape, way.point, point)):
+            elif step >= way.distance and (crossings := count_crossings(self._path, way.point, point)):
                 way.net += crossings
                 way.crossed_s = (way.time_s + time_s) / 2
         way.point, way.time_s, way.height = point, time_s, height
@@ -159,7 +163,7 @@ class LineRule(Rule):
         left, top, right, bottom = self._box
         x, y = point
         beside = max(left - x, x - right, top - y, y - bottom)
-        return beside if beside > limit else measure_distance(self._shape, point)
+        return beside if beside > limit else measure_distance(self._path, point)
 
     def _count(self, number: int, way: _Way, time_s: float, person: Person | None) -> list[Event]:
         """Count a crossing. During the cool-down of the person it is not reported."""
@@ -187,8 +191,27 @@ class LineRule(Rule):
 
     def _resize(self, frame_size: tuple[int, int]) -> None:
         self._frame_size, self._shape = frame_size, scale_points(self._points, frame_size)
-        xs, ys = [x for x, _ in self._shape], [y for _, y in self._shape]
+        self._path = _extend(self._shape, frame_size)
+        xs, ys = [x for x, _ in self._path], [y for _, y in self._path]
         self._box = min(xs), min(ys), max(xs), max(ys)
         for way in self._ways.values():
             way.net, way.distance, way.is_known = 0, 0.0, False
         warn_if_outside(self.config.name, "points", self._points, frame_size)
+
+
+def _extend(points: Sequence[Point], frame_size: tuple[int, int]) -> tuple[Point, ...]:
+    """Return a line with both ends beyond the frame if they are at its edge: feet of close people are often outside."""
+    return _extend_end(points[1], points[0], frame_size) + tuple(points[1:-1]) + _extend_end(*points[-2:], frame_size)
+
+
+def _extend_end(before: Point, end: Point, frame_size: tuple[int, int]) -> tuple[Point]:
+    x, y = end[0] - before[0], end[1] - before[1]
+    length = hypot(x, y)
+    is_outwards = any(
+        (step < 0 and value <= _EDGE_SHARE * size) or (step > 0 and value >= (1 - _EDGE_SHARE) * size)
+        for step, value, size in zip((x, y), end, frame_size, strict=True)
+    )
+    if not is_outwards or not length:
+        return (end,)
+    share = max(frame_size) / length
+    return ((end[0] + share * x, end[1] + share * y),)

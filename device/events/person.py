@@ -105,7 +105,11 @@ def measure_people(
     anchors = {} if anchors is None else anchors
     index = BodyIndex.of(skeleton)
     people = []
-    for pose, points in zip(tracked, np.stack([pose.keypoints for pose in tracked]).tolist(), strict=True):
+    stack = np.stack([pose.keypoints for pose in tracked])
+    if not np.isfinite(stack).all():
+        # One such value would stay in the memory of the body.
+        stack = np.where(np.isfinite(stack).all(axis=2, keepdims=True), stack, 0.0)
+    for pose, points in zip(tracked, stack.tolist(), strict=True):
         if not any(point[2] > 0 for point in points):
             continue
         anchor = anchors.get(pose.person)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .event import Event, EventState, RuleInfo, RuleKind, RuleState
@@ -109,8 +108,15 @@ class Rule:
 
 def check_range(key: str, value: float, low: float, high: float) -> None:
     """Raise ValueError, with the key, if a number is not from `low` to `high`."""
-    if not (isfinite(value) and low <= value <= high):
-        raise ValueError(f"{key}: expected {low:g} to {high:g}, got {value:g}")
+    if not low <= value <= high:
+        raise ValueError(f"{key}: expected {low:g} to {high:g}, got {_format_number(value)}")
+
+
+def _format_number(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:
+        return "a larger number"  # an int can have any number of digits
 
 
 def make_event_state(is_active: bool) -> EventState:

@@ -350,9 +350,9 @@ class HttpSink(Sink):
                         text = format_rules(message)
                         await write_part(request, response, f"event: rules\ndata: {text}\n\n".encode())
                     await write_part(request, response, f"event: poses\ndata: {message.line}\n\n".encode())
-                number, last_number = last_number, self._recent_events.number
-                for line in self._recent_events.list_after(number) if last_number != number else ():
-                    await write_part(request, response, f"event: event\ndata: {line}\n\n".encode())
+                for event in self._recent_events.list_after(last_number):
+                    last_number = event.number
+                    await write_part(request, response, f"event: event\ndata: {event.line}\n\n".encode())
                 if monotonic() - stats_sent_s >= 1:
                     stats_sent_s = monotonic()
                     stats = json.dumps(asdict(self._stats.take_snapshot()))

@@ -13,7 +13,9 @@ from .base import Message
 MAX_EVENTS = 100
 
 
-class _NumberedEvent(NamedTuple):
+class NumberedEvent(NamedTuple):
+    """An event as JSON."""
+
     number: int
     """Number of the event since the start, from 1."""
     line: str
@@ -25,14 +27,18 @@ class RecentEvents:
     The thread of the camera loop adds events and replaces the tuple, so that other threads can read it at any time.
 
     Attributes:
-        number: Number of events since the start.
         counts: Number of events per rule and type.
     """
 
     def __init__(self) -> None:
-        self._events: tuple[_NumberedEvent, ...] = ()
-        self.number = 0
+        self._events: tuple[NumberedEvent, ...] = ()
         self.counts: dict[tuple[str, str], int] = {}
+
+    @property
+    def number(self) -> int:
+        """Number of events since the start."""
+        events = self._events
+        return events[0].number if events else 0
 
     def add(self, message: Message) -> None:
         """Add the events of a message."""
@@ -41,19 +47,16 @@ class RecentEvents:
             entry.pop("pose", None)
             key = event.rule, str(entry["type"])
             self.counts[key] = self.counts.get(key, 0) + 1
-            self.number += 1
-            line = json.dumps(entry, separators=(",", ":"))
-            self._events = (_NumberedEvent(self.number, line), *self._events[: MAX_EVENTS - 1])
+            event_line = NumberedEvent(self.number + 1, json.dumps(entry, separators=(",", ":")))
+            self._events = (event_line, *self._events[: MAX_EVENTS - 1])
 
     def format_list(self) -> str:
         """Return the events as a JSON list, newest first."""
         return f"[{','.join(event.line for event in self._events)}]"
 
-    def list_after(self, number: int) -> Iterator[str]:
-        """Yield the events after the one with this number as JSON, oldest first."""
-        for event in reversed(self._events):
-            if event.number > number:
-                yield event.line
+    def list_after(self, number: int) -> Iterator[NumberedEvent]:
+        """Yield the events after the one with this number, oldest first."""
+        return (event for event in reversed(self._events) if event.number > number)
 
 
 def format_rules(message: Message | None) -> str:

@@ -23,6 +23,7 @@ from .base import LOG
 
 _MAX_FILE_BYTES = 1_000_000
 _FILE_PATTERN = re.compile(r"[0-9]{12}\.json", re.ASCII)
+_IDENTIFIER_PATTERN = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class EventQueue:
             elif _FILE_PATTERN.fullmatch(name):
                 self._serial = int(name.partition(".")[0])
                 self._read(self._folder / name)
-        self._apply_limits()
+                self._apply_limits()
 
     def close(self) -> None:
         """Unlock the folder; the files stay."""
@@ -197,8 +198,10 @@ class EventQueue:
             with os.fdopen(handle, "rb") as file:
                 entry = json.loads(file.read(_MAX_FILE_BYTES))
             identifier, body = str(entry["id"]), str(entry["body"]).encode()
+            if not _IDENTIFIER_PATTERN.fullmatch(identifier):
+                raise ValueError("expected an identifier that can be a header")
             age_s = max(0.0, time() - float(entry["created"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             LOG.warning("webhook: %s: not a stored event; removed", path)
             self._unlink(path)
             return

@@ -106,7 +106,7 @@ def post_event(target: Target, identifier: str, body: bytes) -> Outcome:
         return _judge(target, answer)
     except ssl.SSLCertVerificationError as error:
         return Outcome(problem=f"{target.name}: the certificate is not trusted: {error.verify_message}")
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return Outcome(problem=f"{target.name}: {_describe_error(error)}")
     finally:
         connection.close()
@@ -141,7 +141,7 @@ def _parse_retry_after(value: str) -> float | None:
         return min(float(value[:9]), _MAX_RETRY_AFTER_S)
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), _MAX_RETRY_AFTER_S)

@@ -307,6 +307,16 @@ def test_a_file_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
     assert camera.read_sidecar()["snapshots"] == [f"{message.clip}.jpg", f"{message.clip}-2.2.jpg"]
 
 
+def test_a_sidecar_of_somebody_else_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(tmp_path)
+    monkeypatch.setattr(camera.sink.planner, "_choose_stem", lambda *_: STEM)
+    (tmp_path / f"{STEM}.json").write_text("mine")
+    camera.send(make_event())
+    camera.run(3)
+    assert (tmp_path / f"{STEM}.json").read_text() == "mine"
+    assert json.loads((tmp_path / f"{STEM}-2.json").read_text())["complete"]
+
+
 def test_without_hard_links_nothing_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")  # as on FAT

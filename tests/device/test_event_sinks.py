@@ -19,7 +19,7 @@ import edgepose
 from edgepose.device.events.event import Event, RuleInfo
 from edgepose.device.events.format import list_event_types
 from edgepose.device.monitor.stats import Stats
-from edgepose.device.sinks import base
+from edgepose.device.sinks import base, http_events
 from edgepose.device.sinks.base import Message, Sink, SinkError, stop_all
 from edgepose.device.sinks.callback import CallbackSink
 from edgepose.device.sinks.factory import open_sinks
@@ -201,6 +201,20 @@ def test_what_does_not_apply_to_an_event_is_absent() -> None:
     assert [list_event_types(rule) for rule in rules] == [
         ["enter", "leave", "dwell_started", "dwell_ended"], ["cross_in", "cross_out"], ["repetition"],
     ]  # fmt: skip
+
+
+def test_the_page_misses_no_event_that_is_added_while_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent, seen = http_events.RecentEvents(), []
+    dump = json.dumps
+
+    def dump_while_read(*arguments: Any, **options: Any) -> str:
+        seen.append([recent.number, *(number for number, _ in recent.list_after(0))])
+        return dump(*arguments, **options)
+
+    monkeypatch.setattr(http_events.json, "dumps", dump_while_read)
+    for number in range(3):
+        recent.add(make_event_message(f"e{number}"))
+    assert seen == [[0], [1, 1], [2, 1, 2]]
 
 
 def test_an_event_is_one_datagram() -> None:

@@ -195,9 +195,11 @@ def test_a_receiver_that_asks_to_wait_is_obeyed(receiver: Receiver) -> None:
         assert stop_all([sink]) == []
     in_an_hour = email.utils.formatdate(time.time() + 1800, usegmt=True)
     assert 1700 < (_parse_retry_after(in_an_hour) or 0) <= 1800
-    assert [_parse_retry_after(text) for text in ("", "soon", "-1", "9" * 5000, "Mon, 99 Foo 2020")] == [
-        None, None, None, 3600.0, None,
-    ]  # fmt: skip
+    texts = (
+        "", "soon", "-1", "9" * 5000, "Mon, 99 Foo 2020", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999999999999",
+    )  # fmt: skip
+    assert [_parse_retry_after(text) for text in texts] == [None, None, None, 3600.0, None, None, None]
 
 
 def test_a_receiver_that_fails_for_an_hour_costs_only_the_bound(
@@ -270,6 +272,41 @@ def test_old_and_large_events_are_dropped(tmp_path: Path) -> None:
     queue.open()
     assert (len(queue), queue.dropped) == (0, 2)
     assert list(tmp_path.glob("*.json")) == []
+    queue.close()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "a\r\nX-Other: 1", "created": 1e12},
+        {"id": "\u20ac", "created": 1e12},
+        {"id": "e0", "created": 10**400},
+    ],
+)
+def test_a_stored_file_that_is_wrong_does_not_stop_the_delivery(
+    receiver: Receiver, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    (tmp_path / "000000000001.json").write_text(json.dumps({**entry, "body": "{}"}))
+    with run_sink(f"http://127.0.0.1:{receiver.port}/#folder={tmp_path}") as sink:
+        sink.send(make_event_message("e1"))
+        wait_until(lambda: get_count(sink, "sent") == 1)
+    assert receiver.list_ids() == ["e1-started"]
+
+
+def test_a_folder_with_too_many_events_is_not_read_whole(tmp_path: Path) -> None:
+    for number in range(20):
+        entry = {"id": "e", "created": time.time(), "body": "x" * 10}
+        (tmp_path / f"{number:012d}.json").write_text(json.dumps(entry))
+    sizes = []
+
+    class Watched(EventQueue):
+        def _apply_limits(self) -> None:
+            sizes.append(len(self))
+            super()._apply_limits()
+
+    queue = Watched(tmp_path, QueueLimits(events=3))
+    queue.open()
+    assert (len(queue), max(sizes)) == (3, 4)
     queue.close()
 
 

@@ -49,6 +49,7 @@ def test_the_example_has_valid_rules_of_every_kind() -> None:
         (ZONE + "dwell_s = -3", "events.zone[0].dwell_s: expected 0 to 86400, got -3"),
         (ZONE + "for_s = 1e9", "events.zone[0].for_s: expected 0 to 86400"),
         (ZONE + "capacity = -1", "events.zone[0].capacity: expected 0 to 1000, got -1"),
+        (ZONE + f"capacity = {'9' * 400}", "events.zone[0].capacity: expected 0 to 1000, got a larger number"),
         (ZONE + 'inside = ["yrd"]', "events.zone[0].inside[0]: there is no zone 'yrd'; did you mean 'yard'?"),
         (ZONE + 'outside = ["x"]', "events.zone[0].outside[0]: there is no zone 'x'; expected one of yard"),
         (ZONE + 'inside = ["yard"]\noutside = ["yard"]', "events.zone[0].outside: 'yard' is in inside too"),

@@ -270,3 +270,15 @@ def test_identifiers_are_unique() -> None:
     engines = [make_engine(zone=(ZoneConfig(name="left", polygon=LEFT),)) for _ in range(3)]
     events = [event for engine in engines for event in stand(engine, 1, 100, 0, 1)]
     assert len({event.id for event in events}) == len(events) == 3
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_a_keypoint_that_is_no_number_is_missing(wrong: float) -> None:
+    engine = EventEngine(EventsConfig(zone=(ZoneConfig(name="yard", polygon=LEFT, dwell_s=1.0),)))
+    events = []
+    for frame in range(50):
+        pose = make_pose((160, 300), person=1)
+        if frame == 20:
+            pose.keypoints[:14:2, :2] = wrong
+        events += engine.update([pose], frame / 10, FRAME)
+    assert [event.event for event in events] == ["enter", "dwell"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.device.events.body_anchor import BodyAnchor, BodyIndex
 from edgepose.device.events.expression_parser import MAX_LENGTH, ExpressionError, compile_expression
-from edgepose.device.events.person import Person
+from edgepose.device.events.person import Person, measure_people
 from edgepose.runtime.skeleton import COCO18, get_skeleton
 
 from .walkers import make_pose
@@ -49,6 +51,7 @@ def compute(text: str, *missing: str) -> bool | None:
         ("visible(nose)", True),
         ("center.y < feet.y or nose.x < 0", True),
         ("  nose.x > 1\n  and nose.y > 1  ", True),
+        ("nose.x > 1  # above\nand nose.x < 2  # never", False),
         ("1e8 * 1e8 * 1e8 * 1e8 * 1e8 * 1e8 * 1e8 * 1e8 * 1e8 > 0", True),
         ("1 / 3 * 3 == 1.0", True),
     ],
@@ -222,3 +225,9 @@ def test_valid_expressions_compute_what_python_does(text: str) -> None:
     except ZeroDivisionError:
         return
     assert found == expected or found is None or math.isnan(float(person.speed))
+
+
+def test_a_score_of_numpy_decides_as_one_of_python() -> None:
+    pose = make_pose((300, 400), person=1)
+    person = measure_people([replace(pose, score=np.float32(0.2))])[0]
+    assert compile_expression("score > 0.5 and visible(nose)", COCO18)(person) is False

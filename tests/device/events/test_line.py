@@ -125,3 +125,17 @@ def test_the_cooldown_hides_events_but_counts() -> None:
 def test_a_keypoint_can_be_the_anchor() -> None:
     line = LineConfig(name="head", points=((0.0, 0.5), (1.0, 0.5)), anchor="nose")
     assert count([walk((320, 350), (320, 470))], line) == (1, 0)
+
+
+@pytest.mark.parametrize("end", [1.0, 0.995, 0.9])
+def test_a_line_at_the_edge_of_the_frame_goes_on_beyond_it(end: float) -> None:
+    """The estimated feet of people near the camera are below the picture."""
+    line = LineConfig(name="door", points=((0.5, 0.0), (0.5, end)))
+    close = walk((100, 600), (540, 600))
+    expected = (0, 1) if end > 0.99 else (0, 0)
+    assert count([close], line, height=500) == expected
+    assert count([close], LineConfig(name="door", points=((0.5, end), (0.5, 0.3))), height=500) == expected[::-1]
+    assert count([close], LineConfig(name="door", points=((0.4, 0.5), (0.5, 0.6), (0.5, end))), height=500) == expected
+    shape = EventEngine(EventsConfig(line=(line,)))
+    shape.update([], 0.0, FRAME)
+    assert shape.get_states()[0].shape == ((320, 0), (320, end * 480)), "what is drawn ends at the edge"
