@@ -201,11 +201,8 @@ class LineRule(Rule):
 
 def _extend(points: Sequence[Point], frame_size: tuple[int, int]) -> tuple[Point, ...]:
     """Return a line with both ends beyond the frame if they are at its edge: feet of close people are often outside."""
-    return (
-        _extend_end(points[1], points[0], frame_size)
-        + tuple(points[1:-1])
-        + _extend_end(points[-2], points[-1], frame_size)
-    )
+    first = _extend_end(points[1], points[0], frame_size)
+    return (*first, *points[1:-1], *_extend_end(points[-2], points[-1], frame_size))
 
 
 def _extend_end(before: Point, end: Point, frame_size: tuple[int, int]) -> tuple[Point, ...]:
