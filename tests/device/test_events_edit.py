@@ -351,7 +351,11 @@ def test_the_command_prints_the_toml(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgepose.runtime.cli", "events", "edit", str(tmp_path / "a.png"), "--no-browser"]
 
     def start() -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A background process of a shell ignores SIGINT, and its children inherit this.
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         assert process.stderr is not None
         found = re.search(r"http://\S+", process.stderr.readline())
         assert found is not None
