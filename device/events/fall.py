@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf
 
@@ -135,6 +135,14 @@ class FallRule(Rule):
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """Do nothing: people on the floor are often not found, so this rule remembers them longer than the tracker."""
         return []
+
+    def note_excluded(self, people: Collection[int]) -> None:
+        """Do not take somebody for lost who comes down in a zone that is left out, such as a bed."""
+        self._watcher.forget(people)
+        for number in people:
+            state = self._states.get(number)
+            if state is not None and not state.id:
+                state.lying_s = None
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""

@@ -16,6 +16,7 @@ from edgepose.device.events.event import Event
 from edgepose.device.events.fall import FallConfig
 from edgepose.device.events.posture import PostureConfig
 from edgepose.device.events.repetitions import RepetitionsConfig
+from edgepose.device.events.zone import ZoneConfig
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import get_skeleton
 from edgepose.runtime.synthetic.actions import Actor, observe
@@ -84,6 +85,17 @@ def test_a_fall_is_reported_with_its_times() -> None:
 def test_what_is_no_fall(script: str) -> None:
     _, events = act(figures.SCRIPTS[script], FALLS)
     assert not events
+
+
+@pytest.mark.parametrize("top", [0.475, 0.49, 0.51])
+@pytest.mark.parametrize("script", ["lie down on a bed", "sit", "crouch", "fall right"])
+def test_who_comes_down_in_a_zone_that_is_left_out_has_not_fallen(script: str, top: float) -> None:
+    actor = figures.make_actor(figures.SCRIPTS[script], SETUP)
+    bed = ZoneConfig(
+        name="bed", polygon=((0.0, top), (1.0, top), (1.0, 1.0), (0.0, 1.0)), anchor="center", enter_leave=False
+    )
+    config = EventsConfig(zone=(bed,), fall=(FallConfig(name="fall", outside=("bed",)),))
+    assert not play_poses(record(actor, lambda time_s: 1), config)
 
 
 def test_a_short_fall_is_not_reported() -> None:
