@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import os
 import signal
 import socket
 import ssl
@@ -291,6 +292,21 @@ def test_a_stored_file_that_is_wrong_does_not_stop_the_delivery(
         sink.send(make_event_message("e1"))
         wait_until(lambda: get_count(sink, "sent") == 1)
     assert receiver.list_ids() == ["e1-started"]
+
+
+def test_links_and_fifos_of_others_are_not_opened(receiver: Receiver, tmp_path: Path) -> None:
+    folder, target = tmp_path / "q", tmp_path / "target"
+    folder.mkdir()
+    (folder / "lock").symlink_to(target)
+    with pytest.raises(OutputError, match="cannot be used"):
+        EventQueue(folder, QueueLimits()).open()
+    assert not target.exists()
+    (folder / "lock").unlink()
+    with run_sink(f"http://127.0.0.1:{receiver.port}/#folder={folder}") as sink:
+        os.mkfifo(folder / "000000000001.part")
+        sink.send(make_event_message("e0"))
+        wait_until(lambda: get_count(sink, "sent") == 1)
+    assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 def test_a_folder_with_too_many_events_is_not_read_whole(tmp_path: Path) -> None:
