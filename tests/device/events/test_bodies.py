@@ -98,6 +98,17 @@ def test_who_comes_down_in_a_zone_that_is_left_out_has_not_fallen(script: str, t
     assert not play_poses(record(actor, lambda time_s: 1), config)
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+@pytest.mark.parametrize("cooldown_s, count", [(0.0, 2), (60.0, 1)])
+def test_the_cooldown_holds_for_people_who_are_lost_too(is_lost: bool, cooldown_s: float, count: int) -> None:
+    actor = figures.make_actor(figures.SCRIPTS["fall right"], SETUP)
+    fall = next(one for one in actor.truth if one.name == "fall")
+    frames = record(actor, lambda time_s: None if is_lost and fall.start_s + 0.8 < time_s < fall.end_s else 1)
+    again = [(time_s + frames[-1][0] + 0.1, poses) for time_s, poses in frames]
+    events = play_poses([*frames, *again], EventsConfig(fall=(FallConfig(name="fall", cooldown_s=cooldown_s),)))
+    assert [event.state for event in events] == ["started", "ended"] * count
+
+
 def test_a_short_fall_is_not_reported() -> None:
     _, events = act(figures.SCRIPTS["fall right"], EventsConfig(fall=(FallConfig(name="fall", for_s=60),)))
     assert not events
