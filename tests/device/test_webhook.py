@@ -420,6 +420,19 @@ def send_endless(link: socket.socket) -> None:
         link.sendall(b"x" * 65536)
 
 
+@pytest.mark.parametrize("rest", [b"Content-Length: 9\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nx\r\n"])
+def test_an_event_that_was_accepted_is_not_repeated_because_of_the_rest_of_the_answer(rest: bytes) -> None:
+    free = threading.Event()
+
+    def hang(link: socket.socket) -> None:
+        link.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
+        free.wait(60)
+
+    with serve_bytes(hang) as port:
+        assert post_event(make_target(port, timeout_s=2), "e0", b"{}").delivered
+        free.set()
+
+
 def test_answers_are_limited() -> None:
     with serve_bytes(drip) as port:
         start = time.monotonic()
