@@ -7,7 +7,7 @@ they do show is the beginning: the shoulders sink fast, or the torso tips, and t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -111,6 +111,12 @@ class DescentWatcher:
         self.descents.remove(descent)
         if descent.number in self._tracks:
             self._tracks[descent.number].has_descended = False
+
+    def forget(self, people: Collection[int]) -> None:
+        """Forget where people were, and descents of them that were not reported."""
+        for number in people:
+            self._tracks.pop(number, None)
+        self.descents = [one for one in self.descents if one.id or one.number not in people]
 
     def rename(self, old: int, new: int) -> None:
         """Give what is remembered about a person to another number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf
 
@@ -94,7 +94,6 @@ class _PersonState:
     number: int = 0
     """Number of the person when the fall was reported."""
     started_s: float = 0.0
-    event_s: float = -inf
 
 
 class FallRule(Rule):
@@ -109,6 +108,8 @@ class FallRule(Rule):
         self._joints = BodyJoints.of(skeleton)
         self._reader = PostureReader(skeleton)
         self._states: dict[int, _PersonState] = {}
+        self._reported_s: dict[int, float] = {}
+        """When a fall of a person was reported, for the cool-down; older ones are removed."""
         self._watcher = DescentWatcher(self._joints)
 
     @property
@@ -126,7 +127,7 @@ class FallRule(Rule):
             events += self._observe(person, state, time_s)
         present = {person.number: person for person in people}
         for number, state in self._states.items():
-            if self._has_fallen(state, time_s):
+            if self._has_fallen(number, state, time_s):
                 events.append(self._start(number, present.get(number), state, time_s))
         if len(self._states) > len(people):
             events += self._forget_absent(time_s)
@@ -136,10 +137,19 @@ class FallRule(Rule):
         """Do nothing: people on the floor are often not found, so this rule remembers them longer than the tracker."""
         return []
 
+    def note_excluded(self, people: Collection[int]) -> None:
+        """Do not take somebody for lost who comes down in a zone that is left out, such as a bed."""
+        self._watcher.forget(people)
+        for number in people:
+            state = self._states.get(number)
+            if state is not None and not state.id:
+                state.lying_s = None
+
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
+        self._rename_report(old, new)
         self._watcher.rename(old, new)
 
     def finish(self, time_s: float) -> list[Event]:
@@ -148,6 +158,7 @@ class FallRule(Rule):
         events += [self._end_descent(one, time_s) for one in self._watcher.descents if one.id]
         self._watcher = DescentWatcher(self._joints)
         self._states.clear()
+        self._reported_s.clear()
         return events
 
     def get_state(self) -> RuleState:
@@ -165,9 +176,11 @@ class FallRule(Rule):
                     events.append(self._end_descent(one, time_s))
                     self._watcher.remove(one)
             elif time_s - one.time_s >= self._for_s:
-                if self._is_reported(one.x, one.height) or self._is_seen(one.number, time_s):
+                if (self._is_reported(one.x, one.height) or self._is_seen(one.number, time_s)
+                        or self._is_cooling_down(one.number, time_s)):  # fmt: skip
                     self._watcher.remove(one)
                     continue
+                self._reported_s[one.number] = time_s
                 one.id = make_event_id()
                 events.append(Event("fall", "started", self.config.name, "fall", one.id, one.number, time_s, one.time_s,
                                     pose=one.pose))  # fmt: skip
@@ -178,6 +191,16 @@ class FallRule(Rule):
         places = [state.place[0] for state in self._states.values() if state.id]
         places += [one.x for one in self._watcher.descents if one.id]
         return any(abs(place - x) < height for place in places)
+
+    def _is_cooling_down(self, number: int, time_s: float) -> bool:
+        """Return True if a fall of the person was reported less than the cool-down ago."""
+        for old in [old for old, reported_s in self._reported_s.items() if time_s - reported_s >= self._cooldown_s]:
+            del self._reported_s[old]
+        return number in self._reported_s
+
+    def _rename_report(self, old: int, new: int) -> None:
+        if old in self._reported_s:
+            self._reported_s[new] = self._reported_s.pop(old)
 
     def _is_seen(self, number: int, time_s: float) -> bool:
         """Return True if the person is found: then the posture decides."""
@@ -207,6 +230,7 @@ class FallRule(Rule):
         if not best:
             return _PersonState(seen_s=time_s)
         state = self._states.pop(best)
+        self._rename_report(best, person.number)
         person.anchor.size.height = state.height
         return state
 
@@ -262,8 +286,8 @@ class FallRule(Rule):
         if body.shoulder is not None and body.torso_angle is not None and body.torso_angle < 40:
             shoulders.append((time_s, body.shoulder[1]))
 
-    def _has_fallen(self, state: _PersonState, time_s: float) -> bool:
-        if state.id or time_s - state.event_s < self._cooldown_s:
+    def _has_fallen(self, number: int, state: _PersonState, time_s: float) -> bool:
+        if state.id or self._is_cooling_down(number, time_s):
             return False
         return (
             state.lying_s is not None
@@ -274,7 +298,7 @@ class FallRule(Rule):
         )
 
     def _start(self, number: int, person: Person | None, state: _PersonState, time_s: float) -> Event:
-        state.id, state.number, state.event_s = make_event_id(), number, time_s
+        state.id, state.number, self._reported_s[number] = make_event_id(), number, time_s
         state.started_s = state.clear_s if state.lying_s is None else state.lying_s
         state.is_up = False
         return Event("fall", "started", self.config.name, "fall", state.id, number, time_s, state.started_s,

@@ -202,10 +202,11 @@ class LineRule(Rule):
 def _extend(points: Sequence[Point], frame_size: tuple[int, int]) -> tuple[Point, ...]:
     """Return a line with both ends beyond the frame if they are at its edge: feet of close people are often outside."""
     first = _extend_end(points[1], points[0], frame_size)
-    return (*first, *points[1:-1], *_extend_end(points[-2], points[-1], frame_size))
+    last = _extend_end(points[-2], points[-1], frame_size)
+    return first, *points[1:-1], last
 
 
-def _extend_end(before: Point, end: Point, frame_size: tuple[int, int]) -> tuple[Point, ...]:
+def _extend_end(before: Point, end: Point, frame_size: tuple[int, int]) -> Point:
     x, y = end[0] - before[0], end[1] - before[1]
     length = hypot(x, y)
     is_outwards = any(
@@ -213,6 +214,6 @@ def _extend_end(before: Point, end: Point, frame_size: tuple[int, int]) -> tuple
         for step, value, size in zip((x, y), end, frame_size, strict=True)
     )
     if not is_outwards or not length:
-        return (end,)
+        return end
     share = max(frame_size) / length
-    return ((end[0] + share * x, end[1] + share * y),)
+    return end[0] + share * x, end[1] + share * y

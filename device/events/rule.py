@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ...runtime.skeleton import COCO18, Skeleton
@@ -92,6 +92,9 @@ class Rule:
     def forget(self, person: int, seen_s: float) -> list[Event]:
         """End what has started for a person who is gone, at the time when the person was last seen."""
         raise NotImplementedError
+
+    def note_excluded(self, people: Collection[int]) -> None:
+        """Learn who is in the frame, but not where the rule holds: they are absent for the rule, but not lost."""
 
     def rename(self, old: int, new: int) -> None:
         """Give the state of a person to another number: the tracker has lost the person and found them again."""

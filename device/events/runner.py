@@ -52,8 +52,12 @@ class RuleRunner:
             self._is_on = False
             return self.finish(time_s)
         self._is_on = True
-        if self._has_limits or self._inside or self._outside:
-            people = self._select(people, frame_size)
+        if self._has_limits:
+            people = self._select_clear(people, frame_size)
+        if self._inside or self._outside:
+            found, people = people, self._select_places(people)
+            if excluded := {person.number for person in found} - {person.number for person in people}:
+                self._call(partial(self.rule.note_excluded, excluded))
         seen_s = self._seen_s
         for person in people:
             seen_s[person.number] = time_s
@@ -83,14 +87,18 @@ class RuleRunner:
             self._log(error)
             return RuleState(self.rule.config.name, self.rule.kind, active=False)
 
-    def _select(self, people: Sequence[Person], frame_size: tuple[int, int]) -> Sequence[Person]:
-        """Return the people whom the settings include."""
+    def _select_clear(self, people: Sequence[Person], frame_size: tuple[int, int]) -> Sequence[Person]:
+        """Return the people who are clear and large enough."""
         config = self.rule.config
         if config.min_score:
             people = [person for person in people if person.pose.score >= config.min_score]
         if config.min_height:
             min_height = config.min_height * frame_size[1]
             people = [person for person in people if person.height >= min_height]
+        return people
+
+    def _select_places(self, people: Sequence[Person]) -> Sequence[Person]:
+        """Return the people who are where the rule holds."""
         if self._inside:
             numbers = set().union(*(area.people for area in self._inside))
             people = [person for person in people if person.number in numbers]

@@ -89,7 +89,8 @@ class EventQueue:
             return
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock_handle = os.open(self._folder / "lock", flags, 0o600)
             fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             names = sorted(entry.name for entry in os.scandir(self._folder))
         except BlockingIOError:
@@ -167,7 +168,8 @@ class EventQueue:
         part = path.with_suffix(".part")
         content = json.dumps({"id": identifier, "created": time(), "body": body.decode()}).encode()
         try:
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            # Not O_TRUNC: opening a FIFO that somebody else has put there would block.
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 if os.write(handle, content) < len(content):
                     raise OSError(28, "No space left on device")

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import os
 import signal
 import socket
 import ssl
@@ -293,6 +294,21 @@ def test_a_stored_file_that_is_wrong_does_not_stop_the_delivery(
     assert receiver.list_ids() == ["e1-started"]
 
 
+def test_links_and_fifos_of_others_are_not_opened(receiver: Receiver, tmp_path: Path) -> None:
+    folder, target = tmp_path / "q", tmp_path / "target"
+    folder.mkdir()
+    (folder / "lock").symlink_to(target)
+    with pytest.raises(OutputError, match="cannot be used"):
+        EventQueue(folder, QueueLimits()).open()
+    assert not target.exists()
+    (folder / "lock").unlink()
+    with run_sink(f"http://127.0.0.1:{receiver.port}/#folder={folder}") as sink:
+        os.mkfifo(folder / "000000000001.part")
+        sink.send(make_event_message("e0"))
+        wait_until(lambda: get_count(sink, "sent") == 1)
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
 def test_a_folder_with_too_many_events_is_not_read_whole(tmp_path: Path) -> None:
     for number in range(20):
         entry = {"id": "e", "created": time.time(), "body": "x" * 10}
@@ -402,6 +418,19 @@ def send_endless(link: socket.socket) -> None:
     link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
     while True:
         link.sendall(b"x" * 65536)
+
+
+@pytest.mark.parametrize("rest", [b"Content-Length: 9\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nx\r\n"])
+def test_an_event_that_was_accepted_is_not_repeated_because_of_the_rest_of_the_answer(rest: bytes) -> None:
+    free = threading.Event()
+
+    def hang(link: socket.socket) -> None:
+        link.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
+        free.wait(60)
+
+    with serve_bytes(hang) as port:
+        assert post_event(make_target(port, timeout_s=2), "e0", b"{}").delivered
+        free.set()
 
 
 def test_answers_are_limited() -> None:

@@ -16,6 +16,7 @@ from edgepose.device.events.event import Event
 from edgepose.device.events.fall import FallConfig
 from edgepose.device.events.posture import PostureConfig
 from edgepose.device.events.repetitions import RepetitionsConfig
+from edgepose.device.events.zone import ZoneConfig
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import get_skeleton
 from edgepose.runtime.synthetic.actions import Actor, observe
@@ -84,6 +85,28 @@ def test_a_fall_is_reported_with_its_times() -> None:
 def test_what_is_no_fall(script: str) -> None:
     _, events = act(figures.SCRIPTS[script], FALLS)
     assert not events
+
+
+@pytest.mark.parametrize("top", [0.475, 0.49, 0.51])
+@pytest.mark.parametrize("script", ["lie down on a bed", "sit", "crouch", "fall right"])
+def test_who_comes_down_in_a_zone_that_is_left_out_has_not_fallen(script: str, top: float) -> None:
+    actor = figures.make_actor(figures.SCRIPTS[script], SETUP)
+    bed = ZoneConfig(
+        name="bed", polygon=((0.0, top), (1.0, top), (1.0, 1.0), (0.0, 1.0)), anchor="center", enter_leave=False
+    )
+    config = EventsConfig(zone=(bed,), fall=(FallConfig(name="fall", outside=("bed",)),))
+    assert not play_poses(record(actor, lambda time_s: 1), config)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+@pytest.mark.parametrize("cooldown_s, count", [(0.0, 2), (60.0, 1)])
+def test_the_cooldown_holds_for_people_who_are_lost_too(is_lost: bool, cooldown_s: float, count: int) -> None:
+    actor = figures.make_actor(figures.SCRIPTS["fall right"], SETUP)
+    fall = next(one for one in actor.truth if one.name == "fall")
+    frames = record(actor, lambda time_s: None if is_lost and fall.start_s + 0.8 < time_s < fall.end_s else 1)
+    again = [(time_s + frames[-1][0] + 0.1, poses) for time_s, poses in frames]
+    events = play_poses([*frames, *again], EventsConfig(fall=(FallConfig(name="fall", cooldown_s=cooldown_s),)))
+    assert [event.state for event in events] == ["started", "ended"] * count
 
 
 def test_a_short_fall_is_not_reported() -> None:
