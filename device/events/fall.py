@@ -17,6 +17,7 @@ from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
 
 _MAX_UPRIGHT_ANGLE = 25.0
 """Angle of the torso of somebody who stands."""
+_MIN_FALLEN_ANGLE = 52.0
 _MIN_UPRIGHT_TORSO = 0.7
 _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
@@ -219,6 +220,9 @@ class FallRule(Rule):
         state.place = _find_place(person)
         state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
+        if posture == "lying" and state.lying_s is None and _is_along(body):
+            # Who kneels in front of the camera looks the same.
+            posture = None
         if posture is not None:
             state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
             state.known_s = time_s
@@ -295,6 +299,11 @@ class FallRule(Rule):
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
         return events
+
+
+def _is_along(body: Body) -> bool:
+    """Return True if the torso points to the camera or away from it."""
+    return body.torso_angle is not None and body.torso_angle < _MIN_FALLEN_ANGLE
 
 
 def _is_upright(body: Body, height: float) -> bool:
