@@ -6,9 +6,11 @@ None if its keypoints were not found. The axis of an upright body points up in t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import acos, atan2, degrees, exp, hypot
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.skeleton import Skeleton
@@ -41,6 +43,8 @@ class BodyJoints(NamedTuple):
     mid_hip: int | None
     knees: tuple[int | None, int | None]
     ankles: tuple[int | None, int | None]
+    pick: Callable[[list[Point | None]], tuple[Point | None, ...]]
+    """Takes shoulders, hips, knees, ankles, elbows and wrists out of a list of all keypoints that ends with None."""
 
     @staticmethod
     @cache
@@ -51,11 +55,14 @@ class BodyJoints(NamedTuple):
         def get_pair(part: str) -> tuple[int | None, int | None]:
             return index.get(f"right_{part}"), index.get(f"left_{part}")
 
+        shoulders, elbows, wrists = get_pair("shoulder"), get_pair("elbow"), get_pair("wrist")
+        hips, knees, ankles = get_pair("hip"), get_pair("knee"), get_pair("ankle")
+        limbs = (*shoulders, *hips, *knees, *ankles, *elbows, *wrists)
         names = ("nose", "right_eye", "left_eye", "right_ear", "left_ear", "head")
         return BodyJoints(
             tuple(index[name] for name in names if name in index), index.get("neck", index.get("thorax")),
-            get_pair("shoulder"), get_pair("elbow"), get_pair("wrist"), get_pair("hip"),
-            index.get("mid_hip", index.get("pelvis")), get_pair("knee"), get_pair("ankle"),
+            shoulders, elbows, wrists, hips, index.get("mid_hip", index.get("pelvis")), knees, ankles,
+            itemgetter(*(-1 if number is None else number for number in limbs)),
         )  # fmt: skip
 
     @property
@@ -109,12 +116,13 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
         points: `[x, y, score]` per keypoint; score 0 if it was not found.
         joints: Indices of the keypoints.
     """
-    right_shoulder, left_shoulder = _get_pair(points, joints.shoulders)
-    right_hip, left_hip = _get_pair(points, joints.hips)
-    right_knee, left_knee = _get_pair(points, joints.knees)
-    right_ankle, left_ankle = _get_pair(points, joints.ankles)
-    shoulder, hip = _find_axis(right_shoulder, left_shoulder, right_hip, left_hip,
-                               _get(points, joints.neck), _get(points, joints.mid_hip))  # fmt: skip
+    found = [(x, y) if score > 0 else None for x, y, score in points]
+    found.append(None)  # for the index -1 of keypoints that the skeleton does not have
+    (right_shoulder, left_shoulder, right_hip, left_hip, right_knee, left_knee, right_ankle, left_ankle, right_elbow,
+     left_elbow, right_wrist, left_wrist) = joints.pick(found)  # fmt: skip
+    neck = None if joints.neck is None else found[joints.neck]
+    mid_hip = None if joints.mid_hip is None else found[joints.mid_hip]
+    shoulder, hip = _find_axis(right_shoulder, left_shoulder, right_hip, left_hip, neck, mid_hip)
     torso = torso_angle = None
     sizes: list[float] = []
     if shoulder is not None and hip is not None:
@@ -124,8 +132,8 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
     if right_shoulder is not None and left_shoulder is not None:
         sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
-    for side, one_shoulder in ((0, right_shoulder), (1, left_shoulder)):
-        _measure_arm(one_shoulder, _get(points, joints.elbows[side]), _get(points, joints.wrists[side]), sizes)
+    _measure_arm(right_shoulder, right_elbow, right_wrist, sizes)
+    _measure_arm(left_shoulder, left_elbow, left_wrist, sizes)
     height, facing = _choose_height(sizes), None
     if right_shoulder is not None and left_shoulder is not None and height:
         facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
@@ -214,12 +222,21 @@ def _measure_leg(hip: Point | None, knee: Point | None, ankle: Point | None, siz
     """Append the heights that thigh and shin give; return the angle of the knee."""
     if knee is None:
         return None
+    x, y = knee
+    thigh = shin = hip_x = hip_y = 0.0
     if hip is not None:
-        sizes.append(_distance(hip, knee) / THIGH)
+        hip_x, hip_y = hip[0] - x, hip[1] - y
+        thigh = hypot(hip_x, hip_y)
+        sizes.append(thigh / THIGH)
     if ankle is None:
         return None
-    sizes.append(_distance(ankle, knee) / SHIN)
-    return None if hip is None else compute_angle(hip, knee, ankle)
+    ankle_x, ankle_y = ankle[0] - x, ankle[1] - y
+    shin = hypot(ankle_x, ankle_y)
+    sizes.append(shin / SHIN)
+    if hip is None or not thigh * shin:
+        return None
+    cosine = (hip_x * ankle_x + hip_y * ankle_y) / (thigh * shin)
+    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))
 
 
 def _measure_arm(shoulder: Point | None, elbow: Point | None, wrist: Point | None, sizes: list[float]) -> None:
@@ -250,17 +267,6 @@ def _find_head(points: Points, joints: BodyJoints) -> Point | None:
         if point[2] > 0:
             x, y, count = x + point[0], y + point[1], count + 1
     return (x / count, y / count) if count else None
-
-
-def _get(points: Points, index: int | None) -> Point | None:
-    if index is None:
-        return None
-    x, y, score = points[index]
-    return (x, y) if score > 0 else None
-
-
-def _get_pair(points: Points, pair: tuple[int | None, int | None]) -> tuple[Point | None, Point | None]:
-    return _get(points, pair[0]), _get(points, pair[1])
 
 
 def _find_middle(a: Point | None, b: Point | None) -> Point | None:

@@ -73,6 +73,8 @@ class LabelRule(Rule):
         super().__init__(config, skeleton)
         self._for_s, self._release_s, self._cooldown_s = config.for_s, config.release_s, config.cooldown_s
         self._states: dict[int, PersonState] = {}
+        self._state: RuleState | None = None
+        """The state since the last change; None: it has changed."""
         self.frame_size = (0, 0)
         """Width and height of the current frame in pixels."""
         self.time_s = 0.0
@@ -139,6 +141,7 @@ class LabelRule(Rule):
         """Give the state of a person to another number."""
         if old in self._states:
             self._states[new] = self._states.pop(old)
+            self._state = None
 
     def finish(self, time_s: float) -> list[Event]:
         """End all labels."""
@@ -146,9 +149,11 @@ class LabelRule(Rule):
 
     def get_state(self) -> RuleState:
         """Return the people for whom something holds, with their labels."""
-        labels = {person: self.get_event_label(state.label) for person, state in self._states.items() if state.label}
-        shown = {person: label for person, label in labels.items() if label}
-        return RuleState(self.config.name, self.kind, bool(labels), tuple(labels), labels=shown)
+        if self._state is None:
+            labels = {number: self.get_event_label(one.label) for number, one in self._states.items() if one.label}
+            shown = {number: label for number, label in labels.items() if label}
+            self._state = RuleState(self.config.name, self.kind, bool(labels), tuple(labels), labels=shown)
+        return self._state
 
     def _advance(self, state: PersonState, found: str, time_s: float) -> None:
         """Note what was found in one frame."""
@@ -182,6 +187,7 @@ class LabelRule(Rule):
         )
 
     def _start(self, state: PersonState, time_s: float, person: Person) -> Event:
+        self._state = None
         state.label, state.id, state.started_s = state.candidate, make_event_id(), state.candidate_s
         state.candidate, state.off_s, state.event_s = "", None, time_s
         return Event(
@@ -190,6 +196,7 @@ class LabelRule(Rule):
         )  # fmt: skip
 
     def _end(self, number: int, state: PersonState, time_s: float, person: Person | None) -> Event:
+        self._state = None
         label, state.label, state.off_s = state.label, "", None
         return Event(
             self.event, "ended", self.config.name, self.kind, state.id, number, time_s, state.started_s,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import hypot
 
 import numpy as np
@@ -31,18 +30,23 @@ class Person:
         self.number, self.pose, self.points = pose.person, pose, points
         self.time_s, self.anchor = time_s, anchor
         self.body: Body | None = None
+        # Not `cached_property`, which takes a lock in Python 3.11.
+        self._box: tuple[float, float, float, float] | None = None
+        self._is_observed = False
 
     def get_point(self, index: int) -> Point | None:
         """Return a keypoint by its index in the skeleton; None if it was not found."""
         x, y, score = self.points[index]
         return (x, y) if score > 0 else None
 
-    @cached_property
+    @property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the keypoints that were found."""
-        found = [point for point in self.points if point[2] > 0]
-        xs, ys = [point[0] for point in found], [point[1] for point in found]
-        return min(xs), min(ys), max(xs), max(ys)
+        if self._box is None:
+            found = [point for point in self.points if point[2] > 0]
+            xs, ys = [point[0] for point in found], [point[1] for point in found]
+            self._box = min(xs), min(ys), max(xs), max(ys)
+        return self._box
 
     @property
     def height(self) -> float:
@@ -73,9 +77,11 @@ class Person:
         """Length from neck to hips in pixels, in this frame; None if they were not found."""
         return measure_torso(self.points, self.anchor.index)
 
-    @cached_property
+    @property
     def _observed(self) -> BodyAnchor:
-        self.anchor.observe(self.points, self.time_s)
+        if not self._is_observed:
+            self._is_observed = True
+            self.anchor.observe(self.points, self.time_s)
         return self.anchor
 
 

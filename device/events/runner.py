@@ -83,18 +83,20 @@ class RuleRunner:
             self._log(error)
             return RuleState(self.rule.config.name, self.rule.kind, active=False)
 
-    def _select(self, people: Sequence[Person], frame_size: tuple[int, int]) -> list[Person]:
+    def _select(self, people: Sequence[Person], frame_size: tuple[int, int]) -> Sequence[Person]:
         """Return the people whom the settings include."""
-        config, inside, outside = self.rule.config, self._inside, self._outside
-        min_score, min_height = config.min_score, config.min_height * frame_size[1]
-        return [
-            person
-            for person in people
-            if person.pose.score >= min_score
-            and (not min_height or person.height >= min_height)
-            and (not inside or any(person.number in area.people for area in inside))
-            and not any(person.number in area.people for area in outside)
-        ]
+        config = self.rule.config
+        if config.min_score:
+            people = [person for person in people if person.pose.score >= config.min_score]
+        if config.min_height:
+            min_height = config.min_height * frame_size[1]
+            people = [person for person in people if person.height >= min_height]
+        if self._inside:
+            numbers = set().union(*(area.people for area in self._inside))
+            people = [person for person in people if person.number in numbers]
+        for area in self._outside:
+            people = [person for person in people if person.number not in area.people]
+        return people
 
     def _forget_absent(self, time_s: float) -> list[Event]:
         oldest_s = time_s - self._max_absence_s
