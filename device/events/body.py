@@ -120,12 +120,9 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     found.append(None)  # for the index -1 of keypoints that the skeleton does not have
     (right_shoulder, left_shoulder, right_hip, left_hip, right_knee, left_knee, right_ankle, left_ankle, right_elbow,
      left_elbow, right_wrist, left_wrist) = joints.pick(found)  # fmt: skip
-    shoulder = _find_middle(right_shoulder, left_shoulder)
-    if (right_shoulder is None or left_shoulder is None) and joints.neck is not None and points[joints.neck][2] > 0:
-        shoulder = points[joints.neck][0], points[joints.neck][1]
-    hip = _find_middle(right_hip, left_hip)
-    if (right_hip is None or left_hip is None) and joints.mid_hip is not None and points[joints.mid_hip][2] > 0:
-        hip = points[joints.mid_hip][0], points[joints.mid_hip][1]
+    neck = None if joints.neck is None else found[joints.neck]
+    mid_hip = None if joints.mid_hip is None else found[joints.mid_hip]
+    shoulder, hip = _find_axis(right_shoulder, left_shoulder, right_hip, left_hip, neck, mid_hip)
     torso = torso_angle = None
     sizes: list[float] = []
     if shoulder is not None and hip is not None:
@@ -200,6 +197,25 @@ def get_body(person: Person, joints: BodyJoints) -> Body:
     if body is None:
         body = person.body = measure_body(person.points, joints)
     return body
+
+
+def _find_axis(
+    right_shoulder: Point | None, left_shoulder: Point | None, right_hip: Point | None, left_hip: Point | None,
+    neck: Point | None, mid_hip: Point | None,
+) -> tuple[Point | None, Point | None]:  # fmt: skip
+    """Return the two ends of the torso. A shoulder of one side and the hip of the other do not give its direction."""
+    has_right, has_left = (right_shoulder and right_hip) is not None, (left_shoulder and left_hip) is not None
+    if has_right != has_left:
+        return (right_shoulder, right_hip) if has_right else (left_shoulder, left_hip)
+    shoulder, hip = _find_middle(right_shoulder, left_shoulder), _find_middle(right_hip, left_hip)
+    is_half = right_shoulder is None or left_shoulder is None
+    if is_half and neck is not None:
+        shoulder, is_half = neck, False
+    if (right_hip is None or left_hip is None) and mid_hip is not None:
+        return shoulder, mid_hip
+    if is_half and (right_hip is None or left_hip is None):
+        return shoulder, None
+    return shoulder, hip
 
 
 def _measure_leg(hip: Point | None, knee: Point | None, ankle: Point | None, sizes: list[float]) -> float | None:

@@ -17,7 +17,9 @@ from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
 
 _MAX_UPRIGHT_ANGLE = 25.0
 """Angle of the torso of somebody who stands."""
-_MIN_UPRIGHT_TORSO = 0.7
+_MIN_STANDING_S = 0.4
+_MIN_FALLEN_ANGLE = 57.0
+_MIN_UPRIGHT_TORSO = 0.75
 _MIN_HIDDEN_S, _MAX_HIDDEN_S = 0.5, 2.0
 """A longer time without a posture is not counted as part of the fall: networks often lose people who fall."""
 _RELEASE_S = 0.8
@@ -27,7 +29,7 @@ _MIN_DROP = 0.5
 _DROP_S = 1.0
 _MIN_CLEAR_SCORE = 0.2
 """Poses with a lower score are fragments of people, for example of people who lie."""
-_MIN_VANISHED_S = 0.5
+_MIN_VANISHED_S, _MIN_FOUND_KEYPOINTS = 0.5, 11
 _MAX_LOST_S = 2.5
 """A new number takes over the state of a person who disappeared at most this long ago."""
 _MAX_LOST_DISTANCE = 0.8
@@ -49,7 +51,7 @@ class FallConfig(CommonConfig):
     """
 
     for_s: float = 2.0
-    within_s: float = 1.5
+    within_s: float = 1.2
     gone_s: float = 10.0
     min_score: float = 0.05
     min_height: float = 0.2
@@ -71,10 +73,14 @@ class _PersonState:
     height: float = 0.0
     standing_s: float = -inf
     """When the person was last seen to stand."""
+    standing_from_s: float | None = None
+    """Since when the person stands; None if not."""
     hidden_s: float = 0.0
     """Time without a known posture since then."""
     shoulders: deque[tuple[float, float]] = field(default_factory=deque)
     """Time and y of the shoulders while the torso was upright, of the last seconds."""
+    found_s: float = -inf
+    """When most keypoints were found the last time."""
     clear_s: float = inf
     """When the person was found with a good score the last time."""
     known_s: float = inf
@@ -205,7 +211,7 @@ class FallRule(Rule):
     def _is_seen(self, number: int, time_s: float) -> bool:
         """Return True if the person is found: then the posture decides."""
         state = self._states.get(number)
-        return state is not None and time_s - state.clear_s < _MIN_VANISHED_S and time_s - state.known_s < 1.0
+        return state is not None and time_s - state.found_s < _MIN_VANISHED_S
 
     def _end_descent(self, descent: Descent, time_s: float) -> Event:
         return Event("fall", "ended", self.config.name, "fall", descent.id, descent.number, time_s, descent.time_s,
@@ -243,6 +249,9 @@ class FallRule(Rule):
         state.place = _find_place(person)
         state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
+        if posture == "lying" and state.lying_s is None and _is_along(body):
+            # Who kneels in front of the camera looks the same.
+            posture = None
         if posture is not None:
             state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
             state.known_s = time_s
@@ -254,6 +263,8 @@ class FallRule(Rule):
             self._note_shoulders(body, state, time_s)
         if is_clear:
             state.clear_s = time_s
+            if body.count >= _MIN_FOUND_KEYPOINTS:
+                state.found_s = time_s
         if state.id and state.is_up:
             return [self._end(state, time_s, person)]
         return []
@@ -275,7 +286,11 @@ class FallRule(Rule):
             if time_s - state.not_lying_s < _RELEASE_S:
                 return
             state.lying_s, state.is_up = None, True
-        if posture == "standing" and _is_upright(body, state.height):
+        if posture != "standing":
+            state.standing_from_s = None
+        elif state.standing_from_s is None:
+            state.standing_from_s = time_s
+        elif time_s - state.standing_from_s >= _MIN_STANDING_S and _is_upright(body, state.height):
             state.standing_s, state.hidden_s = time_s, 0.0
         self._note_shoulders(body, state, time_s)
 
@@ -319,6 +334,11 @@ class FallRule(Rule):
                     events.append(self._end(state, state.seen_s, None))
                 del self._states[number]
         return events
+
+
+def _is_along(body: Body) -> bool:
+    """Return True if the torso points to the camera or away from it."""
+    return body.torso_angle is not None and body.torso_angle < _MIN_FALLEN_ANGLE
 
 
 def _is_upright(body: Body, height: float) -> bool:

@@ -23,7 +23,7 @@ _MAX_LYING_TORSO, _MAX_LYING_LEG, _MAX_LYING_THIGH = 0.55, 0.62, 0.7
 """How far torso, leg and thigh of a lying person rise at most, as shares of their lengths: 1 is upright."""
 _STRICTNESS = 0.2
 _MIN_LYING_ANGLE = 52.0
-_MAX_LYING_TORSO_ALONG, _MAX_LYING_EXTENT = 0.48, 0.36
+_MAX_LYING_TORSO_ALONG, _MAX_LYING_EXTENT = 0.42, 0.3
 """Shoulders above the feet, as a share of the height, if the torso is not inclined: the person lies along the view."""
 _MIN_UPRIGHT_SHIN = 0.6
 _MIN_LYING_ANGLE_ALONE = 62.0
@@ -31,6 +31,7 @@ _MIN_LYING_ANGLE_ALONE = 62.0
 _MAX_UPRIGHT_ANGLE = 50.0
 _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
 _MIN_STRAIGHT_KNEE = 162.0
+_MIN_SITTING_THIGH = 0.1
 _MAX_CROUCHING_LEG = 0.34
 _FACING_SHIFT = 0.09
 """A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
@@ -186,13 +187,14 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
     return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not is_crouching
 
 
-def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str:
+def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str | None:
     """Tell standing, sitting and crouching apart by the height of the hips above the feet."""
     if not has_ankle:
         # The lower legs are hidden: the thighs tell standing from sitting only.
         if leg > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
             return "standing"
-        return "sitting" if leg < 0.45 else current
+        # Thighs that are level or rise may be those of somebody who sits or crouches.
+        return "sitting" if _MIN_SITTING_THIGH < leg < 0.45 else current or None
     standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
     if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
         return "standing"

@@ -70,7 +70,7 @@ def test_an_idle_scene_has_no_events() -> None:
 
 
 def test_a_fall_is_reported_with_its_times() -> None:
-    actor, events = act(figures.SCRIPTS["fall right"], FALLS)
+    actor, events = act(figures.SCRIPTS["fall forward"], FALLS)
     started, ended = [event for event in events if event.event == "fall"]
     truth = next(one for one in actor.truth if one.name == "fall")
     assert (started.state, ended.state, started.id) == ("started", "ended", ended.id)
@@ -110,12 +110,12 @@ def test_the_cooldown_holds_for_people_who_are_lost_too(is_lost: bool, cooldown_
 
 
 def test_a_short_fall_is_not_reported() -> None:
-    _, events = act(figures.SCRIPTS["fall right"], EventsConfig(fall=(FallConfig(name="fall", for_s=60),)))
+    _, events = act(figures.SCRIPTS["fall forward"], EventsConfig(fall=(FallConfig(name="fall", for_s=60),)))
     assert not events
 
 
 def test_a_person_who_gets_a_new_number_in_the_fall_has_fallen() -> None:
-    actor = figures.make_actor(figures.SCRIPTS["fall right"], SETUP)
+    actor = figures.make_actor(figures.SCRIPTS["fall forward"], SETUP)
     fall_s = next(one.start_s for one in actor.truth if one.name == "fall")
     frames = record(actor, lambda time_s: 1 if time_s < fall_s + 0.2 else None if time_s < fall_s + 1.4 else 9)
     events = play_poses(frames, FALLS)
@@ -123,7 +123,7 @@ def test_a_person_who_gets_a_new_number_in_the_fall_has_fallen() -> None:
 
 
 def test_a_person_whom_the_network_loses_in_the_fall_has_fallen() -> None:
-    actor = figures.make_actor(figures.SCRIPTS["fall right"], SETUP)
+    actor = figures.make_actor(figures.SCRIPTS["fall forward"], SETUP)
     fall = next(one for one in actor.truth if one.name == "fall")
     frames = record(actor, lambda time_s: None if fall.start_s + 0.8 < time_s < fall.end_s else 1)
     events = play_poses(frames, FALLS)
