@@ -88,7 +88,7 @@ def test_what_is_no_fall(script: str) -> None:
 
 
 @pytest.mark.parametrize("top", [0.475, 0.49, 0.51])
-@pytest.mark.parametrize("script", ["lie down on a bed", "sit", "crouch", "fall right"])
+@pytest.mark.parametrize("script", ["lie down on a bed", "sit", "crouch", "fall forward"])
 def test_who_comes_down_in_a_zone_that_is_left_out_has_not_fallen(script: str, top: float) -> None:
     actor = figures.make_actor(figures.SCRIPTS[script], SETUP)
     bed = ZoneConfig(
@@ -101,7 +101,7 @@ def test_who_comes_down_in_a_zone_that_is_left_out_has_not_fallen(script: str, t
 @pytest.mark.parametrize("is_lost", [True, False])
 @pytest.mark.parametrize("cooldown_s, count", [(0.0, 2), (60.0, 1)])
 def test_the_cooldown_holds_for_people_who_are_lost_too(is_lost: bool, cooldown_s: float, count: int) -> None:
-    actor = figures.make_actor(figures.SCRIPTS["fall right"], SETUP)
+    actor = figures.make_actor(figures.SCRIPTS["fall forward"], SETUP)
     fall = next(one for one in actor.truth if one.name == "fall")
     frames = record(actor, lambda time_s: None if is_lost and fall.start_s + 0.8 < time_s < fall.end_s else 1)
     again = [(time_s + frames[-1][0] + 0.1, poses) for time_s, poses in frames]
