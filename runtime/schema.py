@@ -47,7 +47,7 @@ def _build(kind: Any, value: Any, where: str, strict: bool) -> Any:
     origin = get_origin(kind)
     if origin is Literal:
         if value not in get_args(kind):
-            raise _make_error(where, f"one of {', '.join(map(str, get_args(kind)))}", value)
+            raise _make_error(where, f"one of {', '.join(str(one) for one in get_args(kind) if one != '')}", value)
         return value
     if origin in (Union, types.UnionType):
         (inner,) = (one for one in get_args(kind) if one is not types.NoneType)
@@ -72,8 +72,9 @@ def _build_object(kind: Any, value: Any, where: str, strict: bool) -> Any:
     if strict:
         for key in value:
             if key not in hints:
-                near = difflib.get_close_matches(str(key), hints, n=1) or [", ".join(hints)]
-                raise ValueError(f"{_join(where, str(key)[:40])}: there is no such key; did you mean {near[0]}?")
+                near = difflib.get_close_matches(str(key), hints, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(hints)}"
+                raise ValueError(f"{_join(where, str(key)[:40])}: there is no such key; {hint}")
     for name in hints:
         if name in required and name not in value:
             raise ValueError(f"{where.lstrip('.') or 'document'}: {name!r} is missing")
@@ -97,12 +98,19 @@ def _inspect(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
 def _build_tuple(kinds: tuple[Any, ...], value: Any, where: str, strict: bool) -> tuple[Any, ...]:
     if not isinstance(value, list):
         is_table = isinstance(value, dict) and is_dataclass(kinds[0])
-        raise _make_error(where, f"a list of tables, [[{where.lstrip('.')}]]" if is_table else "a list", value)
+        raise _make_error(
+            where, f"a list of tables, [[{where.lstrip('.')}]]" if is_table else _describe_list(kinds), value
+        )
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):
         raise _make_error(where, f"{len(kinds)} values", value)
     return tuple(_build(kind, value[i], f"{where}[{i}]", strict) for i, kind in enumerate(kinds))
+
+
+def _describe_list(kinds: tuple[Any, ...]) -> str:
+    """Describe a list, for example `a list of 2 values` for a point."""
+    return "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)} values"
 
 
 def _is_finite(value: int | float) -> bool:

@@ -26,6 +26,10 @@ _DEFAULT_SIGMA = 0.079
 """Sigma of COCO's shoulders, for the neck and all other keypoints that COCO does not have."""
 
 
+_USUAL_WORDS = {" ": "_", "foot": "ankle", "feet": "ankle", "hand": "wrist", "head": "nose"}
+"""What users write instead of the names of keypoints."""
+
+
 class SkeletonError(ValueError):
     """A skeleton is invalid.
 
@@ -37,6 +41,16 @@ class SkeletonError(ValueError):
     def __init__(self, skeleton: str, place: str, problem: str) -> None:
         super().__init__(f"skeleton {str(skeleton)[:64]!r}: {place}: {problem}")
         self.place, self.problem = place, problem
+
+
+def suggest_name(name: str, known: Sequence[str]) -> str:
+    """Return the end of a message about an unknown keypoint: the most similar name, or all names."""
+    wanted = name[:64].lower()
+    for word, replacement in _USUAL_WORDS.items():
+        if word == " " or not any(word in one for one in known):
+            wanted = wanted.replace(word, replacement)
+    near = difflib.get_close_matches(wanted, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
 
 
 class Limb(NamedTuple):
@@ -103,9 +117,7 @@ class Skeleton:
         try:
             return self.keypoints.index(name)
         except ValueError:
-            near = difflib.get_close_matches(str(name), self.keypoints, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(self.keypoints)}"
-            raise UnknownNameError(f"no keypoint {name!r}; {hint}") from None
+            raise UnknownNameError(f"no keypoint {name!r}; {suggest_name(str(name), self.keypoints)}") from None
 
     @property
     def heatmap_channels(self) -> int:

@@ -63,15 +63,17 @@ def run(options: EventsTestOptions) -> int:
 
 
 def _run(options: EventsTestOptions, settings: Config) -> Outcome:
+    is_recorded = _is_recorded(options.source)
+    is_live = not (Path(options.source).exists() or set("*?[") & set(options.source))
     report_settings = ReportSettings(
         as_json=options.json,
         names=tuple(rule.name for _, rule in list_rules(settings.events)),
         video=options.draw,
         privacy=options.privacy or settings.output.privacy or "none",
         start_s=options.start,
+        is_file=not is_live and not is_recorded,
         seconds=options.seconds,
     )
-    is_recorded = _is_recorded(options.source)
     total = None if is_recorded or options.seconds is not None else count_frames(options.source)
     with show_progress(total, "testing rules", "frame") as progress:
         if is_recorded:
@@ -79,7 +81,6 @@ def _run(options: EventsTestOptions, settings: Config) -> Outcome:
                 Path(options.source), settings, lambda get_time_s: Report(report_settings, get_time_s, progress),
                 image_fps=options.fps, start_s=options.start, camera=options.camera,
             )  # fmt: skip
-        is_live = not (Path(options.source).exists() or set("*?[") & set(options.source))
         return run_source(
             settings, lambda get_time_s: Report(report_settings, get_time_s, progress), image_fps=options.fps,
             seconds=options.seconds if is_live else None, start_s=options.start, camera=options.camera,

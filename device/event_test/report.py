@@ -30,6 +30,8 @@ class ReportSettings:
         video: File for the drawn video; None: none is written.
         privacy: Privacy mode of the drawn video.
         start_s: Unix time of the first frame; None if unknown.
+        is_file: Frames are read from a file, faster or slower than they were taken: without `start_s`, their wall-clock
+            time is unknown.
         seconds: Stop after this time of the source, in seconds; None: at its end.
     """
 
@@ -38,6 +40,7 @@ class ReportSettings:
     video: Path | None = None
     privacy: Privacy = "none"
     start_s: float | None = None
+    is_file: bool = False
     seconds: float | None = None
 
 
@@ -120,7 +123,7 @@ class Report(Sink):
     def _find_capture_time(self, message: Message) -> str | None:
         """Return the wall-clock time of a frame in RFC 3339; None if it is unknown."""
         if self._settings.start_s is None or self._first_s is None:
-            return message.capture_time
+            return None if self._settings.is_file else message.capture_time
         moment = datetime.fromtimestamp(self._settings.start_s + self._get_time_s(message.frame) - self._first_s, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

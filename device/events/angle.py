@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...runtime.errors import UnknownNameError
 from ...runtime.skeleton import COCO18, Skeleton
+from ...runtime.skeleton_table import suggest_name
 from .body import Points, compute_angle
 from .condition import ConditionConfig, ConditionRule
 from .event import Event
@@ -105,15 +105,16 @@ def find_triples(names: Sequence[str], skeleton: Skeleton) -> tuple[Triple, ...]
             f"keypoints: expected three different keypoints, the vertex in the middle, got {', '.join(names) or 'none'}"
         )
     known = set(skeleton.keypoints)
-    is_sided = [name not in known and {f"right_{name}", f"left_{name}"} <= known for name in names]
+    sideless = [name[6:] for name in skeleton.keypoints if name.startswith("right_") and f"left_{name[6:]}" in known]
+    is_sided = [name not in known and name in sideless for name in names]
+    for name in names:
+        if name not in known and name not in sideless:
+            raise ValueError(
+                f"keypoints: no keypoint {name[:64]!r}; {suggest_name(name, [*skeleton.keypoints, *sideless])}"
+            )
     triples = []
     for side in ("right_", "left_") if any(is_sided) else ("",):
-        try:
-            indices = [
-                skeleton.index(side + name if sided else name) for name, sided in zip(names, is_sided, strict=True)
-            ]
-        except UnknownNameError as error:
-            raise ValueError(f"keypoints: {error}") from None
+        indices = [skeleton.index(side + name if sided else name) for name, sided in zip(names, is_sided, strict=True)]
         triples.append((indices[0], indices[1], indices[2]))
     return tuple(triples)
 

@@ -8,7 +8,7 @@ or a number is divided by zero; `and` and `or` then give None unless the other s
 from __future__ import annotations
 
 import ast
-import difflib
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from math import acos, degrees, hypot, inf
 from typing import Any, Literal
 
 from ...runtime.skeleton import Skeleton
+from ...runtime.skeleton_table import suggest_name
 from .geometry import Point
 from .person import Person
 
@@ -23,6 +24,8 @@ MAX_LENGTH = 500
 _MAX_DEPTH = 30
 _MAX_NODES = 300
 _MAX_NUMBER = 1e9
+_WRONG_OPERATORS = {r"&&": "`and`", r"\|\|": "`or`", r"(?<![<>=!])=(?!=)": "`==`", r"!(?!=)": "`not`"}
+"""Operators of other languages, as regular expressions, and what to write instead."""
 
 Value = float | bool | Point | None
 Function = Callable[[Person], Any]
@@ -68,7 +71,7 @@ def compile_expression(text: str, skeleton: Skeleton) -> Callable[[Person], bool
             warnings.simplefilter("ignore", DeprecationWarning)
             tree = ast.parse(line, mode="eval")
     except SyntaxError as error:
-        raise ExpressionError(f"column {start + (error.offset or 1)}: {error.msg}") from None
+        raise ExpressionError(_describe_syntax_error(line, start, error)) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("it has characters that are not allowed, or too many parentheses") from None
     part = _Compiler(line, start, skeleton).compile(tree.body, 0)
@@ -138,8 +141,10 @@ class _Compiler:
             return _Part("a keypoint", _POINTS[name])
         if name in self._keypoints:
             return _Part("a keypoint", _make_point_getter(self._keypoints[name]))
+        if {f"right_{name}", f"left_{name}"} <= self._keypoints.keys():
+            raise self._fail(node, f"expected the side of {name!r}: right_{name} or left_{name}")
         known = [*self._keypoints, *_POINTS, *_NUMBERS]
-        raise self._fail(node, f"no keypoint {name[:64]!r}; {_suggest(name, known)}")
+        raise self._fail(node, f"no keypoint {name[:64]!r}; {suggest_name(name, known)}")
 
     def _compile_coordinate(self, node: ast.Attribute) -> _Part:
         if not isinstance(node.value, ast.Name):
@@ -151,7 +156,7 @@ class _Compiler:
             raise self._fail(node, f"{name} has no .{node.attr[:64]}: it is {point.kind}")
         fields = ("x", "y", "score") if name in self._keypoints else ("x", "y")
         if node.attr not in fields:
-            raise self._fail(node, f"{name} has no .{node.attr[:64]}; {_suggest(node.attr, fields)}")
+            raise self._fail(node, f"{name} has no .{node.attr[:64]}; {suggest_name(node.attr, fields)}")
         if name in self._keypoints:
             return _Part("a number", _make_coordinate_getter(self._keypoints[name], fields.index(node.attr)))
         axis, get = fields.index(node.attr), point.get
@@ -162,7 +167,7 @@ class _Compiler:
             raise self._fail(node, f"expected one of the functions {', '.join(_FUNCTIONS)}")
         name = node.func.id
         if name not in _FUNCTIONS:
-            raise self._fail(node, f"no function {name[:64]!r}; {_suggest(name, _FUNCTIONS)}")
+            raise self._fail(node, f"no function {name[:64]!r}; {suggest_name(name, list(_FUNCTIONS))}")
         function = _FUNCTIONS[name]
         count = len(node.args)
         if not function.minimum <= count <= function.maximum:
@@ -205,9 +210,13 @@ class _Compiler:
         return ExpressionError(f"column {self._start + len(before) + 1}: {problem}")
 
 
-def _suggest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name[:64], list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+def _describe_syntax_error(line: str, start: int, error: SyntaxError) -> str:
+    """Name the column and, for operators of other languages, what to write instead."""
+    offset = error.offset or len(line.rstrip()) + 1  # 0: something is missing at the end
+    for wrong, right in _WRONG_OPERATORS.items():
+        if found := re.search(wrong, line):
+            return f"column {start + found.start() + 1}: expected {right}, got {found.group()}"
+    return f"column {start + offset}: expected a condition such as right_wrist.y < nose.y ({error.msg})"
 
 
 def _make_point_getter(index: int) -> Function:

@@ -144,6 +144,17 @@ def test_json_lines_have_the_time_of_the_frames(
     assert call_edgepose(capfd, *arguments, "-q").stderr == ""
 
 
+def test_the_wall_clock_time_of_a_video_is_unknown(
+    video: Path, config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A video is read faster than it was taken: the clock of the test says nothing about it."""
+    done = call_edgepose(capfd, "events", "test", video, "--config", config, "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(events) == 4
+    assert {event["time"] for event in events} == {event["started"] for event in events} == {None}
+    assert [event["timestamp_ns"] for event in events] == sorted(event["timestamp_ns"] for event in events)
+
+
 def test_images_are_frames_of_a_video(config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A folder of images has the frame rate of `--fps`; an unreadable image is named and gives exit code 1."""
     folder = tmp_path / "images"

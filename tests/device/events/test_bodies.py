@@ -211,7 +211,9 @@ def test_wrong_keys_are_named(text: str, words: str) -> None:
         edgepose.events.parse_rules(text)
 
 
-@pytest.mark.parametrize("names", [["hip", "nee", "ankle"], ["left_hip", "left_kne", "left_ankle"], ["hip", "knee"]])
+@pytest.mark.parametrize(
+    "names", [["hip", "nee", "ankle"], ["hip", "kene", "foot"], ["left_hip", "left_kne", "left_ankle"], ["hip", "knee"]]
+)
 def test_unknown_keypoints_are_named(names: list[str]) -> None:
     config = edgepose.events.parse_rules(f'[[events.angle]]\nname = "a"\nkeypoints = {names}\nbelow = 90')
     with pytest.raises(ValueError, match=r"keypoints: (no keypoint .*knee|expected three)"):
