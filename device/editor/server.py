@@ -31,7 +31,7 @@ from .shapes import Drawing, Tables, describe_fields, format_tables
 if TYPE_CHECKING:
     from aiohttp import web
 
-_ANY_ADDRESS = "0.0.0.0", "::"
+_ANY_ADDRESS = "0.0.0.0", "::"  # nosec B104
 _JPEG_QUALITY = 90
 _MAX_BODY_BYTES = 1 << 20
 _PAGE_FILES = {

@@ -70,6 +70,7 @@ _EXAMPLES = """\
 Examples:
   edgepose convert human-pose-estimation-0001 -o pose.tflite
   edgepose camera -m pose.tflite --sink http://127.0.0.1:8080 --privacy blur
+  edgepose events test clip.mp4 --config camera.toml
   edgepose deploy pi@raspberrypi.local -m pose.tflite
   edgepose profile pose.tflite --plot pose.png
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints.json
