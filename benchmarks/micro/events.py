@@ -5,6 +5,11 @@
 
 People act in front of cameras at several heights and distances, seen from all sides. Their keypoints, with noise and
 some of them missing, go through the tracker and the smoothing to the rules, as in the camera loop.
+
+What is not in the main rows: people who lie along the view have rows of their own. Push-ups are scored from the side,
+with a camera below 2 m; crossed arms within 50 degrees of the front. Squats are not scored in scripts in which somebody
+stands up from a chair or the floor. A posture event is wrong if another posture holds for most of it; changes are not
+scored.
 """
 
 from __future__ import annotations
