@@ -368,10 +368,16 @@ def is_running(number: int) -> bool:
         ("-?only=event", "expected only=poses or only=events"),
         ("-?onli=events", "did you mean only?"),
         ("webhook:hooks.example.org/x", "expected webhook:https://HOST/PATH"),
-        ("webhook:127.0.0.1:1/hidden", "sink 'webhook:127.0.0.1:1/***': expected webhook:https://HOST/PATH or webhook:http"),
+        (
+            "webhook:127.0.0.1:1/hidden",
+            "'webhook:127.0.0.1:1/***': expected webhook:https://HOST/PATH or webhook:http:",
+        ),
         ("webhook:localhost:80", "sink 'webhook:localhost:80': expected webhook:https://HOST/PATH"),
         ("webhook:me:hid/den@hidden@host/hidden", "sink 'webhook:***': expected"),
-        ("webhook:ftp://hooks.example.org/hidden", "sink 'webhook:ftp://hooks.example.org/***': expected webhook:https:"),
+        (
+            "webhook:ftp://hooks.example.org/hidden",
+            "'webhook:ftp://hooks.example.org/***': expected webhook:https:",
+        ),
         ("webhook:host?hidden", "sink 'webhook:***': expected"),
         ("webhook:https:///hidden", "sink 'webhook:https:///***': expected webhook:https://HOST/PATH"),
         ("webhook:https://me:hidden@hooks.example.org/x", "user names and passwords are not allowed"),
