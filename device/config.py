@@ -50,6 +50,10 @@ class CameraConfig:
     real_time: bool = True
     controls: dict[str, Any] = field(default_factory=dict)
 
+    def list_names(self) -> list[str]:
+        """Return the names of the cameras, if there are several."""
+        return [source.partition("=")[0].strip() for source in self.sources]
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -117,7 +121,7 @@ class Config:
 
     def check_events(self) -> None:
         """Raise ValueError if a rule is not valid."""
-        self.events.check([source.partition("=")[0].strip() for source in self.camera.sources])
+        self.events.check(self.camera.list_names())
 
     def _check_pins(self) -> None:
         """Raise ValueError for an invalid SHA-256, and if only some of the models have one."""

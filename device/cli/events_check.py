@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def run(options: EventsCheckOptions) -> int:
     if (options.image is None) != (options.draw is None):
         raise InputError("--image and --draw: expected both or none")
     settings = read_rules(options.config)
+    logging.basicConfig(level=logging.WARNING, format="edgepose: %(message)s")
     if options.image is not None and options.draw is not None:
         _draw(settings.events, options.image, options.draw)
     try:

@@ -15,6 +15,7 @@ from ...runtime.errors import InputError, OutputError
 from ...runtime.io.atomic import expand_home, refuse_overwriting
 from ...runtime.io.messages import show_progress
 from ...runtime.io.video_writer import WRITABLE_SUFFIXES
+from ...runtime.skeleton_table import suggest_name
 from ..camera.shutdown import end_process
 from ..config import Config
 from ..event_test.replay import Outcome, count_frames, run_recorded_poses, run_source
@@ -95,6 +96,7 @@ def _is_recorded(source: str) -> bool:
 def _merge_settings(options: EventsTestOptions) -> Config:
     """Return the settings of the file with the source and model of the command line, checked."""
     settings = read_rules(options.config)
+    _check_camera(options, settings)
     settings = replace(
         settings,
         model=replace(
@@ -112,6 +114,20 @@ def _merge_settings(options: EventsTestOptions) -> Config:
     )  # fmt: skip
     settings.check()
     return settings
+
+
+def _check_camera(options: EventsTestOptions, settings: Config) -> None:
+    """Raise InputError if neither the sources nor the rules of the file name the camera. Without names, any is right.
+
+    Rules need not name every camera, but a camera that only recorded poses have is checked when they are read.
+    """
+    names = list(settings.camera.list_names())
+    if not names and not _is_recorded(options.source):
+        names = sorted({name for _, rule in list_rules(settings.events) for name in rule.cameras})
+    if options.camera and names and options.camera not in names:
+        raise InputError(
+            f"--camera: {options.config} has no camera {options.camera[:64]!r}; {suggest_name(options.camera, names)}"
+        )
 
 
 def _check_drawing(options: EventsTestOptions) -> None:

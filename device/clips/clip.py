@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from ..sinks.base import LOG, Message
 from ..sinks.privacy import Privacy
 from .folder import ClipFolder, PartFile, is_playable
 from .ring import StoredFrame, encode_jpeg
+from .sidecar import format_sidecar
 
 _SNAPSHOT_QUALITY = 90
 _MAX_EVENTS = 500
@@ -213,10 +213,9 @@ class Clip:
             "complete": complete,
             **({"more_events": self._more_events} if self._more_events else {}),
         }
-        # One event per line; each of them is JSON already.
-        text = f'{json.dumps(header)[:-1]}, "events": [\n' + ",\n".join(self._events) + "\n]}\n"
         name = self._sidecar or f"{self.stem}.json"
-        self._sidecar = self._folder.write_file(name, text.encode(), replace=bool(self._sidecar))
+        content = format_sidecar(header, self._events)
+        self._sidecar = self._folder.write_file(name, content, replace=bool(self._sidecar))
 
     def finish(self) -> None:
         """Complete all files.

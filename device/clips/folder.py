@@ -29,6 +29,7 @@ from ...runtime.errors import OutputError
 from ...runtime.stderr import suppress_stderr
 from ..sinks.base import LOG
 from .config import ClipsConfig
+from .sidecar import VideoMeasures, complete_sidecar
 
 FILE_MODE = 0o640
 """Nobody but the owner and the group may read a clip; the umask can restrict it further."""
@@ -41,6 +42,7 @@ _TIME_LENGTH = len("2026-05-04T073109Z")
 _MIN_PART_AGE_S = 60.0
 """A younger part of an image or sidecar may be one that another process is writing."""
 _MAX_NUMBER = 100
+_MAX_SIDECAR_BYTES = 64 << 20
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -254,7 +256,7 @@ class ClipFolder:
             raise OutputError(f"{self.path / name}: cannot be written: {error.strerror}") from None
 
     def recover(self) -> None:
-        """Finish what an earlier process has left: rename videos that play, remove all other parts.
+        """Finish what an earlier process has left: rename videos that play, remove other parts, complete sidecars.
 
         Raises:
             OSError: The folder cannot be used.
@@ -278,12 +280,32 @@ class ClipFolder:
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode) or not _lock(handle):
                 return  # another process is writing it
-            if is_playable(part):
-                LOG.info("clips: %s: recovered an interrupted clip", self.path / self.publish(part, f"{stem}.mp4"))
-            else:
+            measures, name = None, ""
+            if not is_playable(part):
                 part.unlink()
+            else:
+                measures = measure_video(part)
+                name = self.publish(part, f"{stem}.mp4")
+                LOG.info("clips: %s: recovered an interrupted clip", self.path / name)
         finally:
             os.close(handle)
+        try:
+            self._recover_sidecar(f"{stem}.json", name, measures)
+        except (OSError, OutputError, ValueError, RecursionError) as error:
+            LOG.warning("clips: %s: cannot be completed: %s", self.path / f"{stem}.json", error)
+
+    def _recover_sidecar(self, name: str, clip: str, measures: VideoMeasures | None) -> None:
+        try:
+            handle = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return  # the process was interrupted before it was written
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return
+            content = file.read(_MAX_SIDECAR_BYTES)
+        completed = complete_sidecar(content, clip, measures)
+        if completed is not None:
+            self.write_file(name, completed, replace=True)
 
 
 def is_playable(path: Path) -> bool:
@@ -292,6 +314,20 @@ def is_playable(path: Path) -> bool:
         capture = cv2.VideoCapture(str(path.absolute()))
         try:
             return capture.isOpened() and capture.read()[0]
+        finally:
+            capture.release()
+
+
+def measure_video(path: Path) -> VideoMeasures:
+    """Read a whole video that plays, and measure it."""
+    with suppress_stderr(show_on_error=False):
+        capture = cv2.VideoCapture(str(path.absolute()))
+        try:
+            width, height = (capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            frames, last_ms = 0, 0.0
+            while capture.grab():
+                frames, last_ms = frames + 1, capture.get(cv2.CAP_PROP_POS_MSEC)
+            return VideoMeasures(frames, round(last_ms / 1000, 3), round(width), round(height))
         finally:
             capture.release()
 

@@ -96,7 +96,7 @@ class EditorServer:
         try:
             from ..sinks.http_server import HttpServer
         except ModuleNotFoundError as error:
-            raise MissingExtraError("events edit", "edit", error) from None
+            raise MissingExtraError("the page", "edit", error) from None
 
         def show_address(port: int) -> None:
             host = socket.gethostname() if self._host in _ANY_ADDRESS else self._host

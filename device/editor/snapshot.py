@@ -21,6 +21,8 @@ from ..sources.snapshot import fetch_image
 
 _WARM_UP_S = 1.5
 """Cameras adjust their exposure in the first frames."""
+_MIN_END_TOLERANCE_S = 0.1
+"""The end of a video is shown in tenths of a second."""
 
 
 def take_snapshot(source: str, at_s: float = 0.0, camera: CameraConfig | None = None) -> Image:
@@ -29,14 +31,14 @@ def take_snapshot(source: str, at_s: float = 0.0, camera: CameraConfig | None = 
     Args:
         source: Source as for `edgepose camera --source`, or the page of a board, such as `http://board:8080/`. The
             token of the page is that in EDGEPOSE_HTTP_TOKEN.
-        at_s: Time of the frame in a video, in seconds; a later time than its end gives the last frame.
+        at_s: Time of the frame in a video, in seconds; images and cameras do not use it.
         camera: Other settings of the camera, such as its frame size.
 
     Returns:
         (height, width, 3), uint8, BGR.
 
     Raises:
-        InputError: The source has no frame.
+        InputError: The source has no frame, or ends before the time.
     """
     if page := _find_page_snapshot(source):
         return _fetch_page_snapshot(page)
@@ -90,10 +92,23 @@ def _choose_frame(source: FrameSource, at_s: float) -> Frame | None:
 
 def _find_last(frames: Iterator[Frame], source: FrameSource, at_s: float) -> Frame | None:
     """Return the frame of a file at a time, or the frame of a camera after its warm-up."""
-    found, start_s = None, monotonic()
+    found, before, start_s = None, None, monotonic()
     for frame in frames:
-        found = frame
+        found, before = frame, found
         is_late = frame.timestamp_ns / 1e9 >= at_s if source.finite else monotonic() - start_s >= _WARM_UP_S
         if is_late:
-            break
+            return found
+    if source.finite and found is not None and before is not None:
+        _check_end(found, before, at_s)
     return found
+
+
+def _check_end(last: Frame, before: Frame, at_s: float) -> None:
+    """Raise InputError if a time is after the end of the last frame, which is shown as long as the one before."""
+    last_s = last.timestamp_ns / 1e9
+    end_s = last_s + (last.timestamp_ns - before.timestamp_ns) / 1e9
+    if at_s > max(end_s, last_s + _MIN_END_TOLERANCE_S):
+        raise InputError(
+            f"{mask_credentials(last.source)}: the video ends at {last_s:.1f} s; expected an earlier time (--at), "
+            f"got {at_s:g} s"
+        )

@@ -116,8 +116,10 @@ class Report(Sink):
                     camera=message.camera,
                 )  # fmt: skip
             else:
-                time = format_time(event.time_s - self._first_s)
-                line = make_printable(f"{time}  {event.rule:{self._width}}  {describe_event(event)}")
+                time, since = (format_time(moment_s - self._first_s) for moment_s in (event.time_s, event.started_s))
+                is_late = event.state == "started" and since != time
+                words = describe_event(event, since if is_late else "")
+                line = make_printable(f"{time}  {event.rule:{self._width}}  {words}")
             _print_line(line)
 
     def _find_capture_time(self, message: Message) -> str | None:

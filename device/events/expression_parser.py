@@ -74,9 +74,14 @@ def compile_expression(text: str, skeleton: Skeleton) -> Callable[[Person], bool
         raise ExpressionError(_describe_syntax_error(line, start, error)) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("it has characters that are not allowed, or too many parentheses") from None
-    part = _Compiler(line, start, skeleton).compile(tree.body, 0)
+    compiler = _Compiler(line, start, skeleton)
+    part = compiler.compile(tree.body, 0)
     if part.kind != "a condition":
         raise ExpressionError(f"expected a condition such as right_wrist.y < nose.y, got {part.kind}")
+    if not compiler.is_about_person:
+        raise ExpressionError(
+            f"expected at least one keypoint or measure of the person ({', '.join(_NUMBERS)}), got only numbers"
+        )
     return part.get
 
 
@@ -85,6 +90,8 @@ class _Compiler:
         self._line, self._start, self._skeleton = line, start, skeleton
         self._keypoints = {name: index for index, name in enumerate(skeleton.keypoints) if name.isidentifier()}
         self._nodes = 0
+        self.is_about_person = False
+        """True if a keypoint or a measure of the person was compiled."""
 
     def compile(self, node: ast.expr, depth: int) -> _Part:
         """Compile one node.
@@ -135,6 +142,7 @@ class _Compiler:
 
     def _compile_name(self, node: ast.Name) -> _Part:
         name = node.id
+        self.is_about_person = True  # every other name is refused below
         if name in _NUMBERS:
             return _Part("a number", _NUMBERS[name])
         if name in _POINTS:

@@ -8,8 +8,13 @@ _SELF_EXPLAINING = ("enter", "leave")
 """Events whose name says if something began or ended."""
 
 
-def describe_event(event: Event) -> str:
-    """Describe an event in a few words, for example `lying started, person 3, in bed`; the rule is not named."""
+def describe_event(event: Event, since: str = "") -> str:
+    """Describe an event in a few words, for example `lying started, person 3, in bed`; the rule is not named.
+
+    Args:
+        event: The event.
+        since: Time at which it began, if that is earlier than the event.
+    """
     name = event.event.replace("_", " ")
     words = [event.label if event.event == "posture" and event.label else name]
     if event.direction:
@@ -23,6 +28,10 @@ def describe_event(event: Event) -> str:
         parts.append(f"person {event.person}")
     if event.zone and event.zone != event.rule:
         parts.append(f"in {event.zone}")
+    if event.value is not None:
+        parts.append(f"angle {event.value:.0f}")
+    if since:
+        parts.append(f"since {since}")
     if event.duration_s is not None:
         parts.append(f"{event.duration_s:.1f} s")
     return ", ".join(parts)

@@ -312,6 +312,11 @@ def _open_program_sink(text: str, rest: str, device: _Device) -> Sink:
     if "/" not in name or "\0" in name:
         raise InputError(f"sink {text!r}: expected the path of a program after exec:, such as exec:/opt/alarm")
     path = Path(expand_home(name)).absolute()
+    if not path.exists() and " " in name:
+        raise InputError(
+            f"sink {text!r}: there is no such file; arguments are not supported: write a small script that calls the "
+            "program with them"
+        )
     return ProgramSink(path, _parse_positive(text, options, "timeout", 10, 3600))
 
 
@@ -328,9 +333,11 @@ def _open_webhook_sink(address: str, device: _Device) -> Sink:
     except ValueError as error:
         raise InputError(f"sink 'webhook:': {error}") from None
     # Path and query of a webhook are often secret, so no message contains them.
-    text = f"webhook:{parts.scheme}://{parts.hostname or ''}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"sink {text!r}: expected webhook:https://HOST/PATH")
+        raise InputError(
+            f"sink {'webhook:' + _mask_webhook(url)!r}: expected webhook:https://HOST/PATH or webhook:http://HOST/PATH"
+        )
+    text = f"webhook:{parts.scheme}://{parts.hostname}"
     if parts.username is not None or parts.password is not None:
         raise InputError(f"sink {text!r}: user names and passwords are not allowed in the address")
     path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
@@ -363,6 +370,15 @@ def _open_webhook_sink(address: str, device: _Device) -> Sink:
             _parse_positive(text, options, "hours", 24, 8760) * 3600.0,
         ),
     )
+
+
+def _mask_webhook(url: str) -> str:
+    """Return an address that is not valid without what can be secret: user name, password, path and query."""
+    start = re.match(r"(?:[a-z][a-z0-9+.-]*://)?", url, re.IGNORECASE)
+    scheme = start[0] if start else ""
+    host, separator, _ = url.removeprefix(scheme).partition("/")
+    is_secret = "@" in url or "?" in host
+    return f"{scheme}{'***' if is_secret else f'{host[:64]}{separator}***' if separator else host[:64]}"
 
 
 def _read_webhook_secret(text: str, file: Path | None) -> bytes:

@@ -490,10 +490,51 @@ def test_sigkill_during_a_clip_leaves_one_that_the_next_start_finishes(tmp_path:
     with start_camera(tmp_path) as child:
         read_until(child, 1)
         wait_until((folder / event["clip"]).exists)
+        wait_until(lambda: '"complete": true' in (folder / event["clip"]).with_suffix(".json").read_text())
         child.terminate()
         child.communicate(timeout=HANG_S)
-    assert len(read_times_s(folder / event["clip"])) > 3
+    times_s = read_times_s(folder / event["clip"])
+    assert len(times_s) > 3
     assert (folder / event["snapshot"]).exists()
+    sidecar = json.loads((folder / event["clip"]).with_suffix(".json").read_text())
+    assert (sidecar["clip"], sidecar["complete"], sidecar["frames"]) == (event["clip"], True, len(times_s))
+    assert (sidecar["width"], sidecar["height"], sidecar["end"]) == (640, 480, None)
+    assert sidecar["duration_s"] == pytest.approx(times_s[-1] - times_s[0], abs=0.01)
+    assert sidecar["events"][0]["id"] == event["id"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"complete": false}', "[" * 10**5, None])
+def test_a_sidecar_that_is_none_stays_as_it_is(
+    content: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also a link; the start goes on."""
+    path = tmp_path / f"{STEM}.json"
+    if content is None:
+        (tmp_path / "other").write_text('{"complete": false, "events": []}')
+        path.symlink_to(tmp_path / "other")
+    else:
+        path.write_text(content)
+    before = path.read_text()
+    (tmp_path / f".{STEM}.part.mp4").write_bytes(b"\0" * 100)
+    camera = Camera(tmp_path)
+    assert camera.sink.problem == ""
+    camera.close()
+    assert (path.read_text(), path.is_symlink()) == (before, content is None)
+    assert "cannot be completed" in caplog.text
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_sidecar_of_a_video_that_does_not_play_is_completed(tmp_path: Path) -> None:
+    """A clip that is complete already is not changed."""
+    for stem, complete in ((STEM, "false"), (f"{STEM}-2", "true")):
+        (tmp_path / f"{stem}.json").write_text(f'{{"clip": null, "complete": {complete}, "events": [{{"id": "a"}}]}}')
+        (tmp_path / f".{stem}.part.mp4").write_bytes(b"\0" * 100)
+    before = (tmp_path / f"{STEM}-2.json").read_text()
+    Camera(tmp_path).close()
+    assert json.loads((tmp_path / f"{STEM}.json").read_text()) == {
+        "clip": None, "complete": True, "events": [{"id": "a"}]
+    }  # fmt: skip
+    assert (tmp_path / f"{STEM}-2.json").read_text() == before
 
 
 def test_several_cameras_share_a_folder(tmp_path: Path) -> None:

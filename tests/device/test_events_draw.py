@@ -141,8 +141,9 @@ def test_texts() -> None:
     assert describe_event(crossed) == "cross in, person 3"
     gone = make_event("leave", state="ended", rule="yard", kind="zone", zone="yard", duration_s=4.25)
     assert describe_event(gone) == "leave, person 3, 4.2 s"
-    squat = make_event("repetition", state="once", rule="squats", kind="repetitions", count=12)
-    assert describe_event(squat) == "repetition 12, person 3"
+    squat = make_event("repetition", state="once", rule="squats", kind="repetitions", count=12, value=74.8)
+    assert describe_event(squat) == "repetition 12, person 3, angle 75"
+    assert describe_event(make_event(), "00:03.1") == "fall started, person 3, since 00:03.1"
     assert describe_event(make_event("posture", label="lying", person=0)) == "lying started"
     assert describe_counts(RuleState("a", "zone", True, counts={"people": 2})) == "2"
     assert describe_counts(RuleState("a", "line", True, counts={"in": 2, "out": 1})) == "in 2  out 1"

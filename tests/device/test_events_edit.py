@@ -324,7 +324,11 @@ def test_snapshots(tmp_path: Path) -> None:
         writer.write(np.full((60, 80, 3), 10 * value, np.uint8))
     writer.release()
     assert abs(int(take_snapshot(str(tmp_path / "a.avi"), 1.0).mean()) - 100) <= 3
-    assert abs(int(take_snapshot(str(tmp_path / "a.avi"), 99.0).mean()) - 190) <= 3
+    for end in (1.9, 2.0):
+        assert abs(int(take_snapshot(str(tmp_path / "a.avi"), end).mean()) - 190) <= 3
+    with pytest.raises(InputError, match=r"a\.avi: the video ends at 1\.9 s; .*\(--at\), got 99 s"):
+        take_snapshot(str(tmp_path / "a.avi"), 99.0)
+    assert (take_snapshot(str(tmp_path / "a.png"), 99.0) == 50).all()
     with pytest.raises(InputError, match="no such file"):
         take_snapshot(str(tmp_path / "b.png"))
 
@@ -406,6 +410,11 @@ def test_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatc
     assert (wrong.returncode, "did you mean name?" in wrong.stderr) == (2, True)
     monkeypatch.setitem(sys.modules, "tomlkit", None)
     extra = call_edgepose(capfd, "events", "edit", image, "--config", tmp_path / "wrong.toml")
+    monkeypatch.delitem(sys.modules, "edgepose.device.sinks.http_server", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    page = call_edgepose(capfd, "events", "edit", image, "--no-browser")
+    for done in (extra, page):
+        assert (done.returncode, done.stderr.count("events edit")) == (2, 1)
     assert re.search(r"pip install .*\[edit\]", extra.stderr)
 
 

@@ -245,6 +245,33 @@ def test_one_of_several_cameras_is_chosen(config: Path, tmp_path: Path, capfd: p
     assert "of the camera roof" in missing.stderr
 
 
+def test_a_camera_that_the_file_does_not_name_is_an_error(
+    video: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The names are those of the sources, else those of the rules; recorded poses may have others than the rules."""
+    config.write_text(f'{ZONES}cameras = ["door", "yard"]\n')
+    poses = write_poses(tmp_path / "poses.jsonl", person=1, camera="roof")
+    wrong = call_edgepose(capfd, "events", "test", video, "--config", config, "--camera", "dor")
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert "--camera: " in wrong.stderr
+    assert "has no camera 'dor'; did you mean door?" in wrong.stderr
+    assert call_edgepose(capfd, "events", "test", poses, "--config", config, "--camera", "roof").returncode == 0
+    config.write_text(f'{ZONES}[camera]\nsources = ["door=v4l2:0", "yard=v4l2:1"]\n')
+    wrong = call_edgepose(capfd, "events", "test", poses, "--config", config, "--camera", "roof")
+    assert (wrong.returncode, "has no camera 'roof'; expected one of door, yard" in wrong.stderr) == (2, True)
+
+
+def test_lines_of_late_events_name_the_time_at_which_they_began(
+    config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An event that is reported without delay has no such time."""
+    poses = write_poses(tmp_path / "poses.jsonl", person=1)
+    config.write_text(ZONES.replace("for_s = 0", "for_s = 0.5", 1))
+    lines = call_edgepose(capfd, "events", "test", poses, "--config", config).stdout.splitlines()
+    assert lines[0] == "00:00.5  left   enter, person 1, since 00:00.0"
+    assert "right  enter, person 1" in lines[2] and "since" not in lines[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -298,6 +325,9 @@ def test_check_lists_and_draws_the_rules(config: Path, tmp_path: Path, capfd: py
     image = cv2.imread(str(drawn))
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert (image[120, 192] != 100).any(), "the border of the left zone"
+    config.write_text('[[events.zone]]\nname = "yard"\npolygon = [[0, 0], [9000, 0], [9000, 100]]\n')
+    done = run_edgepose("events", "check", config, "--image", photo, "--draw", drawn)
+    assert "edgepose: rule 'yard': polygon: some points are outside" in done.stderr
 
 
 def test_the_group_shows_its_commands(capfd: pytest.CaptureFixture[str]) -> None:
