@@ -594,6 +594,41 @@ def test_draw_on_a_phone_and_see_errors(browser: Browser) -> None:
         assert browser.get_script_errors() == []
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (320, 568), (844, 390)])
+def test_done_is_visible_without_scrolling(browser: Browser, file: Path, width: int, height: int) -> None:
+    """With a selected zone; nothing of the header is wider than the window."""
+    with running_editor(file) as editor:
+        open_editor(browser, editor, count=2, width=width, height=height)
+        assert browser.run("return !document.getElementById('form').hidden")
+        box = browser.run("const b = document.getElementById('done').getBoundingClientRect();"
+                          "return [b.left, b.top, b.right, b.bottom, scrollY]")  # fmt: skip
+        assert 0 <= box[0] < box[2] <= width
+        assert 0 <= box[1] < box[3] <= height / 2
+        assert box[4] == 0
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        file.write_text(FILE + "# changed\n")
+        click(browser, "done")
+        wait_until(lambda: "changed by another program" in browser.text("problem"))
+        assert browser.run("return document.getElementById('problem').getBoundingClientRect().bottom") <= height
+
+
+def test_hints_for_touch_name_no_keys(browser: Browser, file: Path) -> None:
+    def emulate_touch(is_touch: bool) -> None:
+        browser.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": is_touch})
+
+    with running_editor(file) as editor:
+        open_editor(browser, editor, count=2, width=390, height=844)
+        assert "arrow keys" in browser.text("hint")
+        emulate_touch(True)
+        try:
+            wait_until(lambda: browser.text("hint").startswith("Drag a corner"))
+            assert "keys" not in browser.text("hint")
+            click(browser, "add-zone")
+            assert browser.text("hint").startswith("Tap the corners")
+        finally:
+            emulate_touch(False)
+
+
 def test_rules_of_the_file_are_shown(browser: Browser, file: Path) -> None:
     """Names from a file are text, never HTML; the file is written when the user is done."""
     file.write_text(FILE.replace('"yard"', '"<img src=x onerror=alert(1)>"'))
