@@ -166,6 +166,21 @@ def test_errors_are_those_of_the_configuration() -> None:
         assert editor.thread.is_alive()
 
 
+def test_anchors_of_all_shipped_skeletons_and_of_the_file_are_accepted(tmp_path: Path) -> None:
+    """The file can be for a skeleton of the user."""
+    pytest.importorskip("tomlkit")
+    path = tmp_path / "camera.toml"
+    path.write_text('[[events.zone]]\nname = "bed"\npolygon = [[0, 0], [1, 0], [1, 1]]\nanchor = "tail"\n')
+    with running_editor(path) as editor:
+        (bed,) = json.loads(editor.request("GET", f"{editor.path}state")[1])["shapes"]
+        for anchor in ("feet", "nose", "left_big_toe"):
+            assert editor.post("check", bed, make_shape(settings={"anchor": anchor}))["errors"] == {}
+        answer = editor.post("done", bed, make_shape(settings={"anchor": "tail"}))
+        assert (list(answer["errors"]), answer["done"]) == (["1"], False)
+        assert "door" not in path.read_text()
+        assert editor.post("done", bed)["done"]
+
+
 @pytest.mark.parametrize(
     ("shapes", "number", "words"),
     [
@@ -174,6 +189,8 @@ def test_errors_are_those_of_the_configuration() -> None:
         ([make_shape(), make_shape("b"), make_shape("Door")], 2, "a name that no other rule has"),
         ([make_shape(), make_shape("b", settings={"capacity": 1.5})], 1, "capacity: expected an integer"),
         ([make_shape(settings={"dwell_s": -1})], 0, "dwell_s: expected 0 to"),
+        ([make_shape(settings={"anchor": "left_anke"})], 0, "no keypoint 'left_anke'; did you mean left_ankle?"),
+        ([make_shape(settings={"anchor": 5})], 0, "anchor: expected"),
         ([make_shape("fall")], 0, "a name that no other rule has"),
         ([{**make_shape("fence", points=[[0, 0], [0, 0]]), "kind": "line"}], 0, "are equal"),
     ],
