@@ -13,7 +13,7 @@ from ..runtime.types import Frame, Pose
 from .camera.build_group import build_group
 from .camera.build_loop import build_loop
 from .camera.pipeline import Pipeline
-from .config import Config
+from .config import Config, name_lines
 from .config import read as read_config
 from .events.event import Event
 from .sinks.callback import CallbackSink
@@ -137,8 +137,10 @@ def run_camera(
     if not has_callback and not settings.has_output:
         raise ValueError("run_camera: nothing receives the poses; give on_poses, on_event, sinks, a recording or clips")
     callback_sinks = [CallbackSink(on_poses, on_event)] if has_callback else []
-    if settings.camera.sources:
-        build_group(settings, callback_sinks).run(seconds)
-        return
-    loop, _ = build_loop(settings, callback_sinks)
+    with name_lines(Path(config) if isinstance(config, str | PathLike) else None):
+        loop = (
+            build_group(settings, callback_sinks)
+            if settings.camera.sources
+            else build_loop(settings, callback_sinks)[0]
+        )
     loop.run(seconds)

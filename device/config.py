@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 from ..runtime import schema
 from ..runtime.errors import InputError
 from ..runtime.io import naming
+from ..runtime.io.atomic import expand_home
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
@@ -17,6 +21,9 @@ from ..runtime.toml_lines import find_line
 from .clips.config import ClipsConfig
 from .events.config import EventsConfig
 from .sinks.privacy import Privacy
+
+_RULE_PLACE = re.compile(r"events\.\w+\[\d+\][^:]*(?=: )")
+"""Place of a rule at the beginning of an error message, such as `events.zone[0].anchor`."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,30 @@ def read(path: Path) -> Config:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     return parse(text, path)
+
+
+@contextmanager
+def name_lines(path: Path | None) -> Iterator[None]:
+    """Add file and line to an error about a rule that is found later, when the skeleton of the model is known.
+
+    Args:
+        path: The file that was read; None if there is none.
+
+    Raises:
+        InputError: A rule does not fit the skeleton.
+    """
+    try:
+        yield
+    except (InputError, ValueError) as error:
+        place = _RULE_PLACE.match(str(error))
+        if path is None or place is None:
+            raise
+        path = Path(expand_home(str(path)))
+        try:
+            line = f"line {find_line(read_text(path), place[0])}: "
+        except (OSError, UnicodeDecodeError):
+            line = ""
+        raise InputError(f"{path}: {line}{error}") from None
 
 
 def parse(text: str, path: Path) -> Config:

@@ -74,11 +74,15 @@ def run(options: CameraOptions) -> int:
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=_LOG_LEVELS[get_verbosity()], format="edgepose: %(message)s", handlers=[handler])
     limit_arenas()
-    if settings.camera.sources:
-        group = build_group(settings)
-        return _run(group, {member.name: member.stats for member in group.members}, options.seconds)
-    loop, stats = build_loop(settings)
-    return _run(loop, {"": stats}, options.seconds)
+    with config.name_lines(options.config):
+        if settings.camera.sources:
+            group = build_group(settings)
+            loop: Loop | CameraGroup = group
+            stats = {member.name: member.stats for member in group.members}
+        else:
+            loop, own = build_loop(settings)
+            stats = {"": own}
+    return _run(loop, stats, options.seconds)
 
 
 def _run(loop: Loop | CameraGroup, stats: dict[str, Stats], seconds: float | None) -> int:

@@ -12,6 +12,7 @@ from ...runtime.io.atomic import refuse_overwriting
 from ...runtime.io.images import write_image
 from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
+from ..config import name_lines
 from ..editor.snapshot import take_snapshot
 from ..event_test.rule_files import describe_rule, list_rules, read_rules
 from ..events.config import EventsConfig
@@ -34,12 +35,10 @@ def run(options: EventsCheckOptions) -> int:
         raise InputError("--image and --draw: expected both or none")
     settings = read_rules(options.config)
     logging.basicConfig(level=logging.WARNING, format="edgepose: %(message)s")
+    with name_lines(options.config):
+        EventEngine(settings.events)  # checks the names of keypoints
     if options.image is not None and options.draw is not None:
         _draw(settings.events, options.image, options.draw)
-    try:
-        EventEngine(settings.events)  # checks the names of keypoints
-    except ValueError as error:
-        raise InputError(f"{options.config}: {error}") from None
     rules = list_rules(settings.events)
     name_width, kind_width = (
         max(map(len, words)) for words in zip(*((rule.name, kind) for kind, rule in rules), strict=True)

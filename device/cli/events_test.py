@@ -17,7 +17,7 @@ from ...runtime.io.messages import show_progress
 from ...runtime.io.video_writer import WRITABLE_SUFFIXES
 from ...runtime.skeleton_table import suggest_name
 from ..camera.shutdown import end_process
-from ..config import Config
+from ..config import Config, name_lines
 from ..event_test.replay import Outcome, count_frames, run_recorded_poses, run_source
 from ..event_test.report import Report, ReportSettings, print_summary
 from ..event_test.rule_files import list_rules, read_rules
@@ -56,7 +56,8 @@ def run(options: EventsTestOptions) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=logging.WARNING, format="edgepose: %(message)s", handlers=[handler])
-    outcome = _run(options, settings)
+    with name_lines(options.config):
+        outcome = _run(options, settings)
     print_summary(outcome.report.summary.describe(), as_json=options.json)
     if outcome.has_remaining_threads:
         end_process(outcome.code)

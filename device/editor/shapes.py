@@ -10,9 +10,11 @@ from functools import cache
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from ...runtime import schema
-from ...runtime.skeleton import COCO18
+from ...runtime.skeleton import COCO18, get_skeleton, list_skeletons
+from ...runtime.skeleton_table import suggest_name
 from ..events.config import EventsConfig
 from ..events.geometry import is_relative
+from ..events.position import ANCHORS
 from ..events.rule import CommonConfig
 
 ShapeKind = Literal["zone", "line"]
@@ -47,7 +49,7 @@ class SettingField:
     choices: tuple[str, ...] = ()
 
 
-_ANCHOR = SettingField("anchor", "Point of the person", "choice", "", ("feet", "center", *COCO18.keypoints))
+_ANCHOR = SettingField("anchor", "Point of the person", "choice", "", (*ANCHORS, *COCO18.keypoints))
 _FIELDS = {
     "zone": (
         _ANCHOR,
@@ -153,9 +155,21 @@ class Tables:
             rule = schema.build(_get_rule_types()[shape.kind], self.make_table(shape), strict=True)
             rules: dict[str, Any] = {shape.kind: (replace(rule, inside=(), outside=()),)}
             EventsConfig(**rules).check()
+            self._check_anchor(shape)
         except ValueError as error:
             return str(error).removeprefix(f"events.{shape.kind}[0].")
         return ""
+
+    def _check_anchor(self, shape: Shape) -> None:
+        """Raise ValueError for a keypoint that no shipped skeleton has. One that the file already uses is accepted.
+
+        The skeleton of the model is not known here; `edgepose camera` checks it.
+        """
+        anchor = shape.settings.get("anchor", ANCHORS[0])
+        original = {} if shape.origin is None else self._tables[shape.kind][shape.origin]
+        known = list_anchors()
+        if anchor not in known and anchor != original.get("anchor"):
+            raise ValueError(f"anchor: no keypoint {anchor[:64]!r}; {suggest_name(anchor, known)}")
 
     def _find_common_error(self, drawing: Drawing) -> str:
         """Return what is wrong with all rules of the file together, for example two equal names."""
@@ -180,6 +194,13 @@ def list_fields(kind: str) -> tuple[SettingField, ...]:
     """Return the form fields of a kind: those that its rule has."""
     known = {item.name for item in fields(_get_rule_types()[kind])}
     return tuple(field for field in _FIELDS[kind] if field.key in known)
+
+
+@cache
+def list_anchors() -> tuple[str, ...]:
+    """Return all values of `anchor`: keypoints of all shipped skeletons, the usual skeleton first."""
+    keypoints = [name for skeleton in list_skeletons() for name in get_skeleton(skeleton).keypoints]
+    return tuple(dict.fromkeys((*ANCHORS, *COCO18.keypoints, *keypoints)))
 
 
 @cache

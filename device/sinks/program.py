@@ -2,7 +2,8 @@
 
 There is no shell: the program is started directly, in a process group of its own. One program runs at a time. It is
 ended with its group if it takes too long or the loop ends. A failed run is logged, counted, and not repeated, because
-the program may have done half of its work.
+the program may have done half of its work. A program that runs as another user (setuid) cannot be ended; until it ends
+by itself, no other one is started.
 
 Thread ownership: the sink's thread starts, watches and ends the program.
 """
@@ -25,6 +26,8 @@ from .base import LOG, Message, Sink
 _POLL_S = 0.05
 _TERMINATE_TIMEOUT_S = 0.2
 """Time between SIGTERM and SIGKILL."""
+_KILL_TIMEOUT_S = 0.3
+"""Time for the end after SIGKILL; a program that waits for a device can take longer."""
 _STOP_TIMEOUT_S = 0.5
 """Time for the programs that run or wait when the loop ends."""
 _MAX_ERROR_BYTES = 4096
@@ -50,6 +53,8 @@ class ProgramSink(Sink):
         self._stop_end_s: float | None = None
         self._failure = ""
         """Why the last run failed; empty if it did not."""
+        self._remaining: subprocess.Popen[bytes] | None = None
+        """A program that could not be ended."""
 
     def open(self) -> None:
         """Raise InputError if the program cannot be executed."""
@@ -69,7 +74,9 @@ class ProgramSink(Sink):
             failure = self._run(event, line)
             if failure:
                 self.lost_events += 1
-                LOG.warning("exec: %s: %s", self._program, failure)
+                # One that cannot be ended is the same problem for all events.
+                if self._remaining is None or failure != self._failure:
+                    LOG.warning("exec: %s: %s", self._program, failure)
             self._failure = failure
 
     def get_counts(self) -> dict[str, int | str]:
@@ -81,6 +88,10 @@ class ProgramSink(Sink):
         """Run the program once; return what went wrong, or ""."""
         if self._is_late():
             return "not started: the loop ends"
+        if self._remaining is not None:
+            if self._remaining.poll() is None:
+                return _describe_remaining(self._remaining)
+            self._remaining = None
         # A file in memory: the program need not read its input, and no write blocks.
         handle = os.memfd_create("edgepose-event")
         try:
@@ -98,12 +109,15 @@ class ProgramSink(Sink):
             return f"cannot be started: {error.strerror}"
         finally:
             os.close(handle)
-        with child:
+        # Not `with child`, which waits for its end without limit.
+        assert child.stderr is not None
+        with child.stderr:
             try:
-                return self._watch(child)
+                failure = self._watch(child)
             finally:
-                if child.poll() is None:
-                    _kill_group(child)
+                if child.poll() is None and not _kill_group(child):
+                    self._remaining = child
+        return failure if self._remaining is None else _describe_remaining(child)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> str:
         """Wait for the end of the program; return what went wrong, or ""."""
@@ -161,12 +175,19 @@ def _quote(errors: bytes) -> str:
     return f": {make_printable(lines[0], limit=200)}" if lines else ""
 
 
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """End the program and everything in its process group."""
-    os.killpg(child.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(_TERMINATE_TIMEOUT_S)
-    # Also if the program itself has ended: others of its group may still run.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+def _describe_remaining(child: subprocess.Popen[bytes]) -> str:
+    return (
+        f"process {child.pid} did not end in time and cannot be killed, for example because it runs as another user; "
+        "no other one is started until it ends"
+    )
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> bool:
+    """End the program and everything in its process group. Return False if the program still runs."""
+    # Also SIGKILL if the program itself has ended: others of its group may still run.
+    for number, timeout_s in ((signal.SIGTERM, _TERMINATE_TIMEOUT_S), (signal.SIGKILL, _KILL_TIMEOUT_S)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout_s)
+    return child.returncode is not None

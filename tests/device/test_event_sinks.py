@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -347,6 +349,42 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path, stops:
     wait_until(lambda: sink.lost_events == 1)
     wait_until(lambda: not is_running(number))
     sink.stop()
+
+
+def test_a_program_of_another_user_that_cannot_be_ended_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once; the next program starts when it has ended by itself."""
+    real = os.killpg
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    program = make_program(tmp_path, f"echo $$ >> {tmp_path}/child; test -e {tmp_path}/quick || exec sleep 600")
+    sink = ProgramSink(program, 0.3)
+    sink.start()
+    for number in range(3):
+        sink.send(make_event_message(f"e{number}"))
+    wait_until(lambda: sink.lost_events == 3)
+    (child,) = map(int, (tmp_path / "child").read_text().split())
+    assert caplog.text.count("cannot be killed") == 1
+    assert str(sink.get_counts()["problem"]).startswith(f"process {child} did not end in time")
+    (tmp_path / "quick").touch()
+    real(child, signal.SIGKILL)
+    wait_until(lambda: not is_running(child))
+    sink.send(make_event_message("e3"))
+    wait_until(lambda: sink.get_counts()["problem"] == "")
+    (tmp_path / "quick").unlink()
+    sink.send(make_event_message("e4"))
+    wait_until(lambda: len((tmp_path / "child").read_text().split()) == 3)
+    try:
+        assert stop_all([sink], 60) == []
+    finally:
+        real(int((tmp_path / "child").read_text().split()[-1]), signal.SIGKILL)
+        remaining = sink._remaining
+        assert remaining is not None
+        remaining.wait(60)
 
 
 def is_running(number: int) -> bool:

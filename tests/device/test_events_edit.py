@@ -166,6 +166,21 @@ def test_errors_are_those_of_the_configuration() -> None:
         assert editor.thread.is_alive()
 
 
+def test_anchors_of_all_shipped_skeletons_and_of_the_file_are_accepted(tmp_path: Path) -> None:
+    """The file can be for a skeleton of the user."""
+    pytest.importorskip("tomlkit")
+    path = tmp_path / "camera.toml"
+    path.write_text('[[events.zone]]\nname = "bed"\npolygon = [[0, 0], [1, 0], [1, 1]]\nanchor = "tail"\n')
+    with running_editor(path) as editor:
+        (bed,) = json.loads(editor.request("GET", f"{editor.path}state")[1])["shapes"]
+        for anchor in ("feet", "nose", "left_big_toe"):
+            assert editor.post("check", bed, make_shape(settings={"anchor": anchor}))["errors"] == {}
+        answer = editor.post("done", bed, make_shape(settings={"anchor": "tail"}))
+        assert (list(answer["errors"]), answer["done"]) == (["1"], False)
+        assert "door" not in path.read_text()
+        assert editor.post("done", bed)["done"]
+
+
 @pytest.mark.parametrize(
     ("shapes", "number", "words"),
     [
@@ -174,6 +189,8 @@ def test_errors_are_those_of_the_configuration() -> None:
         ([make_shape(), make_shape("b"), make_shape("Door")], 2, "a name that no other rule has"),
         ([make_shape(), make_shape("b", settings={"capacity": 1.5})], 1, "capacity: expected an integer"),
         ([make_shape(settings={"dwell_s": -1})], 0, "dwell_s: expected 0 to"),
+        ([make_shape(settings={"anchor": "left_anke"})], 0, "no keypoint 'left_anke'; did you mean left_ankle?"),
+        ([make_shape(settings={"anchor": 5})], 0, "anchor: expected"),
         ([make_shape("fall")], 0, "a name that no other rule has"),
         ([{**make_shape("fence", points=[[0, 0], [0, 0]]), "kind": "line"}], 0, "are equal"),
     ],
@@ -592,6 +609,41 @@ def test_draw_on_a_phone_and_see_errors(browser: Browser) -> None:
         click(browser, "remove")
         wait_until(lambda: not browser.run("return document.getElementById('done').disabled"))
         assert browser.get_script_errors() == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (320, 568), (844, 390)])
+def test_done_is_visible_without_scrolling(browser: Browser, file: Path, width: int, height: int) -> None:
+    """With a selected zone; nothing of the header is wider than the window."""
+    with running_editor(file) as editor:
+        open_editor(browser, editor, count=2, width=width, height=height)
+        assert browser.run("return !document.getElementById('form').hidden")
+        box = browser.run("const b = document.getElementById('done').getBoundingClientRect();"
+                          "return [b.left, b.top, b.right, b.bottom, scrollY]")  # fmt: skip
+        assert 0 <= box[0] < box[2] <= width
+        assert 0 <= box[1] < box[3] <= height / 2
+        assert box[4] == 0
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        file.write_text(FILE + "# changed\n")
+        click(browser, "done")
+        wait_until(lambda: "changed by another program" in browser.text("problem"))
+        assert browser.run("return document.getElementById('problem').getBoundingClientRect().bottom") <= height
+
+
+def test_hints_for_touch_name_no_keys(browser: Browser, file: Path) -> None:
+    def emulate_touch(is_touch: bool) -> None:
+        browser.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": is_touch})
+
+    with running_editor(file) as editor:
+        open_editor(browser, editor, count=2, width=390, height=844)
+        assert "arrow keys" in browser.text("hint")
+        emulate_touch(True)
+        try:
+            wait_until(lambda: browser.text("hint").startswith("Drag a corner"))
+            assert "keys" not in browser.text("hint")
+            click(browser, "add-zone")
+            assert browser.text("hint").startswith("Tap the corners")
+        finally:
+            emulate_touch(False)
 
 
 def test_rules_of_the_file_are_shown(browser: Browser, file: Path) -> None:

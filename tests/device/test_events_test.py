@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+import edgepose
 from edgepose.device.event_test.report import format_time
 from edgepose.device.event_test.summary import Summary
 from edgepose.device.events.event import Event, RuleState
+from edgepose.runtime.errors import InputError
 from edgepose.runtime.io import formats
 from edgepose.runtime.synthetic import Scene
 from edgepose.runtime.types import EstimateResult, Frame, Pose, Timings
@@ -328,6 +330,27 @@ def test_check_lists_and_draws_the_rules(config: Path, tmp_path: Path, capfd: py
     config.write_text('[[events.zone]]\nname = "yard"\npolygon = [[0, 0], [9000, 0], [9000, 100]]\n')
     done = run_edgepose("events", "check", config, "--image", photo, "--draw", drawn)
     assert "edgepose: rule 'yard': polygon: some points are outside" in done.stderr
+
+
+def test_errors_about_keypoints_name_the_line(
+    config: Path, video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They are found later than others: when the skeleton is known."""
+    config.write_text(ZONES + '[[events.zone]]\nname = "bed"\npolygon = [[0, 0], [1, 0], [1, 1]]\nanchor = "nos"\n')
+    poses = write_poses(tmp_path / "poses.jsonl", person=1)
+    for arguments in (
+        ("events", "check", config),
+        ("events", "test", poses, "--config", config),
+        ("events", "test", video, "--config", config),
+        ("camera", "--source", video, "--config", config, "--sink", "-"),
+        ("camera", "--source", f"a={video}", "--config", config, "--sink", "-"),
+    ):
+        done = call_edgepose(capfd, *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+        assert f"{config}: line 14: events.zone[2].anchor: " in done.stderr
+        assert "did you mean nose?" in done.stderr
+    with pytest.raises(InputError, match=r"line 14: events\.zone\[2\]\.anchor"):
+        edgepose.run_camera(lambda frame, poses: None, config=config, source=str(video))
 
 
 def test_the_group_shows_its_commands(capfd: pytest.CaptureFixture[str]) -> None:

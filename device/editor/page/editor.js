@@ -7,7 +7,16 @@ const HINTS = {
   line: "Click the two ends of the line. The arrow shows the direction that counts as “in”. Esc cancels.",
   selected: "Drag a corner to move it, a small dot to add a corner, or the shape to move all of it. With the keyboard: Tab to a corner, arrow keys move it (Shift: faster), Insert adds one, Delete removes it.",
   none: "Click a zone or line to change it.",
+  empty: "None yet. Click “Add zone” or “Add line”, then click on the image.",
 };
+const TOUCH_HINTS = {
+  zone: "Tap the corners of the zone, then “Finish zone”.",
+  line: "Tap the two ends of the line. The arrow shows the direction that counts as “in”.",
+  selected: "Drag a corner, or the shape to move all of it. Drag a small dot to add a corner.",
+  none: "Tap a zone or line to change it.",
+  empty: "None yet. Tap “Add zone” or “Add line”, then the image.",
+};
+const TOUCH = matchMedia("(pointer: coarse)");
 const COLORS = 8, SNAP_PX = 8, HANDLE_PX = 7, REACH_PX = 20, CHECK_DELAY_MS = 120;
 let state = null, shapes = null, errors = {}, drawing = null, drag = null, checkTimer = 0, checkNumber = 0;
 
@@ -179,7 +188,9 @@ function drawButtons() {
     const isDrawn = Boolean(drawing) && drawing.kind === kind;
     setText(`add-${kind}-text`, !isDrawn ? `Add ${kind}` : drawing.points.length >= MIN_POINTS[kind] ? `Finish ${kind}` : "Cancel");
   }
-  setText("hint", drawing ? HINTS[drawing.kind] : shapes.current ? HINTS.selected : shapes.list.length ? HINTS.none : "");
+  const hints = TOUCH.matches ? TOUCH_HINTS : HINTS;
+  setText("hint", drawing ? hints[drawing.kind] : shapes.current ? hints.selected : shapes.list.length ? hints.none : "");
+  setText("empty", hints.empty);
 }
 
 function draw(isForced = false) {
@@ -273,7 +284,7 @@ function finishDrawing() {
   shapes.add(kind, points);
   refresh();
   // On a touch screen this would open the keyboard.
-  if (matchMedia("(pointer: coarse)").matches) return;
+  if (TOUCH.matches) return;
   element("name").focus({ preventScroll: true });
   element("name").select();
 }
@@ -436,4 +447,5 @@ async function start() {
   shapes = new Shapes(state.shapes);
   refresh(true);
 }
+TOUCH.addEventListener("change", () => { if (shapes) drawButtons(); });
 start().catch(showFailure);
