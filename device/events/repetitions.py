@@ -31,11 +31,15 @@ _MIN_PUSH_UP_ANGLE, _MAX_SQUAT_ANGLE, _MAX_CURL_ANGLE = 50.0, 75.0, 45.0
 """Angle of the torso in degrees, 0 upright, in which repetitions are counted."""
 _MIN_CURL_RISE, _MIN_CURL_DROP = 0.4, 0.6
 """In a curl the wrist rises above the elbow, and then drops below it, by these shares of the forearm."""
-_MIN_SIDE = 0.04
+_MAX_RAISED_S = 3.0
+"""Arms that are crossed, or hold something, are bent for longer."""
+_MIN_SIDE = 0.075
 """Distance of the shoulder from the middle, as a share of the height, from which a wrist can be on the other side."""
 _MIN_HANGING, _ELBOW_WEIGHT = 0.6, 0.3
 _MAX_ELBOW_SHIFT = 0.13
 """How far the elbow moves relative to the shoulder during a curl, as a share of the height."""
+_MAX_PAUSE = 0.5
+"""Pause between repetitions of a series, as a share of `longest_s`."""
 _MAX_OVERLAP = 0.3
 """Curls of both arms are one if they overlap by more than this share."""
 _MAX_FEET_SHIFT = 0.2
@@ -318,7 +322,7 @@ class RepetitionsRule(Rule):
             if (
                 bent_s is not None
                 and cycle.is_armed
-                and time_s - bent_s >= _MIN_PHASE_S
+                and _MIN_PHASE_S <= time_s - bent_s <= (_MAX_RAISED_S if self._is_curl else inf)
                 and (_MIN_REPETITION_S if self._preset else 0.0) <= time_s - cycle.straight_s <= self._longest_s
             ):
                 repetition = _Repetition(cycle.straight_s, time_s, cycle.extreme)
@@ -343,7 +347,7 @@ class RepetitionsRule(Rule):
             return []  # the other arm of the same curl
         if repetition.time_s - state.event_s < self._cooldown_s:
             return []
-        if repetition.started_s - state.last_s > self._longest_s:
+        if repetition.started_s - state.last_s > _MAX_PAUSE * self._longest_s:
             state.waiting.clear()
             state.is_in_series = False
         state.last_s = repetition.time_s
