@@ -35,7 +35,7 @@ _MAX_RAISED_S = 3.0
 """Arms that are crossed, or hold something, are bent for longer."""
 _MIN_SIDE = 0.075
 """Distance of the shoulder from the middle, as a share of the height, from which a wrist can be on the other side."""
-_MIN_HANGING, _ELBOW_WEIGHT = 0.6, 0.3
+_MIN_HANGING, _FOLLOW_WEIGHT, _SINK_WEIGHT = 0.6, 0.3, 0.05
 _MAX_ELBOW_SHIFT = 0.13
 """How far the elbow moves relative to the shoulder during a curl, as a share of the height."""
 _MAX_PAUSE = 0.5
@@ -46,8 +46,8 @@ _MAX_FEET_SHIFT = 0.2
 """How far the feet move during a repetition, as a share of the height: people who walk do not train."""
 _MIN_REPETITION_S = 0.5
 """Time for which the joint is not straight: hands that move faster do not train."""
-_MIN_SUPPORT, _MAX_LOOSE_ANGLE = 0.4, 125.0
-"""An arm that supports the body is below the shoulder; that of somebody who lies does not count as straight."""
+_MIN_SUPPORT, _MIN_BENT_SUPPORT, _MIN_SUPPORT_DROP = 0.6, 0.1, 0.25
+"""In a push-up the shoulders are above both hands, and come down, by these shares of the arm."""
 _MIN_SQUAT_SHIN, _MAX_PUSH_UP_LEG = 0.6, 0.8
 """How upright the shins are in squats, and the legs in push-ups; 1 is upright."""
 
@@ -70,7 +70,7 @@ class _Exercise(NamedTuple):
 
 _EXERCISES: dict[Preset, _Exercise] = {
     "squat": _Exercise(("hip", "knee", "ankle"), 105, 150, "max"),
-    "push_up": _Exercise(("shoulder", "elbow", "wrist"), 110, 140, "mean"),
+    "push_up": _Exercise(("shoulder", "elbow", "wrist"), 120, 140, "mean"),
     "curl": _Exercise(("shoulder", "elbow", "wrist"), 65, 120, "mean"),
 }
 
@@ -153,6 +153,8 @@ class _Cycle:
     extreme: float = 180.0
     feet: Point | None = None
     """Where the feet were when the joint was straight the last time."""
+    support: float | None = None
+    """How far the shoulders were above the hands then, as a share of the arm."""
     elbow: Point | None = None
     """Where the elbow was then, relative to the shoulder, as a share of the height."""
 
@@ -163,6 +165,8 @@ class _PersonState:
 
     angles: list[tuple[float, float] | None]
     """Angle of each side, and when it was measured."""
+    supports: list[tuple[float, float] | None]
+    """How far each shoulder is above its hand, as a share of the arm, and when it was measured."""
     cycles: list[_Cycle]
     """One for each arm in curls, otherwise one for both sides."""
     is_in_position: bool = False
@@ -217,6 +221,8 @@ class RepetitionsRule(Rule):
                 angle = self._choose_angle(state.angles[side : side + 1] if self._is_curl else state.angles, time_s)
                 if angle is None:
                     continue
+                if self._preset == "push_up":
+                    angle = self._limit_push_up(state, cycle, angle, time_s)
                 repetition = self._count(person, state, cycle, angle, time_s)
                 if repetition is not None:
                     events += self._report(person, state, repetition)
@@ -247,7 +253,7 @@ class RepetitionsRule(Rule):
 
     def _create_state(self) -> _PersonState:
         sides = len(self._triples)
-        return _PersonState([None] * sides, [_Cycle() for _ in range(sides if self._is_curl else 1)])
+        return _PersonState([None] * sides, [None] * sides, [_Cycle() for _ in range(sides if self._is_curl else 1)])
 
     def _measure(self, person: Person, state: _PersonState, time_s: float) -> bool:
         """Measure the angle of each side; return False if the body is not in the position of the exercise."""
@@ -275,6 +281,9 @@ class RepetitionsRule(Rule):
                 angle = self._limit_curl(person.points, triple, height, state.cycles[side], angle, middle)
             if angle is not None:
                 state.angles[side] = angle, time_s
+            shoulder, hand = person.points[triple[0]], person.points[triple[2]]
+            if shoulder[2] > 0 and hand[2] > 0:
+                state.supports[side] = (hand[1] - shoulder[1]) / ((UPPER_ARM + FOREARM) * height), time_s
         return True
 
     def _limit_curl(
@@ -289,7 +298,7 @@ class RepetitionsRule(Rule):
             x, y = (elbow[0] - shoulder[0]) / height, (elbow[1] - shoulder[1]) / height
             before = cycle.elbow
             if before is None or cycle.straight_since_s is not None:
-                weight = 1.0 if before is None else _ELBOW_WEIGHT
+                weight = 1.0 if before is None else _FOLLOW_WEIGHT
                 before = before or (x, y)
                 cycle.elbow = before[0] + weight * (x - before[0]), before[1] + weight * (y - before[1])
             elif hypot(x - before[0], y - before[1]) > _MAX_ELBOW_SHIFT or y < _MIN_HANGING * UPPER_ARM:
@@ -303,6 +312,21 @@ class RepetitionsRule(Rule):
         if drop > -_MIN_CURL_RISE or is_crossed:
             angle = max(angle, self._low + 5)
         return angle if drop > _MIN_CURL_DROP else min(angle, self._high - 5)
+
+    def _limit_push_up(self, state: _PersonState, cycle: _Cycle, angle: float, time_s: float) -> float:
+        """Return the angle: between bent and straight, unless the shoulders are high above the hands or came down."""
+        found = [one[0] for one in state.supports if one is not None and time_s - one[1] <= _MAX_SIDE_AGE_S]
+        if not found:
+            return angle
+        lowest, mean = min(found), sum(found) / len(found)
+        if cycle.support is None or cycle.straight_since_s is not None:
+            before = mean if cycle.support is None else cycle.support
+            cycle.support = before + (_FOLLOW_WEIGHT if mean > before else _SINK_WEIGHT) * (mean - before)
+        if mean > cycle.support - _MIN_SUPPORT_DROP or lowest < _MIN_BENT_SUPPORT:
+            angle = max(angle, self._low + 5)
+        else:  # an elbow that points at the camera looks straight
+            angle = min(angle, 2 * degrees(asin(max(0.0, mean / cycle.support))))
+        return angle if lowest > _MIN_SUPPORT else min(angle, self._high - 5)
 
     def _choose_angle(self, angles: Sequence[tuple[float, float] | None], time_s: float) -> float | None:
         """Return the angle of the exercise from those of its sides; None if they were not found lately."""
@@ -429,8 +453,6 @@ def _measure_exercise(points: Points, triple: Triple, height: float, state: _Per
     angle = compute_angle((a[0], a[1]), (vertex[0], vertex[1]), (b[0], b[1]))
     if angle is None:
         return None
-    if preset == "push_up" and (b[1] - a[1]) / ((UPPER_ARM + FOREARM) * height) < _MIN_SUPPORT:
-        return min(angle, _MAX_LOOSE_ANGLE)
     return min(angle, from_reach) if preset == "squat" else max(angle, from_reach)
 
 
