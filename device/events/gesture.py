@@ -7,7 +7,7 @@ from math import inf
 from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .body import SHOULDERS, UPPER_ARM, Body, BodyJoints, Point, Points, get_body
+from .body import SHOULDERS, TORSO, UPPER_ARM, Body, BodyJoints, Point, Points, get_body
 from .condition import ConditionConfig, ConditionRule
 from .event import Event, RuleInfo
 from .person import Person
@@ -16,7 +16,8 @@ from .posture import PostureReader
 Gesture = Literal["hand_raised", "arms_crossed"]
 Hand = Literal["any", "left", "right", "both"]
 
-_MAX_TORSO_ANGLE = 40.0
+_MAX_TORSO_ANGLE, _MIN_TORSO_RISE = 40.0, 0.6
+"""The torso of somebody who lies along the view seems upright, but it is short."""
 _RAISED_ABOVE_HEAD = 0.03
 """The wrist is this far above eyes and ears, as a share of the height; a hand at the ear is not."""
 _RAISED_ABOVE_SHOULDERS = 0.17
@@ -84,8 +85,9 @@ class GestureRule(ConditionRule):
             self._lying_s[person.number] = self.time_s
         if self.time_s - self._lying_s.get(person.number, -inf) < _MIN_UP_S:
             return False
-        if body.torso_angle is not None:
-            self._upright[person.number] = body.torso_angle < _MAX_TORSO_ANGLE
+        if body.torso_angle is not None and body.hip is not None:
+            rise = (body.hip[1] - body.shoulder[1]) / (TORSO * height)
+            self._upright[person.number] = body.torso_angle < _MAX_TORSO_ANGLE and rise > _MIN_TORSO_RISE
         if not self._upright.get(person.number, True):
             return False
         if self.event == "arms_crossed":
