@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import acos, atan2, degrees, exp, hypot
+from math import acos, atan2, degrees, dist, exp, hypot
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -126,12 +126,12 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     torso = torso_angle = None
     sizes: list[float] = []
     if shoulder is not None and hip is not None:
-        torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
+        torso, torso_angle = dist(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
     legs = ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle))
     knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
     if right_shoulder is not None and left_shoulder is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(right_shoulder, left_shoulder) / SHOULDERS)
     _measure_arm(right_shoulder, right_elbow, right_wrist, sizes)
     _measure_arm(left_shoulder, left_elbow, left_wrist, sizes)
     height, facing = _choose_height(sizes), None
@@ -141,7 +141,7 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
         _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
         sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
-        sum([point[2] > 0 for point in points]),
+        len(found) - found.count(None),
     )  # fmt: skip
 
 
@@ -183,7 +183,8 @@ def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
     length = hypot(ax, ay) * hypot(bx, by)
     if length == 0:
         return None
-    return degrees(acos(min(1.0, max(-1.0, (ax * bx + ay * by) / length))))
+    cosine = (ax * bx + ay * by) / length
+    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))
 
 
 def compute_axis_angle(start: Point, end: Point) -> float:
@@ -244,9 +245,9 @@ def _measure_arm(shoulder: Point | None, elbow: Point | None, wrist: Point | Non
     if elbow is None:
         return
     if shoulder is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, shoulder) / UPPER_ARM)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(elbow, shoulder) / UPPER_ARM)
     if wrist is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(elbow, wrist) / FOREARM)
 
 
 def _choose_height(sizes: list[float]) -> float | None:
@@ -274,7 +275,3 @@ def _find_middle(a: Point | None, b: Point | None) -> Point | None:
     if a is None or b is None:
         return a or b
     return (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
-
-
-def _distance(a: Point, b: Point) -> float:
-    return hypot(a[0] - b[0], a[1] - b[1])

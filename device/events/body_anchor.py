@@ -95,6 +95,9 @@ class BodyAnchor:
         self.index = index
         self._offsets = [[0.0, share, 0.0] for _, share, _ in index.template]
         """x and y of each keypoint of the template from the center, as shares of the height; 1 if it was measured."""
+        self._slots = [
+            (number, weight, offset) for (number, _, weight), offset in zip(index.template, self._offsets, strict=True)
+        ]
         self._time_s: float | None = None
         self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
@@ -132,13 +135,12 @@ class BodyAnchor:
             self.height = max(self.height + weight * (height - self.height), _MIN_HEIGHT_PX)
 
     def _observe_offsets(self, points: list[list[float]], elapsed_s: float) -> None:
-        offsets, height = self._offsets, self.height
+        height = self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for slot, (index, _, weight) in enumerate(self.index.template):
+        for index, weight, offset in self._slots:
             x, y, score = points[index]
             if score > 0:
-                offset = offsets[slot]
                 total += weight
                 sum_x += weight * (x - height * offset[0])
                 sum_y += weight * (y - height * offset[1])
@@ -151,10 +153,12 @@ class BodyAnchor:
         usual_weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
         for offset, x, y in visible:
             offset_x, offset_y, is_measured = offset
-            weight = usual_weight if is_measured else 1.0
+            if is_measured:
+                weight = usual_weight
+            else:
+                weight, offset[2] = 1.0, 1.0
             offset[0] = offset_x + weight * ((x - center_x) / height - offset_x)
             offset[1] = offset_y + weight * ((y - center_y) / height - offset_y)
-            offset[2] = 1.0
         self._find_feet(points)
 
     def _find_feet(self, points: list[list[float]]) -> None:
@@ -201,9 +205,12 @@ def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | Non
     """
     best = (measure_torso(points, index) or 0.0) / _TORSO_SHARE
     for first, second, share in index.segments:
-        a, b = points[first], points[second]
-        if a[2] > 0 and b[2] > 0:
-            best = max(best, hypot(a[0] - b[0], a[1] - b[1]) / share)
+        ax, ay, a_score = points[first]
+        bx, by, b_score = points[second]
+        if a_score > 0 and b_score > 0:
+            height = hypot(ax - bx, ay - by) / share
+            if height > best:
+                best = height
     if not best and index.shoulders is not None:
         a, b = points[index.shoulders[0]], points[index.shoulders[1]]
         if a[2] > 0 and b[2] > 0:

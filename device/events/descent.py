@@ -126,10 +126,12 @@ class DescentWatcher:
     def _note(self, person: Person, body: Body, time_s: float) -> None:
         if body.shoulder is None:
             return
-        track = self._tracks.setdefault(person.number, _Track(person.pose))
+        track = self._tracks.get(person.number)
+        if track is None:
+            track = self._tracks[person.number] = _Track(person.pose)
         track.pose = person.pose
         left, top, right, bottom = person.box
-        is_upright = body.torso is not None and body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
+        is_upright = body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
         if is_upright and body.torso is not None and body.count >= _MIN_KEYPOINTS:
             height = max(2.6 * body.torso, bottom - top)
             track.height = 0.9 * track.height + 0.1 * max(height, 0.8 * track.height) if track.height else height

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot, inf
+from math import dist, hypot, inf
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import warn_if_outside
@@ -147,8 +147,7 @@ class LineRule(Rule):
         if way is None:
             way = self._ways[person.number] = _Way(point, time_s)
         else:
-            (last_x, last_y), (x, y) = way.point, point
-            step = hypot(x - last_x, y - last_y)
+            step = dist(way.point, point)
             if step > height * (_MAX_STEP + _MAX_SPEED * (time_s - way.time_s)):
                 way.net, way.is_known = 0, False
             elif step >= way.distance and (crossings := count_crossings(self._path, way.point, point)):

@@ -69,6 +69,7 @@ class PostureRule(LabelRule):
         super().__init__(config, skeleton)
         self._reader = PostureReader(skeleton)
         self._postures = frozenset(config.postures)
+        self._selected: tuple[RuleState, RuleState] | None = None
 
     def classify(self, person: Person, current: str) -> str | None:
         """Return the posture; None if it cannot be decided."""
@@ -85,11 +86,13 @@ class PostureRule(LabelRule):
     def get_state(self) -> RuleState:
         """Return the people in one of the postures of the configuration, and the postures of all people as labels."""
         state = super().get_state()
-        people = tuple(person for person in state.people if state.labels.get(person) in self._postures)
-        return replace(state, active=bool(people), people=people)
+        if self._selected is None or self._selected[0] is not state:
+            people = tuple(person for person in state.people if state.labels.get(person) in self._postures)
+            self._selected = state, replace(state, active=bool(people), people=people)
+        return self._selected[1]
 
     def _select(self, events: list[Event]) -> list[Event]:
-        return [event for event in events if event.label in self._postures]
+        return events and [event for event in events if event.label in self._postures]
 
 
 class PostureReader:
@@ -114,16 +117,18 @@ class PostureReader:
             person: The person.
             current: The posture that holds now, for hysteresis.
         """
-        body = get_body(person, self._joints)
+        body = person.body or get_body(person, self._joints)
         if not body.is_read:
             _read_posture(body, person)
-        if current in ("", "lying") or body.size is None:
+        # Hysteresis only widens the thresholds of the current posture.
+        if current in ("", "lying", body.posture) or body.size is None:
             return body.posture
         return classify_posture(body, body.size, current)
 
     def get_height(self, person: Person) -> float | None:
         """Return the remembered height of a person in pixels; call `read` before."""
-        return get_body(person, self._joints).size
+        body = person.body or get_body(person, self._joints)
+        return body.size
 
 
 def _read_posture(body: Body, person: Person) -> None:
