@@ -132,7 +132,8 @@ class BodyAnchor:
             self.height = max(height, _MIN_HEIGHT_PX)
         else:
             weight = elapsed_s / (_HEIGHT_TIME_CONSTANT_S + elapsed_s)
-            self.height = max(self.height + weight * (height - self.height), _MIN_HEIGHT_PX)
+            height = self.height + weight * (height - self.height)
+            self.height = height if height > _MIN_HEIGHT_PX else _MIN_HEIGHT_PX
 
     def _observe_offsets(self, points: list[list[float]], elapsed_s: float) -> None:
         height = self.height

