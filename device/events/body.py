@@ -128,20 +128,24 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     if shoulder is not None and hip is not None:
         torso, torso_angle = dist(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
-    legs = ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle))
-    knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
+    right_angle = _measure_leg(right_hip, right_knee, right_ankle, sizes)
+    left_angle = _measure_leg(left_hip, left_knee, left_ankle, sizes)
+    if right_angle is None or left_angle is None:
+        knee_angle = left_angle if right_angle is None else right_angle
+    else:
+        knee_angle = (right_angle + left_angle) / 2
     if right_shoulder is not None and left_shoulder is not None:
         sizes.append(_SHORT_LIMB_WEIGHT * dist(right_shoulder, left_shoulder) / SHOULDERS)
     _measure_arm(right_shoulder, right_elbow, right_wrist, sizes)
     _measure_arm(left_shoulder, left_elbow, left_wrist, sizes)
     height, facing = _choose_height(sizes), None
     if right_shoulder is not None and left_shoulder is not None and height:
-        facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
+        facing = (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)
+        facing = 1.0 if facing > 1.0 else -1.0 if facing < -1.0 else facing
     return Body(
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
         _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
-        sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
-        len(found) - found.count(None),
+        knee_angle, facing, len(found) - found.count(None),
     )  # fmt: skip
 
 
@@ -205,6 +209,8 @@ def _find_axis(
     neck: Point | None, mid_hip: Point | None,
 ) -> tuple[Point | None, Point | None]:  # fmt: skip
     """Return the two ends of the torso. A shoulder of one side and the hip of the other do not give its direction."""
+    if right_shoulder and left_shoulder and right_hip and left_hip:
+        return _find_middle(right_shoulder, left_shoulder), _find_middle(right_hip, left_hip)
     has_right, has_left = (right_shoulder and right_hip) is not None, (left_shoulder and left_hip) is not None
     if has_right != has_left:
         return (right_shoulder, right_hip) if has_right else (left_shoulder, left_hip)

@@ -98,6 +98,7 @@ class BodyAnchor:
         self._slots = [
             (number, weight, offset) for (number, _, weight), offset in zip(index.template, self._offsets, strict=True)
         ]
+        self._ankles = [(number, self._offsets[slot]) for number, slot in index.ankles]
         self._time_s: float | None = None
         self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
@@ -114,7 +115,8 @@ class BodyAnchor:
         self._observe_offsets(points, elapsed_s)
         if elapsed_s:
             weight = elapsed_s / (_SPEED_TIME_CONSTANT_S + elapsed_s)
-            (x, y), (velocity_x, velocity_y) = self.center, self.velocity
+            x, y = self.center
+            velocity_x, velocity_y = self.velocity
             self.velocity = (
                 velocity_x + weight * ((x - before_x) / elapsed_s - velocity_x),
                 velocity_y + weight * ((y - before_y) / elapsed_s - velocity_y),
@@ -165,20 +167,19 @@ class BodyAnchor:
     def _find_feet(self, points: list[list[float]]) -> None:
         """Set the feet: the mean of both ankles, seen or expected."""
         (center_x, center_y), height = self.center, self.height
-        ankles = self.index.ankles
-        if not ankles:
+        if not self._ankles:
             self.feet = center_x, center_y + _ANKLE_DROP * height
             return
         sum_x = sum_y = 0.0
-        for index, slot in ankles:
-            offset_x, offset_y, _ = self._offsets[slot]
+        for index, (offset_x, offset_y, _) in self._ankles:
             x, y = center_x + height * offset_x, center_y + height * offset_y
             seen_x, seen_y, score = points[index]
             if score > 0:
                 x, y = x + _ANKLE_SHARE * (seen_x - x), y + _ANKLE_SHARE * (seen_y - y)
             sum_x += x
             sum_y += y
-        self.feet = sum_x / len(ankles), sum_y / len(ankles)
+        count = len(self._ankles)
+        self.feet = sum_x / count, sum_y / count
 
     def _use_box(self, points: list[list[float]]) -> None:
         """Use the box of the keypoints: nothing of the body itself is visible, or the skeleton is not one of a body."""
@@ -193,10 +194,12 @@ def measure_torso(points: list[list[float]], index: BodyIndex) -> float | None:
     if index.hips is None:
         return None
     hip = _find_middle(points, index.hips)
+    if hip is None:
+        return None
     top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
     if top is None and index.shoulders is not None:
         top = _find_middle(points, index.shoulders)
-    return None if hip is None or top is None else hypot(top[0] - hip[0], top[1] - hip[1])
+    return None if top is None else hypot(top[0] - hip[0], top[1] - hip[1])
 
 
 def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | None:

@@ -254,13 +254,15 @@ class FallRule(Rule):
         if not is_clear and posture != "lying":
             return None
         state.place = _find_place(person)
-        state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
+        state.height = body.size or state.height
         if posture == "lying" and state.lying_s is None and _is_along(body):
             # Who kneels in front of the camera looks the same.
             posture = None
         if posture is not None:
-            state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
+            hidden_s = time_s - state.known_s - _MIN_HIDDEN_S
+            if hidden_s > 0:
+                state.hidden_s += hidden_s
             state.known_s = time_s
         if posture == "lying":
             self._note_lying(body, state, time_s)
