@@ -134,8 +134,8 @@ class DescentWatcher:
         left, top, right, bottom = person.box
         is_upright = body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
         if is_upright and body.torso is not None and body.count >= _MIN_KEYPOINTS:
-            height = max(2.6 * body.torso, bottom - top)
-            track.height = 0.9 * track.height + 0.1 * max(height, 0.8 * track.height) if track.height else height
+            height, before = max(2.6 * body.torso, bottom - top), track.height
+            track.height = 0.9 * before + 0.1 * max(height, 0.8 * before) if before else height
         sights = track.sights
         sights.append(_Sight(time_s, (left + right) / 2, body.shoulder[1], body.torso_angle))
         track.was_lost = False
@@ -149,9 +149,11 @@ class DescentWatcher:
         if track.has_descended or not (is_first or last.angle is None or last.angle > _MIN_SEEN_ANGLE):
             return False
         width, height = frame_size
-        if track.height < _MIN_HEIGHT * height or not _was_upright(track):
+        if track.height < _MIN_HEIGHT * height:
             return False
         if not (_EDGE * width < last.x < (1 - _EDGE) * width and last.y < _MAX_Y * height):
+            return False
+        if not _was_upright(track):
             return False
         recent = [sight for sight in track.sights if last.time_s - sight.time_s <= _DROP_S]
         drop = (last.y - min(sight.y for sight in recent)) / track.height

@@ -129,13 +129,14 @@ class FallRule(Rule):
         events: list[Event] = []
         if self._reported_s:
             self._drop_reports(time_s)
+        states = self._states
         for person in people:
-            state = self._states.get(person.number)
+            state = states.get(person.number)
             if state is None:
-                state = self._states[person.number] = self._adopt(person, people, time_s)
+                state = states[person.number] = self._adopt(person, people, time_s)
             if (end := self._observe(person, state, time_s)) is not None:
                 events.append(end)
-        for number, state in self._states.items():
+        for number, state in states.items():
             if state.lying_s is not None and self._has_fallen(number, state, time_s, state.lying_s):
                 found = next((person for person in people if person.number == number), None)
                 events.append(self._start(number, found, state, time_s))
@@ -184,6 +185,8 @@ class FallRule(Rule):
     def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
         """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""
         events = [self._end_descent(one, time_s) for one in self._watcher.update(people, time_s, frame_size) if one.id]
+        if not self._watcher.descents:
+            return events
         for one in list(self._watcher.descents):
             if one.id:
                 if time_s - one.seen_s > self._gone_s:

@@ -121,7 +121,7 @@ class PostureReader:
         if not body.is_read:
             _read_posture(body, person)
         # Hysteresis only widens the thresholds of the current posture.
-        if current in ("", "lying", body.posture) or body.size is None:
+        if not current or current == body.posture or current == "lying" or body.size is None:
             return body.posture
         return classify_posture(body, body.size, current)
 
