@@ -33,6 +33,11 @@ _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
 _MIN_STRAIGHT_KNEE = 162.0
 _MIN_SITTING_THIGH = 0.1
 _MAX_CROUCHING_LEG = 0.34
+"""How far the hips of somebody who crouches are above the feet, if the knees were not found."""
+_MAX_CROUCHING_RISE, _CROUCHING_SHIN, _CROUCHING_TORSO = -0.3, 0.3, 0.5
+"""How far the knees are below the hips, as a share of the thigh: below 0 if they are above them. Who crouches leans
+forward, which shows as a short torso, and so counts as lower."""
+_FACING_RISE = 0.28
 _FACING_SHIFT = 0.09
 """A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
 
@@ -171,7 +176,19 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
     # From the front, the bent knees of a seated person look straight to a camera that looks down.
     if is_straight and leg > 0.3 and (body.facing or 0.0) < 0.5:
         return "standing"
-    return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
+    if ankle is None:
+        return _classify_without_shins(leg, current)
+    facing = body.facing or 0.0
+    standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
+    if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
+        return "standing"
+    shift = _MARGIN / 2 if current == "crouching" else -_MARGIN / 2 if current == "sitting" else 0
+    if thigh is None or shin is None:
+        is_crouching = leg < _MAX_CROUCHING_LEG + _FACING_SHIFT * facing + shift
+    else:
+        rise = thigh + _CROUCHING_SHIN * (shin - 1) + _CROUCHING_TORSO * (torso - 1)
+        is_crouching = rise < _MAX_CROUCHING_RISE + _FACING_RISE * facing + 2 * shift
+    return "crouching" if is_crouching else "sitting"
 
 
 def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | None, leg: float | None,
@@ -192,19 +209,12 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
     return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not is_crouching
 
 
-def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str | None:
-    """Tell standing, sitting and crouching apart by the height of the hips above the feet."""
-    if not has_ankle:
-        # The lower legs are hidden: the thighs tell standing from sitting only.
-        if leg > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
-            return "standing"
-        # Thighs that are level or rise may be those of somebody who sits or crouches.
-        return "sitting" if _MIN_SITTING_THIGH < leg < 0.45 else current or None
-    standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
-    if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
+def _classify_without_shins(thigh: float, current: str) -> str | None:
+    """Classify if the lower legs are hidden: the thighs tell standing from sitting only."""
+    if thigh > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
         return "standing"
-    shift = _MARGIN / 2 if current == "crouching" else -_MARGIN / 2 if current == "sitting" else 0
-    return "crouching" if leg < _MAX_CROUCHING_LEG + _FACING_SHIFT * facing + shift else "sitting"
+    # Thighs that are level or rise may be those of somebody who sits or crouches.
+    return "sitting" if _MIN_SITTING_THIGH < thigh < 0.45 else current or None
 
 
 def _classify_without_torso(top: Point | None, knee: Point | None, ankle: Point | None, height: float) -> str | None:
