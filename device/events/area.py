@@ -46,13 +46,15 @@ class Area:
             self._resize(frame_size)
         left, top, right, bottom = self._box
         max_x, max_y = frame_size[0] - _INSET_PX, frame_size[1] - _INSET_PX
-        inside = self.people
+        locate, inside, shape = self._locate, self.people, self.shape
         for person in people:
-            point = self._locate(person)
+            point = locate(person)
             if point is None:
                 continue
-            x, y = point = min(max(point[0], _INSET_PX), max_x), min(max(point[1], _INSET_PX), max_y)
-            if left <= x <= right and top <= y <= bottom and contains(self.shape, point):
+            x, y = point
+            if not (_INSET_PX <= x <= max_x and _INSET_PX <= y <= max_y):
+                x, y = point = min(max(x, _INSET_PX), max_x), min(max(y, _INSET_PX), max_y)
+            if left <= x <= right and top <= y <= bottom and contains(shape, point):
                 inside.add(person.number)
             elif person.number in inside and not self._is_near(point, _MARGIN * person.height):
                 inside.discard(person.number)

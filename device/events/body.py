@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import acos, atan2, degrees, exp, hypot
+from math import acos, atan2, degrees, dist, exp, hypot
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -126,22 +126,26 @@ def measure_body(points: Points, joints: BodyJoints) -> Body:
     torso = torso_angle = None
     sizes: list[float] = []
     if shoulder is not None and hip is not None:
-        torso, torso_angle = _distance(shoulder, hip), compute_axis_angle(hip, shoulder)
+        torso, torso_angle = dist(shoulder, hip), compute_axis_angle(hip, shoulder)
         sizes.append(torso / TORSO)
-    legs = ((right_hip, right_knee, right_ankle), (left_hip, left_knee, left_ankle))
-    knee_angles = [angle for leg in legs if (angle := _measure_leg(*leg, sizes)) is not None]
+    right_angle = _measure_leg(right_hip, right_knee, right_ankle, sizes)
+    left_angle = _measure_leg(left_hip, left_knee, left_ankle, sizes)
+    if right_angle is None or left_angle is None:
+        knee_angle = left_angle if right_angle is None else right_angle
+    else:
+        knee_angle = (right_angle + left_angle) / 2
     if right_shoulder is not None and left_shoulder is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(right_shoulder, left_shoulder) / SHOULDERS)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(right_shoulder, left_shoulder) / SHOULDERS)
     _measure_arm(right_shoulder, right_elbow, right_wrist, sizes)
     _measure_arm(left_shoulder, left_elbow, left_wrist, sizes)
     height, facing = _choose_height(sizes), None
     if right_shoulder is not None and left_shoulder is not None and height:
-        facing = min(1.0, max(-1.0, (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)))
+        facing = (left_shoulder[0] - right_shoulder[0]) / (SHOULDERS * height)
+        facing = 1.0 if facing > 1.0 else -1.0 if facing < -1.0 else facing
     return Body(
         _find_head(points, joints), shoulder, hip, _find_middle(right_knee, left_knee),
         _find_middle(right_ankle, left_ankle), torso, torso_angle, height,
-        sum(knee_angles) / len(knee_angles) if knee_angles else None, facing,
-        sum([point[2] > 0 for point in points]),
+        knee_angle, facing, len(found) - found.count(None),
     )  # fmt: skip
 
 
@@ -183,7 +187,8 @@ def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
     length = hypot(ax, ay) * hypot(bx, by)
     if length == 0:
         return None
-    return degrees(acos(min(1.0, max(-1.0, (ax * bx + ay * by) / length))))
+    cosine = (ax * bx + ay * by) / length
+    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))
 
 
 def compute_axis_angle(start: Point, end: Point) -> float:
@@ -204,6 +209,8 @@ def _find_axis(
     neck: Point | None, mid_hip: Point | None,
 ) -> tuple[Point | None, Point | None]:  # fmt: skip
     """Return the two ends of the torso. A shoulder of one side and the hip of the other do not give its direction."""
+    if right_shoulder and left_shoulder and right_hip and left_hip:
+        return _find_middle(right_shoulder, left_shoulder), _find_middle(right_hip, left_hip)
     has_right, has_left = (right_shoulder and right_hip) is not None, (left_shoulder and left_hip) is not None
     if has_right != has_left:
         return (right_shoulder, right_hip) if has_right else (left_shoulder, left_hip)
@@ -244,9 +251,9 @@ def _measure_arm(shoulder: Point | None, elbow: Point | None, wrist: Point | Non
     if elbow is None:
         return
     if shoulder is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, shoulder) / UPPER_ARM)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(elbow, shoulder) / UPPER_ARM)
     if wrist is not None:
-        sizes.append(_SHORT_LIMB_WEIGHT * _distance(elbow, wrist) / FOREARM)
+        sizes.append(_SHORT_LIMB_WEIGHT * dist(elbow, wrist) / FOREARM)
 
 
 def _choose_height(sizes: list[float]) -> float | None:
@@ -274,7 +281,3 @@ def _find_middle(a: Point | None, b: Point | None) -> Point | None:
     if a is None or b is None:
         return a or b
     return (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
-
-
-def _distance(a: Point, b: Point) -> float:
-    return hypot(a[0] - b[0], a[1] - b[1])

@@ -95,6 +95,10 @@ class BodyAnchor:
         self.index = index
         self._offsets = [[0.0, share, 0.0] for _, share, _ in index.template]
         """x and y of each keypoint of the template from the center, as shares of the height; 1 if it was measured."""
+        self._slots = [
+            (number, weight, offset) for (number, _, weight), offset in zip(index.template, self._offsets, strict=True)
+        ]
+        self._ankles = [(number, self._offsets[slot]) for number, slot in index.ankles]
         self._time_s: float | None = None
         self.velocity: Point = (0.0, 0.0)
         self.center: Point = (0.0, 0.0)
@@ -111,7 +115,8 @@ class BodyAnchor:
         self._observe_offsets(points, elapsed_s)
         if elapsed_s:
             weight = elapsed_s / (_SPEED_TIME_CONSTANT_S + elapsed_s)
-            (x, y), (velocity_x, velocity_y) = self.center, self.velocity
+            x, y = self.center
+            velocity_x, velocity_y = self.velocity
             self.velocity = (
                 velocity_x + weight * ((x - before_x) / elapsed_s - velocity_x),
                 velocity_y + weight * ((y - before_y) / elapsed_s - velocity_y),
@@ -129,16 +134,16 @@ class BodyAnchor:
             self.height = max(height, _MIN_HEIGHT_PX)
         else:
             weight = elapsed_s / (_HEIGHT_TIME_CONSTANT_S + elapsed_s)
-            self.height = max(self.height + weight * (height - self.height), _MIN_HEIGHT_PX)
+            height = self.height + weight * (height - self.height)
+            self.height = height if height > _MIN_HEIGHT_PX else _MIN_HEIGHT_PX
 
     def _observe_offsets(self, points: list[list[float]], elapsed_s: float) -> None:
-        offsets, height = self._offsets, self.height
+        height = self.height
         total = sum_x = sum_y = 0.0
         visible = []
-        for slot, (index, _, weight) in enumerate(self.index.template):
+        for index, weight, offset in self._slots:
             x, y, score = points[index]
             if score > 0:
-                offset = offsets[slot]
                 total += weight
                 sum_x += weight * (x - height * offset[0])
                 sum_y += weight * (y - height * offset[1])
@@ -151,29 +156,30 @@ class BodyAnchor:
         usual_weight = elapsed_s / (_OFFSET_TIME_CONSTANT_S + elapsed_s)
         for offset, x, y in visible:
             offset_x, offset_y, is_measured = offset
-            weight = usual_weight if is_measured else 1.0
+            if is_measured:
+                weight = usual_weight
+            else:
+                weight, offset[2] = 1.0, 1.0
             offset[0] = offset_x + weight * ((x - center_x) / height - offset_x)
             offset[1] = offset_y + weight * ((y - center_y) / height - offset_y)
-            offset[2] = 1.0
         self._find_feet(points)
 
     def _find_feet(self, points: list[list[float]]) -> None:
         """Set the feet: the mean of both ankles, seen or expected."""
         (center_x, center_y), height = self.center, self.height
-        ankles = self.index.ankles
-        if not ankles:
+        if not self._ankles:
             self.feet = center_x, center_y + _ANKLE_DROP * height
             return
         sum_x = sum_y = 0.0
-        for index, slot in ankles:
-            offset_x, offset_y, _ = self._offsets[slot]
+        for index, (offset_x, offset_y, _) in self._ankles:
             x, y = center_x + height * offset_x, center_y + height * offset_y
             seen_x, seen_y, score = points[index]
             if score > 0:
                 x, y = x + _ANKLE_SHARE * (seen_x - x), y + _ANKLE_SHARE * (seen_y - y)
             sum_x += x
             sum_y += y
-        self.feet = sum_x / len(ankles), sum_y / len(ankles)
+        count = len(self._ankles)
+        self.feet = sum_x / count, sum_y / count
 
     def _use_box(self, points: list[list[float]]) -> None:
         """Use the box of the keypoints: nothing of the body itself is visible, or the skeleton is not one of a body."""
@@ -188,10 +194,12 @@ def measure_torso(points: list[list[float]], index: BodyIndex) -> float | None:
     if index.hips is None:
         return None
     hip = _find_middle(points, index.hips)
+    if hip is None:
+        return None
     top = None if index.neck is None or points[index.neck][2] <= 0 else points[index.neck]
     if top is None and index.shoulders is not None:
         top = _find_middle(points, index.shoulders)
-    return None if hip is None or top is None else hypot(top[0] - hip[0], top[1] - hip[1])
+    return None if top is None else hypot(top[0] - hip[0], top[1] - hip[1])
 
 
 def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | None:
@@ -201,9 +209,12 @@ def _estimate_height(points: list[list[float]], index: BodyIndex) -> float | Non
     """
     best = (measure_torso(points, index) or 0.0) / _TORSO_SHARE
     for first, second, share in index.segments:
-        a, b = points[first], points[second]
-        if a[2] > 0 and b[2] > 0:
-            best = max(best, hypot(a[0] - b[0], a[1] - b[1]) / share)
+        ax, ay, a_score = points[first]
+        bx, by, b_score = points[second]
+        if a_score > 0 and b_score > 0:
+            height = hypot(ax - bx, ay - by) / share
+            if height > best:
+                best = height
     if not best and index.shoulders is not None:
         a, b = points[index.shoulders[0]], points[index.shoulders[1]]
         if a[2] > 0 and b[2] > 0:

@@ -118,8 +118,8 @@ class LabelRule(Rule):
             found = self.classify(person, state.label)
             if found is None:
                 continue
-            if not (found or state.label or state.candidate):
-                state.known_s = time_s
+            if found == state.label and not state.candidate:
+                state.off_s, state.known_s = None, time_s
                 continue
             self._advance(state, found, time_s)
             state.known_s = time_s

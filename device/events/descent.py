@@ -92,15 +92,16 @@ class DescentWatcher:
         bodies = [(person, get_body(person, self._joints)) for person in people]
         for person, body in bodies:
             self._note(person, body, time_s)
-        for number in list(self._tracks):
-            track = self._tracks[number]
-            if time_s - track.sights[-1].time_s > _HISTORY_S:
+        for number, track in list(self._tracks.items()):
+            last = track.sights[-1]
+            if time_s - last.time_s > _HISTORY_S:
                 del self._tracks[number]
-            elif self._descends(track, time_s, frame_size):
-                last = track.sights[-1]
+            elif self._descends(track, last, time_s, frame_size):
                 y = min(sight.y for sight in track.sights if last.time_s - sight.time_s <= _DROP_S)
                 track.has_descended = True
                 self.descents.append(Descent(number, last.time_s, last.time_s, last.x, y, track.height, track.pose))
+        if not self.descents:
+            return []
         risen = [descent for descent in self.descents if _has_risen(descent, bodies, time_s)]
         for descent in risen:
             self.remove(descent)
@@ -126,29 +127,33 @@ class DescentWatcher:
     def _note(self, person: Person, body: Body, time_s: float) -> None:
         if body.shoulder is None:
             return
-        track = self._tracks.setdefault(person.number, _Track(person.pose))
+        track = self._tracks.get(person.number)
+        if track is None:
+            track = self._tracks[person.number] = _Track(person.pose)
         track.pose = person.pose
         left, top, right, bottom = person.box
-        is_upright = body.torso is not None and body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
+        is_upright = body.torso_angle is not None and body.torso_angle < _UPRIGHT_ANGLE
         if is_upright and body.torso is not None and body.count >= _MIN_KEYPOINTS:
-            height = max(2.6 * body.torso, bottom - top)
-            track.height = 0.9 * track.height + 0.1 * max(height, 0.8 * track.height) if track.height else height
-        track.sights.append(_Sight(time_s, (left + right) / 2, body.shoulder[1], body.torso_angle))
+            height, before = max(2.6 * body.torso, bottom - top), track.height
+            track.height = 0.9 * before + 0.1 * max(height, 0.8 * before) if before else height
+        sights = track.sights
+        sights.append(_Sight(time_s, (left + right) / 2, body.shoulder[1], body.torso_angle))
         track.was_lost = False
-        while time_s - track.sights[0].time_s > _HISTORY_S:
-            track.sights.popleft()
+        while time_s - sights[0].time_s > _HISTORY_S:
+            sights.popleft()
 
-    def _descends(self, track: _Track, time_s: float, frame_size: tuple[int, int]) -> bool:
-        last = track.sights[-1]
+    def _descends(self, track: _Track, last: _Sight, time_s: float, frame_size: tuple[int, int]) -> bool:
         is_lost = time_s - last.time_s >= _LOST_S
         is_first = is_lost and not track.was_lost
         track.was_lost = is_lost
         if track.has_descended or not (is_first or last.angle is None or last.angle > _MIN_SEEN_ANGLE):
             return False
         width, height = frame_size
-        if track.height < _MIN_HEIGHT * height or not _was_upright(track):
+        if track.height < _MIN_HEIGHT * height:
             return False
         if not (_EDGE * width < last.x < (1 - _EDGE) * width and last.y < _MAX_Y * height):
+            return False
+        if not _was_upright(track):
             return False
         recent = [sight for sight in track.sights if last.time_s - sight.time_s <= _DROP_S]
         drop = (last.y - min(sight.y for sight in recent)) / track.height

@@ -117,6 +117,7 @@ class FallRule(Rule):
         self._reported_s: dict[int, float] = {}
         """When a fall of a person was reported, for the cool-down; older ones are removed."""
         self._watcher = DescentWatcher(self._joints)
+        self._state: RuleState | None = None
 
     @property
     def info(self) -> RuleInfo:
@@ -126,15 +127,19 @@ class FallRule(Rule):
     def update(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
         """Report people who fell, and those who are upright again."""
         events: list[Event] = []
+        if self._reported_s:
+            self._drop_reports(time_s)
+        states = self._states
         for person in people:
-            state = self._states.get(person.number)
+            state = states.get(person.number)
             if state is None:
-                state = self._states[person.number] = self._adopt(person, people, time_s)
-            events += self._observe(person, state, time_s)
-        present = {person.number: person for person in people}
-        for number, state in self._states.items():
-            if self._has_fallen(number, state, time_s):
-                events.append(self._start(number, present.get(number), state, time_s))
+                state = states[person.number] = self._adopt(person, people, time_s)
+            if (end := self._observe(person, state, time_s)) is not None:
+                events.append(end)
+        for number, state in states.items():
+            if state.lying_s is not None and self._has_fallen(number, state, time_s, state.lying_s):
+                found = next((person for person in people if person.number == number), None)
+                events.append(self._start(number, found, state, time_s))
         if len(self._states) > len(people):
             events += self._forget_absent(time_s)
         return events + self._watch(people, time_s, frame_size)
@@ -171,11 +176,17 @@ class FallRule(Rule):
         """Return the people on the floor."""
         people = tuple(number for number, state in self._states.items() if state.id)
         people += tuple(one.number for one in self._watcher.descents if one.id and one.number not in people)
-        return RuleState(self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen"))
+        if self._state is None or self._state.people != people:
+            self._state = RuleState(
+                self.config.name, self.kind, bool(people), people, labels=dict.fromkeys(people, "fallen")
+            )
+        return self._state
 
     def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
         """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""
         events = [self._end_descent(one, time_s) for one in self._watcher.update(people, time_s, frame_size) if one.id]
+        if not self._watcher.descents:
+            return events
         for one in list(self._watcher.descents):
             if one.id:
                 if time_s - one.seen_s > self._gone_s:
@@ -183,7 +194,7 @@ class FallRule(Rule):
                     self._watcher.remove(one)
             elif time_s - one.time_s >= self._for_s:
                 if (self._is_reported(one.x, one.height) or self._is_seen(one.number, time_s)
-                        or self._is_cooling_down(one.number, time_s)):  # fmt: skip
+                        or one.number in self._reported_s):  # fmt: skip
                     self._watcher.remove(one)
                     continue
                 self._reported_s[one.number] = time_s
@@ -198,11 +209,10 @@ class FallRule(Rule):
         places += [one.x for one in self._watcher.descents if one.id]
         return any(abs(place - x) < height for place in places)
 
-    def _is_cooling_down(self, number: int, time_s: float) -> bool:
-        """Return True if a fall of the person was reported less than the cool-down ago."""
+    def _drop_reports(self, time_s: float) -> None:
+        """Forget falls that were reported longer ago than the cool-down."""
         for old in [old for old, reported_s in self._reported_s.items() if time_s - reported_s >= self._cooldown_s]:
             del self._reported_s[old]
-        return number in self._reported_s
 
     def _rename_report(self, old: int, new: int) -> None:
         if old in self._reported_s:
@@ -240,20 +250,22 @@ class FallRule(Rule):
         person.anchor.size.height = state.height
         return state
 
-    def _observe(self, person: Person, state: _PersonState, time_s: float) -> list[Event]:
+    def _observe(self, person: Person, state: _PersonState, time_s: float) -> Event | None:
         posture = self._reader.read(person, "lying" if state.lying_s is not None else "")
         is_clear = person.pose.score >= _MIN_CLEAR_SCORE
         state.seen_s = time_s
         if not is_clear and posture != "lying":
-            return []
+            return None
         state.place = _find_place(person)
-        state.height = self._reader.get_height(person) or state.height
         body = get_body(person, self._joints)
+        state.height = body.size or state.height
         if posture == "lying" and state.lying_s is None and _is_along(body):
             # Who kneels in front of the camera looks the same.
             posture = None
         if posture is not None:
-            state.hidden_s += max(0.0, time_s - state.known_s - _MIN_HIDDEN_S)
+            hidden_s = time_s - state.known_s - _MIN_HIDDEN_S
+            if hidden_s > 0:
+                state.hidden_s += hidden_s
             state.known_s = time_s
         if posture == "lying":
             self._note_lying(body, state, time_s)
@@ -266,8 +278,8 @@ class FallRule(Rule):
             if body.count >= _MIN_FOUND_KEYPOINTS:
                 state.found_s = time_s
         if state.id and state.is_up:
-            return [self._end(state, time_s, person)]
-        return []
+            return self._end(state, time_s, person)
+        return None
 
     def _note_lying(self, body: Body, state: _PersonState, time_s: float) -> None:
         if state.lying_s is None or (not state.id and time_s - state.last_lying_s > _MAX_LYING_GAP_S):
@@ -301,13 +313,12 @@ class FallRule(Rule):
         if body.shoulder is not None and body.torso_angle is not None and body.torso_angle < 40:
             shoulders.append((time_s, body.shoulder[1]))
 
-    def _has_fallen(self, number: int, state: _PersonState, time_s: float) -> bool:
-        if state.id or self._is_cooling_down(number, time_s):
-            return False
+    def _has_fallen(self, number: int, state: _PersonState, time_s: float, lying_s: float) -> bool:
         return (
-            state.lying_s is not None
+            not state.id
             and state.has_fallen
-            and time_s - state.lying_s >= self._for_s
+            and number not in self._reported_s
+            and time_s - lying_s >= self._for_s
             and state.lying_frames >= max(_MIN_LYING_FRAMES, _MIN_LYING_SHARE * state.known_frames)
             and not self._is_reported(state.place[0], state.height)
         )

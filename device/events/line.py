@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot, inf
+from math import dist, hypot, inf
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import warn_if_outside
@@ -95,6 +95,8 @@ class LineRule(Rule):
         self._box = (0.0, 0.0, 0.0, 0.0)
         self._ways: dict[int, _Way] = {}
         self._counts = {"in": 0, "out": 0}
+        self._state: RuleState | None = None
+        """The state since the last change; None: it has changed."""
 
     @property
     def info(self) -> RuleInfo:
@@ -137,8 +139,10 @@ class LineRule(Rule):
 
     def get_state(self) -> RuleState:
         """Return the counts."""
-        shape = self._shape[:: self._in_sign]  # reversed by `swap`: `in` is always from left to right along the shape
-        return RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=shape)
+        if self._state is None:
+            shape = self._shape[:: self._in_sign]  # reversed by `swap`: `in` is from left to right along the shape
+            self._state = RuleState(self.config.name, "line", active=False, counts=dict(self._counts), shape=shape)
+        return self._state
 
     def _follow(self, person: Person, point: Point, time_s: float) -> _Way:
         """Extend the way of a person to a point."""
@@ -147,8 +151,7 @@ class LineRule(Rule):
         if way is None:
             way = self._ways[person.number] = _Way(point, time_s)
         else:
-            (last_x, last_y), (x, y) = way.point, point
-            step = hypot(x - last_x, y - last_y)
+            step = dist(way.point, point)
             if step > height * (_MAX_STEP + _MAX_SPEED * (time_s - way.time_s)):
                 way.net, way.is_known = 0, False
             elif step >= way.distance and (crossings := count_crossings(self._path, way.point, point)):
@@ -170,6 +173,7 @@ class LineRule(Rule):
         direction = "in" if way.net * self._in_sign > 0 else "out"
         way.net = 0
         self._counts[direction] += 1
+        self._state = None
         if time_s - way.event_s < self._cooldown_s:
             return []
         way.event_s = time_s
@@ -191,6 +195,7 @@ class LineRule(Rule):
 
     def _resize(self, frame_size: tuple[int, int]) -> None:
         self._frame_size, self._shape = frame_size, scale_points(self._points, frame_size)
+        self._state = None
         self._path = _extend(self._shape, frame_size)
         xs, ys = [x for x, _ in self._path], [y for _, y in self._path]
         self._box = min(xs), min(ys), max(xs), max(ys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot
+from math import hypot, inf
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Person:
         body: Measures of the body, set by the first rule that needs them (`body.get_body`).
     """
 
+    __slots__ = ("_box", "_is_observed", "anchor", "body", "number", "points", "pose", "time_s")
+
     def __init__(self, pose: Pose, points: list[list[float]], time_s: float, anchor: BodyAnchor) -> None:
         self.number, self.pose, self.points = pose.person, pose, points
         self.time_s, self.anchor = time_s, anchor
@@ -43,9 +45,20 @@ class Person:
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the keypoints that were found."""
         if self._box is None:
-            found = [point for point in self.points if point[2] > 0]
-            xs, ys = [point[0] for point in found], [point[1] for point in found]
-            self._box = min(xs), min(ys), max(xs), max(ys)
+            left = top = inf
+            right = bottom = -inf
+            for x, y, score in self.points:
+                if score > 0:
+                    # Twice as fast as `min` and `max`.
+                    if x < left:
+                        left = x
+                    if x > right:
+                        right = x
+                    if y < top:
+                        top = y
+                    if y > bottom:
+                        bottom = y
+            self._box = left, top, right, bottom
         return self._box
 
     @property
@@ -54,35 +67,38 @@ class Person:
 
         It is the same for a person who sits or lies, and hardly changes if keypoints are missing.
         """
-        return self._observed.height
+        if not self._is_observed:
+            self._observe()
+        return self.anchor.height
 
     @property
     def center(self) -> Point:
         """Center of the torso, estimated from all keypoints, so that it does not jump if some are missing."""
-        return self._observed.center
+        if not self._is_observed:
+            self._observe()
+        return self.anchor.center
 
     @property
     def feet(self) -> Point:
         """Point between the ankles; estimated from the rest of the body if they were not found."""
-        return self._observed.feet
+        if not self._is_observed:
+            self._observe()
+        return self.anchor.feet
 
     @property
     def speed(self) -> float:
         """Speed of the center in heights per second, smoothed."""
-        observed = self._observed
-        return hypot(*observed.velocity) / observed.height
+        height = self.height
+        return hypot(*self.anchor.velocity) / height
 
     @property
     def torso(self) -> float | None:
         """Length from neck to hips in pixels, in this frame; None if they were not found."""
         return measure_torso(self.points, self.anchor.index)
 
-    @property
-    def _observed(self) -> BodyAnchor:
-        if not self._is_observed:
-            self._is_observed = True
-            self.anchor.observe(self.points, self.time_s)
-        return self.anchor
+    def _observe(self) -> None:
+        self._is_observed = True
+        self.anchor.observe(self.points, self.time_s)
 
 
 def measure_people(
@@ -105,12 +121,13 @@ def measure_people(
     anchors = {} if anchors is None else anchors
     index = BodyIndex.of(skeleton)
     people = []
-    stack = np.stack([pose.keypoints for pose in tracked])
+    stack = np.array([pose.keypoints for pose in tracked])
     if not np.isfinite(stack).all():
         # One such value would stay in the memory of the body.
         stack = np.where(np.isfinite(stack).all(axis=2, keepdims=True), stack, 0.0)
-    for pose, points in zip(tracked, stack.tolist(), strict=True):
-        if not any(point[2] > 0 for point in points):
+    has_points = np.any(stack[:, :, 2] > 0, axis=1).tolist()
+    for pose, points, is_found in zip(tracked, stack.tolist(), has_points, strict=True):
+        if not is_found:
             continue
         anchor = anchors.get(pose.person)
         if anchor is None:

@@ -33,6 +33,11 @@ _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
 _MIN_STRAIGHT_KNEE = 162.0
 _MIN_SITTING_THIGH = 0.1
 _MAX_CROUCHING_LEG = 0.34
+"""How far the hips of somebody who crouches are above the feet, if the knees were not found."""
+_MAX_CROUCHING_RISE, _CROUCHING_SHIN, _CROUCHING_TORSO = -0.3, 0.3, 0.5
+"""How far the knees are below the hips, as a share of the thigh: below 0 if they are above them. Who crouches leans
+forward, which shows as a short torso, and so counts as lower."""
+_FACING_RISE = 0.28
 _FACING_SHIFT = 0.09
 """A camera that looks down sees the knees of a seated person lower if the person faces it, and higher from behind."""
 
@@ -69,6 +74,7 @@ class PostureRule(LabelRule):
         super().__init__(config, skeleton)
         self._reader = PostureReader(skeleton)
         self._postures = frozenset(config.postures)
+        self._selected: tuple[RuleState, RuleState] | None = None
 
     def classify(self, person: Person, current: str) -> str | None:
         """Return the posture; None if it cannot be decided."""
@@ -85,11 +91,13 @@ class PostureRule(LabelRule):
     def get_state(self) -> RuleState:
         """Return the people in one of the postures of the configuration, and the postures of all people as labels."""
         state = super().get_state()
-        people = tuple(person for person in state.people if state.labels.get(person) in self._postures)
-        return replace(state, active=bool(people), people=people)
+        if self._selected is None or self._selected[0] is not state:
+            people = tuple(person for person in state.people if state.labels.get(person) in self._postures)
+            self._selected = state, replace(state, active=bool(people), people=people)
+        return self._selected[1]
 
     def _select(self, events: list[Event]) -> list[Event]:
-        return [event for event in events if event.label in self._postures]
+        return events and [event for event in events if event.label in self._postures]
 
 
 class PostureReader:
@@ -114,16 +122,18 @@ class PostureReader:
             person: The person.
             current: The posture that holds now, for hysteresis.
         """
-        body = get_body(person, self._joints)
+        body = person.body or get_body(person, self._joints)
         if not body.is_read:
             _read_posture(body, person)
-        if current in ("", "lying") or body.size is None:
+        # Hysteresis only widens the thresholds of the current posture.
+        if not current or current == body.posture or current == "lying" or body.size is None:
             return body.posture
         return classify_posture(body, body.size, current)
 
     def get_height(self, person: Person) -> float | None:
         """Return the remembered height of a person in pixels; call `read` before."""
-        return get_body(person, self._joints).size
+        body = person.body or get_body(person, self._joints)
+        return body.size
 
 
 def _read_posture(body: Body, person: Person) -> None:
@@ -166,7 +176,19 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
     # From the front, the bent knees of a seated person look straight to a camera that looks down.
     if is_straight and leg > 0.3 and (body.facing or 0.0) < 0.5:
         return "standing"
-    return _classify_upright(leg, thigh, ankle is not None, body.facing or 0.0, current)
+    if ankle is None:
+        return _classify_without_shins(leg, current)
+    facing = body.facing or 0.0
+    standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
+    if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
+        return "standing"
+    shift = _MARGIN / 2 if current == "crouching" else -_MARGIN / 2 if current == "sitting" else 0
+    if thigh is None or shin is None:
+        is_crouching = leg < _MAX_CROUCHING_LEG + _FACING_SHIFT * facing + shift
+    else:
+        rise = thigh + _CROUCHING_SHIN * (shin - 1) + _CROUCHING_TORSO * (torso - 1)
+        is_crouching = rise < _MAX_CROUCHING_RISE + _FACING_RISE * facing + 2 * shift
+    return "crouching" if is_crouching else "sitting"
 
 
 def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | None, leg: float | None,
@@ -187,19 +209,12 @@ def _is_lying(torso: float, angle: float, thigh: float | None, shin: float | Non
     return torso < _MAX_LYING_TORSO_ALONG + margin and extent < _MAX_LYING_EXTENT + margin and not is_crouching
 
 
-def _classify_upright(leg: float, thigh: float | None, has_ankle: bool, facing: float, current: str) -> str | None:
-    """Tell standing, sitting and crouching apart by the height of the hips above the feet."""
-    if not has_ankle:
-        # The lower legs are hidden: the thighs tell standing from sitting only.
-        if leg > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
-            return "standing"
-        # Thighs that are level or rise may be those of somebody who sits or crouches.
-        return "sitting" if _MIN_SITTING_THIGH < leg < 0.45 else current or None
-    standing = _MIN_STANDING_LEG + 0.4 * _FACING_SHIFT * facing - (_MARGIN if current == "standing" else 0)
-    if leg > standing and (thigh is None or thigh > _MIN_STANDING_THIGH - (_MARGIN if current == "standing" else 0)):
+def _classify_without_shins(thigh: float, current: str) -> str | None:
+    """Classify if the lower legs are hidden: the thighs tell standing from sitting only."""
+    if thigh > _MIN_STANDING_THIGH + 0.1 - (_MARGIN if current == "standing" else 0):
         return "standing"
-    shift = _MARGIN / 2 if current == "crouching" else -_MARGIN / 2 if current == "sitting" else 0
-    return "crouching" if leg < _MAX_CROUCHING_LEG + _FACING_SHIFT * facing + shift else "sitting"
+    # Thighs that are level or rise may be those of somebody who sits or crouches.
+    return "sitting" if _MIN_SITTING_THIGH < thigh < 0.45 else current or None
 
 
 def _classify_without_torso(top: Point | None, knee: Point | None, ankle: Point | None, height: float) -> str | None:

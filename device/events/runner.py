@@ -62,7 +62,10 @@ class RuleRunner:
         for person in people:
             seen_s[person.number] = time_s
         events = self._forget_absent(time_s) if len(seen_s) > len(people) else []
-        events += self._call(partial(self.rule.update, people, time_s, frame_size))
+        try:
+            events += self.rule.update(people, time_s, frame_size)
+        except Exception as error:
+            self._log(error)
         return events
 
     def rename(self, old: int, new: int) -> None:

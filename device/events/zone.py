@@ -106,6 +106,10 @@ class ZoneRule(ConditionRule):
         """Return True if the person is in the area."""
         return person.number in self._area.people
 
+    def classify(self, person: Person, current: str) -> str:
+        """Return `_HOLDS` if the person is in the area; the same as `evaluate`, without a call."""
+        return self._HOLDS if person.number in self._area.people else ""
+
     def update(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
         """Report who has entered, left or stayed for long, and if there are too many."""
         if self._has_own_area:
@@ -140,10 +144,12 @@ class ZoneRule(ConditionRule):
 
     def get_state(self) -> RuleState:
         """Return who is in the zone."""
-        people = tuple(number for number, state in self._states.items() if state.label)
-        return RuleState(
-            self.config.name, "zone", bool(people), people, {"people": len(people)}, shape=self._area.shape
-        )
+        if self._state is None or self._state.shape is not self._area.shape:
+            people = tuple(number for number, state in self._states.items() if state.label)
+            self._state = RuleState(
+                self.config.name, "zone", bool(people), people, {"people": len(people)}, shape=self._area.shape
+            )
+        return self._state
 
     def _start(self, state: PersonState, time_s: float, person: Person) -> Event:
         event = super()._start(state, time_s, person)
