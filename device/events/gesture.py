@@ -16,7 +16,7 @@ from .posture import PostureReader
 Gesture = Literal["hand_raised", "arms_crossed"]
 Hand = Literal["any", "left", "right", "both"]
 
-_MAX_TORSO_ANGLE, _MIN_TORSO_RISE = 40.0, 0.6
+_MAX_TORSO_ANGLE, _MIN_TORSO_RISE = 40.0, 0.72
 """The torso of somebody who lies along the view seems upright, but it is short."""
 _RAISED_ABOVE_HEAD = 0.03
 """The wrist is this far above eyes and ears, as a share of the height; a hand at the ear is not."""
@@ -27,8 +27,8 @@ _MIN_CROSSING = 0.04
 """How far the wrists pass each other across the chest, as a share of the height."""
 _MAX_CROSSED_ELBOW = 0.12
 """Distance from a wrist to the elbow of the other arm, as a share of the height."""
-_MAX_HELD_S = 0.5
-_MIN_UP_S = 2.0
+_MAX_HELD_S = 0.8
+_MIN_UP_S = 3.0
 """Time after which a person who lay can raise a hand: arms of people on the floor point anywhere."""
 _MIN_FACING = 0.35
 """From the side, crossed arms cannot be seen."""
@@ -171,7 +171,7 @@ def are_arms_crossed(points: Points, joints: BodyJoints, body: Body, height: flo
     if abs(facing) < _MIN_FACING:
         return False
     side = 1.0 if facing > 0 else -1.0
-    release = 0.03 if is_active else 0.0
+    release = 0.04 if is_active else 0.0
     crossing = side * (right_wrist[0] - left_wrist[0]) / height
     if crossing < (_MIN_CROSSING - release) * min(1.0, abs(facing) + 0.1):
         return False

@@ -38,11 +38,11 @@ _MIN_SIDE = 0.075
 _MIN_HANGING, _FOLLOW_WEIGHT, _SINK_WEIGHT = 0.6, 0.3, 0.05
 _MAX_ELBOW_SHIFT = 0.13
 """How far the elbow moves relative to the shoulder during a curl, as a share of the height."""
-_MAX_PAUSE = 0.5
+_MAX_PAUSE = 0.4
 """Pause between repetitions of a series, as a share of `longest_s`."""
 _MAX_OVERLAP = 0.3
 """Curls of both arms are one if they overlap by more than this share."""
-_MAX_FEET_SHIFT = 0.2
+_MAX_FEET_SHIFT = 0.35
 """How far the feet move during a repetition, as a share of the height: people who walk do not train."""
 _MIN_REPETITION_S = 0.5
 """Time for which the joint is not straight: hands that move faster do not train."""
@@ -85,8 +85,8 @@ class RepetitionsConfig(CommonConfig):
         low: Angle in degrees below which the joint is bent.
         high: Angle in degrees above which the joint is straight.
         longest_s: A repetition that takes longer than this is not counted, for example sitting down for a while.
-        series: Repetitions are reported from this one on, with those before it, if no pause between them is longer than
-            `longest_s`; 1 reports each at once. None: 2 for presets, because people train in series, else 1.
+        series: Repetitions are reported from this one on, with those before it, if the pauses between them are shorter
+            than 0.4 `longest_s`; 1 reports each at once. None: 2 for presets, because people train in series, else 1.
     """
 
     preset: Literal["", "squat", "push_up", "curl"] = ""
