@@ -30,7 +30,7 @@ _MIN_LYING_ANGLE_ALONE = 62.0
 """Angle of the torso if the legs were not found."""
 _MAX_UPRIGHT_ANGLE = 50.0
 _MIN_STANDING_LEG, _MIN_STANDING_THIGH = 0.68, 0.68
-_MIN_STRAIGHT_KNEE = 162.0
+_MIN_STRAIGHT_KNEE, _MAX_STRAIGHT_TORSO_ANGLE = 160.0, 30.0
 _MIN_SITTING_THIGH = 0.1
 _MAX_CROUCHING_LEG = 0.34
 """How far the hips of somebody who crouches are above the feet, if the knees were not found."""
@@ -173,8 +173,10 @@ def classify_posture(body: Body, height: float, current: str = "") -> str | None
     if leg is None:
         return None
     is_straight = body.knee_angle is not None and body.knee_angle > _MIN_STRAIGHT_KNEE
-    # From the front, the bent knees of a seated person look straight to a camera that looks down.
-    if is_straight and leg > 0.3 and (body.facing or 0.0) < 0.5:
+    # Networks squeeze legs that the lower edge of the frame cuts off, so that only the straight knee is left. From the
+    # front, the bent knees of a seated person look straight too if the camera looks down and the torso leans.
+    is_front = leg <= 0.3 or (body.facing or 0.0) >= 0.5
+    if is_straight and (body.torso_angle < _MAX_STRAIGHT_TORSO_ANGLE or not is_front):
         return "standing"
     if ankle is None:
         return _classify_without_shins(leg, current)
