@@ -61,7 +61,7 @@ class Descent:
     Attributes:
         number: Number of the person.
         time_s: Time of the last sight while coming down.
-        seen_s: When somebody was last found at the place, in whatever posture.
+        seen_s: When somebody was last found at the place, in any posture.
         x: Place in pixels.
         y: Height of the shoulders before, in pixels.
         height: Height of the person in pixels.

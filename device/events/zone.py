@@ -82,7 +82,7 @@ class ZoneRule(ConditionRule):
         self._enter_leave, self._dwell_s, self._capacity = config.enter_leave, config.dwell_s, config.capacity
         self._has_own_area = area is None
         self._area = area or Area(config.name, config.corners, config.anchor, skeleton)
-        # The cool-down hides events, but people count all the same.
+        # The cool-down hides events, but people are still counted.
         self._hide_s, self._cooldown_s = config.cooldown_s, 0.0
         self._hidden: set[int] = set()
         self._left_s: dict[int, float] = {}

@@ -112,7 +112,7 @@ class Sink:
     Attributes:
         sent: Number of written messages.
         lost: Number of frames that were dropped from a full queue or could not be written.
-        lost_events: Number of events that were dropped because too many are kept, or were refused for good.
+        lost_events: Number of events that were dropped because too many are kept, or were refused by the receiver.
         problem: What is wrong now; empty if the sink works.
         finished: True if the reader of the sink has gone for good, so that the camera loop should end.
     """

@@ -85,7 +85,7 @@ class _Delivery:
 
     Attributes:
         delivered: Number of events that the receiver has accepted.
-        refused: Number of events that the receiver has refused for good.
+        refused: Number of events that the receiver has refused.
         problem: Why the last attempt failed; empty if it did not.
     """
 
