@@ -32,7 +32,7 @@ from .config import ClipsConfig
 from .sidecar import VideoMeasures, complete_sidecar
 
 FILE_MODE = 0o640
-"""Nobody but the owner and the group may read a clip; the umask can restrict it further."""
+"""Only the owner and the group may read a clip; the umask can restrict it further."""
 _FOLDER_MODE = 0o750
 _STEM = r"\d{4}-\d{2}-\d{2}T\d{6}Z-[a-z0-9_-]+"
 _FILE = re.compile(rf"({_STEM})(\.\d+)?\.(mp4|jpg|json)", re.ASCII)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.skeleton_table import suggest_name
-from .body import Points, compute_angle
+from .body import Points
 from .condition import ConditionConfig, ConditionRule
 from .event import Event
+from .geometry import compute_angle
 from .person import Person
 from .rule import check_range
 

@@ -181,16 +181,6 @@ class BodySize:
         return self.height
 
 
-def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
-    """Compute the angle at a vertex in degrees, 0 to 180; None if two points coincide."""
-    ax, ay, bx, by = a[0] - vertex[0], a[1] - vertex[1], b[0] - vertex[0], b[1] - vertex[1]
-    length = hypot(ax, ay) * hypot(bx, by)
-    if length == 0:
-        return None
-    cosine = (ax * bx + ay * by) / length
-    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))
-
-
 def compute_axis_angle(start: Point, end: Point) -> float:
     """Compute the angle between the line from start to end and straight up in the image, in degrees, 0 to 180."""
     return degrees(atan2(abs(end[0] - start[0]), start[1] - end[1]))

@@ -148,7 +148,7 @@ class LabelRule(Rule):
         return [event for person in list(self._states) for event in self.forget(person, time_s)]
 
     def get_state(self) -> RuleState:
-        """Return the people for whom something holds, with their labels."""
+        """Return the people with a label, and their labels."""
         if self._state is None:
             labels = {number: self.get_event_label(one.label) for number, one in self._states.items() if one.label}
             shown = {number: label for number, label in labels.items() if label}

@@ -1,7 +1,7 @@
 """People who come down fast and are not seen upright again at that place, whether or not they are found on the floor.
 
-Networks that were trained on upright people lose a falling person before the impact and find nobody on the floor. What
-they do show is the beginning: the shoulders sink fast, or the torso tips, and then nobody is there.
+Networks that were trained on upright people lose a falling person before the impact and do not find people on the
+floor. What they show is the beginning: the shoulders sink fast, or the torso tips, and then the person is not found.
 """
 
 from __future__ import annotations

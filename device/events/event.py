@@ -80,7 +80,7 @@ class RuleState:
         rule: Name of the rule.
         kind: Kind of the rule.
         active: True if the rule holds for at least one person now, for example if somebody is in the zone.
-        people: Numbers of the people for whom it holds now.
+        people: Numbers of the people that it holds for now.
         counts: What the rule counts, for example `{"in": 3, "out": 1}` or `{"people": 2}`.
         labels: Text for a person, for example `{3: "lying"}` or `{3: "12"}` repetitions.
         shape: Polygon of a zone, or the points of a line, in pixels of the frame; () for other rules. Looking from the

@@ -22,7 +22,7 @@ class ExpressionConfig(ConditionConfig):
 
 
 class ExpressionRule(ConditionRule):
-    """People for whom an expression is true."""
+    """Rule for people that an expression is true for."""
 
     kind = "expression"
     event = "expression"

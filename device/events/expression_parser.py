@@ -12,12 +12,12 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import acos, degrees, hypot, inf
+from math import hypot
 from typing import Any, Literal
 
 from ...runtime.skeleton import Skeleton
 from ...runtime.skeleton_table import suggest_name
-from .geometry import Point
+from .geometry import Point, compute_angle
 from .person import Person
 
 MAX_LENGTH = 500
@@ -248,28 +248,19 @@ def _make_coordinate_getter(index: int, axis: int) -> Function:
 
 def _join_conditions(functions: list[Function], is_and: bool) -> Function:
     """Join conditions: a side that decides counts even if another one is unknown."""
+    deciding = not is_and
 
-    def get_and(person: Person) -> bool | None:
-        result: bool | None = True
+    def get(person: Person) -> bool | None:
+        result: bool | None = is_and
         for function in functions:
-            value = function(person)
-            if value is False:
-                return False
+            value: bool | None = function(person)
+            if value is deciding:
+                return deciding
             if value is None:
                 result = None
         return result
 
-    def get_or(person: Person) -> bool | None:
-        result: bool | None = False
-        for function in functions:
-            value = function(person)
-            if value is True:
-                return True
-            if value is None:
-                result = None
-        return result
-
-    return get_and if is_and else get_or
+    return get
 
 
 def _make_comparison(compare: Callable[[float, float], bool]) -> Callable[[Function, Function], Function]:
@@ -339,13 +330,6 @@ def _make_angle(arguments: list[Function]) -> Function:
         return None if a is None or b is None or c is None else compute_angle(a, b, c)
 
     return get
-
-
-def compute_angle(a: Point, joint: Point, b: Point) -> float | None:
-    """Return the angle at a joint in degrees, 0 to 180; None if two of the points coincide."""
-    ax, ay, bx, by = a[0] - joint[0], a[1] - joint[1], b[0] - joint[0], b[1] - joint[1]
-    length = hypot(ax, ay) * hypot(bx, by)
-    return degrees(acos(min(max((ax * bx + ay * by) / length, -1.0), 1.0))) if 0 < length < inf else None
 
 
 def _make_visible(arguments: list[Function]) -> Function:

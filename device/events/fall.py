@@ -183,7 +183,7 @@ class FallRule(Rule):
         return self._state
 
     def _watch(self, people: Sequence[Person], time_s: float, frame_size: tuple[int, int]) -> list[Event]:
-        """Report people who came down fast and were not seen upright since, even if nobody is found on the floor."""
+        """Report people who came down fast and were not seen upright since, even if they are not found on the floor."""
         events = [self._end_descent(one, time_s) for one in self._watcher.update(people, time_s, frame_size) if one.id]
         if not self._watcher.descents:
             return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import hypot, isfinite
+from math import acos, degrees, hypot, inf, isfinite
 
 Point = tuple[float, float]
 
@@ -171,3 +171,13 @@ def _is_reversed(a: Point, middle: Point, b: Point) -> bool:
 def _is_in_box(a: Point, b: Point, point: Point) -> bool:
     x, y = point
     return min(a[0], b[0]) <= x <= max(a[0], b[0]) and min(a[1], b[1]) <= y <= max(a[1], b[1])
+
+
+def compute_angle(a: Point, vertex: Point, b: Point) -> float | None:
+    """Compute the angle at a vertex in degrees, 0 to 180; None if two points coincide."""
+    ax, ay, bx, by = a[0] - vertex[0], a[1] - vertex[1], b[0] - vertex[0], b[1] - vertex[1]
+    length = hypot(ax, ay) * hypot(bx, by)
+    if not 0 < length < inf:
+        return None
+    cosine = (ax * bx + ay * by) / length
+    return degrees(acos(1.0 if cosine > 1.0 else -1.0 if cosine < -1.0 else cosine))

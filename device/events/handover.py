@@ -1,4 +1,4 @@
-"""People whom the tracker has lost and found again under another number, for example in a fall."""
+"""People that the tracker has lost and found again under another number, for example in a fall."""
 
 from __future__ import annotations
 

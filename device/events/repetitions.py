@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .angle import Triple, find_triples
-from .body import FOREARM, SHIN, THIGH, TORSO, UPPER_ARM, Body, BodyJoints, Point, Points, compute_angle, get_body
+from .body import FOREARM, SHIN, THIGH, TORSO, UPPER_ARM, Body, BodyJoints, Point, Points, get_body
 from .event import Event, RuleInfo, RuleState, make_event_id
+from .geometry import compute_angle
 from .person import Person
 from .posture import PostureReader
 from .rule import CommonConfig, Rule, check_range

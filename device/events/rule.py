@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .event import Event, EventState, RuleInfo, RuleKind, RuleState
+from .event import Event, RuleInfo, RuleKind, RuleState
 from .person import Person
 from .schedule import Weekday
 
@@ -53,7 +53,7 @@ class CommonConfig:
 class Rule:
     """A rule for the people of one camera.
 
-    The engine calls `update` for each frame with the people whom the rule is about. A person who is not among them
+    The engine calls `update` for each frame with the people that the rule is about. A person who is not among them
     keeps the state, and is forgotten (`forget`) after an absence that is longer than that of the tracker.
     """
 
@@ -80,7 +80,7 @@ class Rule:
         """Evaluate one frame.
 
         Args:
-            people: People whom the rule is about, those that the common settings exclude left out.
+            people: People in the frame, without those that the common settings exclude.
             time_s: Time of the frame in seconds; never earlier than in the call before, except after `finish`.
             frame_size: Width and height of the frame in pixels.
 
@@ -120,8 +120,3 @@ def _format_number(value: float) -> str:
         return f"{value:g}"
     except OverflowError:
         return "a larger number"  # an int can have any number of digits
-
-
-def make_event_state(is_active: bool) -> EventState:
-    """Return the state of an event that begins or ends."""
-    return "started" if is_active else "ended"

@@ -21,7 +21,7 @@ _LOG_INTERVAL_S = 60.0
 class RuleRunner:
     """Runs one rule for the people of one camera.
 
-    A person whom the settings exclude is treated as absent: the rule keeps their state for `max_absence_s`.
+    A person that the settings exclude is treated as absent: the rule keeps their state for `max_absence_s`.
     """
 
     def __init__(self, rule: Rule, areas: Mapping[str, Area], max_absence_s: float) -> None:

@@ -41,7 +41,7 @@ from ..monitor.stats import Stats
 from . import metrics
 from .base import Message, Sink
 from .http_access import Access, PageOptions
-from .http_events import RecentEvents, format_rules
+from .http_events import LastEvents, format_rules
 from .privacy import Privacy, apply_privacy
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class HttpSink(Sink):
         """The latest sample of the history."""
         self._latest: tuple[Message, int] | None = None
         """The latest message, and the number of pauses before it."""
-        self._recent_events = RecentEvents()
+        self._recent_events = LastEvents()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._new_message = asyncio.Event()
         """Set and replaced with every message, so that each stream waits for the next one."""

@@ -21,7 +21,7 @@ class NumberedEvent(NamedTuple):
     line: str
 
 
-class RecentEvents:
+class LastEvents:
     """The last events, newest first.
 
     The thread of the camera loop adds events and replaces the tuple, so that other threads can read it at any time.

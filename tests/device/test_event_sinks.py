@@ -206,7 +206,7 @@ def test_what_does_not_apply_to_an_event_is_absent() -> None:
 
 
 def test_the_page_misses_no_event_that_is_added_while_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    recent, seen = http_events.RecentEvents(), []
+    recent, seen = http_events.LastEvents(), []
     dump = json.dumps
 
     def dump_while_read(*arguments: Any, **options: Any) -> str:
