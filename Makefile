@@ -96,7 +96,7 @@ FUZZ_MINUTES ?= 1
 fuzz: .venv/dev.stamp
 	$(VENV)/python -m tests.fuzz.fuzz --minutes $(FUZZ_MINUTES) $(FUZZ_TARGETS)
 
-# The model that comes with the package, from the data to the file (docs/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
+# The model that comes with the package, from the data to the file (docs/reference/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
 # says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (images without people). Goes on where it was interrupted.
 KIT ?= build/train
 TRAIN = $(VENV)/python -m edgepose.convert.distill

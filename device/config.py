@@ -28,7 +28,7 @@ _RULE_PLACE = re.compile(r"events\.\w+\[\d+\][^:]*(?=: )")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Section `[model]`; docs/camera.md describes the keys."""
+    """Section `[model]`; docs/guides/camera.md describes the keys."""
 
     path: str = ""
     threads: int | None = None
@@ -191,7 +191,7 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
 
-[clips]                      # a video, snapshots and a JSON file per event (docs/clips.md); needs privacy and rules
+[clips]                      # a video, snapshots and a JSON file per event (docs/guides/clips.md); needs privacy and rules
 folder = ""                  # nothing is recorded without a folder: "clips", "/mnt/usb/{name}"
 rules = []                   # rules whose events are recorded; default: all
 before_s = 5                 # seconds before the event
@@ -205,7 +205,7 @@ video = true                 # H.264 in MP4 needs the extra `video`
 limit = "2GB"                # size of all clips in the folder; the oldest are removed
 free = "500MB"               # free space on the disk, below which the oldest are removed, then nothing is recorded
 
-# Rules that turn poses into events (docs/events.md). Write one table per rule; default: no rules.
+# Rules that turn poses into events (docs/guides/events.md). Write one table per rule; default: no rules.
 # Coordinates are shares of the frame, 0 to 1 from the upper left corner, or pixels.
 # [[events.zone]]            # enter, leave, dwell, capacity
 # name = "yard"

@@ -4,7 +4,7 @@ Used for everything that is read from files or received: manifests, configuratio
 and the answers of boards. Supported annotations: `str`, `int`, `float`, `bool`, `Literal`, `X | None`, `tuple`, `dict`,
 dataclasses and named tuples.
 
-Own code, because the libraries cost too much on a board: see docs/decisions.md, "Typed loader".
+Own code, because the libraries cost too much on a board: see docs/explanation/decisions.md, "Typed loader".
 """
 
 from __future__ import annotations

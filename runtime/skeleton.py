@@ -44,7 +44,7 @@ def is_shipped(skeleton: Skeleton) -> bool:
 
 
 def load_skeleton(source: str | PathLike[str]) -> Skeleton:
-    """Return a shipped skeleton, or read one from a TOML file (docs/skeletons.md).
+    """Return a shipped skeleton, or read one from a TOML file (docs/reference/skeletons.md).
 
     >>> edgepose.load_skeleton("body25").keypoints
     >>> edgepose.load_skeleton("my.toml").index("left_wrist")

@@ -1,4 +1,4 @@
-"""Reader of skeleton files (TOML): names become indices, and errors name the line. See docs/skeletons.md."""
+"""Reader of skeleton files (TOML): names become indices, and errors name the line. See docs/reference/skeletons.md."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ class EstimateResult:
         write_image(Path(path), self._draw())
 
     def to_json(self) -> str:
-        """Return one JSON line in the format of `edgepose run` (docs/output.md).
+        """Return one JSON line in the format of `edgepose run` (docs/reference/output.md).
 
         Raises:
             InputError: The result has no frame.

@@ -149,7 +149,7 @@ command = Command(
     description="""\
 Measure models on this machine, each in a process of its own: FPS, latency, time per stage, memory.
 Any .tflite is accepted; if it is not a pose network, only inference is measured.
-docs/benchmarks.md describes the method.""",
+docs/guides/profile.md describes the method.""",
     examples="""\
   edgepose profile pose.tflite
   edgepose profile *.tflite --threads 1,4 --seconds 20 --plot models.png --json pi5.json

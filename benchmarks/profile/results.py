@@ -124,7 +124,7 @@ class Profile:
     rows: tuple[Row, ...]
 
     def to_json(self) -> str:
-        """Return the profile as a JSON document. Its schema is in docs/benchmarks.md."""
+        """Return the profile as a JSON document. Its schema is in docs/guides/profile.md."""
         return json.dumps(
             {
                 "version": VERSION,

@@ -48,7 +48,7 @@ def advise(skeleton: Skeleton, channels: Collection[int]) -> str:
         return f"They fit the skeleton {' or '.join(names)}: add --skeleton {names[0]}"
     return (
         "Name them with --heatmaps and --pafs; for other keypoints and limbs, add --skeleton FILE.toml "
-        "(docs/skeletons.md)"
+        "(docs/reference/skeletons.md)"
     )
 
 

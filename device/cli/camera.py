@@ -162,7 +162,7 @@ command = Command(
     description="""\
 Run the headless camera loop: find people in the frames of a camera until the process is stopped,
 and send the poses to any number of sinks. A slow or unreachable sink does not slow down the loop.
-docs/camera.md describes sources, sinks and settings.""",
+docs/guides/camera.md describes sources, sinks and settings.""",
     examples="""\
   edgepose camera --source v4l2:0 --sink -
   edgepose camera -m small-int8.tflite --sink http://127.0.0.1:8080 --privacy blur

@@ -64,7 +64,7 @@ command = Command(
     description="""\
 Install model, settings and everything they need on boards over ssh, and start the camera loop at boot.
 Safe to repeat: if nothing changed, nothing is done. If a release is not healthy, the board goes back to
-the release before it. docs/raspberry-pi.md starts with a new SD card.""",
+the release before it. docs/getting-started/raspberry-pi.md starts with a new SD card.""",
     examples="""\
   edgepose deploy pi@raspberrypi.local -m small-int8.tflite
   edgepose deploy pi@raspberrypi.local -m small-int8.tflite \\

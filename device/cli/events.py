@@ -13,7 +13,7 @@ command = CommandGroup(
     },
     description="""\
 Set up the rules that turn poses into events: draw zones and lines, check the configuration file, and
-test the rules on a video. docs/events.md describes all rules.""",
+test the rules on a video. docs/guides/events.md describes all rules.""",
     examples="""\
   edgepose events edit clip.mp4 --config camera.toml
   edgepose events check camera.toml --image photo.jpg --draw zones.jpg

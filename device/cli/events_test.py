@@ -179,7 +179,7 @@ Exit codes: 0 done; 1 the source could not be read to its end (the events so far
                help="name of the camera, for rules of some cameras and for .jsonl files of several"),
         *make_model_options(),
         Option("--json", is_flag=True, section="Output",
-               help="print the events as JSON lines (docs/output.md), and the summary to stderr"),
+               help="print the events as JSON lines (docs/reference/output.md), and the summary to stderr"),
         Option("--draw", type=PathName(), metavar="VIDEO", section="Output",
                help="write a video with zones, lines, counts, states and skeletons"),
         Option("--privacy", type=Choice(get_args(Privacy)), section="Output",

@@ -13,7 +13,7 @@ _MIN_LIMIT_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """What is recorded of events; docs/clips.md describes the keys. Nothing is recorded without `folder`.
+    """What is recorded of events; docs/guides/clips.md describes the keys. Nothing is recorded without `folder`.
 
     Attributes:
         folder: Folder of the files; "": nothing is recorded. Placeholders are replaced.

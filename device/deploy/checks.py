@@ -172,7 +172,7 @@ def _check_power(facts: Facts) -> Iterator[Check]:
         )
     if facts.temperature_c is not None:
         is_hot = facts.temperature_c >= _HIGH_TEMPERATURE_C
-        fix = "use a heat sink or a fan, or `when_hot` models (docs/camera.md)" if is_hot else ""
+        fix = "use a heat sink or a fan, or `when_hot` models (docs/guides/camera.md)" if is_hot else ""
         yield Check("temperature", "warning" if is_hot else "ok", f"{facts.temperature_c:.0f} C", fix)
 
 

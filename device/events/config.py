@@ -32,7 +32,7 @@ _RULES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class EventsConfig:
-    """Rules by kind; docs/events.md describes them."""
+    """Rules by kind; docs/guides/events.md describes them."""
 
     zone: tuple[ZoneConfig, ...] = ()
     line: tuple[LineConfig, ...] = ()

@@ -15,7 +15,7 @@ class ExpressionConfig(ConditionConfig):
     """Table `[[events.expression]]`.
 
     Attributes:
-        expression: Condition over keypoints, such as `right_wrist.y < nose.y`; docs/events.md describes it.
+        expression: Condition over keypoints, such as `right_wrist.y < nose.y`; docs/guides/events.md describes it.
     """
 
     expression: str

@@ -48,7 +48,7 @@ def compile_expression(text: str, skeleton: Skeleton) -> Callable[[Person], bool
     """Compile a condition such as `right_wrist.y < nose.y and torso > 0.2 * height`.
 
     Args:
-        text: The expression; docs/events.md describes it.
+        text: The expression; docs/guides/events.md describes it.
         skeleton: Skeleton whose keypoints it may name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""JSON line of an event; docs/output.md, "Events", describes the entries."""
+"""JSON line of an event; docs/reference/output.md, "Events", describes the entries."""
 
 from __future__ import annotations
 

@@ -88,14 +88,14 @@ class Message:
 
     @cached_property
     def line(self) -> str:
-        """JSON as described in docs/output.md, without a line break."""
+        """JSON as described in docs/reference/output.md, without a line break."""
         return formats.format_edgepose_line(
             self.frame, self.estimate, device=self.device, captured_at=self.capture_time, camera=self.camera
         )
 
     @cached_property
     def event_lines(self) -> tuple[str, ...]:
-        """Events as JSON, as described in docs/output.md, without line breaks."""
+        """Events as JSON, as described in docs/reference/output.md, without line breaks."""
         return tuple(
             format_event_line(event, self.frame, device=self.device, captured_at=self.capture_time, camera=self.camera)
             for event in self.events

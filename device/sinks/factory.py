@@ -86,7 +86,7 @@ def open_sinks(
     """Create sinks from their addresses. They are not started.
 
     Args:
-        addresses: One address per sink, see docs/camera.md. The placeholders `{hostname}`, `{name}` and `{source}` are
+        addresses: One address per sink, see docs/guides/camera.md. The placeholders `{hostname}`, `{name}` and `{source}` are
             replaced in file names and topics.
         stats: Statistics that the web page shows.
         privacy: Privacy mode of the images on the web page; None is an error if there is a page.
@@ -122,7 +122,7 @@ def open_recording(text: str, privacy: Privacy | None, name: str, source: str) -
     """Create the sink that records a video. It is not started.
 
     Args:
-        text: `FILE`, or `FILE?minutes=10&size=200MB&limit=2GB`, see docs/camera.md. Placeholders are replaced.
+        text: `FILE`, or `FILE?minutes=10&size=200MB&limit=2GB`, see docs/guides/camera.md. Placeholders are replaced.
         privacy: Privacy mode of the images; None is an error.
         name: Display name of this device.
         source: Camera source as given by the user, for `{source}`.

@@ -11,13 +11,13 @@ class Topics:
 
     base: str
     poses: str = field(init=False)
-    """Each frame with its poses, as in docs/output.md."""
+    """Each frame with its poses, as in docs/reference/output.md."""
     people: str = field(init=False)
     """Number of people (retained)."""
     occupancy: str = field(init=False)
     """`ON` or `OFF` (retained)."""
     events: str = field(init=False)
-    """Each event of the rules as JSON, as in docs/output.md."""
+    """Each event of the rules as JSON, as in docs/reference/output.md."""
     rules: str = field(init=False)
     """State of all rules as JSON, by the name of the rule (retained)."""
     state: str = field(init=False)

@@ -11,7 +11,7 @@ _MAX_DATAGRAM_BYTES = 65_000
 
 
 class UdpSink(Sink):
-    """Sink that sends each frame and each event as JSON (docs/output.md) to one address.
+    """Sink that sends each frame and each event as JSON (docs/reference/output.md) to one address.
 
     The socket belongs to the sink's thread.
     """

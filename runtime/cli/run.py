@@ -319,7 +319,7 @@ command = Command(
     description="""\
 Find people in images, folders of images, videos, cameras, or a synthetic scene (synthetic:5).
 A camera is read until Ctrl-C, or for --seconds. For a service that runs for days use `edgepose camera`.
-Writes one JSON line per image or frame to stdout; docs/output.md describes the format.
+Writes one JSON line per image or frame to stdout; docs/reference/output.md describes the format.
 
 Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.""",
     examples="""\

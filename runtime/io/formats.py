@@ -1,4 +1,4 @@
-"""Output formats of `edgepose run`: JSON Lines of edgepose, JSON of OpenPose, COCO results. See docs/output.md."""
+"""Output formats of `edgepose run`: JSON Lines of edgepose, JSON of OpenPose, COCO results. See docs/reference/output.md."""
 
 from __future__ import annotations
 

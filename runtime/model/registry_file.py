@@ -1,4 +1,4 @@
-"""List of known models: a TOML file with one table per model. docs/models.md describes the entries."""
+"""List of known models: a TOML file with one table per model. docs/reference/models.md describes the entries."""
 
 from __future__ import annotations
 

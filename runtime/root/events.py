@@ -7,7 +7,7 @@
 ...     for event in engine.update(poses, frame.timestamp_ns / 1e9, (width, height)):
 ...         print(event.event, event.state, event.rule, event.person)
 
-`setup.py` installs this file as `edgepose.events`. docs/events.md describes the rules.
+`setup.py` installs this file as `edgepose.events`. docs/guides/events.md describes the rules.
 """
 
 from .device.events.angle import AngleConfig

@@ -218,7 +218,7 @@ def test_profile_measures_a_pose_network_and_any_other(
 
 
 def test_every_operator_is_measured(small_model: Path) -> None:
-    """How nearly the latencies add up depends on the machine: docs/benchmarks.md has figures."""
+    """How nearly the latencies add up depends on the machine: docs/guides/profile.md has figures."""
     found, total = operators.measure_operators(container.read_flatbuffer(small_model), 1)
     assert [op.number for op in found] == list(range(len(found)))
     assert sum(op.macs for op in found) == container.read(small_model).macs

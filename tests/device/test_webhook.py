@@ -117,7 +117,7 @@ def test_an_event_is_posted_and_can_be_verified(receiver: Receiver, monkeypatch:
     assert headers["content-type"] == "application/json"
     assert json.loads(body)["event"] == "enter"
     assert headers["webhook-id"] == "e0-started"
-    # As in docs/output.md.
+    # As in docs/reference/output.md.
     content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = "v1," + base64.b64encode(hmac.digest(SECRET.encode(), content, hashlib.sha256)).decode()
     assert hmac.compare_digest(headers["webhook-signature"], expected)

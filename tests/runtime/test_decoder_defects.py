@@ -1,4 +1,4 @@
-"""Defects of other OpenPose decoders, one test each (docs/decisions.md)."""
+"""Defects of other OpenPose decoders, one test each (docs/explanation/decisions.md)."""
 
 from __future__ import annotations
 
