@@ -191,7 +191,7 @@ sinks = ["jsonl:poses.jsonl?rotate=50MB&keep=5&fsync=second"]   # default: none
 record = ""                  # write videos with skeletons: out.mp4, {name}.mp4?minutes=10&size=200MB&limit=2GB
 insecure = false             # allow a web page without a token (EDGEPOSE_HTTP_TOKEN) that other machines can open
 
-[clips]                      # a video, snapshots and a JSON file per event (docs/guides/clips.md); needs privacy and rules
+[clips]                      # video, snapshots, JSON file per event (docs/guides/clips.md); needs privacy and rules
 folder = ""                  # nothing is recorded without a folder: "clips", "/mnt/usb/{name}"
 rules = []                   # rules whose events are recorded; default: all
 before_s = 5                 # seconds before the event

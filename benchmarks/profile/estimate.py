@@ -2,8 +2,8 @@
 
 The time of an operator follows from its multiply-accumulates; an operator without any takes the time that its bytes
 need through memory. The rate of a Raspberry Pi 4 comes from four published runs of this family of networks. Other
-boards are scaled by the ratio of the times that ncnn needs for the same networks. docs/guides/profile.md has the sources
-and the errors.
+boards are scaled by the ratio of the times that ncnn needs for the same networks. docs/guides/profile.md has the
+sources and the errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Verdict about a conversion: may the model be used, why or why not, and what to do.
 
-The limits were chosen on measured conversions (docs/explanation/quantization.md): every conversion that loses at most one point of AP
-passes, and every broken one fails.
+The limits were chosen on measured conversions (docs/explanation/quantization.md): every conversion that loses at most
+one point of AP passes, and every broken one fails.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def open_sinks(
     """Create sinks from their addresses. They are not started.
 
     Args:
-        addresses: One address per sink, see docs/guides/camera.md. The placeholders `{hostname}`, `{name}` and `{source}` are
-            replaced in file names and topics.
+        addresses: One address per sink, see docs/guides/camera.md. The placeholders `{hostname}`, `{name}` and
+            `{source}` are replaced in file names and topics.
         stats: Statistics that the web page shows.
         privacy: Privacy mode of the images on the web page; None is an error if there is a page.
         insecure: If True, other computers may see the web page without a token.

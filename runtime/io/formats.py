@@ -1,4 +1,4 @@
-"""Output formats of `edgepose run`: JSON Lines of edgepose, JSON of OpenPose, COCO results. See docs/reference/output.md."""
+"""Output formats of `edgepose run` (docs/reference/output.md): JSON Lines of edgepose, JSON of OpenPose, COCO results."""
 
 from __future__ import annotations
 
