@@ -1,0 +1,154 @@
+"""Configuration of the documentation site: Sphinx with Furo and MyST. `make docs` builds it into build/docs.
+
+The pages are plain Markdown that is readable on GitHub too. This file adds what GitHub does not need:
+
+- Bullet lists of links in `index.md` pages become the navigation.
+- Relative links to files outside docs/ become links to the repository.
+- Code blocks that start with a prompt are highlighted as shell sessions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import edgepose
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+REPOSITORY = "https://github.com/edgepose/edgepose"
+
+project = "edgepose"
+author = "The edgepose developers"
+project_copyright = "The edgepose developers"
+release = version = edgepose.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+source_suffix = {".md": "markdown"}
+nitpicky = True
+# JSON in examples is shortened with "...".
+suppress_warnings = ["misc.highlighting_failure"]
+
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+# `$` starts a command, an output line has no prompt: only commands are copied, without their prompts.
+copybutton_prompt_text = r"\$ |# (?=\w)|>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
+copybutton_here_doc_delimiter = "EOF"
+
+html_theme = "furo"
+html_title = f"edgepose {release}"
+html_baseurl = "https://edgepose.github.io/edgepose/"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_theme_options = {
+    "source_repository": f"{REPOSITORY}/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "light_css_variables": {"color-brand-primary": "#0b6e63", "color-brand-content": "#0b6e63"},
+    "dark_css_variables": {"color-brand-primary": "#4fd1bf", "color-brand-content": "#4fd1bf"},
+    "footer_icons": [{"name": "GitHub", "url": REPOSITORY, "html": "", "class": "repository"}],
+}
+
+_FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})")
+_LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+_LISTED_PAGE = re.compile(r"^[-*] (?:\*\*)?\[[^\]]+\]\(([\w./-]+)\.md\)", re.MULTILINE)
+
+
+def rewrite_links(text: str, folder: Path, page_folder: Path) -> str:
+    """Return Markdown with links that work on the site: outside code blocks, and only for files that exist.
+
+    Args:
+        text: Content of a Markdown file.
+        folder: The folder that the links are relative to.
+        page_folder: The folder of the page that shows the text. It differs from `folder` for an included file.
+    """
+
+    def rewrite(match: re.Match[str]) -> str:
+        path, anchor = match[1], match[2] or ""
+        if "://" in path or path.startswith("mailto:"):
+            return match[0]
+        file = (folder / path).resolve()
+        if file.is_relative_to(DOCS):
+            return os.path.relpath(file, page_folder) + anchor
+        if not file.is_relative_to(ROOT) or not file.exists():
+            return match[0]
+        kind = "tree" if file.is_dir() else "blob"
+        return f"{REPOSITORY}/{kind}/main/{file.relative_to(ROOT).as_posix()}{anchor}"
+
+    lines, fence = [], ""
+    for line in text.split("\n"):
+        mark = _FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and line.strip().startswith(fence):
+            fence = ""
+        lines.append(line if fence or mark else _LINK.sub(rewrite, line))
+    return "\n".join(lines)
+
+
+def append_navigation(text: str) -> str:
+    """Append a hidden table of contents for each section with a bullet list of pages."""
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    for caption, section in zip([None, *parts[1::2]], parts[0::2], strict=True):
+        pages = _LISTED_PAGE.findall(section)
+        if pages:
+            head = ["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else [])]
+            text += "\n" + "\n".join([*head, "", *pages, "```"]) + "\n"
+    return text
+
+
+def prepare_page(app: Sphinx, name: str, content: list[str]) -> None:
+    """Rewrite the links of a page; add the navigation to an index page."""
+    folder = (DOCS / name).parent
+    content[0] = rewrite_links(content[0], folder, folder)
+    if Path(name).name == "index":
+        content[0] = append_navigation(content[0])
+
+
+def prepare_included(app: Sphinx, path: Path, page: str, content: list[str]) -> None:
+    """Rewrite the links of an included file, such as ARCHITECTURE.md, so that they work from the page.
+
+    MyST passes the page without its folder, so the name is taken from the environment.
+    """
+    content[0] = rewrite_links(content[0], (DOCS / path).resolve().parent, (DOCS / app.env.docname).parent)
+
+
+def write_reference(app: Sphinx) -> None:
+    """Write the pages of the reference that are generated from the code."""
+    file = DOCS / "reference_pages.py"
+    if file.exists():
+        spec = importlib.util.spec_from_file_location("reference_pages", file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.write_pages(DOCS / "reference")
+
+
+class HighlightSessions(SphinxTransform):
+    """Highlight code blocks without a language as shell sessions if they start with a prompt."""
+
+    default_priority = 100
+
+    def apply(self, **kwargs: Any) -> None:
+        """Set the language of all such blocks of a page."""
+        for block in self.document.findall(nodes.literal_block):
+            if block.astext().startswith("$ ") and block.get("language") in (None, "", "none", "default", "text"):
+                block["language"] = "console"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect the functions above to the build."""
+    app.connect("builder-inited", write_reference)
+    app.connect("source-read", prepare_page)
+    app.connect("include-read", prepare_included)
+    app.add_transform(HighlightSessions)
+    return {"parallel_read_safe": True}
