@@ -13,11 +13,14 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
-import edgepose
+import edgepose.events
+import edgepose.runtime
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.transforms import SphinxTransform
 
 DOCS = Path(__file__).resolve().parent
@@ -42,6 +45,20 @@ copybutton_prompt_text = r"\$ |# (?=\w)|>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
 copybutton_here_doc_delimiter = "EOF"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_default_options = {"inherited-members": False}
+autoclass_content = "both"
+add_module_names = False
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_use_unqualified_type_names = True
+default_role = "code"
+# Types of the standard library and NumPy are named without a link: a build needs no network.
+nitpick_ignore_regex = [("py:.*", r"(numpy|os|pathlib|collections\.abc|threading)\..*|PathLike")]
+autodoc_type_aliases = {name: name for name in ("Image", "ImageLike", "ChannelOrder")}
 
 html_theme = "furo"
 html_title = f"edgepose {release}"
@@ -133,6 +150,47 @@ def write_reference(app: Sphinx) -> None:
         module.write_pages(DOCS / "reference")
 
 
+_FILE_IN_DOCSTRING = re.compile(r"(?<![/\w])docs/([\w./-]+)\.md")
+_CODE_IN_DOCSTRING = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
+
+
+def prepare_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Link pages, and names of the package in backticks."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            line = _CODE_IN_DOCSTRING.sub(_link_name, line)
+            lines[number] = _FILE_IN_DOCSTRING.sub(r":doc:`/\1`", line)
+
+
+def _link_name(match: re.Match[str]) -> str:
+    """Return a link for the name of a class, function or method, otherwise code."""
+    text = match[1]
+    first, _, member = text.removesuffix("()").partition(".")
+    for package in (edgepose, edgepose.events, edgepose.runtime):
+        if first in package.__all__ and first != "events":
+            value = getattr(package, first)
+            is_linked = not member or isinstance(getattr(value, member, None), FunctionType | property)
+            target = f"{first}.{member}" if member and is_linked else first
+            return f":py:obj:`{text} <{package.__name__}.{target}>`"
+    return f"``{text}``"
+
+
+def hide_member(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Hide the fields of named tuples, which are in the signature, and `count` and `index`."""
+    is_field = type(obj).__name__ == "_tuplegetter"
+    return True if is_field or getattr(tuple, name, None) is obj else None
+
+
+def parse_attribute(docstring: GoogleDocstring) -> list[str]:
+    """Parse the docstring of an attribute or property like that of a method.
+
+    Napoleon takes the text before a colon for a type and does not know sections there.
+    """
+    docstring._what = "method"
+    docstring._parse()
+    return []
+
+
 class HighlightSessions(SphinxTransform):
     """Highlight code blocks without a language as shell sessions if they start with a prompt."""
 
@@ -150,5 +208,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_reference)
     app.connect("source-read", prepare_page)
     app.connect("include-read", prepare_included)
+    # Before napoleon, which has priority 500.
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
+    app.connect("autodoc-skip-member", hide_member)
+    GoogleDocstring._parse_attribute_docstring = parse_attribute
     app.add_transform(HighlightSessions)
     return {"parallel_read_safe": True}
