@@ -14,14 +14,29 @@ import os
 import re
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import edgepose.events
-import edgepose.runtime
+import numpy.typing
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.transforms import SphinxTransform
+
+Item = TypeVar("Item", bound=numpy.generic)
+
+
+class NDArray(Generic[Item]):
+    """Stands for `numpy.typing.NDArray`, which Sphinx would write as `ndarray[tuple[Any, ...], dtype[...]]`."""
+
+    __module__ = "numpy.typing"
+
+
+# Before the package is imported.
+numpy.typing.NDArray = NDArray  # type: ignore[misc]
+
+import edgepose.events  # noqa: E402
+import edgepose.runtime  # noqa: E402
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -48,8 +63,7 @@ copybutton_here_doc_delimiter = "EOF"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"inherited-members": False}
+autodoc_typehints_description_target = "documented_params"
 autoclass_content = "both"
 add_module_names = False
 napoleon_numpy_docstring = False
@@ -77,7 +91,7 @@ html_theme_options = {
 
 _FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})")
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
-_LISTED_PAGE = re.compile(r"^[-*] (?:\*\*)?\[[^\]]+\]\(([\w./-]+)\.md\)", re.MULTILINE)
+_LISTED_PAGE = re.compile(r"^[-*] \[([^\]]+)\]\(([\w./-]+)\.md\)", re.MULTILINE)
 
 
 def rewrite_links(text: str, folder: Path, page_folder: Path) -> str:
@@ -119,7 +133,7 @@ def append_navigation(text: str) -> str:
         pages = _LISTED_PAGE.findall(section)
         if pages:
             head = ["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else [])]
-            text += "\n" + "\n".join([*head, "", *pages, "```"]) + "\n"
+            text += "\n" + "\n".join([*head, "", *(f"{title} <{page}>" for title, page in pages), "```"]) + "\n"
     return text
 
 
@@ -156,6 +170,8 @@ _CODE_IN_DOCSTRING = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
 
 def prepare_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Link pages, and names of the package in backticks."""
+    # The docstring of the constructor of a named tuple.
+    lines[:] = [line for line in lines if not line.startswith("Create new instance of ")]
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             line = _CODE_IN_DOCSTRING.sub(_link_name, line)
@@ -211,6 +227,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Before napoleon, which has priority 500.
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("autodoc-skip-member", hide_member)
-    GoogleDocstring._parse_attribute_docstring = parse_attribute
+    GoogleDocstring._parse_attribute_docstring = parse_attribute  # type: ignore[method-assign]
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.add_transform(HighlightSessions)
     return {"parallel_read_safe": True}
