@@ -64,14 +64,16 @@ copybutton_here_doc_delimiter = "EOF"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
 autoclass_content = "both"
+smartquotes = False
 add_module_names = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 default_role = "code"
 # Types of the standard library and NumPy are named without a link: a build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(numpy|os|pathlib|collections\.abc|threading)\..*|PathLike")]
+nitpick_ignore_regex = [("py:.*", r"(numpy|os|pathlib|collections\.abc|threading)\..*|Path|PathLike")]
 autodoc_type_aliases = {name: name for name in ("Image", "ImageLike", "ChannelOrder")}
 
 html_theme = "furo"
@@ -194,7 +196,16 @@ def _link_name(match: re.Match[str]) -> str:
 def hide_member(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
     """Hide the fields of named tuples, which are in the signature, and `count` and `index`."""
     is_field = type(obj).__name__ == "_tuplegetter"
-    return True if is_field or getattr(tuple, name, None) is obj else None
+    return True if is_field or (name in ("count", "index") and getattr(tuple, name) is obj) else None
+
+
+def shorten_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Write default values of dataclasses as in the source."""
+    for value, text in (("Skeleton('coco18', 18 keypoints, 19 limbs)", "COCO18"), ("(1.0, 0)", "Quantization()")):
+        signature = signature.replace(value, text) if signature else signature
+    return signature, returns
 
 
 def parse_attribute(docstring: GoogleDocstring) -> list[str]:
@@ -227,6 +238,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Before napoleon, which has priority 500.
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("autodoc-skip-member", hide_member)
+    app.connect("autodoc-process-signature", shorten_signature)
     GoogleDocstring._parse_attribute_docstring = parse_attribute  # type: ignore[method-assign]
     for field in PyObject.doc_field_types:
         if field.name == "variable":
