@@ -2,14 +2,13 @@
 
 The pages are plain Markdown that is readable on GitHub too. This file adds what GitHub does not need:
 
-- Bullet lists of links in `index.md` pages become the navigation.
+- Lists and tables of links in `index.md` pages become the navigation.
 - Relative links to files outside docs/ become links to the repository.
 - Code blocks that start with a prompt are highlighted as shell sessions.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -93,7 +92,10 @@ html_theme_options = {
 
 _FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})")
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
-_LISTED_PAGE = re.compile(r"^[-*] \[([^\]]+)\]\(([\w./-]+)\.md\)", re.MULTILINE)
+# In a list or in the first column of a table.
+_LISTED_PAGE = re.compile(r"^(?:-|\|) \[`?([^\]`]+)`?\]\(([\w./-]+)\.md\)", re.MULTILINE)
+# A page that is named without a link, as in the changelog.
+_NAMED_PAGE = re.compile(r"(?<![\w/(\[`])docs/([\w./-]+\.md)(?![\w)\]]*\])")
 
 
 def rewrite_links(text: str, folder: Path, page_folder: Path) -> str:
@@ -117,6 +119,10 @@ def rewrite_links(text: str, folder: Path, page_folder: Path) -> str:
         kind = "tree" if file.is_dir() else "blob"
         return f"{REPOSITORY}/{kind}/main/{file.relative_to(ROOT).as_posix()}{anchor}"
 
+    def link_page(match: re.Match[str]) -> str:
+        file = DOCS / match[1]
+        return f"[{match[0]}]({os.path.relpath(file, folder)})" if file.exists() else match[0]
+
     lines, fence = [], ""
     for line in text.split("\n"):
         mark = _FENCE.match(line)
@@ -124,12 +130,12 @@ def rewrite_links(text: str, folder: Path, page_folder: Path) -> str:
             fence = mark[1]
         elif mark and line.strip().startswith(fence):
             fence = ""
-        lines.append(line if fence or mark else _LINK.sub(rewrite, line))
+        lines.append(line if fence or mark else _LINK.sub(rewrite, _NAMED_PAGE.sub(link_page, line)))
     return "\n".join(lines)
 
 
 def append_navigation(text: str) -> str:
-    """Append a hidden table of contents for each section with a bullet list of pages."""
+    """Append a hidden table of contents for each section with a list of pages."""
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
     for caption, section in zip([None, *parts[1::2]], parts[0::2], strict=True):
         pages = _LISTED_PAGE.findall(section)
@@ -153,17 +159,6 @@ def prepare_included(app: Sphinx, path: Path, page: str, content: list[str]) -> 
     MyST passes the page without its folder, so the name is taken from the environment.
     """
     content[0] = rewrite_links(content[0], (DOCS / path).resolve().parent, (DOCS / app.env.docname).parent)
-
-
-def write_reference(app: Sphinx) -> None:
-    """Write the pages of the reference that are generated from the code."""
-    file = DOCS / "reference_pages.py"
-    if file.exists():
-        spec = importlib.util.spec_from_file_location("reference_pages", file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.write_pages(DOCS / "reference")
 
 
 _FILE_IN_DOCSTRING = re.compile(r"(?<![/\w])docs/([\w./-]+)\.md")
@@ -232,7 +227,6 @@ class HighlightSessions(SphinxTransform):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the functions above to the build."""
-    app.connect("builder-inited", write_reference)
     app.connect("source-read", prepare_page)
     app.connect("include-read", prepare_included)
     # Before napoleon, which has priority 500.
