@@ -87,7 +87,6 @@ html_theme_options = {
     "source_directory": "docs/",
     "light_css_variables": {"color-brand-primary": "#0b6e63", "color-brand-content": "#0b6e63"},
     "dark_css_variables": {"color-brand-primary": "#4fd1bf", "color-brand-content": "#4fd1bf"},
-    "footer_icons": [{"name": "GitHub", "url": REPOSITORY, "html": "", "class": "repository"}],
 }
 
 _FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})")
