@@ -154,7 +154,9 @@ def test_a_page_has_one_title(page: Path) -> None:
 
 @pytest.mark.parametrize("file", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name_of)
 def test_lines_are_wrapped(file: Path) -> None:
-    """Except tables, code, pictures with their description, and lines that are one address."""
+    """`python docs/wrap.py FILE` wraps them. Tables, code, images, long addresses and generated pages may be wider."""
+    if file.read_text().startswith("<!-- Made by"):
+        return
     long = [line for line in read_prose(file).split("\n") if len(line) > MAX_COLUMNS]
     assert not [line for line in long if not line.lstrip().startswith(("|", "!", "[!", "<")) and " " in line.strip()]
 
