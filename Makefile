@@ -1,4 +1,4 @@
-# make demo | test | test-family | check | bench | instructions. Needs Python 3.11 or later, a C compiler and make; everything else is installed
+# make demo | test | test-family | check | bench | instructions | docs. Needs Python 3.11 or later, a C compiler and make; everything else is installed
 # into .venv (and .venv-tflite, for the second interpreter) inside this folder.
 
 # The first of these that runs and is new enough; a name on the PATH may be only a version manager's stand-in.
@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-data test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
+.PHONY: demo test test-data test-family test-pi test-boards wheels docs soak fuzz train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
@@ -85,6 +85,19 @@ dist/stamp: .venv-wheels/stamp $(SOURCES) device/deploy/cross_build.py $(wildcar
 	@$(call logged,.venv-wheels/bin/python device/deploy/cross_build.py)
 	@.venv-wheels/bin/abi3audit --strict --summary dist/*.whl
 	@ls -1 dist
+	@touch $@
+
+# The documentation site, into build/docs; a warning is an error.
+docs: .venv-docs/stamp
+	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -d build/docs-cache docs build/docs
+	@echo "build/docs/index.html"
+
+# An environment of its own, with the package itself: the reference is made from its docstrings.
+.venv-docs/stamp: pyproject.toml $(SOURCES)
+	@echo "installing Sphinx into .venv-docs"
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@$(call logged,.venv-docs/bin/python -m pip install --disable-pip-version-check --upgrade pip)
+	@$(call logged,.venv-docs/bin/python -m pip install --disable-pip-version-check --editable . --group docs)
 	@touch $@
 
 # Ten minutes of everything that goes wrong in months; needs mosquitto.
@@ -163,4 +176,4 @@ build/checked/stamp: .venv/dev.stamp $(SOURCES) $(wildcard runtime/*.py runtime/
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-tflite .venv-wheels build dist *.egg-info runtime/*.so
+	rm -rf .venv .venv-tflite .venv-wheels .venv-docs build dist *.egg-info runtime/*.so

@@ -39,11 +39,11 @@ def convert_model(
         note: Called with each step as text.
         **options: The options of `edgepose convert`: `precision`, `input_size` ("432x368" or a tuple of width and
             height), `skeleton` (a name, a TOML file or a `Skeleton`), `calibration`, `verify`, `annotations`, ...
-            (`edgepose.convert.convert.ConversionOptions`).
+            All are listed in `ConversionOptions`.
 
     Returns:
-        The path, the manifest, and the `verdict`: `ok`, the `reason`, `doubts`, and `advice`. The file is written even
-        if `ok` is False.
+        The path, the manifest, and the verdict with `ok`, `reason`, `doubts` and `advice`. The file is written even if
+        `ok` is False.
 
     Raises:
         ModelError: The network cannot be converted.

@@ -110,7 +110,13 @@ class ConversionOptions:
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """Result of a conversion: the model file, its manifest, and the verdict: may it be used, and why."""
+    """Result of a conversion.
+
+    Attributes:
+        path: The model file.
+        manifest: Its manifest.
+        verdict: The verdict: if the model may be used, and why.
+    """
 
     path: Path
     manifest: ModelManifest

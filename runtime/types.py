@@ -85,7 +85,14 @@ class GridToFrame(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Rectangle in pixels of the frame; x and y are the upper left corner."""
+    """Rectangle in pixels of the frame.
+
+    Attributes:
+        x: Left border.
+        y: Upper border.
+        width: Width.
+        height: Height.
+    """
 
     x: float
     y: float
@@ -94,7 +101,13 @@ class Box(NamedTuple):
 
 
 class Keypoint(NamedTuple):
-    """Keypoint of a person in pixels of the frame; all values are 0 if it was not found."""
+    """Keypoint of a person in pixels of the frame; all values are 0 if it was not found.
+
+    Attributes:
+        x: Distance from the left border of the frame.
+        y: Distance from the upper border of the frame.
+        score: Height of the heatmap's peak, about 0 to 1.
+    """
 
     x: float
     y: float
@@ -196,7 +209,13 @@ class Pose:
 
 
 class Timings(NamedTuple):
-    """Time of each stage for one frame, in milliseconds."""
+    """Time of each stage for one frame, in milliseconds.
+
+    Attributes:
+        preprocess: Resize the image and write it into the input tensor.
+        inference: Run the network.
+        decode: Find the poses in heatmaps and PAFs.
+    """
 
     preprocess: float
     inference: float
