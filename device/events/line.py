@@ -16,7 +16,7 @@ from .event import Event, RuleInfo, RuleState, make_event_id
 from .geometry import Point, check_crossings, check_points, count_crossings, measure_distance, scale_points
 from .person import Person
 from .position import make_locator
-from .rule import CommonConfig, Rule, check_range
+from .rule import CommonConfig, Rule, Share
 
 _NEAR_SHARE = 0.3
 """A person whose way begins or ends nearer to the line than this share of the margin is on neither side."""
@@ -43,14 +43,13 @@ class LineConfig(CommonConfig):
     points: tuple[tuple[float, float], ...]
     anchor: str = "feet"
     swap: bool = False
-    margin: float = 0.1
+    margin: Share = 0.1
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
         super().check()
         check_points("points", self.points, 2, "point")
         check_crossings("points", self.points, "point", "piece")
-        check_range("margin", self.margin, 0, 1)
 
 
 @dataclass(slots=True, eq=False)
