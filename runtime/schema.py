@@ -75,7 +75,8 @@ def check_limits(instance: Any, where: str = "") -> None:
     Raises:
         ValueError: A number is out of range; the message names the field, the range and the number.
     """
-    for name, limits in _list_limits(type(instance)):
+    kind: Any = type(instance)
+    for name, limits in _list_limits(kind):
         value = getattr(instance, name)
         for number in value if isinstance(value, tuple) else (value,):
             if number is not None and not limits.allow(number):

@@ -117,7 +117,7 @@ command = Command(
         *make_model_options(),
         *make_accuracy_options(),
         Option("--min-score", default=0.0, type=Number(float, 0, 1), metavar="S", section="Model",
-               help="minimum pose score (default: 0, as AP ranks all people by score)"),
+               help="minimum pose score, 0 to 1 (default: 0, as AP ranks all people by score)"),
         Option("--images", required=True, type=PathName("dir"), metavar="DIR", section="Images",
                help="folder of the images"),
         Option("--annotations", required=True, type=PathName(), metavar="JSON", section="Images",

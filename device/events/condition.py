@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .event import Event, RuleInfo, RuleState, make_event_id
+from .event import Event, EventName, RuleInfo, RuleState, make_event_id
 from .person import Person
 from .rule import CommonConfig, Duration, Rule
 
@@ -60,7 +60,7 @@ class LabelRule(Rule):
     A rule defines `kind`, `event` and `classify`, and if there is a measured value, `measure`.
     """
 
-    event: str
+    event: EventName
     """Name of the events, such as `posture`."""
 
     def __init__(self, config: ConditionConfig, skeleton: Skeleton = COCO18) -> None:

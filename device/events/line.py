@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import dist, hypot, inf
+from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import warn_if_outside
@@ -169,7 +170,7 @@ class LineRule(Rule):
 
     def _count(self, number: int, way: _Way, time_s: float, person: Person | None) -> list[Event]:
         """Count a crossing. During the cool-down of the person it is not reported."""
-        direction = "in" if way.net * self._in_sign > 0 else "out"
+        direction: Literal["in", "out"] = "in" if way.net * self._in_sign > 0 else "out"
         way.net = 0
         self._counts[direction] += 1
         self._state = None

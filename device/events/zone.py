@@ -11,7 +11,7 @@ from ...runtime.schema import Limits
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import Area
 from .condition import ConditionConfig, ConditionRule, PersonState
-from .event import Event, RuleInfo, RuleState, make_event_id
+from .event import Event, EventName, RuleInfo, RuleState, make_event_id
 from .geometry import Point, check_polygon
 from .person import Person
 from .rule import Duration
@@ -160,7 +160,7 @@ class ZoneRule(ConditionRule):
         self._count -= 1
         return self._make(event, "leave")
 
-    def _make(self, event: Event, name: str) -> Event:
+    def _make(self, event: Event, name: EventName) -> Event:
         return Event(
             name, event.state, event.rule, event.kind, event.id, event.person, event.time_s, event.started_s,
             event.duration_s, zone=self.config.name, count=self._count, pose=event.pose,
