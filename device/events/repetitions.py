@@ -82,8 +82,9 @@ class RepetitionsConfig(CommonConfig):
     """Table `[[events.repetitions]]`: a preset, or three keypoints with two angles.
 
     Attributes:
-        preset: `squat`, `push_up` or `curl`; "" if `keypoints` are given.
-        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used.
+        preset: The exercise; "": none, `keypoints` are required.
+        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used. (): those of
+            the preset.
         low: Angle below which the joint is bent; None: that of the preset. Required with `keypoints`.
         high: Angle above which the joint is straight; None: that of the preset. Required with `keypoints`.
         longest_s: A repetition that takes longer than this is not counted, for example sitting down for a while.

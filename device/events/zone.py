@@ -25,8 +25,8 @@ class ZoneConfig(ConditionConfig):
         polygon: Corners, x and y as shares of width and height of the frame if no value is above 1, else in pixels.
         anchor: Point of a person that must be inside: `feet`, `center`, or a keypoint.
         enter_leave: Report `enter` and `leave`.
-        dwell_s: Report `dwell` for people who stay longer than this; None: do not.
-        capacity: Report `capacity` while more people than this are inside; None: do not.
+        dwell_s: Report `dwell` for people who stay longer than this; None: not reported.
+        capacity: Report `capacity` while more people than this are inside; None: not reported.
     """
 
     polygon: tuple[tuple[float, float], ...]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import cli
+from . import cli, configuration, message
 
 
 def make_files() -> dict[str, str]:
     """Return the text of every generated file by its path in docs/."""
-    return cli.make_pages()
+    return {**cli.make_pages(), configuration.PAGE: configuration.make_page(), **message.make_files()}
 
 
 def write_pages(folder: Path) -> None:

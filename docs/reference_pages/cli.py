@@ -13,7 +13,7 @@ from edgepose.runtime.cli.command import EXIT_CODES, Choice, Command, list_optio
 from edgepose.runtime.cli.command_group import CommandGroup
 from edgepose.runtime.cli.main import COMMANDS, CommandLine
 
-from .markdown import link_pages, make_code, make_notice, make_table, mark_code, wrap
+from .markdown import TITLES, link_pages, make_code, make_notice, make_table, mark_code, wrap
 
 _FOLDER = "reference/cli"
 _GUIDES: Mapping[str, tuple[str, ...]] = {
@@ -36,17 +36,6 @@ _GUIDES: Mapping[str, tuple[str, ...]] = {
     "completion": (),
 }
 """Pages that a command is linked to."""
-_TITLES = {
-    "reference/output.md": "Output formats", "reference/message.md": "Messages and JSON Schemas",
-    "reference/configuration.md": "Configuration file", "reference/models.md": "Models",
-    "reference/model-file.md": "The model file", "reference/skeletons.md": "Skeletons",
-    "getting-started/workstation.md": "Getting started on a workstation",
-    "getting-started/raspberry-pi.md": "Getting started on a Raspberry Pi",
-    "guides/camera.md": "The camera loop", "guides/events.md": "Events", "guides/security.md": "Security",
-    "guides/convert.md": "Convert a network", "guides/quantize.md": "Quantize a network",
-    "guides/profile.md": "Measure models", "guides/fleet.md": "Deploy to many boards",
-    "explanation/measurements.md": "Measurements", "troubleshooting.md": "Troubleshooting",
-}  # fmt: skip
 _DEFAULT = re.compile(r" ?\(default: ((?:[^()]|\([^()]*\))*)\)")
 _REQUIRED = "  [required]"
 _WORDS = ("never", "now", "all", "required", "Ctrl-C", "")
@@ -208,7 +197,7 @@ def _make_end(name: str, examples: str, page: str) -> list[str]:
     if note:
         parts.append(wrap(note) + "\n")
     if guides := _GUIDES[name]:
-        links = [f"- [{_TITLES[guide]}]({relpath(guide, _FOLDER)})\n" for guide in guides]
+        links = [f"- [{TITLES[guide]}]({relpath(guide, _FOLDER)})\n" for guide in guides]
         parts += ["## See also\n", "".join(links)]
     return parts
 

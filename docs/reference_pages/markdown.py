@@ -18,6 +18,18 @@ _CODE = re.compile(
     )""",
     re.VERBOSE,
 )
+TITLES = {
+    "reference/output.md": "Output formats", "reference/message.md": "Messages and JSON Schemas",
+    "reference/configuration.md": "Configuration file", "reference/models.md": "Models",
+    "reference/model-file.md": "The model file", "reference/skeletons.md": "Skeletons",
+    "getting-started/workstation.md": "Getting started on a workstation",
+    "getting-started/raspberry-pi.md": "Getting started on a Raspberry Pi",
+    "guides/clips.md": "Clips of events", "guides/camera.md": "The camera loop", "guides/events.md": "Events", "guides/security.md": "Security",
+    "guides/convert.md": "Convert a network", "guides/quantize.md": "Quantize a network",
+    "guides/profile.md": "Measure models", "guides/fleet.md": "Deploy to many boards",
+    "explanation/measurements.md": "Measurements", "troubleshooting.md": "Troubleshooting",
+}  # fmt: skip
+"""Names of pages in links."""
 _PAGE_NAME = re.compile(r"docs/([\w/-]+\.md)")
 
 
@@ -55,6 +67,6 @@ def link_pages(text: str, page: str) -> str:
 
     def link(match: re.Match[str]) -> str:
         target = relpath(match[1], page.rpartition("/")[0])
-        return f"[{match[1].removesuffix('.md')}]({target})"
+        return f"[{TITLES.get(match[1], match[1].removesuffix('.md'))}]({target})"
 
     return _PAGE_NAME.sub(link, text)
