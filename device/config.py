@@ -65,10 +65,10 @@ class CameraConfig:
         source: `picamera2[:N]`, `v4l2:N`, `/dev/video0`, `rtsp://...`, `http://...`, a video, an image, a folder of
             images, `-` (JPEG images from standard input), or `synthetic[:PEOPLE]`.
         sources: Several cameras, each as `NAME=SOURCE`, instead of `source`.
-        width: Largest width of a frame in pixels. Slightly more than the input of the model is enough.
-        height: Largest height of a frame in pixels.
+        width: Largest width of a frame. Slightly more than the input of the model is enough.
+        height: Largest height of a frame.
         fps: Frame rate that is requested from the camera; None: the camera decides, 30 for a Raspberry Pi camera.
-        sensor_size: Width and height of the sensor mode in pixels (`picamera2` only); None: the smallest mode with the
+        sensor_size: Width and height of the sensor mode (`picamera2` only); None: the smallest mode with the
             full field of view.
         rotate: Rotate the image by 180 degrees in the sensor (`picamera2` only).
         loop: Repeat a video when it ends.

@@ -29,7 +29,7 @@ _MAX_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class LimbEntry:
-    """Limb in the file.
+    """A limb.
 
     Attributes:
         a: First keypoint: its name, or its index from 0.

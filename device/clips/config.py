@@ -15,7 +15,7 @@ _MIN_LIMIT_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """What is recorded of events; docs/guides/clips.md describes the keys. Nothing is recorded without `folder`.
+    """What is recorded of events; see docs/guides/clips.md. Nothing is recorded without `folder`.
 
     Attributes:
         folder: Folder of the files; "": nothing is recorded. `{hostname}`, `{name}` and `{source}` are replaced.

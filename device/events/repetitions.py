@@ -83,8 +83,8 @@ class RepetitionsConfig(CommonConfig):
 
     Attributes:
         preset: The exercise; "": none, `keypoints` are required.
-        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used. (): those of
-            the preset.
+        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used. ():
+            those of the preset.
         low: Angle below which the joint is bent; None: that of the preset. Required with `keypoints`.
         high: Angle above which the joint is straight; None: that of the preset. Required with `keypoints`.
         longest_s: A repetition that takes longer than this is not counted, for example sitting down for a while.

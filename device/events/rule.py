@@ -30,7 +30,7 @@ class CommonConfig:
         inside: Zones in which the person must be; (): anywhere.
         outside: Zones in which the person must not be, for example a bed.
         days: Days on which the rule holds; (): every day.
-        hours: `"22:00-06:00"`: local times at which the rule holds; "": always.
+        hours: Local times at which the rule holds, such as `"22:00-06:00"`; "": always.
         cameras: Names of the cameras for which the rule holds, if there are several; (): all.
     """
 

@@ -10,9 +10,11 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgepose.device import config
+from edgepose.device.events.condition import ConditionConfig
 from edgepose.device.events.config import MAX_RULES, EventsConfig
 from edgepose.device.events.rule import CommonConfig
 from edgepose.runtime import skeleton_file
+from edgepose.runtime.cli.command import join_words
 from edgepose.runtime.model import registry_file
 from edgepose.runtime.schema import find_limits
 
@@ -21,7 +23,7 @@ from .markdown import link_pages, make_notice, make_table, mark_code, wrap
 
 PAGE = "reference/configuration.md"
 _HEAD = ("key", "type", "default", "meaning")
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "any"}
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "string or integer"}
 _SECTIONS = ("model", "camera", "loop", "output", "clips")
 
 
@@ -40,8 +42,7 @@ def make_page() -> str:
         wrap(
             "`edgepose camera --config camera.toml`. `edgepose camera --print-config` prints a file with all keys, "
             "their defaults and comments. Command-line options override the file. All keys are optional, except those "
-            'with the default "required". A number is an integer or has a decimal point. Unless the unit is given, '
-            "a number has none."
+            'with the default "required". A number is an integer or has a decimal point.'
         )
         + "\n",
     ]
@@ -61,16 +62,16 @@ def make_page() -> str:
         wrap("The file of `edgepose convert --skeleton FILE.toml`. [Skeletons](skeletons.md) explains it.") + "\n",
         *_make_nested("", skeleton_file.SkeletonEntry),
     ]
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def _make_rules() -> list[str]:
     common = [*_list_names(CommonConfig)]
     parts = [
-        "### `[[events.KIND]]`\n",
+        "### Rules\n",
         wrap(
-            f"One table per rule, at most {MAX_RULES} rules. [Events](../guides/events.md) explains them. "
-            "The kinds are:"
+            f"One table `[[events.KIND]]` per rule, at most {MAX_RULES} rules. [Events](../guides/events.md) explains "
+            "them. The kinds are:"
         )
         + "\n",
         make_table(
@@ -86,8 +87,13 @@ def _make_rules() -> list[str]:
     for kind, annotation in get_type_hints(EventsConfig).items():
         [rule, _] = get_args(annotation)
         names = [name for name in _list_names(rule) if name not in common or _has_own_default(rule, name)]
-        parts += [f"#### `[[events.{kind}]]`\n", _make_fields(rule, names)]
+        parts += [f"### `[[events.{kind}]]`\n", _describe(rule), _make_fields(rule, sorted(names, key=_rank))]
     return parts
+
+
+def _rank(name: str) -> tuple[bool, bool]:
+    """Return the sort key of a key of a rule: what only this kind of rule has comes first."""
+    return name in _list_names(CommonConfig), name in _list_names(ConditionConfig)
 
 
 def _has_own_default(rule: Any, name: str) -> bool:
@@ -117,16 +123,16 @@ def _list_names(kind: Any) -> list[str]:
 
 
 def _describe(kind: Any) -> str:
-    text = re.sub(r"^Section `\[\w+\]`[.:] ?", "", read_summary(kind))
+    text = re.sub(r"^(Section|Table) `\[+[\w.]+\]+`[.:] ?", "", read_summary(kind))
     return wrap(_polish(text[:1].upper() + text[1:])) + "\n" if text else ""
 
 
 def _make_fields(kind: Any, names: list[str] | None = None) -> str:
     hints, texts = get_type_hints(kind, include_extras=True), read_fields(kind)
     rows = []
-    for field in fields(kind):
-        if names is not None and field.name not in names:
-            continue
+    known = {field.name: field for field in fields(kind)}
+    for name in names or known:
+        field = known[name]
         text, default = texts[field.name], "required"
         if field.default is not MISSING or field.default_factory is not MISSING:
             value = field.default if field.default_factory is MISSING else field.default_factory()
@@ -141,7 +147,7 @@ def _split_default(value: Any, text: str) -> tuple[str, str]:
     if empty is not None:
         found = re.search(rf"[;.] (?:{re.escape(empty)}): ([^.;]+)", text)
         if found is None:
-            return "none" if value != "" else '`""`', text
+            return {None: "not set", (): "`[]`", "": '`""`'}[value], text
         rest = text[: found.start()] + text[found.end() :]
         return mark_code(found[1]), rest
     return f"`{_format_value(value)}`", text
@@ -159,16 +165,12 @@ def _name_type(annotation: Any) -> str:
     """Return the type in words, with the range, the unit, or the allowed values."""
     if (limits := find_limits(annotation)) is not None:
         plain = _name_type(_strip(annotation))
-        return (
-            ", ".join(filter(None, (plain, str(limits))))
-            + (f" {limits.unit}" if limits.unit and str(limits) else "")
-            + (f", {limits.unit}" if limits.unit and not str(limits) else "")
-        )
+        return plain + ", " * bool(limits.unit or str(limits)) + f"{limits} {limits.unit}".strip()
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _name_type(inner[0])
     if origin is Literal:
-        return " or ".join(f"`{json.dumps(word)}`" for word in inner if word != "")
+        return join_words([f"`{json.dumps(word)}`" for word in inner if word != ""])
     if origin in (Union, types.UnionType):
         return _name_type(next(one for one in inner if one is not types.NoneType))
     if origin is tuple:
@@ -188,7 +190,7 @@ def _name_types(annotation: Any) -> str:
         return _name_type(annotation)
     if get_origin(annotation) is tuple:
         return "points `[x, y]`" if get_args(annotation) == (float, float) else "pairs"
-    return "any values" if annotation is Any else f"{_name_type(annotation)}s"
+    return "strings or integers" if annotation is Any else f"{_name_type(annotation)}s"
 
 
 def _strip(annotation: Any) -> Any:

@@ -6,10 +6,11 @@ described by the docstrings.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from edgepose.runtime.io.documents import TextFormat
 from edgepose.runtime.schema import Limits
@@ -52,7 +53,7 @@ class _Maker:
         for name in _list_fields(kind):
             properties[name] = self.make(hints[name])
             if name in texts:
-                properties[name]["description"] = texts[name]
+                properties[name]["description"] = _use_json_words(texts[name])
         schema: dict[str, Any] = {"type": "object", "properties": properties, "required": self._list_required(kind)}
         if not self._is_open:
             schema["additionalProperties"] = False
@@ -71,7 +72,10 @@ class _Maker:
         if origin is Literal:
             return {"enum": list(inner)}
         if origin in (Union, types.UnionType):
-            return {"anyOf": [{"type": "null"} if one is types.NoneType else self.make(one) for one in inner]}
+            schema = self.make(next(one for one in inner if one is not types.NoneType))
+            if isinstance(schema.get("type"), str):
+                return {**schema, "type": [schema["type"], "null"]}
+            return {"anyOf": [schema, {"type": "null"}]}
         if origin is list or (origin is tuple and inner[-1] is Ellipsis):
             return {"type": "array", "items": self.make(inner[0])}
         if origin is tuple:
@@ -92,12 +96,18 @@ class _Maker:
 
     def _list_required(self, kind: Any) -> list[str]:
         if is_typeddict(kind):
-            return [name for name in kind.__annotations__ if name in kind.__required_keys__]
+            hints = get_type_hints(kind, include_extras=True)
+            return [name for name, hint in hints.items() if get_origin(hint) is not NotRequired]
         if self._written:
             return _list_fields(kind)
         if is_dataclass(kind):
             return [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
         return [name for name in kind._fields if name not in kind._field_defaults]
+
+
+def _use_json_words(text: str) -> str:
+    words = {"None": "null", "True": "true", "False": "false"}
+    return re.sub(r"\b(None|True|False)\b", lambda match: words[match[1]], text)
 
 
 def _list_fields(kind: Any) -> list[str]:

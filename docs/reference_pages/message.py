@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from edgepose.benchmarks.profile import results
@@ -17,6 +19,20 @@ from .json_schema import make_document
 
 PAGE = "reference/message.md"
 _FOLDER = "reference/schemas"
+_EXAMPLES = Path(__file__).parent / "examples"
+"""Recorded output of the commands."""
+_CHECK = """\
+import json
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+
+frame = Draft202012Validator(json.loads(Path("frame.schema.json").read_text()))
+event = Draft202012Validator(json.loads(Path("event.schema.json").read_text()))
+for line in Path("poses.jsonl").read_text().splitlines():
+    document = json.loads(line)
+    (event if "event" in document else frame).validate(document)"""
+_EVENTS_WITHOUT_DURATION = ("cross", "repetition")
 
 
 class _Part(NamedTuple):
@@ -25,7 +41,8 @@ class _Part(NamedTuple):
     name: str
     title: str
     text: str
-    example: str
+    writers: str
+    command: str
     later: str
 
 
@@ -39,6 +56,7 @@ _PARTS = (
         "Frame",
         "One line per image or video frame: `edgepose run`, and the sinks `-`, `jsonl:`, `mqtt://`, `udp://` and the "
         "page's `/poses` of `edgepose camera`. [Output formats](output.md) explains sources, time and keypoints.",
+        "`edgepose run`, `edgepose camera`",
         "edgepose camera --source synthetic:1 --sink -",
         _OPEN,
     ),
@@ -47,7 +65,8 @@ _PARTS = (
         "Event",
         "One line per event of a rule: the same sinks, `webhook:` and `exec:`, and `edgepose events test --json`. Only "
         "events have the key `event`, so that a program can tell them from frames.",
-        "edgepose events test clip.mp4 --config camera.toml --json",
+        "`edgepose camera`, `edgepose events test --json`",
+        "edgepose camera --source synthetic:2 --config camera.toml --sink '-?only=events'",
         f"{_OPEN} New kinds of rules bring new values of `event`, `type` and `kind`.",
     ),
     _Part(
@@ -55,6 +74,7 @@ _PARTS = (
         "Manifest of a model file",
         "The file `manifest.json` in the archive at the end of a `.tflite` file; `edgepose info --json` prints it. "
         "[The model file](model-file.md) explains the archive.",
+        "`edgepose convert`, `edgepose info --json`",
         "edgepose info --json",
         "Entries with a default may be missing in files of older versions. An entry that this version does not know is "
         "an error, because the network could be decoded wrongly: files of a later version can need a later edgepose.",
@@ -63,7 +83,8 @@ _PARTS = (
         "profile",
         "Profile",
         "What `edgepose profile --json` writes. [Measure models](../guides/profile.md) explains the figures.",
-        "edgepose profile --json -",
+        "`edgepose profile --json`",
+        "edgepose profile --seconds 2 --threads 1 --json -",
         _OPEN,
     ),
 )
@@ -80,9 +101,10 @@ def make_schemas() -> dict[str, dict[str, Any]]:
     for name, value in (("format", manifest.FORMAT), ("version", manifest.VERSION)):
         model["properties"][name] = {"const": value, **_describe(model, name)}
         model["required"].append(name)
-    for name, dtypes in (("input", manifest.INPUT_DTYPES),):
-        model["$defs"]["InputSpec"]["properties"]["dtype"] |= {"enum": list(dtypes)}
-        del name
+    model["$defs"]["InputSpec"]["properties"]["dtype"] = {
+        "enum": list(manifest.INPUT_DTYPES),
+        "description": model["$defs"]["InputSpec"]["properties"]["dtype"]["description"],
+    }
     return {"frame": frame, "event": event, "manifest": model, "profile": _make_profile_schema()}
 
 
@@ -95,7 +117,7 @@ def _make_profile_schema() -> dict[str, Any]:
     schema["required"].insert(0, "version")
     row = schema["$defs"]["Row"]
     row["properties"]["gmacs_per_s"] = {
-        "anyOf": [{"type": "number"}, {"type": "null"}],
+        "type": ["number", "null"],
         "description": results.Row.gmacs_per_s.__doc__,
     }
     row["required"].append("gmacs_per_s")
@@ -113,6 +135,7 @@ def _list_event_types() -> list[str]:
         make_event_type(event, state, direction)
         for event in get_args(EventName)
         for state in get_args(EventState)
+        if (state == "once") == (event in _EVENTS_WITHOUT_DURATION)
         for direction in (("in", "out") if event == "cross" else ("",))
     ]
     return list(dict.fromkeys(types))
@@ -130,4 +153,101 @@ def _dump(schema: Any) -> str:
 
 
 def _make_page(schemas: dict[str, dict[str, Any]]) -> str:
-    return ""
+    parts = [
+        make_notice("the types of the documents"),
+        "# Messages and JSON Schemas\n",
+        wrap(
+            "The JSON documents that edgepose writes, with a [JSON Schema](https://json-schema.org) of each (draft "
+            "2020-12). A test validates the real output of the commands against these schemas. The schemas in the "
+            "main branch belong to the newest version; those of a release are in its tag."
+        )
+        + "\n",
+        make_table(
+            ("document", "schema", "written by"),
+            [(f"[{one.title}](#{_make_anchor(one.title)})", f"[{one.name}.schema.json](schemas/{one.name}.schema.json)",
+              one.writers) for one in _PARTS],
+        ),
+        "To check a file of messages in Python (`pip install jsonschema`):\n",
+        make_code(_CHECK, "python"),
+    ]  # fmt: skip
+    for part in _PARTS:
+        schema = schemas[part.name]
+        example = json.loads((_EXAMPLES / f"{part.name}.json").read_text())
+        parts += [
+            f"## {part.title}\n",
+            wrap(part.text) + "\n",
+            f"`{part.command}`:\n",
+            make_code(format_json(example), "json"),
+            _make_entries(schema),
+        ]
+        for name, inner in schema.get("$defs", {}).items():
+            parts += [f"### {part.title}: `{name}`\n", wrap(mark_code(inner["description"])) + "\n",
+                      _make_entries(inner)]  # fmt: skip
+        parts += (
+            [f"**Later versions.** {part.later}\n"]
+            if len(part.later) < 80
+            else [wrap(f"**Later versions.** {part.later}") + "\n"]
+        )
+    return "\n".join(parts)
+
+
+def _make_anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _make_entries(schema: dict[str, Any]) -> str:
+    required = schema["required"]
+    rows = [
+        (f"`{name}`", _name_type(entry), "yes" if name in required else "no", _polish(entry["description"]))
+        for name, entry in schema["properties"].items()
+    ]
+    if all(name in required for name in schema["properties"]):
+        return make_table(("entry", "type", "meaning"), [(name, kind, text) for name, kind, _, text in rows])
+    return make_table(("entry", "type", "always there", "meaning"), rows)
+
+
+def _name_type(entry: dict[str, Any]) -> str:
+    """Return the type of an entry in words."""
+    if "const" in entry:
+        return f"`{json.dumps(entry['const'])}`"
+    if "enum" in entry:
+        return ", ".join(f"`{json.dumps(word)}`" for word in entry["enum"])
+    if "$ref" in entry:
+        return f"`{entry['$ref'].rpartition('/')[2]}`"
+    if "anyOf" in entry:
+        return " or ".join(_name_type(one) for one in entry["anyOf"])
+    kinds = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
+    return " or ".join(_name_plain_type(kind, entry) for kind in kinds)
+
+
+def _name_plain_type(kind: str, entry: dict[str, Any]) -> str:
+    if kind == "array":
+        if "prefixItems" in entry:
+            return f"list of {len(entry['prefixItems'])} {_name_type(entry['prefixItems'][0])}s"
+        inner = _name_type(entry["items"])
+        return f"list of {inner}" if inner.startswith(("`", "list")) else f"list of {inner}s"
+    if kind == "string" and entry.get("format") == "date-time":
+        return "time"
+    if kind == "object" and isinstance(entry.get("additionalProperties"), dict):
+        return f"object of {_name_type(entry['additionalProperties'])}s"
+    least = entry.get("minimum")
+    return f"{kind}, {least} or more" if kind in ("integer", "number") and least is not None else kind
+
+
+def format_json(value: Any, indent: str = "") -> str:
+    """Format JSON for a page: what fits into a line stays in a line."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(flat) <= WIDTH - 4 or not isinstance(value, list | dict):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, list) and all(isinstance(one, int | float) for one in value):
+        return textwrap.fill(flat, WIDTH - 4, subsequent_indent=f"{indent} ", initial_indent=indent).lstrip()
+    if isinstance(value, list):
+        entries = [f"{inner}{format_json(one, inner)}" for one in value]
+        return "[\n" + ",\n".join(entries) + f"\n{indent}]"
+    entries = [f"{inner}{json.dumps(name)}: {format_json(one, inner)}" for name, one in value.items()]
+    return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
+
+
+def _polish(text: str) -> str:
+    return link_pages(mark_code(text), PAGE)

@@ -88,7 +88,7 @@ _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """Where a file is published, as the list has it: `url`, or the other three keys.
+    """A place of a file: `url`, or the other three keys.
 
     Attributes:
         url: Address of the file, `http://` or `https://`; None: see the other keys.
@@ -105,7 +105,7 @@ class SourceEntry:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file, as the list has it.
+    """A file of weights.
 
     Attributes:
         name: File name. `edgepose convert` reads the first file of a model.
@@ -126,7 +126,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model, as the list has it.
+    """A model, in the list.
 
     Attributes:
         network: Network of the weights; `edgepose models` lists the names.
