@@ -16,6 +16,7 @@ from edgepose.runtime.io.formats import FORMAT_VERSION
 from edgepose.runtime.model import manifest
 
 from .json_schema import make_document
+from .markdown import WIDTH, link_pages, make_code, make_notice, make_table, mark_code, wrap
 
 PAGE = "reference/message.md"
 _FOLDER = "reference/schemas"
