@@ -86,7 +86,7 @@ class Row:
 
     Attributes:
         model: The model as given on the command line.
-        threads: Threads of the interpreter; 0 if it is not known.
+        threads: Threads of the interpreter.
         sha256: SHA-256 of the network.
         network: Name of the network.
         precision: Number format of weights and activations.
@@ -123,7 +123,8 @@ class Row:
     fps: float = 0.0
     latency_ms: Latency | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
-    """Median time of each stage in STAGES; stages that were not measured are missing."""
+    """Median time of each stage in milliseconds: `capture`, `preprocess`, `inference`, `decode`, `draw`, `encode`.
+    Stages that were not measured are missing."""
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
     people: float = 0.0
@@ -171,7 +172,7 @@ class Profile:
     rows: tuple[Row, ...]
 
     def to_json(self) -> str:
-        """Return the profile as a JSON document. Its schema is in docs/guides/profile.md."""
+        """Return the profile as a JSON document. docs/reference/message.md describes it."""
         return json.dumps(
             {
                 "version": VERSION,

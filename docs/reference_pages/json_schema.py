@@ -34,7 +34,7 @@ def make_document(name: str, title: str, kind: Any, *, written: bool, is_open: b
     """
     maker = _Maker(written, is_open)
     schema = maker.make_object(kind)
-    schema["description"] = read_summary(kind)
+    schema["description"] = _use_json_words(read_summary(kind))
     head = {"$schema": DIALECT, "$id": f"{_BASE}/{name}.schema.json", "title": title}
     return {**head, **schema, **({"$defs": maker.definitions} if maker.definitions else {})}
 
@@ -91,7 +91,7 @@ class _Maker:
         name = kind.__name__.removesuffix("Document")
         if name not in self.definitions:
             self.definitions[name] = {}  # keeps the order: outer types first
-            self.definitions[name] = {"description": read_summary(kind), **self.make_object(kind)}
+            self.definitions[name] = {"description": _use_json_words(read_summary(kind)), **self.make_object(kind)}
         return {"$ref": f"#/$defs/{name}"}
 
     def _list_required(self, kind: Any) -> list[str]:
@@ -106,8 +106,8 @@ class _Maker:
 
 
 def _use_json_words(text: str) -> str:
-    words = {"None": "null", "True": "true", "False": "false"}
-    return re.sub(r"\b(None|True|False)\b", lambda match: words[match[1]], text)
+    words = {"None": "`null`", "null": "`null`", "True": "`true`", "False": "`false`"}
+    return re.sub(r"(?<!`)\b(None|null|True|False)\b(?!`)", lambda match: words[match[1]], text)
 
 
 def _list_fields(kind: Any) -> list[str]:

@@ -22,6 +22,13 @@ PAGE = "reference/message.md"
 _FOLDER = "reference/schemas"
 _EXAMPLES = Path(__file__).parent / "examples"
 """Recorded output of the commands."""
+_EVENT_CONFIG = """\
+[output]
+name = "Front door"
+
+[[events.zone]]
+name = "yard"
+polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]"""
 _CHECK = """\
 import json
 from pathlib import Path
@@ -48,7 +55,7 @@ class _Part(NamedTuple):
 
 
 _OPEN = (
-    "Later versions may add entries, and then the version stays the same: ignore entries that you do not know. If an "
+    "**Later versions** may add entries, and `version` stays the same: ignore entries that you do not know. If an "
     "entry is removed or changes its meaning, `version` increases."
 )
 _PARTS = (
@@ -58,7 +65,7 @@ _PARTS = (
         "One line per image or video frame: `edgepose run`, and the sinks `-`, `jsonl:`, `mqtt://`, `udp://` and the "
         "page's `/poses` of `edgepose camera`. [Output formats](output.md) explains sources, time and keypoints.",
         "`edgepose run`, `edgepose camera`",
-        "edgepose camera --source synthetic:1 --sink -",
+        "edgepose camera --source synthetic:1 --name 'Front door' --sink -",
         _OPEN,
     ),
     _Part(
@@ -77,8 +84,9 @@ _PARTS = (
         "[The model file](model-file.md) explains the archive.",
         "`edgepose convert`, `edgepose info --json`",
         "edgepose info --json",
-        "Entries with a default may be missing in files of older versions. An entry that this version does not know is "
-        "an error, because the network could be decoded wrongly: files of a later version can need a later edgepose.",
+        "**Later versions** may add entries. edgepose refuses a file with an entry that it does not know, because it "
+        "could decode the network wrongly: update edgepose to read files of a later version. Entries that are not "
+        "always there may be missing in files of older versions.",
     ),
     _Part(
         "profile",
@@ -177,18 +185,15 @@ def _make_page(schemas: dict[str, dict[str, Any]]) -> str:
         parts += [
             f"## {part.title}\n",
             wrap(part.text) + "\n",
-            f"`{part.command}`:\n",
+            *(["With this `camera.toml`:\n", make_code(_EVENT_CONFIG, "toml")] if part.name == "event" else []),
+            f"`{part.command}` prints, for example:\n",
             make_code(format_json(example), "json"),
             _make_entries(schema),
         ]
         for name, inner in schema.get("$defs", {}).items():
             parts += [f"### {part.title}: `{name}`\n", wrap(mark_code(inner["description"])) + "\n",
                       _make_entries(inner)]  # fmt: skip
-        parts += (
-            [f"**Later versions.** {part.later}\n"]
-            if len(part.later) < 80
-            else [wrap(f"**Later versions.** {part.later}") + "\n"]
-        )
+        parts += [f"**Later versions.** {part.later}\n"] if len(part.later) < 80 else [wrap(part.later) + "\n"]
     return "\n".join(parts)
 
 
@@ -226,13 +231,17 @@ def _name_plain_type(kind: str, entry: dict[str, Any]) -> str:
         if "prefixItems" in entry:
             return f"list of {len(entry['prefixItems'])} {_name_type(entry['prefixItems'][0])}s"
         inner = _name_type(entry["items"])
-        return f"list of {inner}" if inner.startswith(("`", "list")) else f"list of {inner}s"
+        return f"list of {inner}" if inner.startswith("`") else f"list of {_make_plural(inner)}"
     if kind == "string" and entry.get("format") == "date-time":
         return "time"
     if kind == "object" and isinstance(entry.get("additionalProperties"), dict):
         return f"object of {_name_type(entry['additionalProperties'])}s"
     least = entry.get("minimum")
     return f"{kind}, {least} or more" if kind in ("integer", "number") and least is not None else kind
+
+
+def _make_plural(kind: str) -> str:
+    return f"lists{kind.removeprefix('list')}" if kind.startswith("list") else f"{kind}s"
 
 
 def format_json(value: Any, indent: str = "") -> str:

@@ -89,7 +89,7 @@ command = Command(
         Argument("model", "a .tflite file, or the name of a model (default: edgepose-tiny)", required=False,
                  type=ModelName()),
         Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
-               help="SHA-256 that the network of MODEL must have"),
+               help="SHA-256 that the network must have"),
         Option("--json", is_flag=True, section="Output",
                help="print the manifest as JSON (docs/reference/message.md)"),
     ],

@@ -135,7 +135,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Golden:
-    """A reproducible synthetic image and the poses that the network found in it at conversion; see `self_check`."""
+    """A reproducible synthetic image and the poses that the network found in it at conversion."""
 
     people: int
     """Number of people in the synthetic scene (640x480, frame 0)."""
