@@ -127,8 +127,17 @@ def test_the_default_in_the_help_text_is_the_default(name: str, option: click.Op
 
 def test_options_with_the_same_values_read_the_same() -> None:
     """Options that several commands have, with the same placeholder, have one description each."""
-    own = {"--json", "--draw", "--seconds", "--fps", "--config", "--privacy", "--annotations", "--min-score", "--report",
-           "--health-seconds"}  # fmt: skip
+    own = {
+        "--json",
+        "--draw",
+        "--seconds",
+        "--fps",
+        "--config",
+        "--privacy",
+        "--annotations",
+        "--min-score",
+        "--report",
+    }
     texts: dict[tuple[str, str], set[str]] = {}
     for _, option in list_options():
         if option.opts[-1] not in own:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.benchmarks.profile import results
@@ -98,11 +97,10 @@ def validate_lines(text: str) -> tuple[list[Any], list[Any]]:
 @st.composite
 def make_poses(draw: st.DrawFn) -> EstimateResult:
     skeleton = get_skeleton(draw(st.sampled_from(list_skeletons())))
-    count = len(skeleton.keypoints)
+    count, rows = len(skeleton.keypoints), st.tuples(numbers, numbers, st.floats(0, 2, width=32))
     poses = tuple(
         Pose(
-            np.array(draw(st.lists(st.tuples(numbers, numbers, st.floats(0, 2, width=32)), min_size=count, max_size=count)),
-                     np.float32),
+            np.array(draw(st.lists(rows, min_size=count, max_size=count)), np.float32),
             draw(st.floats(-1, 2)), draw(st.integers(0, 1000)), skeleton,
         )
         for _ in range(draw(st.integers(0, 2)))
@@ -138,11 +136,13 @@ def test_the_recorded_examples_are_valid(name: str) -> None:
     VALIDATORS[name].validate(json.loads((EXAMPLES / f"{name}.json").read_text()))
 
 
+@settings(deadline=None, max_examples=30)
 @given(make_poses(), frames, texts)
 def test_every_frame_is_valid(estimate: EstimateResult, frame: Frame, camera: str) -> None:
     VALIDATORS["frame"].validate(json.loads(format_edgepose_line(frame, estimate, camera=camera)))
 
 
+@settings(deadline=None, max_examples=30)
 @given(make_poses(), frames, moments, st.data())
 def test_every_event_is_valid(estimate: EstimateResult, frame: Frame, time: str | None, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(get_args(EventName)))
@@ -162,7 +162,7 @@ def test_every_event_is_valid(estimate: EstimateResult, frame: Frame, time: str 
     VALIDATORS["event"].validate(json.loads(line))
 
 
-def list_places(schema: Any, document: Any, inner: Any) -> Iterator[tuple[list[Any], str]]:
+def list_places(schema: Any, document: Any, inner: Any) -> Iterator[tuple[dict[str, Any], str]]:
     """Return the objects of a document that have a fixed set of entries, and their required entries."""
     inner = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
     inner = next((one for one in inner.get("anyOf", ()) if "$ref" in one), inner)
@@ -170,7 +170,7 @@ def list_places(schema: Any, document: Any, inner: Any) -> Iterator[tuple[list[A
         yield from list_places(schema, document, inner)
     elif isinstance(document, dict) and "properties" in inner:
         for key in inner["required"]:
-            yield [document], key
+            yield document, key
         for key, value in document.items():
             yield from list_places(schema, value, inner["properties"][key])
     elif isinstance(document, list) and "items" in inner and isinstance(inner["items"], dict):
@@ -179,10 +179,12 @@ def list_places(schema: Any, document: Any, inner: Any) -> Iterator[tuple[list[A
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
+@settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_a_document_with_a_missing_unknown_or_wrong_entry_is_refused(name: str, data: st.DataObject) -> None:
     document = json.loads((EXAMPLES / f"{name}.json").read_text())
-    [place], key = data.draw(st.sampled_from(list(list_places(SCHEMAS[name], document, SCHEMAS[name]))))
+    places = list(list_places(SCHEMAS[name], document, SCHEMAS[name]))
+    place, key = places[data.draw(st.integers(0, len(places) - 1))]
     change = data.draw(st.sampled_from(("missing", "unknown", "wrong")))
     if change == "missing":
         del place[key]
@@ -193,10 +195,10 @@ def test_a_document_with_a_missing_unknown_or_wrong_entry_is_refused(name: str, 
     assert not VALIDATORS[name].is_valid(document), (change, key)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_what_is_read_as_a_manifest_is_valid(data: st.DataObject) -> None:
     document = json.loads((EXAMPLES / "manifest.json").read_text())
-    original = copy.deepcopy(document)
     place = data.draw(st.sampled_from([document, document["input"], document["heatmaps"], document["accuracy"]]))
     key = data.draw(st.sampled_from(sorted(place)))
     if data.draw(st.booleans()):
@@ -213,7 +215,7 @@ def test_what_is_read_as_a_manifest_is_valid(data: st.DataObject) -> None:
         ModelManifest.from_json(json.dumps(document))
     except ModelError:
         return
-    assert VALIDATORS["manifest"].is_valid(document), (original, document)
+    assert VALIDATORS["manifest"].is_valid(document)
 
 
 def test_the_manifest_of_every_skeleton_is_valid() -> None:
@@ -265,14 +267,13 @@ def test_the_camera_loop_writes_valid_documents(tmp_path: Path, capfd: pytest.Ca
 
 def test_a_profile_is_valid(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "profile.json"
-    done = call_edgepose(capfd, "profile", "--seconds", "0.2", "--threads", "1", "--ops", "--json", out)
+    done = call_edgepose(capfd, "profile", "--seconds", "0.2", "--threads", "1", "--json", out)
     assert done.returncode == 0, done.stderr
-    document = json.loads(out.read_text())
-    VALIDATORS["profile"].validate(document)
-    assert document["rows"][0]["operators"]
+    VALIDATORS["profile"].validate(json.loads(out.read_text()))
     full = results.Row(
         "m.tflite", 1, latency_ms=results.Latency(1, 2, 3), accuracy=results.Accuracy(0.3, 5), input_size=(64, 48),
         health=(Health(50.0, 1500.0, ("undervoltage",)), Health(None, None, None)),
+        operators=(results.Operator(0, "CONV_2D", "conv", 0.1, 1000, True),),
         by_people=(results.PeoplePoint(3, 2.5, {"inference": 1.0}),),
     )  # fmt: skip
     failed = results.Row("m.tflite", 1, error="no memory")

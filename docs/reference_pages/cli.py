@@ -38,7 +38,7 @@ _GUIDES: Mapping[str, tuple[str, ...]] = {
 """Pages that a command is linked to."""
 _DEFAULT = re.compile(r" ?\(default: ((?:[^()]|\([^()]*\))*)\)")
 _REQUIRED = "  [required]"
-_WORDS = ("never", "now", "all", "required", "Ctrl-C", "")
+_WORDS = ("never", "now", "all", "Ctrl-C", "")
 """Defaults that are not values."""
 _COMMAND_NAME = re.compile(r"`edgepose (\w+)`")
 
@@ -132,7 +132,7 @@ def _make_command_page(name: str, command: click.Command, context: click.Context
     assert isinstance(command, Command)
     parts = _make_head(name, command.description, context, page)
     if arguments := command.list_arguments(context):
-        parts += ["## Arguments\n", make_table(*_split_defaults("argument", arguments, {}, page))]
+        parts += ["## Arguments\n", make_table(("argument", "meaning"), _make_rows(arguments, {}, page))]
     parts += _make_options(command.list_options(context), command, page)
     codes = [(str(code), mark_code(meaning)) for code, meaning in command.exit_codes.items()]
     parts += ["## Exit codes\n", make_table(("code", "meaning"), codes)]
@@ -165,30 +165,28 @@ def _make_options(sections: Mapping[str, list[tuple[str, str]]], command: click.
                for name in param.opts}  # fmt: skip
     parts = ["## Options\n"]
     for title, rows in sections.items():
-        parts += [f"### {title}\n", make_table(*_split_defaults("option", rows, choices, page))]
+        parts += [f"### {title}\n", make_table(("option", "meaning"), _make_rows(rows, choices, page))]
     return parts
 
 
-def _split_defaults(
-    head: str, rows: list[tuple[str, str]], choices: Mapping[str, tuple[str, ...]], page: str
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of a table; the column `default` exists only if something has one."""
+def _make_rows(rows: list[tuple[str, str]], choices: Mapping[str, tuple[str, ...]], page: str) -> list[tuple[str, str]]:
+    """Return the rows of a table of options or arguments. Two columns: more are too narrow on a phone."""
     table = []
     for names, text in rows:
-        shown = names.split(", ")
-        default = next((match[1] for match in _DEFAULT.finditer(text)), "")
-        if text.endswith(_REQUIRED):
-            default, text = "required", text.removesuffix(_REQUIRED)
-        meaning = _DEFAULT.sub("", text)
-        words = next((choices[name.split()[0]] for name in shown if name.split()[0] in choices), ())
+        text = text.replace(_REQUIRED, " (required)")
+        words = next((choices[name.split()[0]] for name in names.split(", ") if name.split()[0] in choices), ())
         if words:
-            meaning += ": " + ", ".join(f"`{word}`" for word in words)
+            meaning, end = (text[: found.start()], found[0]) if (found := _DEFAULT.search(text)) else (text, "")
+            text = f"{meaning}: " + ", ".join(f"`{word}`" for word in words) + end
             names = re.sub(r" \S+\|\S+$", " WORD", names)
-        is_value = default not in _WORDS and re.fullmatch(r"[\w.:-]+", default)
-        table.append((f"`{names}`", f"`{default}`" if is_value else _link(default, page), _link(meaning, page)))
-    if not any(default for _, default, _ in table):
-        return (head, "meaning"), [(names, meaning) for names, _, meaning in table]
-    return (head, "default", "meaning"), list(table)
+        table.append((f"`{names}`", _link(_DEFAULT.sub(_mark_default, text), page)))
+    return table
+
+
+def _mark_default(match: re.Match[str]) -> str:
+    value = match[1]
+    is_value = value not in _WORDS and re.fullmatch(r"[\w.:-]+", value)
+    return f" (default: `{value}`)" if is_value else match[0]
 
 
 def _make_end(name: str, examples: str, page: str) -> list[str]:

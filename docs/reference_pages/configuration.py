@@ -22,7 +22,7 @@ from .docstrings import read_fields, read_summary
 from .markdown import link_pages, make_notice, make_table, mark_code, wrap
 
 PAGE = "reference/configuration.md"
-_HEAD = ("key", "type", "default", "meaning")
+_HEAD = ("key", "meaning")
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "string or integer"}
 _SECTIONS = ("model", "camera", "loop", "output", "clips")
 
@@ -41,8 +41,8 @@ def make_page() -> str:
         "## Camera loop\n",
         wrap(
             "`edgepose camera --config camera.toml`. `edgepose camera --print-config` prints a file with all keys, "
-            "their defaults and comments. Command-line options override the file. All keys are optional, except those "
-            'with the default "required". A number is an integer or has a decimal point.'
+            "their defaults and comments. Command-line options override the file. All keys are optional, unless the "
+            "table says that they are required. A number is an integer or has a decimal point."
         )
         + "\n",
     ]
@@ -137,7 +137,9 @@ def _make_fields(kind: Any, names: list[str] | None = None) -> str:
         if field.default is not MISSING or field.default_factory is not MISSING:
             value = field.default if field.default_factory is MISSING else field.default_factory()
             default, text = _split_default(value, text)
-        rows.append((f"`{field.name}`", _name_type(hints[field.name]), default, _polish(text)))
+        # Two columns: more are too narrow on a phone.
+        about = default if default == "required" else f"default: {default}"
+        rows.append((f"`{field.name}`", f"{_name_type(hints[field.name])}; {about}. {_polish(text)}"))
     return make_table(_HEAD, rows)
 
 

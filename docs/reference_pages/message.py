@@ -85,8 +85,8 @@ _PARTS = (
         "`edgepose convert`, `edgepose info --json`",
         "edgepose info --json",
         "**Later versions** may add entries. edgepose refuses a file with an entry that it does not know, because it "
-        "could decode the network wrongly: update edgepose to read files of a later version. Entries that are not "
-        "always there may be missing in files of older versions.",
+        "could decode the network wrongly: update edgepose to read files of a later version. Optional entries "
+        "may be missing in files of older versions.",
     ),
     _Part(
         "profile",
@@ -203,13 +203,11 @@ def _make_anchor(title: str) -> str:
 
 def _make_entries(schema: dict[str, Any]) -> str:
     required = schema["required"]
-    rows = [
-        (f"`{name}`", _name_type(entry), "yes" if name in required else "no", _polish(entry["description"]))
-        for name, entry in schema["properties"].items()
-    ]
-    if all(name in required for name in schema["properties"]):
-        return make_table(("entry", "type", "meaning"), [(name, kind, text) for name, kind, _, text in rows])
-    return make_table(("entry", "type", "always there", "meaning"), rows)
+    rows = []
+    for name, entry in schema["properties"].items():
+        kind = _name_type(entry) + ("" if name in required else "; optional")
+        rows.append((f"`{name}`", f"{kind}. {_polish(entry['description'])}"))
+    return make_table(("entry", "meaning"), rows)
 
 
 def _name_type(entry: dict[str, Any]) -> str:
