@@ -177,7 +177,7 @@ def _make_rows(rows: list[tuple[str, str]], choices: Mapping[str, tuple[str, ...
         words = next((choices[name.split()[0]] for name in names.split(", ") if name.split()[0] in choices), ())
         if words:
             meaning, end = (text[: found.start()], found[0]) if (found := _DEFAULT.search(text)) else (text, "")
-            text = f"{meaning}: " + ", ".join(f"`{word}`" for word in words) + end
+            text = f"{meaning}; one of " + ", ".join(f"`{word}`" for word in words) + end
             names = re.sub(r" \S+\|\S+$", " WORD", names)
         table.append((f"`{names}`", _link(_DEFAULT.sub(_mark_default, text), page)))
     return table

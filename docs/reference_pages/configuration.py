@@ -139,7 +139,7 @@ def _make_fields(kind: Any, names: list[str] | None = None) -> str:
             default, text = _split_default(value, text)
         # Two columns: more are too narrow on a phone.
         about = default if default == "required" else f"default: {default}"
-        rows.append((f"`{field.name}`", f"{_name_type(hints[field.name])}; {about}. {_polish(text)}"))
+        rows.append((f"`{field.name}`", f"*{_name_type(hints[field.name])}; {about}.* {_polish(text)}"))
     return make_table(_HEAD, rows)
 
 

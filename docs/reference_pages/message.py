@@ -206,7 +206,7 @@ def _make_entries(schema: dict[str, Any]) -> str:
     rows = []
     for name, entry in schema["properties"].items():
         kind = _name_type(entry) + ("" if name in required else "; optional")
-        rows.append((f"`{name}`", f"{kind}. {_polish(entry['description'])}"))
+        rows.append((f"`{name}`", f"*{kind}.* {_polish(entry['description'])}"))
     return make_table(("entry", "meaning"), rows)
 
 
@@ -215,7 +215,7 @@ def _name_type(entry: dict[str, Any]) -> str:
     if "const" in entry:
         return f"`{json.dumps(entry['const'])}`"
     if "enum" in entry:
-        return ", ".join(f"`{json.dumps(word)}`" for word in entry["enum"])
+        return "one of " + ", ".join(f"`{json.dumps(word)}`" for word in entry["enum"])
     if "$ref" in entry:
         return f"`{entry['$ref'].rpartition('/')[2]}`"
     if "anyOf" in entry:
