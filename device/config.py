@@ -72,7 +72,7 @@ class CameraConfig:
             full field of view.
         rotate: Rotate the image by 180 degrees in the sensor (`picamera2` only).
         loop: Repeat a video when it ends.
-        real_time: Play videos at their own speed. false: process every frame, as fast as possible.
+        real_time: Play videos at their own speed. `false`: process every frame, as fast as possible.
         controls: libcamera controls by name (`picamera2` only), such as `ExposureTime = 10000` in microseconds.
     """
 

@@ -35,7 +35,7 @@ class LimbEntry:
         a: First keypoint: its name, or its index from 0.
         b: Second keypoint. The PAF points from `a` to `b`.
         paf: The two PAF channels of the limb: x first, then y. Each channel belongs to one limb.
-        can_seed: false: the limb starts no new person and is not drawn, such as shoulder to ear.
+        can_seed: `false`: the limb starts no new person and is not drawn, such as shoulder to ear.
     """
 
     a: Any
