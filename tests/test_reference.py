@@ -141,7 +141,9 @@ def test_options_with_the_same_values_read_the_same() -> None:
     texts: dict[tuple[str, str], set[str]] = {}
     for _, option in list_options():
         if option.opts[-1] not in own:
-            texts.setdefault((option.opts[-1], str(option.metavar)), set()).add(option.help or "")
+            texts.setdefault((option.opts[-1], str(option.metavar)), set()).add(
+                re.sub(r" \(default: .*\)$", "", option.help or "")
+            )
     assert not {key: found for key, found in texts.items() if len(found) > 1}
 
 

@@ -41,8 +41,8 @@ def make_page() -> str:
         "## Camera loop\n",
         wrap(
             "`edgepose camera --config camera.toml` reads it. `edgepose camera --print-config` prints a file with all "
-            "keys, their defaults and comments. Command-line options override the file. All keys are optional, unless the "
-            "table says that they are required. A number is an integer or has a decimal point."
+            "keys, their defaults and comments. Command-line options override the file. All keys are optional, unless "
+            "the table says that they are required. A number is an integer or has a decimal point."
         )
         + "\n",
     ]
