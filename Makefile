@@ -19,7 +19,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-data test-family test-pi test-boards wheels docs soak fuzz train-default check bench bench-compare instructions clean
+.PHONY: demo test test-data test-family test-pi test-boards wheels docs soak fuzz train-default check bench bench-compare instructions reference clean
 
 # IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
@@ -174,6 +174,10 @@ build/checked/stamp: .venv/dev.stamp $(SOURCES) $(wildcard runtime/*.py runtime/
 	@echo "building the kernel with every array access checked"
 	@$(call logged,EDGEPOSE_BOUNDSCHECK=1 $(VENV)/python setup.py --quiet build --build-base build/checked-temp --build-lib build/checked)
 	@touch $@
+
+# The pages and JSON Schemas in docs/reference that are made from the code; a test compares them.
+reference: .venv/dev.stamp
+	PYTHONPATH=docs $(VENV)/python -m reference_pages
 
 clean:
 	rm -rf .venv .venv-tflite .venv-wheels .venv-docs build dist *.egg-info runtime/*.so

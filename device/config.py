@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..runtime import schema
 from ..runtime.errors import InputError
@@ -17,10 +17,15 @@ from ..runtime.io.atomic import expand_home
 from ..runtime.io.read_file import read_text
 from ..runtime.model import container
 from ..runtime.model.interpreter import MAX_THREADS
+from ..runtime.schema import Limits
 from ..runtime.toml_lines import find_line
 from .clips.config import ClipsConfig
 from .events.config import EventsConfig
 from .sinks.privacy import Privacy
+
+FrameSide = Annotated[int, Limits(16, 8192, unit="px")]
+SensorSide = Annotated[int, Limits(16, 65536, unit="px")]
+Celsius = Annotated[float, Limits(unit="°C")]
 
 _RULE_PLACE = re.compile(r"events\.\w+\[\d+\][^:]*(?=: )")
 """Place of a rule at the beginning of an error message, such as `events.zone[0].anchor`."""
@@ -28,10 +33,20 @@ _RULE_PLACE = re.compile(r"events\.\w+\[\d+\][^:]*(?=: )")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Section `[model]`; docs/guides/camera.md describes the keys."""
+    """Section `[model]`.
+
+    Attributes:
+        path: A .tflite file, or the name of a model; "": edgepose-tiny. The option `--model` replaces it.
+        threads: Threads of the interpreter; None: the number of cores, at most 4. With several cameras the threads are
+            divided among them.
+        sha256: SHA-256 that the network must have, as `edgepose info` prints it; "": any.
+        when_hot: Faster models to use while the board is too hot, in this order. After the last one, frames are
+            skipped. They need the same skeleton.
+        when_hot_sha256: SHA-256 of the models in `when_hot`, in the same order; required if `sha256` is set.
+    """
 
     path: str = ""
-    threads: int | None = None
+    threads: Annotated[int, Limits(1, MAX_THREADS)] | None = None
     sha256: str = ""
     when_hot: tuple[str, ...] = ()
     when_hot_sha256: tuple[str, ...] = ()
@@ -44,14 +59,29 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """Section `[camera]`: the frame source."""
+    """Section `[camera]`: the frame source.
+
+    Attributes:
+        source: `picamera2[:N]`, `v4l2:N`, `/dev/video0`, `rtsp://...`, `http://...`, a video, an image, a folder of
+            images, `-` (JPEG images from standard input), or `synthetic[:PEOPLE]`.
+        sources: Several cameras, each as `NAME=SOURCE`, instead of `source`.
+        width: Largest width of a frame. Slightly more than the input of the model is enough.
+        height: Largest height of a frame.
+        fps: Frame rate that is requested from the camera; None: the camera decides, 30 for a Raspberry Pi camera.
+        sensor_size: Width and height of the sensor mode (`picamera2` only); None: the smallest mode with the
+            full field of view.
+        rotate: Rotate the image by 180 degrees in the sensor (`picamera2` only).
+        loop: Repeat a video when it ends.
+        real_time: Play videos at their own speed. `false`: process every frame, as fast as possible.
+        controls: libcamera controls by name (`picamera2` only), such as `ExposureTime = 10000` in microseconds.
+    """
 
     source: str = "picamera2"
     sources: tuple[str, ...] = ()
-    width: int = 640
-    height: int = 480
-    fps: float | None = None
-    sensor_size: tuple[int, int] | None = None
+    width: FrameSide = 640
+    height: FrameSide = 480
+    fps: Annotated[float, Limits(above=0, most=1000)] | None = None
+    sensor_size: tuple[SensorSide, SensorSide] | None = None
     rotate: bool = False
     loop: bool = False
     real_time: bool = True
@@ -64,19 +94,37 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Section `[loop]`: frame rate, tracking, reaction to heat (degrees Celsius)."""
+    """Section `[loop]`: frame rate, tracking, reaction to heat.
 
-    max_fps: float | None = None
-    every_nth: int = 1
+    Attributes:
+        max_fps: Maximum FPS; None: as fast as possible.
+        every_nth: Process only every n-th frame.
+        track: Person tracking: each person keeps a number. Rules need it.
+        smooth: Keypoint smoothing (One-Euro filter); needs `track`.
+        hot_c: Temperature above which the loop slows down. Throttling by the firmware counts as too hot, too.
+        cool_c: Temperature below which the loop speeds up again; less than `hot_c`.
+    """
+
+    max_fps: Annotated[float, Limits(above=0)] | None = None
+    every_nth: Annotated[int, Limits(1)] = 1
     track: bool = True
     smooth: bool = True
-    hot_c: float = 80.0
-    cool_c: float = 70.0
+    hot_c: Celsius = 80.0
+    cool_c: Celsius = 70.0
 
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """Section `[output]`: sinks, privacy, recording."""
+    """Section `[output]`: sinks, privacy, recording.
+
+    Attributes:
+        name: Name of this device, 1 to 64 printable characters; "": `EDGEPOSE_NAME`, else the host name.
+        sinks: Where poses and events are sent, such as `jsonl:FILE`, `mqtt://HOST`, `http://HOST:PORT`.
+        privacy: Change to images that leave the process: unchanged, blurred, or skeletons on black. Required for
+            `http`, `record` and clips.
+        record: Video with the skeletons drawn, such as `{name}.mp4?minutes=10&size=200MB&limit=2GB`; "": none.
+        insecure: Allow a web page without a token (`EDGEPOSE_HTTP_TOKEN`) that other machines can open.
+    """
 
     name: str = ""
     sinks: tuple[str, ...] = ()
@@ -87,7 +135,16 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of the camera loop."""
+    """All settings of the camera loop.
+
+    Attributes:
+        model: The networks.
+        camera: The frame source.
+        loop: Frame rate, tracking, reaction to heat.
+        output: Sinks, privacy, recording.
+        events: Rules that turn poses into events.
+        clips: Recordings of events.
+    """
 
     model: ModelConfig = ModelConfig()
     camera: CameraConfig = CameraConfig()
@@ -103,16 +160,11 @@ class Config:
 
     def check(self) -> None:
         """Raise ValueError if a setting is out of range or contradicts another."""
-        camera, loop = self.camera, self.loop
+        loop = self.loop
+        schema.check_limits(self.model, "model")
+        schema.check_limits(self.camera, "camera")
+        schema.check_limits(self.loop, "loop")
         checks = {
-            "camera.width and height: expected 16 to 8192": 16 <= camera.width <= 8192 and 16 <= camera.height <= 8192,
-            "camera.fps: expected more than 0 and at most 1000": camera.fps is None or 0 < camera.fps <= 1000,
-            "camera.sensor_size: expected two numbers from 16 to 65536":
-                camera.sensor_size is None or all(16 <= side <= 65536 for side in camera.sensor_size),
-            f"model.threads: expected 1 to {MAX_THREADS}":
-                self.model.threads is None or 1 <= self.model.threads <= MAX_THREADS,
-            "loop.max_fps: expected more than 0": loop.max_fps is None or loop.max_fps > 0,
-            "loop.every_nth: expected 1 or more": loop.every_nth >= 1,
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,
             "events: need loop.track": loop.track or not self.events,
             "loop.cool_c: expected less than loop.hot_c": loop.cool_c < loop.hot_c,

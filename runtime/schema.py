@@ -2,7 +2,8 @@
 
 Used for everything that is read from files or received: manifests, configuration, lists of models, releases, profiles
 and the answers of boards. Supported annotations: `str`, `int`, `float`, `bool`, `Literal`, `X | None`, `tuple`, `dict`,
-dataclasses and named tuples.
+dataclasses and named tuples. `Annotated` with `Limits` adds a range and a unit, which `check_limits` checks and
+docs/reference/configuration.md shows.
 
 Own code, because the libraries cost too much on a board: see docs/explanation/decisions.md, "Typed loader".
 """
@@ -13,14 +14,86 @@ import difflib
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Built = TypeVar("Built")
 
 _MAX_SHOWN_CHARACTERS = 80
 _WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Range and unit of a number, or of the numbers in a list: `fps: Annotated[float, Limits(above=0, most=60)]`.
+
+    Attributes:
+        least: Smallest allowed value.
+        most: Largest allowed value.
+        above: Limit that the value must exceed, instead of `least`.
+        unit: Unit, as the reference shows it, such as `s`.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        """Return the range in words; "" if there is none."""
+        least, most, above = (None if end is None else f"{end:.10g}" for end in (self.least, self.most, self.above))
+        if above is not None:
+            return f"more than {above}" if most is None else f"more than {above} and at most {most}"
+        if least is not None:
+            return f"{least} or more" if most is None else f"{least} to {most}"
+        return "" if most is None else f"at most {most}"
+
+    def allow(self, value: float) -> bool:
+        """Return True if a number is in the range."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+        )
+
+
+def find_limits(annotation: Any) -> Limits | None:
+    """Return the limits in an annotation; None if it has none."""
+    if get_origin(annotation) is Annotated:
+        return next((one for one in annotation.__metadata__ if isinstance(one, Limits)), None)
+    return next((limits for one in get_args(annotation) if (limits := find_limits(one)) is not None), None)
+
+
+def check_limits(instance: Any, where: str = "") -> None:
+    """Check the fields of a dataclass against the `Limits` in its annotations; None is always allowed.
+
+    Args:
+        instance: The dataclass.
+        where: Place of the fields in the message, such as `clips`.
+
+    Raises:
+        ValueError: A number is out of range; the message names the field, the range and the number.
+    """
+    kind: Any = type(instance)
+    for name, limits in _list_limits(kind):
+        value = getattr(instance, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not limits.allow(number):
+                raise ValueError(f"{_join(where, name)}: expected {limits}, got {_format_number(number)}")
+
+
+@cache
+def _list_limits(kind: Any) -> tuple[tuple[str, Limits], ...]:
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple((item.name, limits) for item in fields(kind) if (limits := find_limits(hints[item.name])) is not None)
+
+
+def _format_number(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:
+        return "a larger number"  # an int can have any number of digits
 
 
 def build(kind: type[Built], value: Any, where: str = "", *, strict: bool = False) -> Built:

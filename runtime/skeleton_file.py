@@ -28,8 +28,15 @@ _MAX_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
-class _LimbEntry:
-    """Limb in the file. `a` and `b` are keypoints: names, or indices from 0."""
+class LimbEntry:
+    """A limb.
+
+    Attributes:
+        a: First keypoint: its name, or its index from 0.
+        b: Second keypoint. The PAF points from `a` to `b`.
+        paf: The two PAF channels of the limb: x first, then y. Each channel belongs to one limb.
+        can_seed: `false`: the limb starts no new person and is not drawn, such as shoulder to ear.
+    """
 
     a: Any
     b: Any
@@ -38,12 +45,24 @@ class _LimbEntry:
 
 
 @dataclass(frozen=True)
-class _SkeletonEntry:
-    """Content of a file. The keypoints in all entries but `keypoints` are names, or indices from 0."""
+class SkeletonEntry:
+    """Content of a file. The keypoints in all entries but `keypoints` are names, or indices from 0.
+
+    Attributes:
+        name: Name of the skeleton, shown in messages.
+        keypoints: Names of the keypoints, in the order of the heatmaps.
+        limbs: The limbs, in the order in which they are connected.
+        background: The network has one more heatmap, the last one, for the background.
+        left_right: Pairs of the same keypoint on the left and on the right.
+        coco_order: COCO's 17 keypoints in COCO's order. `--format coco`, `eval` and `--annotations` need it; (): the
+            skeleton does not have them.
+        sigmas: OKS sigma of a keypoint by its name, for tracking and verification. Default: COCO's sigma of the same
+            part (`left_knee`: that of knees), otherwise 0.079.
+    """
 
     name: str
     keypoints: tuple[str, ...]
-    limbs: tuple[_LimbEntry, ...]
+    limbs: tuple[LimbEntry, ...]
     background: bool = True
     left_right: tuple[tuple[Any, Any], ...] = ()
     coco_order: tuple[Any, ...] = ()
@@ -68,9 +87,9 @@ def read_skeleton(path: Path) -> Skeleton:
         raise InputError(_describe_syntax_error(path, text, str(error))) from None
     except (ValueError, RecursionError):
         raise InputError(f"{path}: expected a TOML file with a skeleton; a number or a list is too large") from None
-    entry: _SkeletonEntry | None = None
+    entry: SkeletonEntry | None = None
     try:
-        entry = schema.build(_SkeletonEntry, document, strict=True)
+        entry = schema.build(SkeletonEntry, document, strict=True)
         return _make_skeleton(entry)
     except SkeletonError as error:
         place, problem = error.place, error.problem
@@ -81,7 +100,7 @@ def read_skeleton(path: Path) -> Skeleton:
     raise InputError(f"{path}:{find_line(text, place)}: {_format_place(place)}{problem}")
 
 
-def _make_skeleton(entry: _SkeletonEntry) -> Skeleton:
+def _make_skeleton(entry: SkeletonEntry) -> Skeleton:
     # The search for the keypoint of an entry takes time in proportion to their number.
     for place, problem in (
         *find_count_problems(len(entry.keypoints), len(entry.limbs)),

@@ -156,15 +156,16 @@ docs/guides/profile.md describes the method.""",
   edgepose profile pose.tflite --ops
   edgepose profile pose.tflite --estimate pi4
   edgepose profile --merge pi4.json pi5.json --plot boards.png --csv boards.csv""",
+    exit_codes={1: "a model could not be measured; the rows of the others are written"},
     parameters=[
         Argument("models", "a .tflite file, or the name of a model (default: edgepose-tiny); with --merge, profiles",
                  nargs=-1, metavar="[MODEL...]", type=ModelName()),
         Option("--input", default="synthetic:5", type=InputName(), metavar="INPUT", section="Measurement",
                help="image, folder, video or synthetic[:PEOPLE] (default: synthetic:5)"),
         Option("--threads", type=Checked(_parse_threads), metavar="N[,N]", section="Measurement",
-               help="threads of the interpreter; one row for each number (default: cores, at most 4)"),
+               help="threads of the interpreter; one row for each number (default: number of cores, at most 4)"),
         Option("--seconds", default=10.0, type=Number(float), metavar="S", section="Measurement",
-               help="time of measurement per row (default: 10)"),
+               help="measure each row for this time (default: 10)"),
         Option("--ops", is_flag=True, section="Measurement", help="also measure every operator of the network"),
         Option("--people", is_flag=True, section="Measurement",
                help="also measure 1 to 30 people; implied by --plot"),

@@ -20,7 +20,13 @@ STAGES = ("capture", "preprocess", "inference", "decode", "draw", "encode")
 
 
 class Latency(NamedTuple):
-    """Time from the request of a frame to its poses, in milliseconds."""
+    """Time from the request of a frame to its poses, in milliseconds.
+
+    Attributes:
+        p50: Median.
+        p95: 95th percentile.
+        max: Maximum.
+    """
 
     p50: float
     p95: float
@@ -28,7 +34,12 @@ class Latency(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """COCO keypoint AP from the model's manifest."""
+    """COCO keypoint AP from the model's manifest.
+
+    Attributes:
+        ap: AP, 0 to 1.
+        images: Number of images on which it was measured.
+    """
 
     ap: float
     images: int
@@ -36,7 +47,14 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of a network, measured alone."""
+    """One operator of a network, measured alone.
+
+    Attributes:
+        number: Position in the network, from 0.
+        kind: Type of the operator, such as `CONV_2D`.
+        ms: Time in milliseconds.
+        macs: Multiply-accumulates.
+    """
 
     number: int
     kind: str
@@ -49,7 +67,13 @@ class Operator:
 
 
 class PeoplePoint(NamedTuple):
-    """Median stage times with `people` people in the image, of whom `found` were found on average."""
+    """Median stage times with a number of people in the image.
+
+    Attributes:
+        people: People in the image.
+        found: People that were found, on average.
+        stages_ms: Median time of each stage in milliseconds.
+    """
 
     people: int
     found: float
@@ -58,7 +82,30 @@ class PeoplePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """Measurements of one model with one number of threads. If `error` is set, nothing was measured."""
+    """Measurements of one model with one number of threads. If `error` is set, nothing was measured.
+
+    Attributes:
+        model: The model as given on the command line.
+        threads: Threads of the interpreter.
+        sha256: SHA-256 of the network.
+        network: Name of the network.
+        precision: Number format of weights and activations.
+        interpreter: Name of the interpreter.
+        model_mb: Size of the file in MB.
+        macs: Multiply-accumulates per frame; None if unknown.
+        load_ms: Time to load the model in milliseconds.
+        first_ms: Time of the first frame in milliseconds.
+        frames: Number of frames that were measured.
+        fps: Frames per second.
+        latency_ms: Time from the request of a frame to its poses; None if it was not measured.
+        rss_mb: Memory of the process (resident set size) in MB.
+        peak_rss_mb: Largest memory of the process in MB.
+        accuracy: AP from the manifest; None if it has none.
+        warnings: What makes the figures less reliable.
+        operators: Operators of the network, with `--ops`.
+        by_people: Times by the number of people, with `--people`.
+        error: Why nothing was measured; empty if it was.
+    """
 
     model: str
     threads: int
@@ -76,7 +123,8 @@ class Row:
     fps: float = 0.0
     latency_ms: Latency | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
-    """Median time of each stage in STAGES; stages that were not measured are missing."""
+    """Median time of each stage in milliseconds: `capture`, `preprocess`, `inference`, `decode`, `draw`, `encode`.
+    Stages that were not measured are missing."""
     rss_mb: float = 0.0
     peak_rss_mb: float = 0.0
     people: float = 0.0
@@ -124,7 +172,7 @@ class Profile:
     rows: tuple[Row, ...]
 
     def to_json(self) -> str:
-        """Return the profile as a JSON document. Its schema is in docs/guides/profile.md."""
+        """Return the profile as a JSON document. docs/reference/message.md describes it."""
         return json.dumps(
             {
                 "version": VERSION,

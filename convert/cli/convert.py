@@ -139,6 +139,7 @@ Names of input sizes:
   edgepose convert body25.onnx -o body25.tflite --skeleton body25
   edgepose convert mobilenet_fast --untrained -o speed.tflite
   edgepose convert graph_opt.pb -o small.tflite --calibration images/ --verify val/ --annotations val.json""",
+    exit_codes={1: "the file is written, but the verification failed, or with --strict has doubts"},
     parameters=[
         Argument("source", "a name, a file, a folder, or the prefix of a checkpoint", type=ModelName()),
         Option("-o", "--output", required=True, type=PathName(), metavar="OUT.tflite", section="Output",
@@ -148,7 +149,7 @@ Names of input sizes:
         Option("--network", metavar="NAME", section="Network",
                help="the network that the weights in SOURCE belong to; for a graph, a label"),
         Option("--stages", type=Number(int, 1), metavar="K", section="Network",
-               help="end the network after its K-th stage"),
+               help="end the network after its K-th stage (default: the last one)"),
         Option("--untrained", is_flag=True, section="Network", help="random weights, to measure speed"),
         Option("--heatmaps", metavar="NAME", section="Network",
                help="output with the heatmaps, if it is not recognized"),

@@ -112,16 +112,18 @@ command = Command(
   edgepose eval -m pose.tflite --images val2017/ --annotations person_keypoints_val2017.json
   edgepose eval -m pose.tflite --images val2017/ --annotations val.json --limit 50 --json -
   edgepose eval -m pose.tflite --images val2017/ --annotations val.json --augment --scales 1,1.3""",
+    exit_codes={1: "some images could not be read; the AP is that of the others"},
     parameters=[
         *make_model_options(),
         *make_accuracy_options(),
         Option("--min-score", default=0.0, type=Number(float, 0, 1), metavar="S", section="Model",
-               help="minimum pose score (default: 0, as AP ranks all people by score)"),
+               help="minimum pose score, 0 to 1 (default: 0, as AP ranks all people by score)"),
         Option("--images", required=True, type=PathName("dir"), metavar="DIR", section="Images",
                help="folder of the images"),
         Option("--annotations", required=True, type=PathName(), metavar="JSON", section="Images",
                help="COCO keypoint annotations of the images"),
-        Option("--limit", type=Number(int, 1), metavar="N", section="Images", help="use only the first N images"),
+        Option("--limit", type=Number(int, 1), metavar="N", section="Images",
+               help="use only the first N images (default: all)"),
         Option("--json", type=InputName(), metavar="FILE", section="Output",
                help="write the figures as JSON; - is stdout"),
     ],

@@ -193,6 +193,6 @@ into the cache folder. GMAC are given for the default input size of the model.""
         Argument("action", "list (default), show or fetch", required=False, default="list", metavar="[ACTION]",
                  type=Choice(("list", "show", "fetch"))),
         Argument("name", "name of a model or network, for show and fetch", required=False, type=ModelName()),
-        Option("--json", is_flag=True, help="print JSON"),
+        Option("--json", is_flag=True, section="Output", help="print JSON instead of text"),
     ],
 )  # fmt: skip

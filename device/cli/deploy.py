@@ -71,12 +71,13 @@ the release before it. docs/getting-started/raspberry-pi.md starts with a new SD
       --config camera.toml --secret EDGEPOSE_HTTP_TOKEN
   edgepose deploy @shop.txt --config camera.toml --dry-run
   edgepose deploy @shop.txt --ask-sudo-password""",
+    exit_codes={1: "a board failed, or does not answer"},
     parameters=[
         make_board_argument(),
         Option("-m", "--model", type=ModelName(), metavar="MODEL", section="Release",
                help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
         Option("--config", type=PathName(), metavar="FILE.toml", section="Release",
-               help="configuration file of the loop, see edgepose camera --print-config"),
+               help="configuration file of the loop, see `edgepose camera --print-config`"),
         Option("--secret", multiple=True, metavar="NAME", section="Release",
                help="an environment variable to pass to the loop, such as EDGEPOSE_HTTP_TOKEN; repeatable"),
         Option("--wheels", type=PathName("dir"), metavar="DIR", section="Release",
@@ -86,7 +87,7 @@ the release before it. docs/getting-started/raspberry-pi.md starts with a new SD
         Option("--batch", default=10, type=Number(int, 1, 100), metavar="N", section="Rollout",
                help="boards at a time, after the first one is healthy (default: 10)"),
         Option("--health-seconds", default=20, type=Number(int, 1, 600), metavar="S", section="Rollout",
-               help="how long a new release must run before it is kept (default: 20)"),
+               help="how long the release must run before it is kept (default: 20)"),
         Option("--keep", default=3, type=Number(int, 2, 100), metavar="N", section="Rollout",
                help="number of releases kept on a board (default: 3)"),
         *make_root_access_options(),

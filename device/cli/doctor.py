@@ -110,9 +110,10 @@ on the board.""",
   edgepose doctor
   edgepose doctor pi@raspberrypi.local --json
   edgepose doctor pi@raspberrypi.local --ask-sudo-password --report report.md""",
+    exit_codes={1: "a check failed, or a board does not answer"},
     parameters=[
         make_board_argument(required=False),
-        Option("--json", is_flag=True, section="Output", help="print one JSON document"),
+        Option("--json", is_flag=True, section="Output", help="print JSON instead of text"),
         Option("--report", type=PathName(), metavar="FILE", section="Output",
                help="also write a report to attach to an issue, without the names of boards and users"),
         *make_root_access_options(),

@@ -159,9 +159,8 @@ command = Command(
 Run the rules of a configuration file over a video and print the events, with the tracker, filter and
 rules of `edgepose camera`. Times are those of the frames. Of the configuration file, [model], [loop],
 [events] and the privacy are used; nothing is sent to its sinks. To try rules quickly, record the poses
-once with `edgepose run`, and use the .jsonl file as SOURCE: no network is needed then.
-
-Exit codes: 0 done; 1 the source could not be read to its end (the events so far are printed).""",
+once with `edgepose run`, and use the .jsonl file as SOURCE: no network is needed then.""",
+    exit_codes={1: "the source could not be read to its end; the events so far are printed"},
     examples="""\
   edgepose events test clip.mp4 --config camera.toml
   edgepose events test clip.mp4 --config camera.toml --draw events.mp4
@@ -176,10 +175,10 @@ Exit codes: 0 done; 1 the source could not be read to its end (the events so far
         Option("--start", type=Checked(parse_start, "time"), metavar="TIME", section="Rules",
                help="local time of the first frame, such as 2026-05-04T07:30, for schedules (default: now)"),
         Option("--camera", default="", metavar="NAME", section="Rules",
-               help="name of the camera, for rules of some cameras and for .jsonl files of several"),
+               help="name of the camera, for rules with `cameras` and for a .jsonl file of several cameras"),
         *make_model_options(),
         Option("--json", is_flag=True, section="Output",
-               help="print the events as JSON lines (docs/reference/output.md), and the summary to stderr"),
+               help="print the events as JSON lines (docs/reference/message.md), and the summary to stderr"),
         Option("--draw", type=PathName(), metavar="VIDEO", section="Output",
                help="write a video with zones, lines, counts, states and skeletons"),
         Option("--privacy", type=Choice(get_args(Privacy)), section="Output",

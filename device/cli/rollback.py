@@ -65,11 +65,12 @@ command = Command(
     examples="""\
   edgepose rollback pi@raspberrypi.local
   edgepose rollback pi@raspberrypi.local --to 20261124T140000-1a2b3c4d""",
+    exit_codes={1: "a board failed, or does not answer"},
     parameters=[
         make_board_argument(),
         Option("--to", metavar="RELEASE", section="Release", help="an earlier release (default: the previous one)"),
         Option("--health-seconds", default=10, type=Number(int, 1, 600), metavar="S", section="Release",
-               help="how long it must run to be kept (default: 10)"),
+               help="how long the release must run before it is kept (default: 10)"),
         *make_root_access_options(),
     ],
 )  # fmt: skip

@@ -139,9 +139,10 @@ command = Command(
     examples="""\
   edgepose status pi@raspberrypi.local
   edgepose status @shop.txt --json""",
+    exit_codes={1: "a board does not answer, or its camera loop does not run"},
     parameters=[
         make_board_argument(),
-        Option("--json", is_flag=True, section="Output", help="print one JSON document instead of the table"),
+        Option("--json", is_flag=True, section="Output", help="print JSON instead of text"),
         *make_access_options(),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Annotated
 
+from ...runtime.schema import Limits, check_limits
 from ..sinks.sizes import parse_size
 
 _MIN_LIMIT_BYTES = 10_000_000
@@ -13,33 +15,34 @@ _MIN_LIMIT_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """What is recorded of events; docs/guides/clips.md describes the keys. Nothing is recorded without `folder`.
+    """What is recorded of events; see docs/guides/clips.md. Nothing is recorded without `folder`.
 
     Attributes:
-        folder: Folder of the files; "": nothing is recorded. Placeholders are replaced.
-        rules: Rules whose events cause clips; (): all rules.
-        before_s: Seconds before the event, 0 to 60.
-        after_s: Seconds after the event, or after its end, 0 to 600.
-        max_s: Maximum length of a clip in seconds, at most 3600.
-        fps: Maximum frames per second of a clip, at most 60.
-        snapshot: True to write an image of the frame of the event.
-        video: True to write a video.
-        keep: Maximum number of clips in the folder; None: no limit.
-        days: Maximum age of a clip in days; None: no limit.
-        limit: Maximum size of all clips in the folder.
-        free: Minimum free space on the disk.
+        folder: Folder of the files; "": nothing is recorded. `{hostname}`, `{name}` and `{source}` are replaced.
+        rules: Names of the rules whose events are recorded; (): all rules.
+        before_s: Time before the event.
+        after_s: Time after the event, or after its end.
+        max_s: Maximum length of a clip; at least `before_s` and `after_s` together.
+        fps: Maximum frames per second of a clip.
+        snapshot: Write an image (JPEG) of the frame of the event.
+        video: Write a video. H.264 in MP4 needs the extra `video`.
+        keep: Maximum number of clips in the folder; the oldest are removed. None: no limit.
+        days: Maximum age of a clip; older ones are removed. None: no limit.
+        limit: Maximum size of all clips in the folder, 10MB or more; the oldest are removed.
+        free: Minimum free space on the disk. If there is less, the oldest clips are removed; if that is not enough,
+            nothing is recorded.
     """
 
     folder: str = ""
     rules: tuple[str, ...] = ()
-    before_s: float = 5.0
-    after_s: float = 5.0
-    max_s: float = 60.0
-    fps: float = 10.0
+    before_s: Annotated[float, Limits(0, 60, unit="s")] = 5.0
+    after_s: Annotated[float, Limits(0, 600, unit="s")] = 5.0
+    max_s: Annotated[float, Limits(1, 3600, unit="s")] = 60.0
+    fps: Annotated[float, Limits(above=0, most=60)] = 10.0
     snapshot: bool = True
     video: bool = True
-    keep: int | None = None
-    days: float | None = None
+    keep: Annotated[int, Limits(1)] | None = None
+    days: Annotated[float, Limits(above=0, unit="days")] | None = None
     limit: str = "2GB"
     free: str = "500MB"
 
@@ -59,15 +62,10 @@ class ClipsConfig:
         Args:
             rules: Names of the rules of the configuration.
         """
+        check_limits(self, "clips")
         checks = {
-            f"before_s: expected 0 to 60, got {self.before_s:g}": 0 <= self.before_s <= 60,
-            f"after_s: expected 0 to 600, got {self.after_s:g}": 0 <= self.after_s <= 600,
-            f"max_s: expected 1 to 3600, got {self.max_s:g}": 1 <= self.max_s <= 3600,
             f"max_s: expected at least before_s + after_s ({self.before_s + self.after_s:g}), got {self.max_s:g}":
                 self.max_s >= self.before_s + self.after_s,
-            f"fps: expected more than 0 and at most 60, got {self.fps:g}": 0 < self.fps <= 60,
-            f"keep: expected 1 or more, got {self.keep}": self.keep is None or self.keep >= 1,
-            f"days: expected more than 0, got {self.days}": self.days is None or self.days > 0,
             "video and snapshot: expected at least one of them to be true": self.video or self.snapshot,
             "folder: clips need at least one rule, such as [[events.zone]]": not self.folder or bool(rules),
         }  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from ...runtime.schema import Limits
 from ...runtime.skeleton import COCO18, Skeleton
 from ...runtime.skeleton_table import suggest_name
 from .body import Points
@@ -12,9 +14,12 @@ from .condition import ConditionConfig, ConditionRule
 from .event import Event
 from .geometry import compute_angle
 from .person import Person
-from .rule import check_range
+from .rule import Share
 
 Triple = tuple[int, int, int]
+
+Angle = Annotated[float, Limits(0, 180, unit="degrees")]
+"""An angle between two parts of the body."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,31 +29,27 @@ class AngleConfig(ConditionConfig):
     Attributes:
         keypoints: Three keypoints, the one at the vertex in the middle. Without a side, such as `elbow`: the rule holds
             for the right or the left side.
-        below: The angle in degrees must be smaller.
-        above: The angle in degrees must be larger; with `below` it must be between the two.
-        hysteresis: Degrees by which the angle must be outside again before the end.
+        below: The angle must be smaller; None: no limit. `below`, `above` or both are required.
+        above: The angle must be larger; None: no limit. With `below` it must be between the two.
+        hysteresis: By how much the angle must be outside again before the end.
     """
 
     keypoints: tuple[str, ...]
-    below: float | None = None
-    above: float | None = None
-    hysteresis: float = 5.0
-    min_score: float = 0.2
+    below: Angle | None = None
+    above: Angle | None = None
+    hysteresis: Annotated[float, Limits(0, 90, unit="degrees")] = 5.0
+    min_score: Share = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
         super().check()
         if self.below is None and self.above is None:
             raise ValueError("below: expected `below`, `above` or both in degrees, got neither")
-        for key, value in (("below", self.below), ("above", self.above)):
-            if value is not None:
-                check_range(key, value, 0, 180)
         if self.below is not None and self.above is not None and self.above >= self.below:
             raise ValueError(
                 f"above: expected less than `below`, so that there are angles between them, got {self.above:g} and "
                 f"{self.below:g}; for angles outside of a range, use two rules"
             )
-        check_range("hysteresis", self.hysteresis, 0, 90)
 
 
 class AngleRule(ConditionRule):

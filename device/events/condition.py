@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import inf
 
 from ...runtime.skeleton import COCO18, Skeleton
-from .event import Event, RuleInfo, RuleState, make_event_id
+from .event import Event, EventName, RuleInfo, RuleState, make_event_id
 from .person import Person
-from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
+from .rule import CommonConfig, Duration, Rule
 
 _MAX_UNKNOWN_S = 1.0
 """What has begun starts anew after its keypoints were missing for longer than this."""
@@ -24,18 +24,12 @@ class ConditionConfig(CommonConfig):
     """Keys of rules with a duration.
 
     Attributes:
-        for_s: Time in seconds for which it must hold before it is reported. It must hold in half of the frames.
-        release_s: Time in seconds for which it must not hold before its end is reported; shorter gaps are closed.
+        for_s: Time for which it must hold before it is reported. It must hold in half of the frames.
+        release_s: Time for which it must not hold before its end is reported; shorter gaps are closed.
     """
 
-    for_s: float = 0.5
-    release_s: float = 0.5
-
-    def check(self) -> None:
-        """Raise ValueError if a value is out of range; the message begins with the key."""
-        super().check()
-        check_range("for_s", self.for_s, 0, MAX_DURATION_S)
-        check_range("release_s", self.release_s, 0, MAX_DURATION_S)
+    for_s: Duration = 0.5
+    release_s: Duration = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +60,7 @@ class LabelRule(Rule):
     A rule defines `kind`, `event` and `classify`, and if there is a measured value, `measure`.
     """
 
-    event: str
+    event: EventName
     """Name of the events, such as `posture`."""
 
     def __init__(self, config: ConditionConfig, skeleton: Skeleton = COCO18) -> None:

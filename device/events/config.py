@@ -32,7 +32,18 @@ _RULES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class EventsConfig:
-    """Rules by kind; docs/guides/events.md describes them."""
+    """Rules by kind; docs/guides/events.md describes them.
+
+    Attributes:
+        zone: Who is in a zone: enter, leave, dwell, capacity.
+        line: Who crosses a line, counted by direction.
+        posture: Standing, sitting, crouching, lying.
+        fall: Falls.
+        gesture: Hand raised, arms crossed.
+        angle: An angle between three keypoints.
+        repetitions: Squats, push-ups, curls, or any other repeated movement, counted.
+        expression: Any condition over keypoints.
+    """
 
     zone: tuple[ZoneConfig, ...] = ()
     line: tuple[LineConfig, ...] = ()

@@ -11,6 +11,10 @@ from typing import Literal
 from ...runtime.types import Pose
 
 RuleKind = Literal["zone", "line", "posture", "fall", "gesture", "angle", "repetitions", "expression"]
+EventName = Literal[
+    "enter", "leave", "dwell", "capacity", "cross", "posture", "fall", "hand_raised", "arms_crossed", "angle",
+    "repetition", "expression",
+]  # fmt: skip
 EventState = Literal["started", "ended", "once"]
 """`started` and `ended` come in pairs with the same id; `once` is an event without a duration."""
 
@@ -28,8 +32,7 @@ class Event:
     """Something that a rule has noticed.
 
     Attributes:
-        event: What happened: `enter`, `leave`, `dwell`, `capacity`, `cross`, `posture`, `fall`, `hand_raised`,
-            `arms_crossed`, `angle`, `repetition` or `expression`.
+        event: What happened.
         state: If it began, ended, or has no duration.
         rule: Name of the rule.
         kind: Kind of the rule.
@@ -52,7 +55,7 @@ class Event:
         snapshot: Name of the image that shows it, in the same folder; "" if there is none.
     """
 
-    event: str
+    event: EventName
     state: EventState
     rule: str
     kind: RuleKind
@@ -62,7 +65,7 @@ class Event:
     started_s: float
     duration_s: float | None = None
     zone: str = ""
-    direction: str = ""
+    direction: Literal["", "in", "out"] = ""
     label: str = ""
     count: int | None = None
     value: float | None = None
@@ -110,6 +113,6 @@ class RuleInfo:
 
     name: str
     kind: RuleKind
-    events: tuple[str, ...]
+    events: tuple[EventName, ...]
     has_duration: bool
     counts: tuple[str, ...] = ()

@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf
+from typing import Annotated
 
+from ...runtime.schema import Limits
 from ...runtime.skeleton import COCO18, Skeleton
 from .body import TORSO, Body, BodyJoints, Point, get_body
 from .descent import Descent, DescentWatcher
 from .event import Event, RuleInfo, RuleState, make_event_id
 from .person import Person
 from .posture import PostureReader
-from .rule import MAX_DURATION_S, CommonConfig, Rule, check_range
+from .rule import CommonConfig, Duration, Rule, Share
 
 _MAX_UPRIGHT_ANGLE = 25.0
 """Angle of the torso of somebody who stands."""
@@ -45,23 +47,16 @@ class FallConfig(CommonConfig):
     """Table `[[events.fall]]`.
 
     Attributes:
-        for_s: Time in seconds for which the person must stay on the floor before the fall is reported.
-        within_s: Longest time in seconds from upright to lying. Who takes longer has lain down.
-        gone_s: Time in seconds for which somebody on the floor may not be found before the fall ends.
+        for_s: Time for which the person must stay on the floor before the fall is reported.
+        within_s: Longest time from upright to lying. A person who takes longer has lain down, which is not a fall.
+        gone_s: Time for which somebody on the floor may not be found before the fall ends.
     """
 
-    for_s: float = 2.0
-    within_s: float = 1.2
-    gone_s: float = 10.0
-    min_score: float = 0.05
-    min_height: float = 0.2
-
-    def check(self) -> None:
-        """Raise ValueError if a value is out of range; the message begins with the key."""
-        super().check()
-        check_range("for_s", self.for_s, 0, MAX_DURATION_S)
-        check_range("within_s", self.within_s, 0.3, 10)
-        check_range("gone_s", self.gone_s, 0, MAX_DURATION_S)
+    for_s: Duration = 2.0
+    within_s: Annotated[float, Limits(0.3, 10, unit="s")] = 1.2
+    gone_s: Duration = 10.0
+    min_score: Share = 0.05
+    min_height: Share = 0.2
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""JSON line of an event; docs/reference/output.md, "Events", describes the entries."""
+"""JSON line of an event; docs/reference/message.md describes the entries."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from ...runtime.io.documents import CameraDocument
 from ...runtime.io.formats import FORMAT_VERSION, make_pose_entry
 from ...runtime.io.redact import mask_credentials
 from ...runtime.types import Frame
-from .event import Event, EventState, RuleInfo, RuleState
+from .document import DurationEntries, EventDocument, OptionalEntries, PoseEntries
+from .event import Event, EventName, EventState, RuleInfo, RuleState
 
 _EVENTS_WITH_OWN_STATE = ("enter", "leave")
 """Events whose name says if something began or ended."""
@@ -28,22 +30,14 @@ def format_event_line(event: Event, frame: Frame, *, device: str, captured_at: s
     return json.dumps(make_event_entry(event, frame, device, captured_at, camera), separators=(",", ":"))
 
 
-def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str | None, camera: str) -> dict[str, Any]:
+def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str | None, camera: str) -> EventDocument:
     """Return an event as a dictionary for JSON. Entries that do not apply to the event are absent.
 
     `time` and `timestamp_ns` are those of the event; `index` is the frame that reports it, which can be later.
     """
-    ended = event.state == "ended"
     delay_s = 0.0 if event.reported_s is None else event.reported_s - event.time_s
     captured_at = captured_at if not delay_s else _shift_time(captured_at, -delay_s)
-    optional = {
-        "person": event.person or None,
-        "zone": event.zone or None,
-        "direction": event.direction or None,
-        "label": event.label or None,
-        "count": event.count,
-        "value": None if event.value is None else round(event.value, 2),
-    }
+    camera_entry: CameraDocument = {"camera": camera} if camera else {}
     return {
         "version": FORMAT_VERSION,
         "event": event.event,
@@ -52,20 +46,52 @@ def make_event_entry(event: Event, frame: Frame, device: str, captured_at: str |
         "rule": event.rule,
         "kind": event.kind,
         "id": event.id,
-        **{key: value for key, value in optional.items() if value is not None},
+        **_make_optional_entries(event),
         "device": device,
-        **({"camera": camera} if camera else {}),
+        **camera_entry,
         "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
         "index": frame.index,
         "time": captured_at,
         "timestamp_ns": max(0, frame.timestamp_ns - round(1e9 * delay_s)),
         "started": _shift_time(captured_at, event.started_s - event.time_s),
-        **({"ended": captured_at} if ended else {}),
-        **({} if event.duration_s is None else {"duration_s": round(event.duration_s, 3)}),
-        **({} if event.pose is None else {"pose": make_pose_entry(event.pose)}),
-        **({"clip": event.clip} if event.clip else {}),
-        **({"snapshot": event.snapshot} if event.snapshot else {}),
+        **_make_duration_entries(event, captured_at),
+        **_make_pose_entries(event),
     }
+
+
+def _make_optional_entries(event: Event) -> OptionalEntries:
+    entries: OptionalEntries = {}
+    if event.person:
+        entries["person"] = event.person
+    if event.zone:
+        entries["zone"] = event.zone
+    if event.direction:
+        entries["direction"] = event.direction
+    if event.label:
+        entries["label"] = event.label
+    if event.count is not None:
+        entries["count"] = event.count
+    if event.value is not None:
+        entries["value"] = round(event.value, 2)
+    return entries
+
+
+def _make_duration_entries(event: Event, time: str | None) -> DurationEntries:
+    entries: DurationEntries = {"ended": time} if event.state == "ended" else {}
+    if event.duration_s is not None:
+        entries["duration_s"] = round(event.duration_s, 3)
+    return entries
+
+
+def _make_pose_entries(event: Event) -> PoseEntries:
+    entries: PoseEntries = {}
+    if event.pose is not None:
+        entries["pose"] = make_pose_entry(event.pose)
+    if event.clip:
+        entries["clip"] = event.clip
+    if event.snapshot:
+        entries["snapshot"] = event.snapshot
+    return entries
 
 
 def make_rule_entry(state: RuleState) -> dict[str, Any]:
@@ -79,7 +105,7 @@ def make_rule_entry(state: RuleState) -> dict[str, Any]:
     }
 
 
-def make_event_type(event: str, state: EventState, direction: str = "") -> str:
+def make_event_type(event: EventName, state: EventState, direction: str = "") -> str:
     """Return one word for what happened, for automations: `enter`, `cross_in`, `fall_started`, `repetition`."""
     if event in _EVENTS_WITH_OWN_STATE or state == "once":
         return f"{event}_{direction}" if direction else event

@@ -12,6 +12,7 @@ from .condition import ConditionConfig, ConditionRule
 from .event import Event, RuleInfo
 from .person import Person
 from .posture import PostureReader
+from .rule import Duration, Share
 
 Gesture = Literal["hand_raised", "arms_crossed"]
 Hand = Literal["any", "left", "right", "both"]
@@ -41,13 +42,13 @@ class GestureConfig(ConditionConfig):
     Attributes:
         gesture: `hand_raised`, above the head; or `arms_crossed`, in front of the chest.
         hand: For `hand_raised`: which hand must be raised; `left` and `right` are those of the person.
-        for_s: Time in seconds for which the gesture must last before it is reported.
+        for_s: Time for which the gesture must last before it is reported.
     """
 
     gesture: Gesture
     hand: Hand = "any"
-    for_s: float = 0.7
-    min_score: float = 0.2
+    for_s: Duration = 0.7
+    min_score: Share = 0.2
 
 
 class GestureRule(ConditionRule):

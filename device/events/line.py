@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import dist, hypot, inf
+from typing import Literal
 
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import warn_if_outside
@@ -16,7 +17,7 @@ from .event import Event, RuleInfo, RuleState, make_event_id
 from .geometry import Point, check_crossings, check_points, count_crossings, measure_distance, scale_points
 from .person import Person
 from .position import make_locator
-from .rule import CommonConfig, Rule, check_range
+from .rule import CommonConfig, Rule, Share
 
 _NEAR_SHARE = 0.3
 """A person whose way begins or ends nearer to the line than this share of the margin is on neither side."""
@@ -43,14 +44,13 @@ class LineConfig(CommonConfig):
     points: tuple[tuple[float, float], ...]
     anchor: str = "feet"
     swap: bool = False
-    margin: float = 0.1
+    margin: Share = 0.1
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
         super().check()
         check_points("points", self.points, 2, "point")
         check_crossings("points", self.points, "point", "piece")
-        check_range("margin", self.margin, 0, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -170,7 +170,7 @@ class LineRule(Rule):
 
     def _count(self, number: int, way: _Way, time_s: float, person: Person | None) -> list[Event]:
         """Count a crossing. During the cool-down of the person it is not reported."""
-        direction = "in" if way.net * self._in_sign > 0 else "out"
+        direction: Literal["in", "out"] = "in" if way.net * self._in_sign > 0 else "out"
         way.net = 0
         self._counts[direction] += 1
         self._state = None

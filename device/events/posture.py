@@ -11,6 +11,7 @@ from .body import SHIN, THIGH, TORSO, Body, BodyJoints, Point, compute_axis_angl
 from .condition import ConditionConfig, LabelRule
 from .event import Event, RuleState
 from .person import Person
+from .rule import Duration, Share
 
 Posture = Literal["standing", "sitting", "crouching", "lying"]
 POSTURES: tuple[Posture, ...] = ("standing", "sitting", "crouching", "lying")
@@ -48,14 +49,14 @@ class PostureConfig(ConditionConfig):
 
     Attributes:
         postures: Postures that are reported.
-        for_s: Time in seconds for which a posture must last before it is reported.
-        release_s: Time in seconds for which it must be over before its end is reported.
+        for_s: Time for which a posture must last before it is reported.
+        release_s: Time for which it must be over before its end is reported.
     """
 
     postures: tuple[Posture, ...] = POSTURES
-    for_s: float = 1.0
-    release_s: float = 0.7
-    min_score: float = 0.2
+    for_s: Duration = 1.0
+    release_s: Duration = 0.7
+    min_score: Share = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""

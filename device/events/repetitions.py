@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import asin, degrees, exp, hypot, inf
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from ...runtime.schema import Limits
 from ...runtime.skeleton import COCO18, Skeleton
-from .angle import Triple, find_triples
+from .angle import Angle, Triple, find_triples
 from .body import FOREARM, SHIN, THIGH, TORSO, UPPER_ARM, Body, BodyJoints, Point, Points, get_body
 from .event import Event, RuleInfo, RuleState, make_event_id
 from .geometry import compute_angle
 from .person import Person
 from .posture import PostureReader
-from .rule import CommonConfig, Rule, check_range
+from .rule import CommonConfig, Rule, Share
 
 Preset = Literal["squat", "push_up", "curl"]
 
@@ -81,10 +82,11 @@ class RepetitionsConfig(CommonConfig):
     """Table `[[events.repetitions]]`: a preset, or three keypoints with two angles.
 
     Attributes:
-        preset: `squat`, `push_up` or `curl`; "" if `keypoints` are given.
-        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used.
-        low: Angle in degrees below which the joint is bent.
-        high: Angle in degrees above which the joint is straight.
+        preset: The exercise; "": none, `keypoints` are required.
+        keypoints: Three keypoints, the one at the vertex in the middle; without a side both sides are used. ():
+            those of the preset.
+        low: Angle below which the joint is bent; None: that of the preset. Required with `keypoints`.
+        high: Angle above which the joint is straight; None: that of the preset. Required with `keypoints`.
         longest_s: A repetition that takes longer than this is not counted, for example sitting down for a while.
         series: Repetitions are reported from this one on, with those before it, if the pauses between them are shorter
             than 0.4 `longest_s`; 1 reports each at once. None: 2 for presets, because people train in series, else 1.
@@ -92,11 +94,11 @@ class RepetitionsConfig(CommonConfig):
 
     preset: Literal["", "squat", "push_up", "curl"] = ""
     keypoints: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    longest_s: float = 8.0
-    series: int | None = None
-    min_score: float = 0.2
+    low: Angle | None = None
+    high: Angle | None = None
+    longest_s: Annotated[float, Limits(0.5, 600, unit="s")] = 8.0
+    series: Annotated[int, Limits(1, 100)] | None = None
+    min_score: Share = 0.2
 
     def check(self) -> None:
         """Raise ValueError if a value is out of range; the message begins with the key."""
@@ -107,13 +109,8 @@ class RepetitionsConfig(CommonConfig):
         if self.keypoints and (self.low is None or self.high is None):
             raise ValueError("low: expected `low` and `high` in degrees, which `keypoints` need")
         low, high = get_thresholds(self)
-        check_range("low", low, 0, 180)
-        check_range("high", high, 0, 180)
         if high - low < 10:
             raise ValueError(f"high: expected at least 10 degrees more than `low`, got {low:g} and {high:g}")
-        check_range("longest_s", self.longest_s, 0.5, 600)
-        if self.series is not None:
-            check_range("series", self.series, 1, 100)
 
 
 def get_thresholds(config: RepetitionsConfig) -> tuple[float, float]:

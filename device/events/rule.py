@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from ...runtime.schema import Limits, check_limits
 from ...runtime.skeleton import COCO18, Skeleton
 from .event import Event, RuleInfo, RuleKind, RuleState
 from .person import Person
 from .schedule import Weekday
 
-MAX_DURATION_S = 86400.0
-"""Largest value of keys that are durations: one day."""
+Share = Annotated[float, Limits(0, 1)]
+"""A share of something, such as the height of the frame."""
+Duration = Annotated[float, Limits(0, 86400, unit="s")]
+"""A time of at most a day."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +24,20 @@ class CommonConfig:
 
     Attributes:
         name: Name of the rule, unique in the file.
-        min_score: Minimum pose score of a person, 0 to 1.
-        min_height: Minimum height of a person, as a share of the height of the frame, 0 to 1.
-        cooldown_s: After an event, this person causes no further event of the rule for this time, in seconds.
+        min_score: Minimum pose score of a person.
+        min_height: Minimum height of a person, as a share of the height of the frame.
+        cooldown_s: After an event, this person causes no further event of the rule for this time.
         inside: Zones in which the person must be; (): anywhere.
         outside: Zones in which the person must not be, for example a bed.
         days: Days on which the rule holds; (): every day.
-        hours: `"22:00-06:00"`: local times at which the rule holds; "": always.
+        hours: Local times at which the rule holds, such as `"22:00-06:00"`; "": always.
         cameras: Names of the cameras for which the rule holds, if there are several; (): all.
     """
 
     name: str
-    min_score: float = 0.0
-    min_height: float = 0.0
-    cooldown_s: float = 0.0
+    min_score: Share = 0.0
+    min_height: Share = 0.0
+    cooldown_s: Duration = 0.0
     inside: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     days: tuple[Weekday, ...] = ()
@@ -45,9 +49,7 @@ class CommonConfig:
 
         Rules with further keys extend it: call `super().check()` first.
         """
-        check_range("min_score", self.min_score, 0, 1)
-        check_range("min_height", self.min_height, 0, 1)
-        check_range("cooldown_s", self.cooldown_s, 0, MAX_DURATION_S)
+        check_limits(self)
 
 
 class Rule:
@@ -107,16 +109,3 @@ class Rule:
     def get_state(self) -> RuleState:
         """Return the state after the last frame."""
         raise NotImplementedError
-
-
-def check_range(key: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError, with the key, if a number is not from `low` to `high`."""
-    if not low <= value <= high:
-        raise ValueError(f"{key}: expected {low:g} to {high:g}, got {_format_number(value)}")
-
-
-def _format_number(value: float) -> str:
-    try:
-        return f"{value:g}"
-    except OverflowError:
-        return "a larger number"  # an int can have any number of digits

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Annotated
 
+from ...runtime.schema import Limits
 from ...runtime.skeleton import COCO18, Skeleton
 from .area import Area
 from .condition import ConditionConfig, ConditionRule, PersonState
-from .event import Event, RuleInfo, RuleState, make_event_id
+from .event import Event, EventName, RuleInfo, RuleState, make_event_id
 from .geometry import Point, check_polygon
 from .person import Person
-from .rule import MAX_DURATION_S, check_range
-
-_MAX_CAPACITY = 1000
+from .rule import Duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,17 @@ class ZoneConfig(ConditionConfig):
         polygon: Corners, x and y as shares of width and height of the frame if no value is above 1, else in pixels.
         anchor: Point of a person that must be inside: `feet`, `center`, or a keypoint.
         enter_leave: Report `enter` and `leave`.
-        dwell_s: Report `dwell` for people who stay longer than this, in seconds; None: do not.
-        capacity: Report `capacity` while more people than this are inside; None: do not.
+        dwell_s: Report `dwell` for people who stay longer than this; None: not reported.
+        capacity: Report `capacity` while more people than this are inside; None: not reported.
     """
 
     polygon: tuple[tuple[float, float], ...]
     anchor: str = "feet"
     enter_leave: bool = True
-    dwell_s: float | None = None
-    capacity: int | None = None
-    for_s: float = 0.2
-    release_s: float = 0.5
+    dwell_s: Duration | None = None
+    capacity: Annotated[int, Limits(0, 1000)] | None = None
+    for_s: Duration = 0.2
+    release_s: Duration = 0.5
 
     @property
     def corners(self) -> tuple[Point, ...]:
@@ -47,10 +47,6 @@ class ZoneConfig(ConditionConfig):
         """Raise ValueError if a value is out of range; the message begins with the key."""
         super().check()
         check_polygon("polygon", self.corners)
-        if self.dwell_s is not None:
-            check_range("dwell_s", self.dwell_s, 0, MAX_DURATION_S)
-        if self.capacity is not None:
-            check_range("capacity", self.capacity, 0, _MAX_CAPACITY)
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +160,7 @@ class ZoneRule(ConditionRule):
         self._count -= 1
         return self._make(event, "leave")
 
-    def _make(self, event: Event, name: str) -> Event:
+    def _make(self, event: Event, name: EventName) -> Event:
         return Event(
             name, event.state, event.rule, event.kind, event.id, event.person, event.time_s, event.started_s,
             event.duration_s, zone=self.config.name, count=self._count, pose=event.pose,

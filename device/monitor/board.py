@@ -15,7 +15,15 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Board:
-    """Description of a machine. Values that the system does not provide are empty or None."""
+    """Description of a machine. Values that the system does not provide are empty or None.
+
+    Attributes:
+        architecture: Architecture of the processor, such as `aarch64`.
+        cores: Number of cores that the process may use.
+        memory_mb: Memory in MiB.
+        governor: CPU frequency governor.
+        temperature_c: Temperature of the processor in degrees Celsius.
+    """
 
     name: str
     """Model of the board, for example of a Raspberry Pi; otherwise the name of the processor."""

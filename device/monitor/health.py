@@ -26,11 +26,15 @@ _CURRENT_FLAGS = frozenset(name for bit, name in _THROTTLED_FLAGS.items() if bit
 
 @dataclass(frozen=True)
 class Health:
-    """State of a board at one time. Values that the system does not provide are None."""
+    """State of a board at one time. Values that the system does not provide are None.
+
+    Attributes:
+        temperature_c: Temperature of the processor in degrees Celsius.
+    """
 
     temperature_c: float | None
     frequency_mhz: float | None
-    """Clock frequency of the first core."""
+    """Clock frequency of the first core in MHz."""
     flags: tuple[str, ...] | None
     """Problems that the firmware of a Raspberry Pi reports, at present and since boot."""
 

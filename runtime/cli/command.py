@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -20,6 +20,8 @@ else:
 
 Options = TypeVar("Options")
 COMMON_SECTION = "Common options"
+EXIT_CODES = {0: "done", 2: "wrong arguments, input that cannot be read, or output that cannot be written"}
+"""Exit codes that every command has."""
 _MAX_HELP_COLUMNS = 100
 
 
@@ -206,6 +208,7 @@ class Command(click.Command, Generic[Options]):
         run: Does the work; returns the exit code.
         description: First part of the help text; its line breaks are kept.
         examples: Command lines, one per line.
+        exit_codes: Meaning of exit codes, in addition to EXIT_CODES or instead of them.
         parameters: The `Argument`s and `Option`s, in the order of the help text.
     """
 
@@ -218,6 +221,7 @@ class Command(click.Command, Generic[Options]):
         description: str,
         examples: str,
         parameters: Sequence[click.Parameter],
+        exit_codes: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -225,8 +229,8 @@ class Command(click.Command, Generic[Options]):
             callback=lambda **values: run(options(**values)),
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _MAX_HELP_COLUMNS},
         )
-        self._description = description
-        self._examples = examples
+        self.description, self.examples = description, examples
+        self.exit_codes = dict(sorted({**EXIT_CODES, **(exit_codes or {})}.items()))
         self._options = options
 
     def parse_options(self, arguments: Sequence[str]) -> Options:
@@ -257,27 +261,53 @@ class Command(click.Command, Generic[Options]):
         apply_common_options(ctx.params)
         return super().invoke(ctx)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write usage, description, arguments, options by section, and examples."""
-        self.format_usage(ctx, formatter)
-        formatter.write(f"\n{self._description}\n")
-        arguments = [
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return `--help`."""
+        return describe_help_option(super().get_help_option(ctx))
+
+    def list_arguments(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return the arguments as the help text shows them: name and description."""
+        return [
             (param.make_metavar(ctx) if _needs_context(param) else param.make_metavar(), param.help_text)  # type: ignore[call-arg]
             for param in self.get_params(ctx)
             if isinstance(param, Argument)
         ]
+
+    def list_options(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return the options of each section as the help text shows them: names with metavar, and description."""
+        return list_options(self.get_params(ctx), ctx)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write usage, description, arguments, options by section, exit codes and examples."""
+        self.format_usage(ctx, formatter)
+        formatter.write(f"\n{self.description}\n")
+        arguments = self.list_arguments(ctx)
         if arguments:
             with formatter.section("Arguments"):
                 formatter.write_dl(arguments)
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                sections.setdefault(getattr(param, "section", COMMON_SECTION), []).append(record)
-        for title, records in sections.items():
+        for title, records in self.list_options(ctx).items():
             with formatter.section(title):
                 formatter.write_dl(records)
-        formatter.write(f"\nExamples:\n{self._examples}\n")
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in self.exit_codes.items()])
+        formatter.write(f"\nExamples:\n{self.examples}\n")
+
+
+def list_options(params: Sequence[click.Parameter], ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """Return the options of each section as the help text shows them: names with metavar, and description."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for param in params:
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+        if record is not None:
+            sections.setdefault(getattr(param, "section", COMMON_SECTION), []).append(record)
+    return sections
+
+
+def describe_help_option(option: click.Option | None) -> click.Option | None:
+    """Give `--help` a text in the style of the other options."""
+    if option is not None:
+        option.help = "show this text and exit"
+    return option
 
 
 def _needs_context(param: click.Parameter) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from .command import COMMON_SECTION, apply_common_options, join_words, make_common_options
+from .command import apply_common_options, describe_help_option, join_words, list_options, make_common_options
 
 
 class SubcommandEntry(NamedTuple):
@@ -32,15 +32,19 @@ class CommandGroup(click.Group):
             no_args_is_help=False,
             invoke_without_command=True,
         )
-        self._entries, self._description, self._examples = entries, description, examples
+        self.entries, self.description, self.examples = entries, description, examples
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return `--help`."""
+        return describe_help_option(super().get_help_option(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the subcommands."""
-        return list(self._entries)
+        return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a subcommand; None for an unknown name."""
-        entry = self._entries.get(cmd_name)
+        entry = self.entries.get(cmd_name)
         if entry is None:
             return None
         command: click.Command = importlib.import_module(entry.module).command
@@ -50,9 +54,9 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand; an unknown one is refused with the nearest name."""
-        if args[0] not in self._entries:
-            near = difflib.get_close_matches(args[0], self._entries, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected {join_words(tuple(self._entries))}"
+        if args[0] not in self.entries:
+            near = difflib.get_close_matches(args[0], self.entries, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected {join_words(tuple(self.entries))}"
             raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -69,7 +73,7 @@ class CommandGroup(click.Group):
         """Complete the name of a subcommand without importing any."""
         found = [
             CompletionItem(name, help=entry.summary)
-            for name, entry in self._entries.items()
+            for name, entry in self.entries.items()
             if name.startswith(incomplete)
         ]
         return found or super().shell_complete(ctx, incomplete)
@@ -77,9 +81,10 @@ class CommandGroup(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write usage, description, subcommands and examples."""
         self.format_usage(ctx, formatter)
-        formatter.write(f"\n{self._description}\n")
+        formatter.write(f"\n{self.description}\n")
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in self._entries.items()])
-        with formatter.section(COMMON_SECTION):
-            formatter.write_dl([r for p in self.get_params(ctx) if (r := p.get_help_record(ctx)) is not None])
-        formatter.write(f"\nExamples:\n{self._examples}\n")
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])
+        for title, records in list_options(self.get_params(ctx), ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        formatter.write(f"\nExamples:\n{self.examples}\n")

@@ -35,10 +35,10 @@ command = Command(
     run,
     description="""\
 Print a script that completes commands, options, model names and files with the Tab key.
-Add one of the lines below to the configuration of your shell.""",
+Add one of the lines below to the configuration of your shell; for fish, run it once.""",
     examples="""\
-  eval "$(edgepose completion bash)"                                         in ~/.bashrc
-  eval "$(edgepose completion zsh)"                                          in ~/.zshrc
-  edgepose completion fish > ~/.config/fish/completions/edgepose.fish        once""",
+  eval "$(edgepose completion bash)"  # in ~/.bashrc
+  eval "$(edgepose completion zsh)"  # in ~/.zshrc
+  edgepose completion fish > ~/.config/fish/completions/edgepose.fish  # once""",
     parameters=[Argument("shell", "bash, zsh or fish", type=Choice(SHELLS), metavar="SHELL")],
 )

@@ -88,7 +88,9 @@ command = Command(
     parameters=[
         Argument("model", "a .tflite file, or the name of a model (default: edgepose-tiny)", required=False,
                  type=ModelName()),
-        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", help="SHA-256 the network must have"),
-        Option("--json", is_flag=True, help="print the manifest as it is stored in the file"),
+        Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section="Model",
+               help="SHA-256 that the network must have"),
+        Option("--json", is_flag=True, section="Output",
+               help="print the manifest as JSON (docs/reference/message.md)"),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ from ..errors import EdgePoseError
 from ..io.messages import Verbosity, set_verbosity, show_traceback
 from ..io.printable import make_printable
 from ..io.redact import mask_credentials
-from .command import apply_common_options, describe_usage_error, make_common_options
+from .command import apply_common_options, describe_help_option, describe_usage_error, make_common_options
 from .signals import get_exit_code, raise_on_signals
 
 
@@ -93,6 +93,10 @@ class CommandLine(click.Group):
             no_args_is_help=False,
             invoke_without_command=True,
         )
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return `--help`."""
+        return describe_help_option(super().get_help_option(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""

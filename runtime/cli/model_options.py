@@ -19,7 +19,7 @@ def make_model_options() -> list[click.Parameter]:
         Option("-m", "--model", type=ModelName(), metavar="MODEL", section=SECTION,
                help="a .tflite file, or the name of a model (default: edgepose-tiny)"),
         Option("--sha256", type=Checked(container.check_sha256), metavar="HASH", section=SECTION,
-               help="SHA-256 that the network of --model must have"),
+               help="SHA-256 that the network must have"),
         Option("--threads", type=Number(int, 1, MAX_THREADS), metavar="N", section=SECTION,
                help="threads of the interpreter (default: number of cores, at most 4)"),
     ]  # fmt: skip

@@ -319,9 +319,13 @@ command = Command(
     description="""\
 Find people in images, folders of images, videos, cameras, or a synthetic scene (synthetic:5).
 A camera is read until Ctrl-C, or for --seconds. For a service that runs for days use `edgepose camera`.
-Writes one JSON line per image or frame to stdout; docs/reference/output.md describes the format.
-
-Exit codes: 0 done; 1 some inputs could not be read; 2 wrong use, or no input could be read.""",
+Writes one JSON line per image or frame to stdout. docs/reference/message.md describes the line,
+docs/reference/output.md the other formats.""",
+    exit_codes={
+        1: "some inputs could not be read; the results of the others are written",
+        2: "wrong arguments, no input could be read, or the output cannot be written",
+        130: "interrupted by Ctrl-C; the results so far are written",
+    },
     examples="""\
   edgepose run photo.jpg --draw out/
   edgepose run -m pose.tflite holiday/ clip.mp4 --json poses.jsonl --draw out/

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..skeleton import COCO18, Skeleton
 from ..types import EstimateResult, Frame, Pose
 from . import atomic
+from .documents import CameraDocument, FrameDocument, PoseDocument, SkeletonNameDocument
 from .images import VIDEO_SUFFIXES
 from .naming import get_device_name
 from .redact import mask_credentials
@@ -49,23 +50,28 @@ def format_edgepose_line(
         The line without a line end.
     """
     height, width = frame.image.shape[:2]
-    skeleton = estimate.skeleton
-    return _to_compact_json(
-        {
-            "version": FORMAT_VERSION,
-            "device": get_device_name() if device is None else device,
-            **({"camera": camera} if camera else {}),
-            "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
-            "index": frame.index,
-            "time": captured_at or format_capture_time(frame.captured_ns),
-            "timestamp_ns": frame.timestamp_ns,
-            "width": width,
-            "height": height,
-            **({} if skeleton.name == COCO18.name else {"skeleton": skeleton.name}),
-            "poses": [make_pose_entry(pose) for pose in estimate],
-            "timings_ms": {name: round(value, 3) for name, value in estimate.timings_ms._asdict().items()},
-        }
-    )
+    skeleton, timings = estimate.skeleton, estimate.timings_ms
+    camera_entry: CameraDocument = {"camera": camera} if camera else {}
+    skeleton_entry: SkeletonNameDocument = {} if skeleton.name == COCO18.name else {"skeleton": skeleton.name}
+    document: FrameDocument = {
+        "version": FORMAT_VERSION,
+        "device": get_device_name() if device is None else device,
+        **camera_entry,
+        "source": mask_credentials(frame.source) if "://" in frame.source else frame.source,
+        "index": frame.index,
+        "time": captured_at or format_capture_time(frame.captured_ns),
+        "timestamp_ns": frame.timestamp_ns,
+        "width": width,
+        "height": height,
+        **skeleton_entry,
+        "poses": [make_pose_entry(pose) for pose in estimate],
+        "timings_ms": {
+            "preprocess": round(timings.preprocess, 3),
+            "inference": round(timings.inference, 3),
+            "decode": round(timings.decode, 3),
+        },
+    }
+    return _to_compact_json(document)
 
 
 def format_capture_time(captured_ns: int) -> str | None:
@@ -87,10 +93,12 @@ def format_capture_time(captured_ns: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def make_pose_entry(pose: Pose) -> dict[str, Any]:
+def make_pose_entry(pose: Pose) -> PoseDocument:
     """Return a pose as a dictionary for edgepose's JSON lines; `person` is only present with tracking."""
-    person = {"person": pose.person} if pose.person else {}
-    return {**person, "score": round(pose.score, 4), "keypoints": _round_keypoints(pose)}
+    score, keypoints = round(pose.score, 4), _round_keypoints(pose)
+    if pose.person:
+        return {"person": pose.person, "score": score, "keypoints": keypoints}
+    return {"score": score, "keypoints": keypoints}
 
 
 def format_openpose_line(frame: Frame, estimate: EstimateResult) -> str:
@@ -314,8 +322,8 @@ def write_results(
         write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _round_keypoints(pose: Pose) -> list[list[float]]:
-    return [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in pose.keypoints.tolist()]
+def _round_keypoints(pose: Pose) -> list[tuple[float, float, float]]:
+    return [(round(x, 2), round(y, 2), round(score, 4)) for x, y, score in pose.keypoints.tolist()]
 
 
 def _to_compact_json(value: Any) -> str:

@@ -26,7 +26,19 @@ Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8", "auto", 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input of the network: one image; the bytes 0 and 255 become the ends of `value_range`."""
+    """Input of the network: one image.
+
+    Attributes:
+        tensor: Name of the input tensor.
+        width: Width of the input in pixels.
+        height: Height of the input in pixels.
+        dtype: Type of the values.
+        channel_order: Order of the color channels.
+        resize: How a frame is fitted into the input. `letterbox`: aspect ratio kept, image at the top left, the rest
+            black. `stretch`: resized to the shape of the input.
+        value_range: Values of the input for the bytes 0 and 255 of the image.
+        layout: `nhwc`: channels last; `nchw`: channels first.
+    """
 
     tensor: str
     width: int
@@ -52,7 +64,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """Heatmaps or PAFs: channels `start` to `stop` (exclusive) of an output tensor."""
+    """Heatmaps or PAFs: some channels of an output tensor.
+
+    Attributes:
+        tensor: Name of the output tensor.
+        start: First channel, from 0.
+        stop: Channel after the last one.
+        layout: `nhwc`: channels last; `nchw`: channels first.
+    """
 
     tensor: str
     start: int
@@ -62,7 +81,15 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """COCO keypoint AP and how it was measured."""
+    """COCO keypoint AP and how it was measured.
+
+    Attributes:
+        ap: AP, 0 to 1.
+        ap50: AP at OKS 0.5, 0 to 1.
+        images: Number of images.
+        dataset: Name of the data set.
+        interpreter: Name of the interpreter.
+    """
 
     ap: float
     ap50: float
@@ -73,7 +100,17 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Verification:
-    """Differences between the outputs of the file and those of its float source."""
+    """Differences between the outputs of the file and those of its float source.
+
+    Attributes:
+        images: Number of images.
+        heatmaps_rmse: Root mean square of the differences of the heatmaps.
+        heatmaps_max: Largest difference of the heatmaps.
+        pafs_rmse: Root mean square of the differences of the PAFs.
+        pafs_max: Largest difference of the PAFs.
+        people: Number of poses of the source that were compared.
+        pafs_sqnr_db: Signal-to-noise ratio of the PAFs, dB; None if there is no difference.
+    """
 
     images: int
     heatmaps_rmse: float
@@ -98,18 +135,43 @@ class Verification:
 
 @dataclass(frozen=True)
 class Golden:
-    """A reproducible synthetic image and the poses that the network found in it at conversion; see `self_check`."""
+    """A reproducible synthetic image and the poses that the network found in it at conversion."""
 
     people: int
     """Number of people in the synthetic scene (640x480, frame 0)."""
     seed: int
+    """Seed of the scene."""
     poses: tuple[tuple[float, ...], ...]
     """Poses that must be found again: x, y (pixels of the image) and score of every keypoint."""
 
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """Description of a model. `flatbuffer_sha256` and `flatbuffer_bytes` tie it to the network in the same file."""
+    """Description of a model. `flatbuffer_sha256` and `flatbuffer_bytes` tie it to the network in the same file.
+
+    Attributes:
+        network: Name of the network.
+        flatbuffer_sha256: SHA-256 of the network: of the bytes before the archive.
+        flatbuffer_bytes: Length of the network.
+        input: Input of the network.
+        heatmaps: Where the heatmaps are.
+        pafs: Where the PAFs are.
+        stride: Input pixels per cell of the heatmaps and PAFs.
+        precision: Number format of weights and activations; `dynamic`: int8 weights; `auto`: int8 with some float
+            layers; `unknown`: a file that edgepose did not convert.
+        parameters: Number of parameters; None if unknown.
+        macs: Multiply-accumulates per frame; None if unknown.
+        stages: Number of stages; None if unknown.
+        source: Name of the file that was converted.
+        source_sha256: SHA-256 of this file.
+        licence: License of the weights.
+        accuracy: Result of `--verify --annotations`; None if it was not measured.
+        verification: Result of `--verify`; None if it was not measured.
+        golden: Reference poses, which `edgepose deploy` compares with those on the board; None if there are none.
+        edgepose_version: Version of edgepose that wrote the file.
+        format: Kind of the document.
+        version: Version of the schema.
+    """
 
     network: str
     flatbuffer_sha256: str

