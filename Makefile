@@ -13,6 +13,14 @@ FOR_TFLITE := '.[tflite,eval,camera,edit,video,deploy,dev]'
 # pip's and the compiler's words are shown only when something fails.
 logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.log >&2; exit 1; }
 pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))
+# Debian packs these apart from Python. Checked first, because the compiler runs only after a minute of downloads.
+define check-tools
+	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
+	@missing=; command -v $${CC:-cc} > /dev/null || missing=" gcc"; \
+	$(PYTHON) -c 'import ensurepip' 2> /dev/null || missing="$$missing python3-venv"; \
+	test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || missing="$$missing python3-dev"; \
+	test -z "$$missing" || { echo "missing:$$missing; on Debian and Ubuntu: sudo apt install$$missing" >&2; exit 2; }
+endef
 # Tests run on all cores.
 PYTEST_FLAGS ?= -n auto
 VENV := .venv/bin
@@ -74,6 +82,7 @@ wheels: dist/stamp
 
 # An environment of its own: about 90 MB to download instead of the 1 GB of the tests.
 .venv-wheels/stamp: pyproject.toml
+	$(check-tools)
 	@echo "installing the cross-compiler into .venv-wheels"
 	@test -x .venv-wheels/bin/python || $(PYTHON) -m venv .venv-wheels
 	@$(call logged,.venv-wheels/bin/python -m pip install --disable-pip-version-check --upgrade pip)
@@ -137,7 +146,7 @@ instructions: .venv/dev.stamp
 	$(VENV)/python -m edgepose.benchmarks.micro.instructions
 
 .venv/demo.stamp: $(SOURCES)
-	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
+	$(check-tools)
 	@echo "installing into .venv"
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
 	@$(call pip,$(VENV),--upgrade pip)
