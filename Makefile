@@ -27,7 +27,7 @@ VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-data test-family test-pi test-boards wheels soak fuzz train-default check bench bench-compare instructions clean
+.PHONY: demo test test-data test-family test-pi test-boards test-clean wheels soak fuzz train-default check bench bench-compare instructions clean
 
 # IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
@@ -76,6 +76,11 @@ test-boards: .venv/dev.stamp wheels
 	@mkdir -p build/pi
 	tests/boards/wheels.sh build/pi/lab
 	$(VENV)/python -m pytest tests/boards/test_boards.py -m boards -k $(BOARDS) -p no:xdist -x --durations=0 --durations-min=5
+
+# What a stranger does, on clean Debian systems without git: needs root and mmdebstrap.
+SUITES ?= bookworm trixie
+test-clean:
+	tests/clean/try_clean.sh $(SUITES)
 
 # Wheels for x86_64, aarch64, armv7l and armv6l, checked for the stable ABI.
 wheels: dist/stamp
