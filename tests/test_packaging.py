@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import email
+import json
 import re
 import subprocess
 import sys
 import tarfile
+import time
+import tomllib
 import zipfile
 from pathlib import Path
 
+import click
 import pytest
+
+from edgepose.runtime.cli.main import CommandLine
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("runtime", "convert", "device", "benchmarks")
@@ -67,3 +73,30 @@ def check_links(description: object) -> None:
     for link in links:
         found = re.match(r"https://[^/]+/edgepose/edgepose/(?:blob/main|main)/([^#]+)", link)
         assert found is None or (ROOT / found[1]).exists(), link
+
+
+def test_the_image_names_extras_that_exist() -> None:
+    extras = re.findall(r"^ARG EXTRAS=(.+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras and set(extras[0].split(",")) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "code"), [("running", 0, 0), ("paused", 0, 0), ("camera lost", 0, 1), ("running", 60, 1)]
+)
+def test_the_health_check_of_the_image(state: str, age_s: float, code: int, tmp_path: Path) -> None:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    [check] = re.findall(r"^HEALTHCHECK .*?CMD (\[.*\])$", text, flags=re.MULTILINE)
+    program, *arguments = json.loads(check)
+    assert program == "python"
+    (tmp_path / "status.json").write_text(json.dumps({"state": state, "time": time.time() - age_s}))
+    arguments = [word.replace("/run/edgepose", str(tmp_path)) for word in arguments]
+    assert subprocess.run([sys.executable, *arguments], check=False).returncode == code
+
+
+def test_the_command_of_compose_parses() -> None:
+    [command] = re.findall(r"^    command: (\[.*\])$", (ROOT / "compose.yaml").read_text(), flags=re.MULTILINE)
+    words = [word.strip().strip('"') for word in command[1:-1].split(",")]
+    parsed = CommandLine().get_command(click.Context(CommandLine()), words[0])
+    assert parsed is not None
+    parsed.make_context(words[0], words[1:])
