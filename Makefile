@@ -13,13 +13,21 @@ FOR_TFLITE := '.[tflite,eval,camera,edit,video,deploy,dev]'
 # pip's and the compiler's words are shown only when something fails.
 logged = mkdir -p build && $(1) > build/install.log 2>&1 || { cat build/install.log >&2; exit 1; }
 pip = $(call logged,$(1)/python -m pip install --disable-pip-version-check $(2))
+# Debian packs these apart from Python. Checked first, because the compiler runs only after a minute of downloads.
+define check-tools
+	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
+	@missing=; command -v $${CC:-cc} > /dev/null || missing=" gcc"; \
+	$(PYTHON) -c 'import ensurepip' 2> /dev/null || missing="$$missing python3-venv"; \
+	test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || missing="$$missing python3-dev"; \
+	test -z "$$missing" || { echo "missing:$$missing; on Debian and Ubuntu: sudo apt install$$missing" >&2; exit 2; }
+endef
 # Tests run on all cores.
 PYTEST_FLAGS ?= -n auto
 VENV := .venv/bin
 TFLITE := .venv-tflite/bin
 SOURCES := setup.py pyproject.toml $(wildcard runtime/*.pyx runtime/*.pxi)
 
-.PHONY: demo test test-data test-family test-pi test-boards wheels docs soak fuzz train-default check bench bench-compare instructions reference clean
+.PHONY: demo test test-data test-family test-pi test-boards test-clean wheels docs soak fuzz train-default check bench bench-compare instructions reference clean
 
 # IMAGE=photo.jpg for an image of your own.
 demo: .venv/demo.stamp
@@ -69,11 +77,17 @@ test-boards: .venv/dev.stamp wheels
 	tests/boards/wheels.sh build/pi/lab
 	$(VENV)/python -m pytest tests/boards/test_boards.py -m boards -k $(BOARDS) -p no:xdist -x --durations=0 --durations-min=5
 
+# What a stranger does, on clean Debian systems without git: needs root and mmdebstrap.
+SUITES ?= bookworm trixie
+test-clean:
+	tests/clean/try_clean.sh $(SUITES)
+
 # Wheels for x86_64, aarch64, armv7l and armv6l, checked for the stable ABI.
 wheels: dist/stamp
 
 # An environment of its own: about 90 MB to download instead of the 1 GB of the tests.
 .venv-wheels/stamp: pyproject.toml
+	$(check-tools)
 	@echo "installing the cross-compiler into .venv-wheels"
 	@test -x .venv-wheels/bin/python || $(PYTHON) -m venv .venv-wheels
 	@$(call logged,.venv-wheels/bin/python -m pip install --disable-pip-version-check --upgrade pip)
@@ -150,7 +164,7 @@ instructions: .venv/dev.stamp
 	$(VENV)/python -m edgepose.benchmarks.micro.instructions
 
 .venv/demo.stamp: $(SOURCES)
-	@test -n "$(PYTHON)" || { echo "edgepose needs Python 3.11 or later; set PYTHON=/path/to/python" >&2; exit 2; }
+	$(check-tools)
 	@echo "installing into .venv"
 	@test -x $(VENV)/python || $(PYTHON) -m venv .venv
 	@$(call pip,$(VENV),--upgrade pip)

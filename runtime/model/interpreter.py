@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,11 @@ def choose_interpreter() -> tuple[str, Any]:
         except ModuleNotFoundError as error:
             if error.name not in (PACKAGES[name], PACKAGES[name].partition(".")[0]):
                 raise
+    if forced == "tflite-runtime" and sys.version_info >= (3, 12):
+        raise ModelError(
+            f"{_VARIABLE}={forced}: this package exists only for Python 3.11, and this is Python "
+            f"{sys.version_info.major}.{sys.version_info.minor}; unset the variable to use ai-edge-litert"
+        )
     if forced:
         raise ModelError(
             f"{_VARIABLE}={forced}: this package is not installed; "
