@@ -92,16 +92,19 @@ def describe_model(source: ModelSource) -> Row:
     """Return the row of a model without times and accuracy."""
     megabytes = source.path.stat().st_size / 1e6
     if source.adapter is not None:
-        network = AdaptedNetwork(source, source.adapter, 1)
+        adapted = AdaptedNetwork(source, source.adapter, 1)
         return Row(
-            source.name, source.adapter.name, network.find_precision(), (network.spec.width, network.spec.height),
-            network.compute_macs(), megabytes, source.sha256,
+            source.name, source.adapter.name, adapted.find_precision(), (adapted.spec.width, adapted.spec.height),
+            adapted.compute_macs(), megabytes, source.sha256,
         )  # fmt: skip
     manifest = container.read(source.path)
     packaged = source.path.resolve() in {path.resolve() for path in registry.list_packaged_models()}
     group = "edgepose" if packaged or source.name.startswith("edgepose-") else "converted with edgepose"
-    size = (manifest.input.width, manifest.input.height)
-    return Row(source.name, group, manifest.precision, size, manifest.macs, megabytes, source.sha256)
+    size, precision, macs = (manifest.input.width, manifest.input.height), str(manifest.precision), manifest.macs
+    if not manifest.input.dynamic and (macs is None or precision == "unknown"):  # a TFLite file of another tool
+        network = Network(source.path, 1, container.load(source.path, source.sha256)[1])
+        macs, precision = macs or _compute_macs(network), _find_precision(network)
+    return Row(source.name, group, precision, size, macs, megabytes, source.sha256)
 
 
 class AdaptedNetwork:
@@ -150,23 +153,31 @@ class AdaptedNetwork:
 
     def compute_macs(self) -> int | None:
         """Compute the multiply-accumulates from the shapes of the operators; None after a resize of the input."""
-        if self._is_resized:
-            return None
-        return sum(operator.macs for operator in compute_operator_costs(self._network)) or None
+        return None if self._is_resized else _compute_macs(self._network)
 
     def find_precision(self) -> str:
-        """Return the precision in which the convolutions compute; `float16` if only the weights are stored so."""
-        operators = self._network.list_operators()
-        integer = {inputs[0].is_integer for kind, inputs, _ in operators if kind in _CONVOLUTIONS}
-        if integer == {True}:
-            return "int8"
-        if integer == {True, False}:
-            return "mixed"
-        half = any(
-            kind == "DEQUANTIZE" and inputs[0].item_bytes == np.dtype(np.float16).itemsize
-            for kind, inputs, _ in operators
-        )
-        return "float16" if half else "float32"
+        """Return the precision in which the convolutions compute."""
+        return _find_precision(self._network)
+
+
+def _compute_macs(network: Network) -> int | None:
+    return sum(operator.macs for operator in compute_operator_costs(network)) or None
+
+
+def _find_precision(network: Network) -> str:
+    """Return the precision of the convolutions: `dynamic` and `float16` are float32 with smaller weights."""
+    operators = network.list_operators()
+    convolutions = [inputs for kind, inputs, _ in operators if kind in _CONVOLUTIONS]
+    if all(image.is_integer for image, *_ in convolutions) and convolutions:
+        return "int8" if convolutions[0][0].item_bytes == 1 else "int16x8"
+    if any(image.is_integer for image, *_ in convolutions):
+        return "mixed"
+    if any(weights.is_integer for _, weights, *_ in convolutions):
+        return "dynamic"
+    half_bytes = np.dtype(np.float16).itemsize
+    if any(kind == "DEQUANTIZE" and inputs[0].item_bytes == half_bytes for kind, inputs, _ in operators):
+        return "float16"
+    return "float32"
 
 
 def _split_size(text: str) -> tuple[str, tuple[int, int] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,15 @@ from ...runtime.io import atomic
 from ..profile.plots import import_pyplot
 from .results import Comparison, Row
 
-_WIDTH_IN, _PANEL_HEIGHT_IN, _DPI = 5.0, 4.4, 160
+_WIDTH_IN, _PANEL_HEIGHT_IN, _DPI = 5.0, 4.8, 160
 """Narrow, with one panel below the other: it must be readable on a phone."""
 _COLORS = ("#1565c0", "#6d4c41", "#d81b60", "#2e7d32", "#f9a825")
 _MARKERS = ("o", "s", "^", "D", "v")
 _LABEL_SIZE = 7.5
-_DISTANCES = (7, 14, 22, 32, 44)
+_MARKER_PX, _LINE_PX, _LINE_STEPS = 8.0, 2.0, 30
+"""Half the size of a marker; half the width of the Pareto front, and into how many steps each part of it is cut."""
+_LABEL_GAP_PX = 3.0
+_DISTANCES = (7, 11, 16, 22, 30, 40, 52)
 """Distances of a label from its point in points; the nearest free place is used."""
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.6), (-0.8, 0.6), (0.8, -0.6), (-0.8, -0.6))
 
@@ -48,7 +52,7 @@ def write(path: Path, comparison: Comparison) -> None:
          [_make_point(row, row.macs / 1e9) for row in scored if row.macs]),
     ]  # fmt: skip
     panels = [panel for panel in panels if panel[1]]
-    size = (_WIDTH_IN, _PANEL_HEIGHT_IN * len(panels) + 0.4)
+    size = (_WIDTH_IN, _PANEL_HEIGHT_IN * len(panels) + 1.0)
     figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, dpi=_DPI)
     groups = list(dict.fromkeys(row.group for row in comparison.rows))
     for panel, (title, points) in zip(axes.flat, panels, strict=True):
@@ -56,8 +60,10 @@ def write(path: Path, comparison: Comparison) -> None:
         panel.set_xlabel(title, fontsize=9)
     machine = comparison.machine
     figure.suptitle(f"{machine.name}, {machine.architecture}, {comparison.measured[:10]}\n"
-                    f"AP on {comparison.images} images", fontsize=9)  # fmt: skip
-    figure.tight_layout()
+                    f"COCO keypoint AP on {comparison.images} images", fontsize=9)  # fmt: skip
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.75 / size[1]))
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), fontsize=7.5, ncols=2, loc="upper center",
+                  bbox_to_anchor=(0.5, 1 - 0.5 / size[1]))  # fmt: skip
     figure.canvas.draw()
     for panel, (_, points) in zip(axes.flat, panels, strict=True):
         _place_labels(figure, panel, points)
@@ -77,11 +83,12 @@ def find_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float
 
 def _make_point(row: Row, x: float) -> _Point:
     assert row.accuracy is not None
-    name = row.name.replace("human-pose-estimation-0001", "hpe-0001")
-    return _Point(x, row.accuracy.ap, f"{name}\n{row.precision} {row.size}", row.group)
+    return _Point(x, row.accuracy.ap, f"{row.name}\n{row.precision} {row.size}", row.group)
 
 
 def _plot_points(panel: Any, points: Sequence[_Point], groups: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     front = find_front([(point.x, point.ap) for point in points])
     panel.plot([x for x, _ in front], [ap for _, ap in front], "-", color="#888888", linewidth=1, zorder=1,
                label="Pareto front")  # fmt: skip
@@ -93,46 +100,51 @@ def _plot_points(panel: Any, points: Sequence[_Point], groups: Sequence[str]) ->
     panel.margins(x=0.16, y=0.14)
     panel.set_ylabel("COCO keypoint AP", fontsize=9)
     panel.tick_params(labelsize=8, which="both")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid(alpha=0.25, which="both")
-    panel.legend(fontsize=7.5, loc="lower right")
 
 
 def _place_labels(figure: Any, panel: Any, points: Sequence[_Point]) -> None:
-    """Put each label at the nearest place where it covers no point, no other label and not the legend."""
+    """Put each label at the nearest place where it covers no point, no other label and not the Pareto front."""
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     renderer = figure.canvas.get_renderer()
     inside = panel.get_window_extent(renderer)
-    taken = [panel.get_legend().get_window_extent(renderer)]
-    marks = [panel.transData.transform((point.x, point.ap)) for point in points]
-    half = 4 * _DPI / 72
-    taken += [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in marks]
+    front = panel.transData.transform(find_front([(point.x, point.ap) for point in points]))
+    marks = [(*panel.transData.transform((point.x, point.ap)), _MARKER_PX) for point in points]
+    marks += [(*(start + part * (end - start)), _LINE_PX) for start, end in pairwise(front)
+              for part in (i / _LINE_STEPS for i in range(1, _LINE_STEPS))]  # fmt: skip
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y, half in marks]
+    places = [(distance, dx, dy) for distance in _DISTANCES for dx, dy in _DIRECTIONS]
     for point in sorted(points, key=lambda point: point.x):
-        best: tuple[float, Any, Any] | None = None
-        for distance in _DISTANCES:
-            for dx, dy in _DIRECTIONS:
-                text = panel.annotate(
-                    point.label, (point.x, point.ap), xytext=(dx * distance, dy * distance), fontsize=_LABEL_SIZE,
-                    textcoords="offset points", linespacing=1.0,
-                    ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                    va="bottom" if dy > 0 else "top" if dy < 0 else "center",
-                    arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 4},
-                )  # fmt: skip
-                box = text.get_window_extent(renderer)
-                outside = box.width * box.height - _overlap(box, inside)
-                cost = sum(_overlap(box, other) for other in taken) + 5 * outside
-                if best is None or cost < best[0]:
-                    if best is not None:
-                        best[1].remove()
-                    best = (cost, text, box)
-                else:
-                    text.remove()
-            if best is not None and best[0] <= 0:
+        label = panel.annotate(
+            point.label, (point.x, point.ap), fontsize=_LABEL_SIZE, textcoords="offset points", linespacing=1.0,
+            xytext=(0, 0), arrowprops={"arrowstyle": "-", "color": "#777777", "linewidth": 0.6, "shrinkA": 1},
+        )  # fmt: skip
+        best: tuple[float, Any, tuple[float, float, float]] | None = None
+        for place in places:
+            _move_label(label, place)
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer).padded(_LABEL_GAP_PX)
+            outside = box.width * box.height - _overlap(box, inside)
+            cost = sum(_overlap(box, other) for other in taken) + 5 * outside
+            if best is None or cost < best[0]:
+                best = (cost, box, place)
+            if cost <= 0:
                 break
         assert best is not None
-        taken.append(best[2])
+        _move_label(label, best[2])
+        taken.append(best[1])
+
+
+def _move_label(label: Any, place: tuple[float, float, float]) -> None:
+    distance, dx, dy = place
+    label.set_position((dx * distance, dy * distance))
+    label.set_horizontalalignment("left" if dx > 0 else "right" if dx < 0 else "center")
+    label.set_verticalalignment("bottom" if dy > 0 else "top" if dy < 0 else "center")
 
 
 def _overlap(one: Any, other: Any) -> float:

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.errors import EdgePoseError, InputError, MissingExtraError
+from ...convert.exporters.tensorflow_quiet import import_tensorflow
+from ...runtime.errors import EdgePoseError, InputError
 from ...runtime.io import atomic
 from ...runtime.io.read_file import read_text
+from ...runtime.stderr import suppress_stderr
 
 _DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_, "float16": np.float16, "uint8": np.uint8,
            "uint16": np.uint16}  # fmt: skip
@@ -43,12 +45,10 @@ def convert(model: Path, size: tuple[int, int]) -> bytes:
         InputError: The file is not a TensorFlow.js graph model, or it contains something that is not supported.
         MissingExtraError: TensorFlow is not installed.
     """
-    try:
-        import tensorflow as tf
-        from google.protobuf import json_format
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("converting a TensorFlow.js model", "convert", error) from None
     document = _read_document(model)
+    tf = import_tensorflow()
+    from google.protobuf import json_format
+
     try:
         weights = dict(_read_weights(model.parent, document["weightsManifest"]))
         nodes = list(_split_fused(document["modelTopology"]["node"]))
@@ -58,8 +58,9 @@ def convert(model: Path, size: tuple[int, int]) -> bytes:
         outputs = [entry["name"] for entry in document["signature"]["outputs"].values()]
         source = _prepare_nodes(graph, weights, size, tf)
         concrete = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), []).prune(source, outputs)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-        return bytes(converter.convert())
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+        with suppress_stderr(show_on_error=False):
+            return bytes(converter.convert())
     except (KeyError, TypeError, AttributeError, ValueError, json_format.ParseError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{model}: cannot convert this TensorFlow.js graph model: {reason}") from None
