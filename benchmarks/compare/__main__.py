@@ -29,6 +29,7 @@ from ...runtime.io.messages import show_note, show_warning
 from ...runtime.model.interpreter import MAX_THREADS
 from ...runtime.synthetic import Scene
 from ...runtime.types import Image
+from ..profile.plots import import_pyplot
 from . import plot, table
 from .adapters import BUILT_IN, Adapter, load_adapter
 from .measure import measure_times
@@ -139,7 +140,7 @@ def _check_outputs(options: CompareOptions) -> None:
             raise InputError(f"--plot {options.plot}: expected an image that ends in .png")
         if options.images is None:
             raise InputError("--plot shows the accuracy: give --images and --annotations too")
-        plot.import_pyplot()
+        import_pyplot()
     if options.page is not None:
         table.read_page(options.page)
 
@@ -173,8 +174,12 @@ def _parse_options(arguments: Sequence[str] | None) -> CompareOptions:
                         help="name of a model, FILE.tflite, or FILE.tflite@WxH for a network of any size")  # fmt: skip
     parser.add_argument("--adapter", action="append", default=[], metavar="FILE.py:CLASS",
                         help="adapter for other networks, tried before the built-in one; may be repeated")  # fmt: skip
-    parser.add_argument("--input", default="synthetic:5", metavar="INPUT",
-                        help="images that are timed: image, folder, video or synthetic:N (default: synthetic:5)")
+    parser.add_argument(
+        "--input",
+        default="synthetic:5",
+        metavar="INPUT",
+        help="images that are timed: image, folder, video or synthetic:N (default: synthetic:5)",
+    )
     parser.add_argument("--threads", type=_parse_threads, default=(1, 2), metavar="N[,N]",
                         help="threads of the interpreter; a column for each (default: 1,2)")  # fmt: skip
     parser.add_argument("--rounds", type=_parse_count, default=9, metavar="N", help="rounds (default: 9)")

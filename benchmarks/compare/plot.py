@@ -61,7 +61,7 @@ def write(path: Path, comparison: Comparison) -> None:
     machine = comparison.machine
     figure.suptitle(f"{machine.name}, {machine.architecture}, {comparison.measured[:10]}\n"
                     f"COCO keypoint AP on {comparison.images} images", fontsize=9)  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.75 / size[1]))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.4 / size[1]))
     figure.legend(*axes.flat[0].get_legend_handles_labels(), fontsize=7.5, ncols=2, loc="upper center",
                   bbox_to_anchor=(0.5, 1 - 0.5 / size[1]))  # fmt: skip
     figure.canvas.draw()

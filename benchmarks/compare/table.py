@@ -35,7 +35,8 @@ def format_markdown(comparison: Comparison) -> str:
     machine = comparison.machine
     return (
         f"Measured on {comparison.measured[:10]}: {machine.name}, {machine.cores} cores, {machine.architecture}.\n"
-        f"{versions}.\n{comparison.rounds} rounds of {comparison.frames} frames; AP on {comparison.images} images.\n\n{table}"
+        f"{versions}.\n{comparison.rounds} rounds of {comparison.frames} frames; AP on {comparison.images} images.\n\n"
+        f"{table}"
     )
 
 
