@@ -123,7 +123,8 @@ def check_packages(results: Mapping[str, Mapping[str, Any]], problem: str) -> It
 
 def _check_inference(name: str, result: Mapping[str, Any]) -> Check:
     people = "person" if result["expected"] == 1 else "people"
-    speed = f"{result['time_ms']:.1f} ms per image (median of {result['runs']}, {result['threads']} threads)"
+    threads = f"{result['threads']} thread{'s' * (result['threads'] != 1)}"
+    speed = f"{result['time_ms']:.1f} ms per image (median of {result['runs']}, {threads})"
     seen = f"{result['model']}: {result['people']} of {result['expected']} {people} found in the test scene, {speed}"
     if result["difference"]:
         fix = "the interpreter computes other values than on the machine that made the model; attach the report to an "
