@@ -91,14 +91,31 @@ def get_sudo_password(*, ask: bool, file: Path | None) -> Password | None:
     return ask_password() if ask else None
 
 
+def check_identity(path: Path) -> None:
+    """Check that the private key of `-i` can be read.
+
+    Raises:
+        InputError: It cannot be read, or is a public key.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise InputError(f"-i {path}: the private key cannot be read: {error.strerror}") from None
+    if start.startswith((b"ssh-", b"ecdsa-")):
+        raise InputError(f"-i {path}: this is a public key; expected the private key, usually {path.with_suffix('')}")
+
+
 def get_access(options: BoardAccess) -> fleet.Access:
     """Return how boards are reached. Asks for the sudo password if the user wants that.
 
     The user is asked about unknown host keys if standard input is a terminal.
 
     Raises:
-        InputError: The sudo password cannot be read.
+        InputError: The sudo password or the private key cannot be read.
     """
+    if options.identity is not None:
+        check_identity(options.identity)
     password = (
         get_sudo_password(ask=options.ask_sudo_password, file=options.sudo_password_file)
         if isinstance(options, RootAccess)

@@ -15,8 +15,10 @@ from ...runtime.errors import InputError
 from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
 from ..deploy import facts, fleet, hosts
-from ..deploy.checks import Check, run_checks
+from ..deploy.check import Check
+from ..deploy.checks import run_checks
 from ..deploy.units import BASE_FOLDER
+from ..doctor.this_machine import check_this_machine
 from . import doctor_report
 from .board_access import RootAccess, get_access, make_board_argument, make_root_access_options
 
@@ -40,8 +42,9 @@ def run(options: DoctorOptions) -> int:
         answers, problems = _ask_boards(targets, options)
     else:
         answers, problems = {"this machine": _ask_this_machine()}, {}
-    here_s = time() if targets else None
-    found = {name: _check_facts(seen, here_s) for name, seen in answers.items()}
+    found = {
+        name: _check_facts(seen, time()) if targets else check_this_machine(seen) for name, seen in answers.items()
+    }
     if options.json:
         print(
             json.dumps(
@@ -89,7 +92,7 @@ def _ask_this_machine() -> facts.Facts:
     return facts.parse(done.stdout)
 
 
-def _check_facts(seen: facts.Facts, here_s: float | None) -> list[Check]:
+def _check_facts(seen: facts.Facts, here_s: float) -> list[Check]:
     checks = run_checks(seen, here_s)
     if seen.releases:
         checks.append(
@@ -103,9 +106,11 @@ command = Command(
     DoctorOptions,
     run,
     description="""\
-Check this machine, or boards over ssh: system, sudo, Python, packages, memory, disk, power, clock,
-camera, field of view and service. Says what is wrong and what to do. Works before anything is installed
-on the board.""",
+Check this machine, or boards over ssh, and say what is wrong and what to do.
+Without HOST: Python, packages, interpreter, a trial inference, models, cache, extras, cameras, and what
+`edgepose deploy` needs. With HOST: system, sudo, Python, packages, memory, disk, power, clock, camera,
+field of view and service of the boards; works before anything is installed on them, and needs the extra
+`deploy`.""",
     examples="""\
   edgepose doctor
   edgepose doctor pi@raspberrypi.local --json

@@ -12,11 +12,11 @@ from time import gmtime, strftime
 from ...runtime.io.atomic import write_text
 from ...runtime.io.printable import make_printable
 from ...runtime.version import __version__
-from ..deploy.checks import Check
+from ..deploy.check import Check
 from ..deploy.facts import Facts
 from ..deploy.hosts import Target
 
-_SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+_SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED ", "missing": "-      "}
 _PRIVATE_FACTS = ("host", "name", "user", "user_groups", "groups", "camera_listing", "candidates")
 """Not in the table of facts: private, or too long. The camera listing has its own section."""
 _COMMON_NAMES = ("", "root", "pi", "raspberrypi", "localhost", "edgepose")

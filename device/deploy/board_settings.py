@@ -22,7 +22,7 @@ from ..config import Config
 from ..events.engine import EventEngine
 from ..monitor.stats import Stats
 from ..sinks.factory import open_recording, open_sinks
-from .checks import Check
+from .check import Check
 from .facts import Facts
 from .units import STATE_FOLDER
 

@@ -7,35 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from ...runtime.errors import InputError
 from ...runtime.io.printable import make_printable
 from ..camera.release import Release
-from ..config import CameraConfig
 from ..monitor.health import decode_throttled_flags
-from ..sources import sensor_modes
+from .check import Check
 from .facts import Facts
-
-Verdict = Literal["ok", "warning", "failed"]
 
 _MIN_FREE_DISK_MB = 600
 """Space for a second environment beside the one in use, and for releases."""
 _MAX_CLOCK_OFFSET_S = 300.0
 _HIGH_TEMPERATURE_C = 80.0
-
-
-@dataclass(frozen=True)
-class Check:
-    """Result of a check: what was found, and how to fix it."""
-
-    name: str
-    verdict: Verdict
-    seen: str
-    fix: str = ""
-    blocks: bool = False
-    """True if nothing can be deployed until this is fixed."""
 
 
 def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Release | None = None) -> list[Check]:
@@ -49,9 +32,22 @@ def run_checks(facts: Facts, local_time_s: float | None = None, new_release: Rel
     release = new_release or facts.release
     return [
         *_check_system(facts), *check_sudo(facts), *_check_packages(facts), *_check_memory(facts, release),
-        *_check_power(facts), *_check_clock(facts, local_time_s), *_check_camera(facts), *_check_view(facts),
-        *_check_imports(facts), *_check_video(facts, release), *_check_service(facts),
+        *_check_disk(facts), *_check_power(facts), *_check_clock(facts, local_time_s), *_check_camera(facts),
+        *_check_view(facts), *_check_imports(facts), *_check_video(facts, release), *_check_service(facts),
     ]  # fmt: skip
+
+
+def run_local_checks(facts: Facts) -> list[Check]:
+    """Run the checks of hardware and service for the machine on which this process runs.
+
+    Power, clock, camera modes and service are checked on a Raspberry Pi only.
+    """
+    found = [*_check_memory(facts, facts.release)]
+    if facts.board:
+        found += [*_check_power(facts), *_check_clock(facts, None), *_check_view(facts)]
+    if facts.current is not None:
+        found += _check_service(facts)
+    return found
 
 
 def _check_system(facts: Facts) -> Iterator[Check]:
@@ -129,6 +125,9 @@ def _check_memory(facts: Facts, release: Release | None) -> Iterator[Check]:
         yield Check("memory", "warning", seen, f"stop other programs, or increase the swap: {_explain_swap(facts)}")
     else:
         yield Check("memory", "ok", seen)
+
+
+def _check_disk(facts: Facts) -> Iterator[Check]:
     seen = f"{facts.disk_free_mb} MB free"
     if facts.disk_free_mb < _MIN_FREE_DISK_MB:
         fix = f"free {_MIN_FREE_DISK_MB} MB: sudo apt clean; sudo journalctl --vacuum-size=50M; or use a larger card"
@@ -201,6 +200,10 @@ def _check_camera(facts: Facts) -> Iterator[Check]:
 
 def _check_view(facts: Facts) -> Iterator[Check]:
     """Show sensor mode, field of view and frame rate: of the running loop, otherwise with the default settings."""
+    # These modules need NumPy and OpenCV, and `edgepose doctor` must run without them to say that they are broken.
+    from ..config import CameraConfig
+    from ..sources import sensor_modes
+
     name, settings = "field of view", CameraConfig()
     if facts.running and isinstance(facts.status, dict) and (camera := facts.status.get("camera")):
         yield Check(name, "ok", str(camera))

@@ -128,11 +128,15 @@ class Fleet:
 
         if not len(self._state.inventory):
             return
+        reason = "the connection failed"
         try:
             connect_all(self._state)
-        except PyinfraError:
-            # No board is left; `problems` has the reasons.
-            return
+        except PyinfraError as error:
+            # No board is left; `problems` has most reasons, but not those that pyinfra finds before it connects.
+            reason = make_printable(error) or reason
+        for host in self._state.inventory:
+            if host not in self._state.active_hosts:
+                self.problems.setdefault(host.name, reason)
 
     def close(self) -> None:
         """Close all connections."""
@@ -164,7 +168,7 @@ class Fleet:
         for name, (done, out, err) in self.run(command_line, stdin=facts.read_probe_script()).items():
             try:
                 if not done:
-                    raise InputError(f"/usr/bin/python3 does not run on the board: {(err or out)[-200:]}")
+                    raise InputError(_explain_failed_login(err or out))
                 found[name] = facts.parse(out)
             except Exception as error:  # an unexpected error of one board must not stop the others
                 self.drop(name, str(error))
@@ -319,6 +323,16 @@ class Fleet:
 
     def _hide_password(self, text: str) -> str:
         return text if self._sudo_password is None else self._sudo_password.hide_in(text)
+
+
+def _explain_failed_login(message: str) -> str:
+    """Return why the first command on a board did not run."""
+    text = " ".join(message.split())[-200:]
+    if "password has expired" in text or "password change required" in text.lower():
+        return f"the password of this user has expired; log in with ssh once and set a new one ({text})"
+    if "account is currently not available" in text:
+        return f"this user has no login shell; log in as another user ({text})"
+    return f"/usr/bin/python3 does not run on the board: {text}; expected Raspberry Pi OS or Debian with python3"
 
 
 def _run_limited(client: Any, command: str, stdin: str | None) -> tuple[bool, str, str]:

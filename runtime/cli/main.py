@@ -54,7 +54,9 @@ COMMANDS = {
     ),
     "logs": CommandEntry("edgepose.device.cli.logs", "Boards", "show the log of the camera loop on a board"),
     "rollback": CommandEntry("edgepose.device.cli.rollback", "Boards", "switch boards back to an earlier release"),
-    "doctor": CommandEntry("edgepose.device.cli.doctor", "Boards", "check this machine or a board, and say what to do"),
+    "doctor": CommandEntry(
+        "edgepose.device.cli.doctor", "Boards", "check this installation or boards, and say what to do"
+    ),
     "completion": CommandEntry("edgepose.runtime.cli.completion", "Shell", "print the completion script of a shell"),
 }
 

@@ -17,8 +17,10 @@ import pytest
 pytest.importorskip("pyinfra", reason="pyinfra is not installed (extra `deploy`)")
 import paramiko
 
-from edgepose.device.deploy import connection_errors
+from edgepose.device.deploy import connection_errors, fleet
 from edgepose.device.deploy.host_keys import SshConnection
+
+from ..conftest import call_edgepose
 
 pytestmark = pytest.mark.once
 
@@ -82,11 +84,12 @@ def write_known_host(home: Path, port: int, key: paramiko.PKey) -> None:
     (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
 
 
-def ask_doctor(home: Path, board: str) -> str:
+def ask_doctor(home: Path, board: str, *words: str) -> str:
     """Return the problem that `edgepose doctor` reports. A process of its own, because of gevent."""
     environment = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
     done = subprocess.run(
-        [sys.executable, "-m", "edgepose.runtime.cli", "doctor", board, "-F", home / ".ssh/config", "--json"],
+        [sys.executable, "-m", "edgepose.runtime.cli", "doctor", board, "-F", home / ".ssh/config", "--json",
+         *words],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**environment, "HOME": str(home)}, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -127,6 +130,33 @@ def test_a_key_with_a_passphrase(home: Path, server: SshServer) -> None:
     key.unlink()
     paramiko.ECDSAKey.generate().write_private_key_file(str(key), password="secret")
     assert "has a passphrase; run ssh-add" in ask_doctor(home, f"maker@127.0.0.1:{server.port}")
+
+
+def test_a_private_key_that_cannot_be_used(home: Path, server: SshServer, capfd: pytest.CaptureFixture[str]) -> None:
+    board = f"maker@127.0.0.1:{server.port}"
+    done = call_edgepose(capfd, "doctor", board, "-i", home / "missing")
+    assert (done.returncode, "the private key cannot be read: No such file" in done.stderr) == (2, True)
+    (home / "key.pub").write_text("ssh-ed25519 AAAA ann\n")
+    done = call_edgepose(capfd, "doctor", board, "-i", home / "key.pub")
+    assert f"this is a public key; expected the private key, usually {home}/key" in done.stderr
+    (home / ".ssh/id_ecdsa").write_text("no key\n")
+    assert "nvalid" in ask_doctor(home, board, "-i", str(home / ".ssh/id_ecdsa")), (
+        "pyinfra does not report it by itself"
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("WARNING: Your password has expired.\nPassword change required but no TTY available.\n", "set a new one"),
+        ("This account is currently not available.\n", "no login shell"),
+        ("sh: 1: /usr/bin/python3: not found\n", "expected Raspberry Pi OS or Debian with python3"),
+    ],
+)
+def test_a_login_that_runs_nothing(message: str, text: str) -> None:
+    explained = fleet._explain_failed_login(message)
+    assert text in explained
+    assert "\n" not in explained
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -1,0 +1,1 @@
+"""`edgepose doctor` without a board: checks of the machine on which it runs."""
