@@ -21,12 +21,20 @@ def wrap_block(block: list[str]) -> list[str]:
     text = " ".join(line.strip() for line in block)[len(first.strip()) :].strip()
     # A code span is not broken.
     text = re.sub(r"`[^`]+`", lambda code: code[0].replace(" ", "\0"), text)
-    lines = textwrap.wrap(
-        text, MAX_COLUMNS, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
-    # A dash or number at the start of a line would begin a list.
-    return block if any(_MARKER.match(line) for line in lines[1:]) else [line.replace("\0", " ") for line in lines]
+    indent = " " * len(first)
+    # A dash or number at the start of a line would begin a list: then the lines are a little shorter.
+    for columns in range(MAX_COLUMNS, MAX_COLUMNS - 20, -1):
+        lines = textwrap.wrap(
+            text,
+            columns,
+            initial_indent=first,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if not any(_MARKER.match(line) for line in lines[1:]):
+            return [line.replace("\0", " ") for line in lines]
+    return block
 
 
 def wrap(text: str) -> str:
