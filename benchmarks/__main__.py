@@ -1,4 +1,4 @@
-"""`make bench`: measure all speeds that the README states, on this machine.
+"""`make bench`: measure all speeds of docs/explanation/measurements.md, on this machine.
 
 The models are in build/bench. They are converted on the first run, from the weights in the folders of EDGEPOSE_MODELS.
 Calibration images come from the folder EDGEPOSE_TEST_DATA; a network that needs them is skipped if there are none.
