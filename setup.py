@@ -7,12 +7,16 @@ The metadata is in pyproject.toml; this file has what cannot be written there. E
 """
 
 import os
+import re
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
 
 # The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
 STABLE_ABI = "0x030B0000"
+REPOSITORY = "https://github.com/edgepose/edgepose/blob/main/"
+RAW_FILES = "https://raw.githubusercontent.com/edgepose/edgepose/main/"
 FOR_BOARD = os.environ.get("EDGEPOSE_WHEEL") == "board"
 PARTS = ("runtime", "device") if FOR_BOARD else ("runtime", "convert", "device", "benchmarks")
 
@@ -26,6 +30,14 @@ def packages_in(part: str) -> list[str]:
     return [f"{part}.{inner}" for inner in found if (part, inner) != ("runtime", "root")]
 
 
+def make_long_description() -> str:
+    """Return the README with absolute links and images, because the package index shows it without the repository."""
+    text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    text = re.sub(r'(?<=src=")(?!https?:)', RAW_FILES, text)
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{RAW_FILES}", text)
+    return re.sub(r"(?<=\]\()(?!https?:|#)", REPOSITORY, text)
+
+
 checked = os.environ.get("EDGEPOSE_BOUNDSCHECK") == "1"
 kernel = Extension(
     "edgepose.runtime._decode",
@@ -36,6 +48,8 @@ kernel = Extension(
 )
 
 setup(
+    long_description=make_long_description(),
+    long_description_content_type="text/markdown",
     packages=["edgepose", *(f"edgepose.{name}" for part in PARTS for name in (part, *packages_in(part)))],
     # The root of the package is a folder of one file: there is no folder `edgepose` in the checkout.
     package_dir={"edgepose": "runtime/root", **{f"edgepose.{part}": part for part in PARTS}},

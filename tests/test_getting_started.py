@@ -28,17 +28,18 @@ def list_edgepose_commands(blocks: list[Block]) -> list[list[str]]:
     found = []
     for block in blocks:
         for command in block.commands if not block.is_python else ():
-            words = shlex.shlex(command.text, posix=True, punctuation_chars="|&;")
+            words = shlex.shlex(command.text, posix=True, punctuation_chars="|&;<>")
             words.whitespace_split = True
             words.commenters = "#"
             part: list[str] = []
             for word in [*words, ";"]:
-                if not set(word) <= set("|&;"):
+                if not set(word) <= set("|&;<>"):
                     part.append(word)
-                    continue
-                if part[:1] == ["edgepose"]:
+                elif part[:1] == ["edgepose"]:
                     found.append(part[1:])
-                part = []
+                    part = []
+                else:
+                    part = []
     return found
 
 
@@ -54,7 +55,6 @@ def check_options(group: click.Group, arguments: list[str], parent: click.Contex
 
 def check_page(blocks: list[Block], folder: Path) -> None:
     """Run blocks and compare their output with the page."""
-    write_input_files(folder)
     wrong = []
     for block, command, output, code in run_blocks(blocks, folder, HANG_S):
         expected_code = block.exit_code if command is block.commands[-1] else 0
@@ -71,6 +71,7 @@ def test_what_a_page_shows_is_what_its_commands_print(page: str, tmp_path: Path)
         pytest.importorskip(name, reason=f"{name} is not installed (an extra)")
     if not blocks:
         pytest.skip("every block of this page needs a board")
+    write_input_files(tmp_path)
     check_page(blocks, tmp_path)
 
 
@@ -81,6 +82,7 @@ def test_the_conversions_of_a_page(page: str, tmp_path: Path) -> None:
     find_weights("mobilenet_thin")
     blocks = [block for block in read_page(page) if "tensorflow" in block.needs]
     assert blocks
+    write_input_files(tmp_path)
     check_page(blocks, tmp_path)
 
 
@@ -99,7 +101,9 @@ def test_all_commands_and_options_exist(page: str) -> None:
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     blocks = read_blocks((ROOT / "README.md").read_text())
     [example] = [block for block in blocks if block.is_python]
-    [first] = [command for block in blocks for command in block.commands if command.text.startswith("edgepose run photo")]
+    [first] = [
+        command for block in blocks for command in block.commands if command.text.startswith("edgepose run photo")
+    ]
     write_input_files(tmp_path)
     shell = Block(0, False, (first,))
     results = run_blocks([example, shell], tmp_path, HANG_S)
