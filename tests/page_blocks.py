@@ -1,8 +1,8 @@
 """Runs the code blocks of a Markdown page and compares their output with the page.
 
 A block is a fence with lines that start with `$ ` (commands of a shell, each with its output below it) or a fence
-`python`, with an optional fence `text` right below it for its output. All blocks of a page run in one shell, in the same
-folder; each Python block is a process of its own. `...` stands for any text in a line, or for any lines. Numbers may
+`python`, with an optional fence `text` right below it for its output. All blocks of a page run in one shell and one
+folder; each Python block is its own process. `...` stands for any text in a line, or for any lines. Numbers may
 differ by 5 %, those of time or speed by any amount.
 
 A comment in the line above a fence says more, separated by `;`:

@@ -17,6 +17,7 @@ from .page_blocks import Block, find_difference, read_blocks, run_blocks, write_
 
 pytestmark = pytest.mark.once
 PAGES = ("workstation", "python", "raspberry-pi")
+GUIDES = ("docs/guides/convert.md", "docs/guides/quantize.md")
 
 
 def read_page(name: str) -> list[Block]:
@@ -86,7 +87,7 @@ def test_the_conversions_of_a_page(page: str, tmp_path: Path) -> None:
     check_page(blocks, tmp_path)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/getting-started/{name}.md" for name in PAGES)])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/getting-started/{name}.md" for name in PAGES), *GUIDES])
 def test_all_commands_and_options_exist(page: str) -> None:
     """Parse every command, also those that need a board or a camera."""
     commands = list_edgepose_commands(read_blocks((ROOT / page).read_text()))
