@@ -48,7 +48,7 @@ test-data: .venv/dev.stamp
 test-family: .venv/dev.stamp $(if $(PYTHON311),.venv-tflite/dev.stamp)
 	@rm -rf build/family && mkdir -p build/family
 	FAMILY_FOLDER=$(CURDIR)/build/family $(VENV)/python -m pytest tests/convert/test_family.py -m slow -k converts $(PYTEST_FLAGS)
-	$(VENV)/python -m pytest tests/test_examples.py -m slow -p no:xdist
+	$(VENV)/python -m pytest tests/test_examples.py tests/test_getting_started.py -m slow -p no:xdist
 ifneq ($(PYTHON311),)
 	@echo "== the same files in tflite-runtime"
 	FAMILY_FOLDER=$(CURDIR)/build/family EDGEPOSE_INTERPRETER=tflite-runtime $(TFLITE)/python -m pytest tests/convert/test_family.py -m slow -k interpreter
