@@ -8,16 +8,20 @@ The metadata is in pyproject.toml; this file has what cannot be written there. E
 
 import os
 import re
+import shutil
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 # The stable ABI of CPython 3.11, the first that has the buffer protocol: one build serves 3.11 and later.
 STABLE_ABI = "0x030B0000"
-REPOSITORY = "https://github.com/edgepose/edgepose/blob/main/"
-RAW_FILES = "https://raw.githubusercontent.com/edgepose/edgepose/main/"
 FOR_BOARD = os.environ.get("EDGEPOSE_WHEEL") == "board"
+PAGE_URL = "https://github.com/edgepose/edgepose/blob/main/"
+RAW_URL = "https://raw.githubusercontent.com/edgepose/edgepose/main/"
 PARTS = ("runtime", "device") if FOR_BOARD else ("runtime", "convert", "device", "benchmarks")
 
 
@@ -30,12 +34,27 @@ def packages_in(part: str) -> list[str]:
     return [f"{part}.{inner}" for inner in found if (part, inner) != ("runtime", "root")]
 
 
-def make_long_description() -> str:
-    """Return the README with absolute links and images, because the package index shows it without the repository."""
+class BuildKernel(build_ext):
+    """Says in one line what is missing, where the compiler would print a screenful."""
+
+    def build_extensions(self) -> None:
+        """Check the compiler and the headers of Python, then build."""
+        compiler = self.compiler.compiler_so[0]
+        headers = Path(sysconfig.get_path("include"))
+        if shutil.which(compiler) is None:
+            raise CompileError(f"no C compiler: {compiler} not found; on Debian and Ubuntu: sudo apt install gcc")
+        if not (headers / "Python.h").is_file():
+            raise CompileError(f"no headers of Python in {headers}; on Debian and Ubuntu: sudo apt install python3-dev")
+        super().build_extensions()
+
+
+def read_description() -> str:
+    """Return the README with absolute links: on a package index, relative ones lead nowhere."""
     text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-    text = re.sub(r'(?<=src=")(?!https?:)', RAW_FILES, text)
-    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{RAW_FILES}", text)
-    return re.sub(r"(?<=\]\()(?!https?:|#)", REPOSITORY, text)
+    absolute = r"(?!https?:|mailto:|#)"
+    text = re.sub(rf'(src="){absolute}', rf"\1{RAW_URL}", text)
+    text = re.sub(rf"(!\[[^]]*\]\(){absolute}", rf"\1{RAW_URL}", text)
+    return re.sub(rf"(\]\(|^\[[^]]+\]: +){absolute}", rf"\1{PAGE_URL}", text, flags=re.MULTILINE)
 
 
 checked = os.environ.get("EDGEPOSE_BOUNDSCHECK") == "1"
@@ -48,8 +67,9 @@ kernel = Extension(
 )
 
 setup(
-    long_description=make_long_description(),
+    long_description=read_description(),
     long_description_content_type="text/markdown",
+    cmdclass={"build_ext": BuildKernel},
     packages=["edgepose", *(f"edgepose.{name}" for part in PARTS for name in (part, *packages_in(part)))],
     # The root of the package is a folder of one file: there is no folder `edgepose` in the checkout.
     package_dir={"edgepose": "runtime/root", **{f"edgepose.{part}": part for part in PARTS}},

@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MEASURED = re.compile(r"\s*(ms|s|FPS)\b")
 _STAGE = re.compile(r"(preprocess|preprocessing|inference|decode) $")
 _PROGRESS = re.compile(r"edgepose: .*, about \d+ s left")
-_BOARD = re.compile(r"(?:^|\s)(?:[\w-]+@[\w.-]+|@[\w-]+\.txt)(?:\s|$)|\bssh-copy-id\b")
+_OUTSIDE = re.compile(r"(?:^|\s)(?:[\w-]+@[\w.-]+|@[\w-]+\.txt|(?:sudo|pip|make|git|ssh|scp|ssh-copy-id)\s)")
 _TOLERANCE = 0.05
 
 
@@ -91,8 +91,8 @@ def read_blocks(page: str) -> list[Block]:
             blocks.append(Block(start + 1, True, (Command("\n".join(body), tuple(output)),), **options))
         elif any(line.startswith("$ ") for line in body):
             commands = tuple(_read_commands(body))
-            if not options and any(_BOARD.search(command.text) for command in commands):
-                options = {"skip": "needs a board"}
+            if not options and any(_OUTSIDE.search(command.text) for command in commands):
+                options = {"skip": "needs a board, or installs something"}
             blocks.append(Block(start + 1, False, commands, **options))
     return blocks
 

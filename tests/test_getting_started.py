@@ -17,6 +17,7 @@ from .page_blocks import Block, find_difference, read_blocks, run_blocks, write_
 
 pytestmark = pytest.mark.once
 PAGES = ("workstation", "python", "raspberry-pi")
+RUN_PAGES = ("workstation", "python")
 GUIDES = ("docs/guides/convert.md", "docs/guides/quantize.md")
 
 
@@ -65,20 +66,29 @@ def check_page(blocks: list[Block], folder: Path) -> None:
     assert not wrong, "\n\n".join(wrong)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_what_a_page_shows_is_what_its_commands_print(page: str, tmp_path: Path) -> None:
     blocks = [block for block in read_page(page) if not block.skip and "tensorflow" not in block.needs]
     for name in {name for block in blocks for name in block.needs}:
         pytest.importorskip(name, reason=f"{name} is not installed (an extra)")
-    if not blocks:
-        pytest.skip("every block of this page needs a board")
     write_input_files(tmp_path)
     check_page(blocks, tmp_path)
 
 
+def test_the_commands_of_the_raspberry_pi_page_that_need_no_board(tmp_path: Path) -> None:
+    """Run those that neither use a board nor a camera; the options of all others are checked below."""
+    safe = re.compile(r"edgepose (camera --print-config|profile .*--estimate)")
+    commands = [
+        command for block in read_page("raspberry-pi") for command in block.commands if safe.match(command.text)
+    ]
+    assert commands
+    results = run_blocks([Block(0, False, tuple(commands))], tmp_path, HANG_S)
+    assert [code for *_, code in results] == [0] * len(commands), results
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed (extra `convert`)")
-@pytest.mark.parametrize("page", ["workstation", "python"])
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_the_conversions_of_a_page(page: str, tmp_path: Path) -> None:
     find_weights("mobilenet_thin")
     blocks = [block for block in read_page(page) if "tensorflow" in block.needs]
