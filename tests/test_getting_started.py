@@ -190,7 +190,7 @@ def test_wrong_options_and_unknown_comments_are_found() -> None:
     with pytest.raises(click.ClickException):
         check_options(CommandLine(), arguments)
     with pytest.raises(ValueError, match="unknown comment"):
-        read_blocks("<!-- test: skipp it -->\n```\n$ ls\n```\n")
+        read_blocks("<!-- test: skipped it -->\n```\n$ ls\n```\n")
 
 
 def test_ellipsis_lines_stand_for_any_lines() -> None:
