@@ -42,6 +42,10 @@ FETCHED = ROOT / "build/test-models/weights"
 """Weights from the package index, cached between test runs."""
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
+# Before a test imports TensorFlow itself: else its messages about CUDA appear later, in the output of a command.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if HAS_TENSORFLOW:

@@ -1,4 +1,4 @@
-"""Output formats of `edgepose run` (docs/reference/output.md): JSON Lines of edgepose, JSON of OpenPose, COCO results."""
+"""Output formats of `edgepose run` (docs/reference/output.md): JSON Lines, JSON of OpenPose, COCO results."""
 
 from __future__ import annotations
 
