@@ -52,6 +52,7 @@ class Adapter(Protocol):
 
     def accepts(self, outputs: Sequence[TensorInfo]) -> bool:
         """Return True if a network with these outputs is of this kind."""
+        ...
 
     def decode(self, outputs: Sequence[npt.NDArray[Any]], to_frame: InputToFrame) -> list[Pose]:
         """Convert the outputs of one image to poses in pixels of the frame.
@@ -60,6 +61,7 @@ class Adapter(Protocol):
             outputs: Outputs in the order of the file, float32 (quantized outputs are dequantized).
             to_frame: Size of the input, and its scale.
         """
+        ...
 
 
 class MoveNetMultiPose:

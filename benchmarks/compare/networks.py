@@ -31,6 +31,7 @@ class Estimator(Protocol):
 
     def estimate(self, image: Image, /) -> EstimateResult:
         """Estimate all poses in a BGR image."""
+        ...
 
 
 class ModelSource(NamedTuple):

@@ -258,7 +258,7 @@ def test_the_table_is_sorted_by_time() -> None:
     lines = table.format_text(make_comparison()).splitlines()
     assert [line.split()[0] for line in lines] == ["model", "a", "c", "b"]
     assert (
-        "| `a` | int8 | 432x368 | 1.00 | 0.6 | 10.0 | 5.0 | 0.300 | 0.500 | 0.300 | 0.300 |"
+        "| `a` | int8 | 432x368 | 0.300 | 10.0 | 5.0 | 1.00 | 0.6 | 0.500 | 0.300 | 0.300 |"
         in table.format_markdown(make_comparison())
     )
 
