@@ -91,7 +91,7 @@ class ZoneRule(ConditionRule):
     @property
     def info(self) -> RuleInfo:
         """What sinks announce about the rule."""
-        events = (
+        events: tuple[EventName, ...] = (
             *(("enter", "leave") if self._enter_leave else ()),
             *(("dwell",) if self._dwell_s is not None else ()),
             *(("capacity",) if self._capacity is not None else ()),
