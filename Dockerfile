@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/edgepose \
 
 FROM docker.io/library/debian:${DEBIAN}-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 edgepose \
     && useradd --uid 10001 --gid edgepose --groups video --home-dir /var/lib/edgepose --create-home edgepose
