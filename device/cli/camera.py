@@ -198,6 +198,6 @@ docs/guides/camera.md describes sources, sinks and settings.""",
         Option("--print-config", is_flag=True, section="Settings",
                help="print a commented configuration file and exit"),
         Option("--seconds", type=float, metavar="S", section="Settings",
-               help="stop after this time (default: never)"),
+               help="stop after this time, including the start of the loop (default: never)"),
     ],
 )  # fmt: skip
