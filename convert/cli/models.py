@@ -136,7 +136,7 @@ def _format_page(entry: dict[str, Any]) -> str:
         rows += [("cost", cost), ("stages", f"{entry['stages']}, maps at stride {entry['stride']}")]
     if "files" in entry:
         accuracy = "" if entry["published_ap"] is None else f", published AP {entry['published_ap']:.3f}"
-        rows += [("published", entry["published"] + accuracy), ("licence", entry["licence"])]
+        rows += [("published", entry["published"] + accuracy), ("license", entry["licence"])]
         for file in entry["files"]:
             rows.append(("file", f"{file['name']}, {_format_size(file)}"))
             rows += [("", _describe_origin(source)) for source in file["sources"]]
