@@ -136,7 +136,7 @@ def _format_page(entry: dict[str, Any]) -> str:
         rows += [("cost", cost), ("stages", f"{entry['stages']}, maps at stride {entry['stride']}")]
     if "files" in entry:
         accuracy = "" if entry["published_ap"] is None else f", published AP {entry['published_ap']:.3f}"
-        rows += [("published", entry["published"] + accuracy), ("licence", entry["licence"])]
+        rows += [("published", entry["published"] + accuracy), ("license", entry["licence"])]
         for file in entry["files"]:
             rows.append(("file", f"{file['name']}, {_format_size(file)}"))
             rows += [("", _describe_origin(source)) for source in file["sources"]]
@@ -184,7 +184,9 @@ command = Command(
     run,
     description="""\
 List all models and networks that are known by name, show one of them, or download its weights
-into the cache folder. GMAC are given for the default input size of the model.""",
+into the cache folder. GMAC (billions of multiply-accumulates per frame) and AP (COCO keypoints) are
+those of the default input size. AP is the published value; for the models in the package it was
+measured on 153 images of val2017.""",
     examples="""\
   edgepose models
   edgepose models show mobilenet_thin --json

@@ -190,8 +190,9 @@ def _import_picamera2() -> Any:
         return importlib.import_module("picamera2").Picamera2
     except ModuleNotFoundError as error:
         raise InputError(
-            f"picamera2: not installed for this Python ({error.name} is missing); run sudo apt install "
-            "python3-picamera2, and create the virtual environment with --system-site-packages"
+            f"picamera2: not installed for this Python ({error.name} is missing); on a Raspberry Pi, run sudo apt "
+            "install python3-picamera2, and create the virtual environment with --system-site-packages; "
+            "a USB camera is source 0"
         ) from None
 
 

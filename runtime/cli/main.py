@@ -116,7 +116,7 @@ class CommandLine(click.Group):
                 raise
             # What `edgepose deploy` installs on a board has no parts that only a workstation needs.
             raise click.UsageError(
-                f"{cmd_name} is not part of this installation; install all of edgepose: pip install edgepose"
+                f"{cmd_name} is not part of this installation; run it on the computer from which edgepose was deployed"
             ) from None
         return command
 
