@@ -139,7 +139,7 @@ def test_the_requested_interpreter_is_used(monkeypatch: pytest.MonkeyPatch) -> N
             assert f"pip install {package}`" in str(error)
 
 
-@pytest.mark.parametrize("name", ["edgepose-tiny", "edgepose-small"])
+@pytest.mark.parametrize("name", ["edgepose-tiny", "edgepose-small", "edgepose-medium"])
 def test_finds_the_people_in_photographs(name: str, photographs: dict[str, np.ndarray]) -> None:
     estimator = PoseEstimator(find_model_file(name), threads=2)
     found = {photograph: estimator.estimate(image).poses for photograph, image in photographs.items()}
