@@ -33,7 +33,7 @@ def check_models() -> Iterator[Check]:
         yield Check(name, "failed", *str(error).partition("; ")[::2])
         return
     for folder in folders:
-        if not os.path.isdir(folder):
+        if not _is_folder(folder):
             yield Check(name, "warning", f"EDGEPOSE_MODELS: {folder} is not a folder", "correct or unset the variable")
         elif not os.access(folder, os.R_OK | os.X_OK):
             yield Check(name, "failed", f"EDGEPOSE_MODELS: {folder} cannot be read", f"sudo chmod a+rx {folder}")
@@ -62,7 +62,7 @@ def check_cache(folder: Path | None = None) -> Iterator[Check]:
     # os.path: in a folder that may not be read, a Path raises an error. A broken link cannot be replaced by a folder.
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
-    if not os.path.isdir(existing):
+    if not _is_folder(existing):
         fix = f"rename {existing}, or {other_folder}"
         yield Check(name, "failed", f"{folder}: cannot be written; {existing} is not a folder", fix)
         return
@@ -81,13 +81,20 @@ def check_cache(folder: Path | None = None) -> Iterator[Check]:
         yield Check(name, "ok", seen)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder that may not be read
+        return False
+
+
 def _list_sizes(folder: Path) -> list[int]:
     """Return the sizes of the files in bytes. Another process may remove files, or a folder may not be readable."""
     found = []
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                status = os.lstat(os.path.join(parent, name))
+                status = Path(parent, name).lstat()
                 if stat.S_ISREG(status.st_mode):
                     found.append(status.st_size)
     return found
