@@ -208,6 +208,7 @@ def test_keys_and_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_the_cache_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     [check] = storage.check_cache(tmp_path / "file" / "edgepose")
+    assert check.seen.endswith(f"cannot be written; {tmp_path}/file is not a folder")
     assert check.fix.startswith(f"rename {tmp_path}/file, or set XDG_CACHE_HOME")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     [check] = storage.check_cache(tmp_path / "loop" / "edgepose")
