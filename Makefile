@@ -108,6 +108,7 @@ docs: .venv-docs/stamp
 
 # An environment of its own, with the package itself: the reference is made from its docstrings.
 .venv-docs/stamp: pyproject.toml $(SOURCES)
+	$(check-tools)
 	@echo "installing Sphinx into .venv-docs"
 	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	@$(call logged,.venv-docs/bin/python -m pip install --disable-pip-version-check --upgrade pip)

@@ -161,9 +161,7 @@ class Config:
     def check(self) -> None:
         """Raise ValueError if a setting is out of range or contradicts another."""
         loop = self.loop
-        schema.check_limits(self.model, "model")
-        schema.check_limits(self.camera, "camera")
-        schema.check_limits(self.loop, "loop")
+        self.check_ranges()
         checks = {
             "loop.smooth: needs loop.track": loop.track or not loop.smooth,
             "events: need loop.track": loop.track or not self.events,
@@ -177,6 +175,13 @@ class Config:
         self._check_pins()
         self.check_events()
         self.clips.check([rule.name for _, rule in self.events.list_rules()])
+
+    def check_ranges(self) -> None:
+        """Raise ValueError if a number is out of range; the message begins with section and key."""
+        schema.check_limits(self.model, "model")
+        schema.check_limits(self.camera, "camera")
+        schema.check_limits(self.loop, "loop")
+        schema.check_limits(self.clips, "clips")
 
     def check_events(self) -> None:
         """Raise ValueError if a rule is not valid."""
@@ -344,6 +349,7 @@ def parse(text: str, path: Path) -> Config:
     """
     try:
         config = schema.build(Config, tomllib.loads(text), strict=True)
+        config.check_ranges()
         config.check_events()
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None

@@ -91,7 +91,9 @@ def _list_limits(kind: Any) -> tuple[tuple[str, Limits], ...]:
 
 def _format_number(value: float) -> str:
     try:
-        return f"{value:g}"
+        shown = f"{value:g}"
+        # 60.0000001 is not 60.
+        return shown if float(shown) == value else repr(float(value))
     except OverflowError:
         return "a larger number"  # an int can have any number of digits
 

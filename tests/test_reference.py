@@ -193,3 +193,10 @@ def test_the_printed_configuration_has_every_key() -> None:
             assert re.search(rf"^(# )?{field.name} =|^\[{name}\.{field.name}\]", section, re.MULTILINE), (
                 f"{name}.{field.name}"
             )
+
+
+@pytest.mark.parametrize("text", ["[camera]\nfps = 1000.0001", "[clips]\nfps = 61", "[loop]\nevery_nth = 0"])
+def test_a_number_out_of_range_names_its_line_and_itself(text: str) -> None:
+    value = text.rpartition(" ")[2]
+    with pytest.raises(InputError, match=rf"camera\.toml: line 2: .*: expected .*, got {re.escape(value)}$"):
+        config.parse(f"{text}\n", Path("camera.toml"))

@@ -135,6 +135,8 @@ def _check_outputs(options: CompareOptions) -> None:
     for target in (options.json, options.plot, options.page):
         if target is not None and not target.parent.is_dir():
             raise OutputError(f"{target}: there is no folder {target.parent}")
+        if target is not None and target.is_dir():
+            raise OutputError(f"{target}: expected a file to write, this is a folder")
     if options.plot is not None:
         if options.plot.suffix != ".png":
             raise InputError(f"--plot {options.plot}: expected an image that ends in .png")
@@ -195,13 +197,15 @@ def _parse_options(arguments: Sequence[str] | None) -> CompareOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0 done, 2 an error."""
+    """Run the command line. Returns the exit code: 0 done, 2 an error, 130 Ctrl-C."""
     options = _parse_options(arguments)
     try:
         run(options)
     except (EdgePoseError, ValueError, MemoryError) as error:
         print(f"compare: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,12 +130,20 @@ def load_adapter(text: str) -> Adapter:
     try:
         spec.loader.exec_module(module)
         adapter = getattr(module, class_name)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"--adapter {text}: {type(error).__name__}: {' '.join(str(error).split())}") from None
     if not isinstance(adapter, Adapter):
         raise InputError(
             f"--adapter {text}: expected a class with name, channel_order, value_range, accepts() and decode()"
         )
+    if not isinstance(adapter.name, str) or adapter.channel_order not in ("bgr", "rgb"):
+        raise InputError(f"--adapter {text}: expected a name, and 'bgr' or 'rgb' as channel_order")
+    try:
+        low, high = map(float, adapter.value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--adapter {text}: expected two numbers as value_range, the smaller one first")
     return adapter
 
 
@@ -142,11 +151,15 @@ def choose_adapter(path: Path, outputs: Sequence[TensorInfo], adapters: Sequence
     """Choose the first adapter that accepts the outputs of a network.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the code of an adapter fails.
     """
     for adapter in adapters:
-        if adapter.accepts(outputs):
-            return adapter
+        try:
+            if adapter.accepts(outputs):
+                return adapter
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{path}: accepts() of the adapter {adapter.name} failed: {reason}") from error
     shapes = ", ".join(str(info.shape) for info in outputs)
     raise InputError(
         f"{path}: no adapter for a network with the outputs {shapes}; expected a model with a manifest, an output "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ...runtime.decode import DecoderOptions
 from ...runtime.errors import InputError, NoManifestError
@@ -17,7 +18,7 @@ from ...runtime.model import container, isolated_load, registry
 from ...runtime.model.input_tensor import choose_image_shape, make_preprocessor
 from ...runtime.model.interpreter import Network, read_inputs
 from ...runtime.model.manifest import InputSpec
-from ...runtime.types import EstimateResult, Image, Timings
+from ...runtime.types import EstimateResult, Image, Pose, Timings
 from ..profile.macs import compute_operator_costs
 from .adapters import Adapter, InputToFrame, choose_adapter
 from .results import Row
@@ -128,6 +129,7 @@ class AdaptedNetwork:
         self._network = Network(source.path, threads, content, shape.tensor_shape if shape.is_resized else None)
         self._input = self._network.inputs[0]
         self._adapter = adapter
+        self._path = source.path
         quantized = self._input.is_quantized and self._input.dtype in ("uint8", "int8")
         self.spec = InputSpec(
             self._input.name, shape.width, shape.height, self._input.dtype, adapter.channel_order, "letterbox",
@@ -147,10 +149,20 @@ class AdaptedNetwork:
         scale_x, scale_y, *_ = self._preprocessor.compute_grid_to_frame(width, height, 1)
         outputs = [info.quantization.dequantize(self._network.get_tensor(info)) for info in self._network.outputs]
         to_frame = InputToFrame(self.spec.width, self.spec.height, scale_x, scale_y)
-        poses = self._adapter.decode(outputs, to_frame)
+        poses = self._decode(outputs, to_frame)
         end = perf_counter_ns()
         times = Timings((prepared - start) / 1e6, (inferred - prepared) / 1e6, (end - inferred) / 1e6)
-        return EstimateResult(tuple(sorted(poses, key=lambda pose: -pose.score)), times)
+        if not all(np.isfinite(pose.score) and np.isfinite(pose.keypoints).all() for pose in poses):
+            raise InputError(f"{self._path}: the poses have values that are NaN or infinite")
+        return EstimateResult(tuple(poses), times)
+
+    def _decode(self, outputs: Sequence[npt.NDArray[Any]], to_frame: InputToFrame) -> list[Pose]:
+        """Decode with the adapter, whose code may be of another project, and sort the poses by score."""
+        try:
+            return sorted(self._adapter.decode(outputs, to_frame), key=lambda pose: -pose.score)
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{self._path}: the adapter {self._adapter.name} cannot decode it: {reason}") from error
 
     def compute_macs(self) -> int | None:
         """Compute the multiply-accumulates from the shapes of the operators; None after a resize of the input."""

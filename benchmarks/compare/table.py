@@ -82,7 +82,7 @@ def _make_columns(comparison: Comparison) -> list[str]:
 
 def _make_cells(row: Row) -> list[str]:
     macs = "" if row.macs is None else f"{row.macs / 1e9:.2f}"
-    accuracy = [f"{value:.3f}" for value in row.accuracy or ()]
+    accuracy = ["-" if value < 0 else f"{value:.3f}" for value in row.accuracy or ()]  # -1: no such people
     times = [f"{time.frame_ms:.1f}" for time in row.times]
     return [
         row.name, row.precision, row.size, *accuracy[:1], *times, macs, f"{row.model_mb:.1f}", *accuracy[1:],

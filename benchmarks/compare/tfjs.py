@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,7 +62,9 @@ def convert(model: Path, size: tuple[int, int]) -> bytes:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
         with suppress_stderr(show_on_error=False):
             return bytes(converter.convert())
-    except (KeyError, TypeError, AttributeError, ValueError, json_format.ParseError) as error:
+    except EdgePoseError:
+        raise
+    except Exception as error:  # TensorFlow has many
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{model}: cannot convert this TensorFlow.js graph model: {reason}") from None
 
@@ -80,12 +83,14 @@ def _read_document(path: Path) -> Any:
 
 def _read_weights(folder: Path, manifest: list[Any]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     for group in manifest:
-        content = b"".join(_read_part(folder / name) for name in group["paths"])
+        content = b"".join(_read_part(folder, name) for name in group["paths"])
         start = 0
         for entry in group["weights"]:
             shape, quantization = tuple(entry["shape"]), entry.get("quantization")
             stored = np.dtype(_DTYPES[quantization["dtype"] if quantization else entry["dtype"]])
-            count = int(np.prod(shape))
+            if not all(type(side) is int and side >= 0 for side in shape):
+                raise ValueError(f"expected the shape of {entry['name']} as whole numbers, got {shape}")
+            count = math.prod(shape)
             end = start + count * stored.itemsize
             if end > len(content):
                 raise ValueError(f"the weights end after {len(content)} bytes, in {entry['name']}")
@@ -96,7 +101,10 @@ def _read_weights(folder: Path, manifest: list[Any]) -> Iterator[tuple[str, npt.
             yield entry["name"], values.astype(_DTYPES[entry["dtype"]])
 
 
-def _read_part(path: Path) -> bytes:
+def _read_part(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{path}: expected the weights in the folder of the JSON file")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 
 from ...runtime.cli.command import Command, Option, PathName
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, OutputError
 from ...runtime.io.messages import show_note
 from ...runtime.io.printable import make_printable
 from ..deploy import facts, fleet, hosts
@@ -37,6 +37,8 @@ def run(options: DoctorOptions) -> int:
     Returns:
         0 done; 1 a check failed, or a board does not answer.
     """
+    if options.report is not None and not options.report.absolute().parent.is_dir():  # the checks take a while
+        raise OutputError(f"{options.report}: there is no folder {options.report.parent}")
     targets = hosts.parse(options.boards) if options.boards else []
     if targets:
         answers, problems = _ask_boards(targets, options)

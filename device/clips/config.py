@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
-from ...runtime.schema import Limits, check_limits
+from ...runtime.schema import Limits
 from ..sinks.sizes import parse_size
 
 _MIN_LIMIT_BYTES = 10_000_000
@@ -62,7 +62,6 @@ class ClipsConfig:
         Args:
             rules: Names of the rules of the configuration.
         """
-        check_limits(self, "clips")
         checks = {
             f"max_s: expected at least before_s + after_s ({self.before_s + self.after_s:g}), got {self.max_s:g}":
                 self.max_s >= self.before_s + self.after_s,

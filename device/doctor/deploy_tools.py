@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...runtime.io.atomic import try_expand_home
 from ...runtime.version import get_version
 from ..deploy.check import Check
 
@@ -17,7 +18,7 @@ _BOARDS = {"aarch64": "64-bit Raspberry Pi OS", "armv7l": "32-bit Raspberry Pi O
 
 def check_deploy_tools(checkout: Path = _CHECKOUT) -> Iterator[Check]:
     """Check the SSH client with its keys, and the wheels for boards."""
-    yield from check_ssh(Path("~/.ssh").expanduser(), os.environ.get("SSH_AUTH_SOCK", ""))
+    yield from check_ssh(Path(try_expand_home("~/.ssh")), os.environ.get("SSH_AUTH_SOCK", ""))
     is_checkout = (checkout / "pyproject.toml").is_file()
     yield from _check_wheels((Path("dist"), checkout / "dist") if is_checkout else (Path("dist"),), is_checkout)
     if is_checkout:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...runtime.errors import EdgePoseError
@@ -25,16 +27,24 @@ def check_models() -> Iterator[Check]:
         yield Check(
             name, "failed", f"in the package: {names}; expected {registry.DEFAULT_MODEL}", "install edgepose again"
         )
-    *folders, _ = registry.get_search_folders()
+    try:
+        *folders, _ = registry.get_search_folders()
+    except EdgePoseError as error:
+        yield Check(name, "failed", *str(error).partition("; ")[::2])
+        return
     for folder in folders:
-        if folder.is_dir():
-            yield Check(name, "ok", f"EDGEPOSE_MODELS: {folder}, {len(list(folder.rglob('*.tflite')))} .tflite files")
-        else:
+        if not _is_folder(folder):
             yield Check(name, "warning", f"EDGEPOSE_MODELS: {folder} is not a folder", "correct or unset the variable")
+        elif not os.access(folder, os.R_OK | os.X_OK):
+            yield Check(name, "failed", f"EDGEPOSE_MODELS: {folder} cannot be read", f"sudo chmod a+rx {folder}")
+        else:
+            yield Check(name, "ok", f"EDGEPOSE_MODELS: {folder}, {len(list(folder.rglob('*.tflite')))} .tflite files")
     try:
         registry.load_known_models()
     except EdgePoseError as error:
         yield Check(name, "failed", str(error), "correct or remove this models.toml")
+    except OSError as error:
+        yield Check(name, "failed", f"{error.filename}: {error.strerror}", "correct the permissions of this folder")
 
 
 def check_cache(folder: Path | None = None) -> Iterator[Check]:
@@ -43,20 +53,48 @@ def check_cache(folder: Path | None = None) -> Iterator[Check]:
     Args:
         folder: Folder to check; None takes the cache folder of the user.
     """
-    folder = folder or registry.get_cache_folder()
-    name, existing = "cache", folder
-    while not existing.exists() and existing != existing.parent:
+    name, other_folder = "cache", "set XDG_CACHE_HOME to another folder"
+    try:
+        folder = existing = folder or registry.get_cache_folder()
+    except EdgePoseError as error:
+        yield Check(name, "failed", *str(error).partition("; ")[::2])
+        return
+    # os.path: in a folder that may not be read, a Path raises an error. A broken link cannot be replaced by a folder.
+    while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        fix = f"sudo chown -R $USER {existing}, or set XDG_CACHE_HOME to another folder"
+    if not _is_folder(existing):
+        fix = f"rename {existing}, or {other_folder}"
+        yield Check(name, "failed", f"{folder}: cannot be written; {existing} is not a folder", fix)
+        return
+    if not os.access(existing, os.W_OK | os.X_OK):
+        fix = f"sudo chown -R $USER {existing}, or {other_folder}"
         yield Check(name, "failed", f"{folder}: cannot be written", fix)
         return
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    used_mb = sum(path.stat().st_size for path in files) / 1e6
+    sizes = _list_sizes(folder)
+    used_mb = sum(sizes) / 1e6
     free_mb = shutil.disk_usage(existing).free // 1_000_000
-    seen = f"{folder}, {len(files)} files, {used_mb:.0f} MB; {free_mb} MB free"
+    seen = f"{folder}, {len(sizes)} files, {used_mb:.0f} MB; {free_mb} MB free"
     if free_mb < _MIN_FREE_MB:
         fix = f"free {_MIN_FREE_MB} MB; the cache itself can be deleted: rm -r {folder}"
         yield Check(name, "warning", seen, fix)
     else:
         yield Check(name, "ok", seen)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder that may not be read
+        return False
+
+
+def _list_sizes(folder: Path) -> list[int]:
+    """Return the sizes of the files in bytes. Another process may remove files, or a folder may not be readable."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                status = Path(parent, name).lstat()
+                if stat.S_ISREG(status.st_mode):
+                    found.append(status.st_size)
+    return found

@@ -54,8 +54,15 @@ def _choose_interpreter() -> bool:
         _report("interpreter", error=_describe(error))
         return False
     others = [other for other in PACKAGES if other != name and util.find_spec(PACKAGES[other].split(".")[0])]
-    _report("interpreter", package=name, version=metadata.version(name), others=others)
+    _report("interpreter", package=name, version=_find_version(name), others=others)
     return True
+
+
+def _find_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # copied by hand, or the metadata is damaged
+        return "of unknown version"
 
 
 def _estimate() -> None:

@@ -37,15 +37,30 @@ def load_known_models() -> tuple[KnownModel, ...]:
 
 
 def get_cache_folder() -> Path:
-    """Return the cache folder of the user for models. It may not exist."""
+    """Return the cache folder of the user for models. It may not exist.
+
+    Raises:
+        ModelError: The user has no home folder.
+    """
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("edgepose"))
+    try:
+        return Path(platformdirs.user_cache_dir("edgepose"))
+    except RuntimeError:
+        raise ModelError("this user has no home folder for the cache; set XDG_CACHE_HOME to a folder") from None
 
 
 def get_search_folders() -> list[Path]:
-    """Return the folders of EDGEPOSE_MODELS (separated as in PATH), then the cache folder."""
-    folders = [Path(part).expanduser() for part in os.environ.get(_FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    """Return the folders of EDGEPOSE_MODELS (separated as in PATH), then the cache folder.
+
+    Raises:
+        ModelError: The user has no home folder, or EDGEPOSE_MODELS names the home folder of an unknown user.
+    """
+    parts = [part for part in os.environ.get(_FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    try:
+        folders = [Path(part).expanduser() for part in parts]
+    except RuntimeError:
+        raise ModelError(f"{_FOLDERS_VARIABLE}: there is no home folder for ~ in {os.pathsep.join(parts)}") from None
     return [*folders, get_cache_folder()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ..scene_dataset import annotate
 WIDTH, HEIGHT = 96, 64
 """Input size of the networks of these tests."""
 MAX_PEOPLE = 6
+ADAPTER = "from edgepose.benchmarks.compare.adapters import MoveNetMultiPose\nclass A(MoveNetMultiPose):\n "
 Network = Callable[[Any], Any]
 
 
@@ -284,6 +286,7 @@ def test_the_published_page_shows_the_stored_figures() -> None:
     (["edgepose-tiny", "--plot", "p.jpg"], "ends in .png"),
     (["edgepose-tiny", "--plot", "p.png"], "give --images and --annotations too"),
     (["edgepose-tiny", "--json", "/nowhere/c.json"], "there is no folder /nowhere"),
+    (["edgepose-tiny", "--json", "docs"], "docs: expected a file to write, this is a folder"),
     (["edgepose-tiny", "--page", "README.md"], "expected the lines <!-- comparison: begin -->"),
     (["edgepose-tiny", "--input", "nowhere.png"], "no such image, folder or video"),
     (["edgepose-tiny", "--adapter", "mine.py"], "expected FILE.py:CLASS"),
@@ -303,11 +306,54 @@ def test_bad_input_is_one_line(
     ("class A: pass", "expected a class with name"),
     ("raise OSError('no disk')", "OSError: no disk"),
     ("B = 1", "AttributeError"),
+    ("raise SystemExit(0)", "SystemExit: 0"),
+    (f"{ADAPTER}channel_order = 'xyz'", "'bgr' or 'rgb'"),
+    (f"{ADAPTER}value_range = 'abc'", "two numbers"),
+    (f"{ADAPTER}value_range = (0, float('nan'))", "two numbers"),
+    (f"{ADAPTER}value_range = (1, 1)", "two numbers"),
 ])  # fmt: skip
 def test_a_bad_adapter_is_refused(code: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(code)
     with pytest.raises(InputError, match=message):
         adapters.load_adapter(f"{tmp_path / 'bad.py'}:A")
+
+
+@pytest.mark.convert
+@pytest.mark.parametrize(("line", "message"), [
+    ("def accepts(self, outputs): raise KeyError('outputs')", "accepts() of the adapter MoveNet MultiPose failed"),
+    ("def decode(self, outputs, to_frame): raise KeyError('x')", "cannot decode it: KeyError: 'x'"),
+    ("def decode(self, outputs, to_frame): raise SystemExit(0)", "cannot decode it: SystemExit: 0"),
+    ("def decode(self, outputs, to_frame): return None", "cannot decode it: TypeError"),
+    ("def decode(self, outputs, to_frame): return [1]", "cannot decode it: AttributeError"),
+    ("def decode(self, outputs, to_frame): return super().decode([outputs[0] * float('inf')], to_frame)",
+     "NaN or infinite"),
+])  # fmt: skip
+def test_errors_of_an_adapter_are_one_line(
+    line: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = write_network(tmp_path / "net.tflite", make_constant_network(np.ones((1, MAX_PEOPLE, 56), np.float32)))
+    (tmp_path / "mine.py").write_text(ADAPTER + line)
+    output = tmp_path / "c.json"
+    capfd.readouterr()
+    arguments = [str(network), "--adapter", f"{tmp_path / 'mine.py'}:A", "--json", str(output), "--threads", "1"]
+    assert compare.main(arguments) == 2
+    assert message in capfd.readouterr().err.splitlines()[-1]
+    assert not output.exists()
+
+
+def test_an_interrupted_comparison_has_the_exit_code_of_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "run", interrupt)
+    assert compare.main(["edgepose-tiny"]) == 130
+
+
+def test_people_of_a_size_that_no_image_has_get_no_figure() -> None:
+    row = make_row("a", 0.3, 10.0)
+    assert row.accuracy is not None
+    comparison = make_comparison(replace(row, accuracy=row.accuracy._replace(ap_medium=-1.0)))
+    assert table.format_text(comparison).splitlines()[1].split()[-2:] == ["-", "0.300"]
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -366,6 +412,12 @@ def write_tfjs_model(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     return folder / "model.json", kernel.astype(np.float16).astype(np.float32), bias
 
 
+def change_text(folder: Path, old: str, new: str) -> None:
+    text = (folder / "model.json").read_text()
+    assert old in text
+    (folder / "model.json").write_text(text.replace(old, new))
+
+
 @pytest.mark.convert
 def test_a_tensorflow_js_model_computes_the_same_as_tflite(tmp_path: Path) -> None:
     import tensorflow as tf
@@ -387,6 +439,12 @@ def test_a_tensorflow_js_model_computes_the_same_as_tflite(tmp_path: Path) -> No
 @pytest.mark.parametrize(("damage", "message"), [
     (lambda folder: (folder / "one.bin").unlink(), "cannot read the weights"),
     (lambda folder: (folder / "one.bin").write_bytes(b"1234"), "the weights end after 4 bytes"),
+    (lambda folder: change_text(folder, "[\"one.bin\"]", "[\"../one.bin\"]"), "expected the weights in the folder"),
+    (lambda folder: change_text(folder, "[\"one.bin\"]", "[\"/etc/hostname\"]"), "expected the weights in the folder"),
+    (lambda folder: change_text(folder, "[4]", "[4294967296, 4294967296]"), "the weights end after"),
+    (lambda folder: change_text(folder, "[4]", "[-4]"), "as whole numbers"),
+    (lambda folder: change_text(folder, "[4]", "[5, 0]"), "cannot convert this TensorFlow.js graph model"),
+    (lambda folder: change_text(folder, "\"Sub\"", "\"Nonsense\""), "cannot convert this TensorFlow.js graph model"),
     (lambda folder: (folder / "model.json").write_text("{}"), "expected a TensorFlow.js graph model"),
     (lambda folder: (folder / "model.json").write_text('{"format": "graph-model"}'), "KeyError"),
 ])  # fmt: skip

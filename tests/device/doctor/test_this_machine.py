@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -202,3 +203,63 @@ def test_keys_and_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert get_checks(deploy_tools.check_deploy_tools(checkout))["wheels for boards"].verdict == "ok"
     monkeypatch.setattr(deploy_tools, "get_version", lambda: "1.3")
     assert "other versions" in get_checks(deploy_tools.check_deploy_tools(checkout))["wheels for boards"].seen
+
+
+def test_what_the_cache_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    [check] = storage.check_cache(tmp_path / "file" / "edgepose")
+    assert check.seen.endswith(f"cannot be written; {tmp_path}/file is not a folder")
+    assert check.fix.startswith(f"rename {tmp_path}/file, or set XDG_CACHE_HOME")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    [check] = storage.check_cache(tmp_path / "loop" / "edgepose")
+    assert check.verdict == "failed"
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    [check] = storage.check_cache(tmp_path / "new")
+    assert check.fix.startswith(f"sudo chown -R $USER {tmp_path}, or")
+
+
+def test_a_user_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_no_home(name: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", find_no_home)
+    for checks in (storage.check_cache(), storage.check_models()):
+        last = list(checks)[-1]
+        assert (last.verdict, last.fix) == ("failed", "set XDG_CACHE_HOME to a folder")
+
+
+def test_models_in_the_home_folder_of_an_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_MODELS", "~no-such-user/models")
+    assert "~no-such-user/models" in list(storage.check_models())[-1].seen
+
+
+def test_folders_that_the_user_may_not_read(tmp_path: Path) -> None:
+    """Without root's rights to read everything, also if the test runs as root."""
+    private = tmp_path / "private"
+    (private / "models").mkdir(parents=True)
+    private.chmod(0)
+    code = (
+        "import sys; from pathlib import Path; from edgepose.device.doctor import storage\n"
+        "print([check.verdict for checks in (storage.check_cache(Path(sys.argv[1], 'x')), storage.check_models())"
+        " for check in checks])"
+    )
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    if drop and shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv")
+    done = subprocess.run(
+        [*drop, sys.executable, "-c", code, str(private)], capture_output=True, text=True, check=False,
+        env={**os.environ, "EDGEPOSE_MODELS": str(private / "models")},
+    )  # fmt: skip
+    private.chmod(0o700)
+    if "setpriv:" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.stdout.startswith("['failed', 'ok', 'warning'"), done.stderr
+
+
+def test_the_folder_of_the_report_is_checked_first(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgepose.runtime.cli", "doctor", "--report", str(tmp_path / "no" / "r.md")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no folder {tmp_path}/no" in done.stderr
