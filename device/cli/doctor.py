@@ -40,6 +40,8 @@ def run(options: DoctorOptions) -> int:
     if options.report is not None and not options.report.absolute().parent.is_dir():  # the checks take a while
         raise OutputError(f"{options.report}: there is no folder {options.report.parent}")
     targets = hosts.parse(options.boards) if options.boards else []
+    if not targets:
+        _check_no_board_options(options)
     if targets:
         answers, problems = _ask_boards(targets, options)
     else:
@@ -65,6 +67,19 @@ def run(options: DoctorOptions) -> int:
         show_note(f"{options.report}: written; read it before you attach it to an issue")
     failed = any(check.verdict == "failed" for checks in found.values() for check in checks)
     return 1 if failed or problems else 0
+
+
+def _check_no_board_options(options: DoctorOptions) -> None:
+    given = {
+        "-i": options.identity is not None,
+        "-F": options.ssh_config is not None,
+        "--accept-new": options.accept_new,
+        "--ask-sudo-password": options.ask_sudo_password,
+        "--sudo-password-file": options.sudo_password_file is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise InputError(f"{name} is for boards: expected HOST; without one, this machine is checked")
 
 
 def _ask_boards(

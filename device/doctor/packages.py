@@ -18,7 +18,7 @@ from ...runtime.version import get_version
 from ..deploy.check import Check
 from ..deploy.facts import Facts
 
-_TIMEOUT_S = 300
+_TIMEOUT_S = 120
 _NUMPY1_PACKAGES = "'numpy<2' 'opencv-python-headless<4.12'"
 _DISTRIBUTIONS = {"NumPy": "numpy", "OpenCV": "opencv-python-headless"}
 _SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")

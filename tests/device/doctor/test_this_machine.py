@@ -263,3 +263,14 @@ def test_the_folder_of_the_report_is_checked_first(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert f"there is no folder {tmp_path}/no" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--ask-sudo-password",), ("--accept-new",), ("-i", "key")])
+def test_options_of_boards_need_a_board(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgepose.runtime.cli", "doctor", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"edgepose doctor: {arguments[0]}"), done.stderr
+    assert "expected HOST" in done.stderr
