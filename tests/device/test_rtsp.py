@@ -7,6 +7,7 @@ gstreamer1.0-plugins-ugly for H.264.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_a_server_that_stops_and_returns() -> None:
         child.wait()
     assert child.returncode == 0
     assert "camera lost: " in errors
-    assert "1 camera losses" in errors
+    assert re.search("[1-9][0-9]* camera losses", errors), errors  # on a busy machine it is lost more than once
 
 
 def test_a_slow_reader_gets_new_frames() -> None:

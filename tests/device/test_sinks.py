@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from edgepose.device.monitor.stats import Stats
+from edgepose.device.sinks import base, mqtt
 from edgepose.device.sinks.base import Message, Sink, SinkError, stop_all
 from edgepose.device.sinks.factory import open_sinks
 from edgepose.device.sinks.jsonl import FileSink
@@ -360,6 +361,8 @@ def test_mqtt_a_refused_login_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "passwords").write_text("")
     port = free_port()
     monkeypatch.setenv("EDGEPOSE_MQTT_PASSWORD", "secret")
+    for module in (base, mqtt):  # a busy broker answers late
+        monkeypatch.setattr(module, "START_TIMEOUT_S", HANG_S)
     with run_broker(port, tmp_path, str(tmp_path / "passwords")):
         (sink,) = open_sinks([f"mqtt://me@127.0.0.1:{port}/x"], Stats("x"), None)
         with pytest.raises(InputError, match="refuses") as error:
