@@ -135,7 +135,7 @@ train-default: .venv/dev.stamp
 	$(TRAIN) train $(KIT) $(TRAIN_FLAGS)
 	$(TRAIN) export $(KIT)
 	-$(VENV)/edgepose convert $(KIT)/student.keras -o $(KIT)/edgepose-tiny.tflite --network edgepose-tiny --stages 2 --input-size 432x368 \
-		--precision int8 --channel-order rgb --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --licence Apache-2.0 \
+		--precision int8 --channel-order rgb --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --license Apache-2.0 \
 		--verify "$(EDGEPOSE_TEST_DATA)/coco-dev/images" --annotations "$(EDGEPOSE_TEST_DATA)/coco-dev/person_keypoints.json" \
 		--empty "$(EMPTY_IMAGES)"
 

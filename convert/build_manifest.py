@@ -56,7 +56,7 @@ def build_manifest(
         stride=tflite.compute_stride(source.path, spec, tensors, heatmaps),
         source=source.path.name,
         source_sha256=source.sha256,
-        licence=source.known.licence if source.known else "",
+        license=source.known.license if source.known else "",
         edgepose_version=get_version(),
     )
 

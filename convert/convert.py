@@ -86,7 +86,7 @@ class ConversionOptions:
     """COCO annotations of the images in `verify`."""
     empty: Path | None = None
     """Folder of images without people, for the default minimum pose score. Default: synthetic scenes."""
-    licence: str = ""
+    license: str = ""
     """License of the weights, if the source is not a published model."""
 
     @property
@@ -164,7 +164,7 @@ class _ManifestFactory:
             ),
             precision=self.options.precision,
             untrained=self.source.kind == "untrained",
-            licence=self.source.known.licence if self.source.known else self.options.licence,
+            license=self.source.known.license if self.source.known else self.options.license,
             stages=self.stages,
             parameters=self.parameters,
             macs=self.macs,

@@ -46,7 +46,7 @@ class ConvertOptions:
     verify: Path | None
     annotations: Path | None
     empty: Path | None
-    licence: str
+    license: str
     strict: bool
 
 
@@ -87,7 +87,7 @@ def run(options: ConvertOptions) -> int:
         verify=options.verify,
         annotations=options.annotations,
         empty=options.empty,
-        licence=options.licence,
+        license=options.license,
     )
     source = (detect.make_untrained_source if options.untrained else detect.find_source)(options.source)
     result = convert(source, options.output, conversion, show_note)
@@ -144,7 +144,7 @@ Names of input sizes:
         Argument("source", "a name, a file, a folder, or the prefix of a checkpoint", type=ModelName()),
         Option("-o", "--output", required=True, type=PathName(), metavar="OUT.tflite", section="Output",
                help="the file to write"),
-        Option("--licence", default="", metavar="NAME", section="Output",
+        Option("--license", default="", metavar="NAME", section="Output",
                help="license of your own weights, for the manifest"),
         Option("--network", metavar="NAME", section="Network",
                help="the network that the weights in SOURCE belong to; for a graph, a label"),

@@ -75,7 +75,7 @@ def _describe(name: str) -> dict[str, Any]:
         entry |= {
             "published": model.published,
             "published_ap": model.published_ap,
-            "licence": model.licence,
+            "license": model.license,
             "needs_calibration": model.needs_calibration,
             "weights": str(found) if found else None,
             "files": [{key: value for key, value in asdict(file).items() if value} for file in model.files],
@@ -95,7 +95,7 @@ def _describe_packaged(name: str, path: Path) -> dict[str, Any]:
         "stride": manifest.stride,
         "input_size": [manifest.input.width, manifest.input.height],
         "published_ap": None if manifest.accuracy is None else manifest.accuracy.ap,
-        "licence": manifest.licence,
+        "license": manifest.license,
         "weights": f"{path.name}, in the package",
     }
 
@@ -136,7 +136,7 @@ def _format_page(entry: dict[str, Any]) -> str:
         rows += [("cost", cost), ("stages", f"{entry['stages']}, maps at stride {entry['stride']}")]
     if "files" in entry:
         accuracy = "" if entry["published_ap"] is None else f", published AP {entry['published_ap']:.3f}"
-        rows += [("published", entry["published"] + accuracy), ("license", entry["licence"])]
+        rows += [("published", entry["published"] + accuracy), ("license", entry["license"])]
         for file in entry["files"]:
             rows.append(("file", f"{file['name']}, {_format_size(file)}"))
             rows += [("", _describe_origin(source)) for source in file["sources"]]

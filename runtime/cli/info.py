@@ -62,7 +62,7 @@ def describe_manifest(path: Path, manifest: ModelManifest) -> str:
     if manifest.untrained:
         rows.append(("source", "none: the weights are random"))
     else:
-        rows.append(("source", f"{manifest.source} ({manifest.licence or 'license unknown'})"))
+        rows.append(("source", f"{manifest.source} ({manifest.license or 'license unknown'})"))
     # The texts come from the file and may hold control characters.
     return f"{make_printable(path)}\n" + "".join(f"  {name:9} {make_printable(text)}\n" for name, text in rows)
 

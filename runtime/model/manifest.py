@@ -164,7 +164,7 @@ class ModelManifest:
         stages: Number of stages; None if unknown.
         source: Name of the file that was converted.
         source_sha256: SHA-256 of this file.
-        licence: License of the weights.
+        license: License of the weights.
         accuracy: Result of `--verify --annotations`; None if it was not measured.
         verification: Result of `--verify`; None if it was not measured.
         golden: Reference poses, which `edgepose deploy` compares with those on the board; None if there are none.
@@ -194,7 +194,7 @@ class ModelManifest:
     """What the converter did, one sentence per step."""
     source: str = ""
     source_sha256: str = ""
-    licence: str = ""
+    license: str = ""
     accuracy: Accuracy | None = None
     verification: Verification | None = None
     golden: Golden | None = None
@@ -238,6 +238,8 @@ class ModelManifest:
             raise ModelError(
                 f"the manifest has version {values.get('version')!r}, this edgepose reads {VERSION}; upgrade edgepose"
             )
+        if "licence" in values:  # as `convert` wrote it before the first release
+            values.setdefault("license", values.pop("licence"))
         try:
             manifest = schema.build(cls, values, "manifest", strict=True)
         except ValueError as error:

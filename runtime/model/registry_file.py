@@ -74,7 +74,7 @@ class KnownModel:
     network: str
     """Name of its definition in `edgepose.convert.networks`."""
     files: tuple[WeightFile, ...]
-    licence: str
+    license: str
     published: str
     input_size: tuple[int, int]
     """Default width and height of the converted model."""
@@ -131,7 +131,7 @@ class ModelEntry:
     Attributes:
         network: Network of the weights; `edgepose models` lists the names.
         files: The files of the weights.
-        licence: License of the weights.
+        license: License of the weights.
         published: Where the weights come from.
         input_size: Default width and height of the converted model, such as `448x336`.
         published_ap: COCO AP that the authors have published; None: unknown.
@@ -140,7 +140,7 @@ class ModelEntry:
 
     network: str
     files: tuple[FileEntry, ...]
-    licence: str
+    license: str
     published: str
     input_size: str
     published_ap: float | None = None
@@ -174,7 +174,7 @@ def _read_model(where: str, name: str, table: object) -> KnownModel:
         name=name,
         network=entry.network,
         files=tuple(_check_file(f"{where}.files[{i}]", file) for i, file in enumerate(entry.files)),
-        licence=entry.licence,
+        license=entry.license,
         published=entry.published,
         input_size=(int(size[1]), int(size[2])),
         published_ap=entry.published_ap,

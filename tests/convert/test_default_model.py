@@ -38,7 +38,7 @@ def test_packaged_models_are_small() -> None:
     assert (manifest.precision, manifest.input.dtype, manifest.input.channel_order) == ("int8", "int8", "rgb")
     assert manifest.macs is not None
     assert manifest.macs <= 0.6e9
-    assert manifest.licence == "Apache-2.0"
+    assert manifest.license == "Apache-2.0"
     assert manifest.min_score is not None
     assert manifest.accuracy is not None
 

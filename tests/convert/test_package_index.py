@@ -144,7 +144,7 @@ def cache(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def write_list(folder: Path, more: str = "", size: int = len(CONTENT)) -> None:
     (folder / "models.toml").write_text(
-        f'[local]\nnetwork = "mobilenet_thin"\npublished = "here"\nlicence = "none"\ninput_size = "432x368"\n'
+        f'[local]\nnetwork = "mobilenet_thin"\npublished = "here"\nlicense = "none"\ninput_size = "432x368"\n'
         f'[[local.files]]\nname = "net.pb"\nbytes = {size}\nsha256 = "{SHA256}"\n'
         f'[[local.files.sources]]\nproject = "pose-net"\nversion = "1.0"\nmember = "{MEMBER}"\n{more}'
     )

@@ -97,7 +97,7 @@ def listed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     entries = {"local": f'sha256 = "{SHA256}"', "local_git": f'git_blob = "{GIT_BLOB}"'}
     (tmp_path / "models.toml").write_text(
         "\n".join(
-            f'[{name}]\nnetwork = "mobilenet_thin"\npublished = "here"\nlicence = "none"\ninput_size = "432x368"\n'
+            f'[{name}]\nnetwork = "mobilenet_thin"\npublished = "here"\nlicense = "none"\ninput_size = "432x368"\n'
             f'[[{name}.files]]\nname = "net.pb"\nurl = "{server.url}"\n{entry}'
             for name, entry in entries.items()
         )
@@ -211,7 +211,7 @@ def test_the_packages_own_list_is_read() -> None:
     assert {model.network for model in registry.load_known_models()} <= NETWORKS.keys()
 
 
-MODEL = 'network = "cmu"\npublished = "x"\nlicence = "x"\ninput_size = "432x368"\n'
+MODEL = 'network = "cmu"\npublished = "x"\nlicense = "x"\ninput_size = "432x368"\n'
 FILE = f'[[m.files]]\nname = "a.pb"\nurl = "https://host/a.pb"\nsha256 = "{SHA256}"\n'
 
 

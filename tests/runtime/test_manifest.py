@@ -58,6 +58,14 @@ def changed(path: str, value: Any) -> str:
     return json.dumps(document)
 
 
+def test_the_old_key_of_the_license_is_read() -> None:
+    document = json.loads(FULL.to_json())
+    document["licence"] = document.pop("license")
+    assert ModelManifest.from_json(json.dumps(document)) == FULL
+    document["license"] = "both"
+    assert ModelManifest.from_json(json.dumps(document)).license == "both"
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
