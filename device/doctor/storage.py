@@ -30,7 +30,8 @@ def check_models() -> Iterator[Check]:
     try:
         *folders, _ = registry.get_search_folders()
     except EdgePoseError as error:
-        yield Check(name, "failed", *str(error).partition("; ")[::2])
+        seen, _, fix = str(error).partition("; ")
+        yield Check(name, "failed", seen, fix)
         return
     for folder in folders:
         if not _is_folder(folder):
@@ -57,7 +58,8 @@ def check_cache(folder: Path | None = None) -> Iterator[Check]:
     try:
         folder = existing = folder or registry.get_cache_folder()
     except EdgePoseError as error:
-        yield Check(name, "failed", *str(error).partition("; ")[::2])
+        seen, _, fix = str(error).partition("; ")
+        yield Check(name, "failed", seen, fix)
         return
     # os.path: in a folder that may not be read, a Path raises an error. A broken link cannot be replaced by a folder.
     while not os.path.lexists(existing) and existing != existing.parent:
