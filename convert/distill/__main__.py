@@ -1,9 +1,10 @@
-"""Train a small network with knowledge distillation: `python -m edgepose.convert.distill prepare | train | export`.
+"""Train a small network with knowledge distillation: `python -m edgepose.convert.distill COMMAND`.
 
 1. `prepare` makes a training kit: images in one archive (about 45 MB), teacher and student. Needs TensorFlow.
-2. `train` trains the student. Needs PyTorch only; runs on a CPU or GPU; can be interrupted and resumed.
-3. `export` writes a Keras model for `edgepose convert`.
-`make train-default` runs all three.
+2. `prune` (optional) makes a smaller student by removing channels of the student. Needs TensorFlow.
+3. `train` trains the student. Needs PyTorch only; runs on a CPU or GPU; can be interrupted and resumed.
+4. `export` writes a Keras model for `edgepose convert`.
+`make train-default` runs all of them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
+import cv2
+import numpy as np
+
+from ...runtime.errors import EdgePoseError, InputError, MissingExtraError, ModelError
 from ...runtime.io import atomic
-from ...runtime.io.messages import show_note, show_warning
+from ...runtime.io.images import read_image
+from ...runtime.io.messages import iterate_with_progress, show_note, show_warning
 from ...runtime.model.manifest import InputSpec
 from ..convert import ConversionOptions, convert
+from ..exporters import tensorflow
 from ..importers import detect
 from ..importers.detect import ImportOptions
 from ..ir import graph as g
@@ -24,14 +30,19 @@ from ..ir import graph_file
 from ..passes import bn_statistics, fold
 from ..passes.simplify import simplify
 from ..quantize.calibration_images import CalibrationImages
-from .images import pack_samples, read_samples, unpack_samples
+from . import prune
+from .images import Sample, pack_samples, read_samples, unpack_samples
+from .views import LONG_SIDE_PX
+
+_POSITIONS_PER_IMAGE = 350
+"""Positions of each image that pruning measures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0, or 2 after an error, which is printed in one line."""
     arguments = _make_parser().parse_args(argv)
     try:
-        {"prepare": _prepare, "train": _train, "export": _export}[arguments.action](arguments)
+        {"prepare": _prepare, "prune": _prune, "train": _train, "export": _export}[arguments.action](arguments)
     except EdgePoseError as error:
         show_warning(str(error))
         return 2
@@ -63,6 +74,12 @@ def _make_parser() -> argparse.ArgumentParser:
         default=288,
         help="width and height of a view in pixels, a multiple of 16 (default: %(default)s)",
     )
+    prune_parser = actions.add_parser("prune", help="remove channels of the student, before training")
+    prune_parser.add_argument("--keep", action="append", required=True, metavar="CONVOLUTION=CHANNELS",
+                              help="number of input channels of a convolution to keep; can be repeated")  # fmt: skip
+    prune_parser.add_argument(
+        "--images", type=int, default=130, help="training images to measure (default: %(default)s)"
+    )
     train = actions.add_parser("train", help="train the student, or resume training")
     train.add_argument(
         "--begin-with",
@@ -92,7 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=1, help="processes that prepare training examples (default: %(default)s)"
     )
     export = actions.add_parser("export", help="write student.keras for `edgepose convert`")
-    for action in (prepare, train, export):
+    for action in (prepare, prune_parser, train, export):
         action.add_argument("kit", type=Path, help="folder of the kit; the results are written into it")
     return parser
 
@@ -109,6 +126,46 @@ def _prepare(arguments: argparse.Namespace) -> None:
     size = (arguments.size, arguments.size)
     options = ConversionOptions(precision="int8", input_size=size, calibration=arguments.calibration)
     convert(detect.find_source(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    kit: Path = arguments.kit
+    keep = dict(_read_count(text) for text in arguments.keep)
+    graph = graph_file.load(kit / "student.npz")
+    samples = unpack_samples(kit / "images.zip", kit / "images")
+    moments = _measure_moments(graph, samples[:: max(1, len(samples) // arguments.images)], list(keep))
+    pruned, lines = prune.prune_graph(graph, moments, keep)
+    for line in lines:
+        show_note(line)
+    graph_file.save(pruned, kit / "student.npz")
+    show_note(f"wrote {kit / 'student.npz'}: {graph.parameters:,} -> {pruned.parameters:,} parameters")
+
+
+def _read_count(text: str) -> tuple[str, int]:
+    name, _, count = text.rpartition("=")
+    if not name or not count.isdecimal():
+        raise InputError(f"--keep {text}: expected the name of a convolution, = and a number of channels")
+    return name, int(count)
+
+
+def _measure_moments(graph: g.Graph, samples: Sequence[Sample], names: Sequence[str]) -> dict[str, prune.Matrix]:
+    """Measure the second moments of the inputs of some convolutions on images that are about 432 pixels long."""
+    rng = np.random.default_rng(0)
+    convs = [prune.get_prunable_convolution(graph, name) for name in names]
+    wanted = {graph.heatmaps, *(conv.inputs[0] for conv in convs)}
+    moments: dict[str, prune.Matrix] = {}
+    for sample in iterate_with_progress(samples, "measuring channels", "image"):
+        image = read_image(sample.path)
+        zoom = LONG_SIDE_PX / max(image.shape[:2]) * np.exp(rng.uniform(-0.35, 0.35))
+        height, width = (max(1, round(side * zoom / 16)) * 16 for side in image.shape[:2])
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        maps = tensorflow.run_graph(graph, image[None].astype(np.float32), wanted)
+        heatmaps = np.asarray(maps[graph.heatmaps])[..., :-1]
+        chosen = prune.choose_positions(heatmaps, rng, _POSITIONS_PER_IMAGE)
+        for conv in convs:
+            found = prune.compute_second_moments(conv, np.asarray(maps[conv.inputs[0]]), chosen)
+            moments[conv.name] = moments.get(conv.name, 0) + found
+    return moments
 
 
 def _train(arguments: argparse.Namespace) -> None:

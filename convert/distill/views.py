@@ -16,7 +16,7 @@ from .images import Keypoints, Sample
 
 _SYNTHETIC_SHARE, _BLENDED_SHARE = 0.06, 0.1
 """Shares of views that are synthetic scenes, and of views that are blended with a second image."""
-_LONG_SIDE_PX = 432
+LONG_SIDE_PX = 432
 """Long side of an image at a zoom of 1, a typical size of the network's input."""
 _ZOOM_RANGE = (0.5, 2.0)
 _MAX_ROTATION_DEGREES = 30.0
@@ -78,7 +78,7 @@ class ViewGenerator:
         rng, size = self._rng, self._size
         height, width = image.shape[:2]
         low, high = (log(limit) for limit in _ZOOM_RANGE)
-        zoom = _LONG_SIDE_PX / max(height, width) * exp(rng.uniform(low, high))
+        zoom = LONG_SIDE_PX / max(height, width) * exp(rng.uniform(low, high))
         angle = radians(
             float(np.clip(rng.normal(0, _MAX_ROTATION_DEGREES / 2), -_MAX_ROTATION_DEGREES, _MAX_ROTATION_DEGREES))
         )
