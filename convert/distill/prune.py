@@ -73,7 +73,7 @@ def get_prunable_convolution(graph: g.Graph, name: str) -> g.Conv:
 def _find_producers(graph: g.Graph, name: str) -> list[str]:
     """Return the nodes between a convolution and the dense convolution that makes its channels, with the latter."""
     conv = graph.nodes[name]
-    if not isinstance(conv, g.Conv) or conv.depthwise or conv.padding != "SAME" or conv.strides != (1, 1):
+    if not isinstance(conv, g.Conv) or conv.depthwise or not _keeps_size(conv):
         return []
     producers: list[str] = []
     while True:
@@ -89,6 +89,12 @@ def _find_producers(graph: g.Graph, name: str) -> list[str]:
                 return producers
             if node.kernel.shape[3] != 1:
                 return []
+
+
+def _keeps_size(conv: g.Conv) -> bool:
+    """Return True if the stride is 1 and the padding is SAME; for a 1x1 convolution, VALID is the same."""
+    is_pointwise = conv.kernel.shape[:2] == (1, 1)
+    return conv.strides == (1, 1) and (conv.padding == "SAME" or (is_pointwise and conv.padding == "VALID"))
 
 
 def compute_second_moments(conv: g.Conv, maps: g.Array, weight: npt.NDArray[np.floating]) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -118,6 +119,8 @@ def test_positions_are_chosen_near_people() -> None:
 def test_channels_are_removed_in_all_layers_that_make_them(rng: np.random.Generator) -> None:
     graph = make_graph()
     assert prune.list_prunable_convolutions(graph) == ["second"]
+    two = graph.substitute({"heatmaps": replace(graph.nodes["heatmaps"], padding="VALID"), "pafs": "heatmaps"})
+    assert prune.list_prunable_convolutions(replace(two, heatmaps="heatmaps")) == ["second", "heatmaps"]
     node = graph.nodes["second"]
     assert isinstance(node, g.Conv)
     maps = make_maps(rng)
