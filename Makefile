@@ -124,18 +124,42 @@ FUZZ_MINUTES ?= 1
 fuzz: .venv/dev.stamp
 	$(VENV)/python -m tests.fuzz.fuzz --minutes $(FUZZ_MINUTES) $(FUZZ_TARGETS)
 
-# The model that comes with the package, from the data to the file (docs/reference/models.md): TRAIN_IMAGES, TRAIN_LABELS, TRAIN_IDS as the page
-# says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (images without people). Goes on where it was interrupted.
-KIT ?= build/train
+# A model of the package, from the data to the file (docs/reference/models.md): MODEL is tiny, small or medium. TRAIN_IMAGES, TRAIN_LABELS,
+# TRAIN_IDS as the page says, EDGEPOSE_MODELS, EDGEPOSE_TEST_DATA, EMPTY_IMAGES (images without people). Goes on where it was interrupted.
+# STUDENT: start with another network or with the trained.npz of another kit.
+MODEL ?= tiny
+KIT ?= build/train-$(MODEL)
 TRAIN = $(VENV)/python -m edgepose.convert.distill
+STUDENT_tiny = mobilenet_v2_small
+STUDENT_small = mobilenet_v2_small
+STUDENT_medium = human-pose-estimation-0001
+STUDENT ?= $(STUDENT_$(MODEL))
+STAGES_tiny = 2
+STAGES_small = 3
+STAGES_medium = 2
+INPUT_SIZE_tiny = 432x368
+INPUT_SIZE_small = 544x448
+INPUT_SIZE_medium = 424x304
+TRAIN_FLAGS_tiny = --views 60000 --rate 4e-4 --zoom 0.65 1.35
+TRAIN_FLAGS_small = --views 60000 --rate 3e-4 --zoom 0.6 1.5
+TRAIN_FLAGS_medium = --views 28000 --rate 2.4e-4 --zoom 0.6 1.35
+# Input channels to keep of convolutions of the student.
+KEEP_medium = conv5_1/sep=384 conv5_2/sep=320 conv5_3/sep=384 conv5_4/sep=384 conv5_5/sep=384 conv4_3_CPM/al/WithoutBiases=352 \
+	conv5_2_CPM_L1/WithoutBiases=96 conv5_3_CPM_L1/WithoutBiases=96 conv5_5_CPM_L1/WithoutBiases=64 conv5_5_CPM_L2/WithoutBiases=64 \
+	Mconv1_stage2_L1/3x3/2/WithoutBiases=80 Mconv2_stage2_L1/3x3/2/WithoutBiases=96 Mconv3_stage2_L1/3x3/2/WithoutBiases=96 \
+	Mconv4_stage2_L1/3x3/2/WithoutBiases=80 Mconv5_stage2_L1/3x3/2/WithoutBiases=80
 train-default: .venv/dev.stamp
+	$(if $(INPUT_SIZE_$(MODEL)),,$(error MODEL=$(MODEL): expected tiny, small or medium))
 	@$(call pip,$(VENV),--editable '.[train]')
-	@test -e $(KIT)/student.npz || $(TRAIN) prepare $(KIT) --images "$(TRAIN_IMAGES)" --labels "$(TRAIN_LABELS)" --ids "$(TRAIN_IDS)" \
-		--calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --stages 4
-	$(TRAIN) train $(KIT) $(TRAIN_FLAGS)
+	@test -e $(KIT)/prepared || { $(TRAIN) prepare $(KIT) --images "$(TRAIN_IMAGES)" --labels "$(TRAIN_LABELS)" --ids "$(TRAIN_IDS)" \
+		--calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --student "$(STUDENT)" --stages $(STAGES_$(MODEL)) --image-size 640 \
+		$(if $(KEEP_$(MODEL)),&& $(TRAIN) prune $(KIT) $(addprefix --keep ,$(KEEP_$(MODEL)))) && touch $(KIT)/prepared; }
+	$(TRAIN) cache $(KIT)
+	$(TRAIN) train $(KIT) --augmentation mild --decay linear --early-weight 0.5 $(TRAIN_FLAGS_$(MODEL)) $(TRAIN_FLAGS)
 	$(TRAIN) export $(KIT)
-	-$(VENV)/edgepose convert $(KIT)/student.keras -o $(KIT)/edgepose-tiny.tflite --network edgepose-tiny --stages 2 --input-size 432x368 \
-		--precision int8 --channel-order rgb --calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --license Apache-2.0 \
+	-$(VENV)/edgepose convert $(KIT)/student.keras -o $(KIT)/edgepose-$(MODEL).tflite --network edgepose-$(MODEL) \
+		--input-size $(INPUT_SIZE_$(MODEL)) --precision int8 --channel-order rgb \
+		--calibration "$(EDGEPOSE_TEST_DATA)/calibration/images" --license Apache-2.0 \
 		--verify "$(EDGEPOSE_TEST_DATA)/coco-dev/images" --annotations "$(EDGEPOSE_TEST_DATA)/coco-dev/person_keypoints.json" \
 		--empty "$(EMPTY_IMAGES)"
 

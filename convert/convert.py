@@ -28,6 +28,7 @@ from .networks import NETWORKS
 from .passes import bn_statistics, fold
 from .passes.input_normalization import InputNormalization, share_offset
 from .passes.padding import spell_out_padding
+from .passes.relu_limits import change_limits_to_six
 from .passes.simplify import simplify
 from .quantize import integer
 from .quantize.calibration_images import CalibrationImages, ImageFolder
@@ -452,7 +453,8 @@ def _describe_origin(
 
 
 def _prepare_network(graph: g.Graph, options: ConversionOptions, spec: InputSpec) -> _PreparedNetwork:
-    prepared = spell_out_padding(simplify(fold.fold(graph)), spec.height, spec.width)
+    prepared = change_limits_to_six(simplify(fold.fold(graph)))
+    prepared = spell_out_padding(prepared, spec.height, spec.width)
     recipe = []
     if normalization := options.input_normalization.describe():
         recipe.append(f"the source network expects: {normalization}")

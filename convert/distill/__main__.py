@@ -1,22 +1,30 @@
-"""Train a small network with knowledge distillation: `python -m edgepose.convert.distill prepare | train | export`.
+"""Train a small network with knowledge distillation: `python -m edgepose.convert.distill COMMAND`.
 
 1. `prepare` makes a training kit: images in one archive (about 45 MB), teacher and student. Needs TensorFlow.
-2. `train` trains the student. Needs PyTorch only; runs on a CPU or GPU; can be interrupted and resumed.
-3. `export` writes a Keras model for `edgepose convert`.
-`make train-default` runs all three.
+2. `prune` (optional) makes a smaller student by removing channels of the student. Needs TensorFlow.
+3. `cache` (optional) computes more accurate maps of the teacher in advance. Can be interrupted and resumed.
+4. `train` trains the student. Needs PyTorch only; runs on a CPU or GPU; can be interrupted and resumed.
+5. `export` writes a Keras model for `edgepose convert`.
+`make train-default` runs all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ...runtime.errors import EdgePoseError, MissingExtraError, ModelError
+import cv2
+import numpy as np
+
+from ...runtime.errors import EdgePoseError, InputError, MissingExtraError, ModelError
 from ...runtime.io import atomic
-from ...runtime.io.messages import show_note, show_warning
+from ...runtime.io.images import read_image
+from ...runtime.io.messages import iterate_with_progress, show_note, show_warning
 from ...runtime.model.manifest import InputSpec
 from ..convert import ConversionOptions, convert
+from ..exporters import tensorflow
 from ..importers import detect
 from ..importers.detect import ImportOptions
 from ..ir import graph as g
@@ -24,14 +32,21 @@ from ..ir import graph_file
 from ..passes import bn_statistics, fold
 from ..passes.simplify import simplify
 from ..quantize.calibration_images import CalibrationImages
-from .images import pack_samples, read_samples, unpack_samples
+from . import cached_teacher, prune
+from .images import Sample, pack_samples, read_samples, unpack_samples
+from .views import AUGMENTATIONS, LONG_SIDE_PX
+
+_POSITIONS_PER_IMAGE = 350
+"""Positions of each image that pruning measures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0, or 2 after an error, which is printed in one line."""
     arguments = _make_parser().parse_args(argv)
     try:
-        {"prepare": _prepare, "train": _train, "export": _export}[arguments.action](arguments)
+        {"prepare": _prepare, "prune": _prune, "cache": _cache, "train": _train, "export": _export}[arguments.action](
+            arguments
+        )
     except EdgePoseError as error:
         show_warning(str(error))
         return 2
@@ -55,7 +70,8 @@ def _make_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--teacher", default="human-pose-estimation-0001",
                          help="teacher network: a source of `edgepose convert` (default: %(default)s)")  # fmt: skip
     prepare.add_argument("--student", default="mobilenet_v2_small",
-                         help="student network: a source of `edgepose convert` (default: %(default)s)")  # fmt: skip
+                         help="student network: a source of `edgepose convert`, or a trained.npz of another kit "
+                         "(default: %(default)s)")  # fmt: skip
     prepare.add_argument("--stages", type=int, default=2, help="stages of the student (default: %(default)s)")
     prepare.add_argument(
         "--size",
@@ -63,6 +79,16 @@ def _make_parser() -> argparse.ArgumentParser:
         default=288,
         help="width and height of a view in pixels, a multiple of 16 (default: %(default)s)",
     )
+    prune_parser = actions.add_parser("prune", help="remove channels of the student, before training")
+    prune_parser.add_argument("--keep", action="append", required=True, metavar="CONVOLUTION=CHANNELS",
+                              help="number of input channels of a convolution to keep; can be repeated")  # fmt: skip
+    prune_parser.add_argument(
+        "--images", type=int, default=130, help="training images to measure (default: %(default)s)"
+    )
+    prepare.add_argument(
+        "--image-size", type=int, default=320, help="longest side of the stored images in pixels (default: %(default)s)"
+    )
+    cache = actions.add_parser("cache", help="compute the maps of the teacher: four sizes and the mirror image")
     train = actions.add_parser("train", help="train the student, or resume training")
     train.add_argument(
         "--begin-with",
@@ -75,6 +101,18 @@ def _make_parser() -> argparse.ArgumentParser:
     train.add_argument("--views", type=int, default=30_000, help="number of views to train on (default: %(default)s)")
     train.add_argument("--batch", type=int, default=8, help="batch size (default: %(default)s)")
     train.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
+    train.add_argument("--warm-up", type=int, default=2000,
+                       help="views during which the learning rate rises (default: %(default)s)")  # fmt: skip
+    train.add_argument("--decay", choices=("cosine", "linear"), default="cosine",
+                       help="how the learning rate falls to almost 0 (default: %(default)s)")  # fmt: skip
+    train.add_argument("--early-weight", type=float, default=1.0,
+                       help="weight of the stages before the last in the loss (default: %(default)s)")  # fmt: skip
+    train.add_argument("--average", type=float, default=0.999,
+                       help="decay of the moving average of the weights (default: %(default)s)")  # fmt: skip
+    train.add_argument("--augmentation", choices=sorted(AUGMENTATIONS), default="strong",
+                       help="strength of the augmentation (default: %(default)s)")  # fmt: skip
+    train.add_argument("--zoom", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                       help="smallest and largest zoom of a view (default: that of --augmentation)")  # fmt: skip
     train.add_argument(
         "--quantized",
         type=float,
@@ -92,7 +130,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=1, help="processes that prepare training examples (default: %(default)s)"
     )
     export = actions.add_parser("export", help="write student.keras for `edgepose convert`")
-    for action in (prepare, train, export):
+    for action in (prepare, prune_parser, cache, train, export):
         action.add_argument("kit", type=Path, help="folder of the kit; the results are written into it")
     return parser
 
@@ -102,13 +140,62 @@ def _prepare(arguments: argparse.Namespace) -> None:
     atomic.make_folder(kit)
     samples = read_samples(arguments.images, arguments.labels, arguments.ids)
     show_note(f"{len(samples)} images with {sum(len(sample.people) for sample in samples)} annotated people")
-    pack_samples(samples, kit / "images.zip")
+    pack_samples(samples, kit / "images.zip", arguments.image_size)
     graph_file.save(_load_folded(arguments.teacher, None, arguments.calibration), kit / "teacher.npz")
     graph_file.save(_load_folded(arguments.student, arguments.stages, arguments.calibration), kit / "student.npz")
     # On a CPU the teacher runs in int8: it takes a quarter of the time and loses half a point of AP.
     size = (arguments.size, arguments.size)
     options = ConversionOptions(precision="int8", input_size=size, calibration=arguments.calibration)
     convert(detect.find_source(arguments.teacher), kit / f"teacher-{arguments.size}.tflite", options, show_note)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    kit: Path = arguments.kit
+    keep = dict(_read_count(text) for text in arguments.keep)
+    graph = graph_file.load(kit / "student.npz")
+    samples = unpack_samples(kit / "images.zip", kit / "images")
+    moments = _measure_moments(graph, samples[:: max(1, len(samples) // arguments.images)], list(keep))
+    pruned, lines = prune.prune_graph(graph, moments, keep)
+    for line in lines:
+        show_note(line)
+    graph_file.save(pruned, kit / "student.npz")
+    show_note(f"wrote {kit / 'student.npz'}: {graph.parameters:,} -> {pruned.parameters:,} parameters")
+
+
+def _read_count(text: str) -> tuple[str, int]:
+    name, _, count = text.rpartition("=")
+    if not name or not count.isdecimal():
+        raise InputError(f"--keep {text}: expected the name of a convolution, = and a number of channels")
+    return name, int(count)
+
+
+def _measure_moments(graph: g.Graph, samples: Sequence[Sample], names: Sequence[str]) -> dict[str, prune.Matrix]:
+    """Measure the second moments of the inputs of some convolutions on images that are about 432 pixels long."""
+    rng = np.random.default_rng(0)
+    convs = [prune.get_prunable_convolution(graph, name) for name in names]
+    wanted = {graph.heatmaps, *(conv.inputs[0] for conv in convs)}
+    moments: dict[str, prune.Matrix] = {}
+    for sample in iterate_with_progress(samples, "measuring channels", "image"):
+        image = read_image(sample.path)
+        zoom = LONG_SIDE_PX / max(image.shape[:2]) * np.exp(rng.uniform(-0.35, 0.35))
+        height, width = (max(1, round(side * zoom / 16)) * 16 for side in image.shape[:2])
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        maps = tensorflow.run_graph(graph, image[None].astype(np.float32), wanted)
+        heatmaps = np.asarray(maps[graph.heatmaps])[..., :-1]
+        chosen = prune.choose_positions(heatmaps, rng, _POSITIONS_PER_IMAGE)
+        for conv in convs:
+            found = prune.compute_second_moments(conv, np.asarray(maps[conv.inputs[0]]), chosen)
+            moments[conv.name] = moments.get(conv.name, 0) + found
+    return moments
+
+
+def _cache(arguments: argparse.Namespace) -> None:
+    kit: Path = arguments.kit
+    teachers = sorted(kit.glob("teacher-*.tflite"))
+    if not teachers:
+        raise InputError(f"{kit}: there is no teacher-SIZE.tflite in this kit; run prepare first")
+    cached_teacher.cache_maps(teachers[0], unpack_samples(kit / "images.zip", kit / "images"), kit / "maps")
+    show_note(f"wrote the maps of the teacher to {kit / 'maps'}; train uses them")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -119,8 +206,12 @@ def _train(arguments: argparse.Namespace) -> None:
         raise MissingExtraError("training", "train", error) from None
     kit: Path = arguments.kit
     on_gpu = arguments.device != "cpu"
-    teacher = graph_file.load(kit / "teacher.npz") if on_gpu else None
-    schedule = train.Schedule(arguments.views, arguments.batch, arguments.rate, quantized_share=arguments.quantized)
+    is_cached = (kit / "maps").is_dir()
+    teacher = graph_file.load(kit / "teacher.npz") if on_gpu and not is_cached else None
+    schedule = train.Schedule(
+        arguments.views, arguments.batch, arguments.rate, arguments.warm_up, arguments.quantized,
+        arguments.decay == "linear", arguments.early_weight, arguments.average,
+    )  # fmt: skip
     training = train.Trainer(graph_file.load(kit / "student.npz"), schedule, teacher, arguments.device)
     checkpoint = kit / "checkpoint.pt"
     if checkpoint.is_file():
@@ -132,8 +223,11 @@ def _train(arguments: argparse.Namespace) -> None:
         )
     train.limit_threads(arguments.threads)
     samples = unpack_samples(kit / "images.zip", kit / "images")
-    teacher_file = None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
-    lessons = TrainingDataset(samples, teacher_file, arguments.size, seed=training.views_seen)
+    teacher_file = kit / "maps" if is_cached else None if on_gpu else kit / f"teacher-{arguments.size}.tflite"
+    augmentation = AUGMENTATIONS[arguments.augmentation]
+    if arguments.zoom:
+        augmentation = replace(augmentation, zoom=tuple(arguments.zoom))
+    lessons = TrainingDataset(samples, teacher_file, arguments.size, training.views_seen, augmentation)
     train.train(training, lessons, checkpoint, show_note, arguments.workers, arguments.seconds)
     curves.plot_loss(training.losses, kit / "loss.png")
     graph_file.save(training.average.to_graph(), kit / "trained.npz")
@@ -152,7 +246,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _load_folded(name: str, stages: int | None, calibration: Path) -> g.Graph:
-    """Load a published network, repair its batch normalization if needed, and fold it."""
+    """Load a published network or a graph of another kit, repair its batch normalization if needed, and fold it."""
+    if name.endswith(".npz"):
+        return graph_file.load(Path(name))
     source = detect.find_source(name)
     graph = source.load(ImportOptions(stages=stages)).graph
     if bn_statistics.find_training_layers(graph):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ...runtime import PoseEstimator
 from ...runtime.types import Image
 from ..ir import graph as g
+from .cached_teacher import CachedTeacher
 from .images import Keypoints, Sample
 from .torch_graph import GraphModule
-from .views import ViewGenerator, draw_annotated_maps
+from .views import AUGMENTATIONS, Augmentation, ViewGenerator, draw_annotated_maps
 
 Maps = npt.NDArray[np.float32]
 
@@ -73,40 +75,51 @@ class Teacher:
 class TrainingDataset(IterableDataset[TrainingExample]):
     """Endless dataset of training examples: every sample is used once per epoch, and each worker uses other samples."""
 
-    def __init__(self, samples: list[Sample], teacher: Path | None, size: int, seed: int) -> None:
+    def __init__(
+        self, samples: list[Sample], teacher: Path | None, size: int, seed: int,
+        augmentation: Augmentation = AUGMENTATIONS["strong"],
+    ) -> None:  # fmt: skip
         """Create the dataset.
 
         Args:
             samples: Training images.
-            teacher: TFLite file of the teacher, for views of `size` pixels; None if it runs later on whole batches.
+            teacher: TFLite file of the teacher, for views of `size` pixels, or a folder of `cached_teacher.cache_maps`;
+                None if it runs later on whole batches.
             size: Width and height of a view in pixels.
             seed: Seed of order and augmentation.
+            augmentation: Strength of the augmentation, without synthetic scenes if the maps are cached.
         """
         self._samples, self._teacher, self._size, self._seed = samples, teacher, size, seed
+        self._is_cached = teacher is not None and teacher.is_dir()
+        self._augmentation = replace(augmentation, synthetic_share=0.0) if self._is_cached else augmentation
 
     def __iter__(self) -> Any:
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        teacher = None if self._teacher is None else Teacher(self._teacher)
-        views = ViewGenerator(self._samples, self._size, self._seed * 1009 + number)
+        teacher = None if self._teacher is None or self._is_cached else Teacher(self._teacher)
+        cached = CachedTeacher(self._teacher, self._size) if self._teacher is not None and self._is_cached else None
+        views = ViewGenerator(self._samples, self._size, self._seed * 1009 + number, self._augmentation)
         order = np.random.default_rng(self._seed)
         while True:
             for i in order.permutation(len(self._samples))[number::count]:
-                view, people = views.generate(int(i))
-                yield make_example(view, people, teacher)
+                view = views.generate(int(i))
+                maps = None if teacher is None else teacher.infer(view.image)
+                if cached is not None:
+                    maps = cached.compute_maps(self._samples[int(i)], view.transform)
+                yield make_example(view.image, view.people, maps)
 
 
-def make_example(view: Image, people: Keypoints, teacher: Teacher | None) -> TrainingExample:
+def make_example(view: Image, people: Keypoints, maps: tuple[Maps, Maps] | None) -> TrainingExample:
     """Make a training example of one view.
 
     Args:
         view: Augmented image, uint8 BGR (size, size, 3).
         people: Annotated people (n, 18, 2), in pixels of the view, NaN for missing keypoints.
-        teacher: Teacher network; None to use the annotated people only.
+        maps: Heatmaps and PAFs of the teacher; None to use the annotated people only.
     """
     heatmaps, pafs = draw_annotated_maps(people, view.shape[0] // _STRIDE, _STRIDE, _SIGMA_CELLS)
-    if teacher is not None:
-        teacher_heatmaps, teacher_pafs = map(torch.from_numpy, teacher.infer(view))
+    if maps is not None:
+        teacher_heatmaps, teacher_pafs = map(torch.from_numpy, maps)
         merged = merge_targets(
             teacher_heatmaps, teacher_pafs, torch.from_numpy(heatmaps), torch.from_numpy(pafs), axis=-1
         )

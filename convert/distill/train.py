@@ -22,10 +22,6 @@ from .torch_graph import GraphModule
 
 _PERSON_WEIGHT = 4.0
 """Additional weight of a cell with a person in the loss; a cell without a person has weight 1."""
-_EARLY_STAGE_WEIGHT = 1.0
-"""Weight of the stages before the last in the loss: the network can be cut after any stage."""
-_AVERAGE_DECAY = 0.999
-"""Decay of the moving average of the weights, which is the result of the training."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,10 @@ class Schedule:
         learning_rate: Highest learning rate.
         warm_up_views: Views during which the learning rate rises from 0.
         quantized_share: Share of the views, at the end, that are trained with simulated int8, 0 to 1.
+        is_linear: The learning rate falls linearly to 0.02 of its highest value instead of with a cosine.
+        early_stage_weight: Weight of the stages before the last in the loss. With 1, the network can be cut after any
+            stage.
+        average_decay: Decay of the moving average of the weights, which is the result of the training.
     """
 
     views: int
@@ -45,11 +45,17 @@ class Schedule:
     learning_rate: float = 1e-3
     warm_up_views: int = 2000
     quantized_share: float = 0.35
+    is_linear: bool = False
+    early_stage_weight: float = 1.0
+    average_decay: float = 0.999
 
     def compute_learning_rate(self, seen: int) -> float:
-        """Compute the learning rate after `views_seen` views: linear warm-up, then cosine decay."""
+        """Compute the learning rate after `views_seen` views: linear warm-up, then cosine or linear decay."""
         if seen < self.warm_up_views:
             return self.learning_rate * (seen + self.batch_size) / (self.warm_up_views + self.batch_size)
+        if self.is_linear:
+            done = (seen - self.warm_up_views) / max(1, self.views - self.warm_up_views)
+            return self.learning_rate * max(0.02, 1 - done)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / self.views))))
 
 
@@ -159,7 +165,7 @@ class Trainer:
         weight = 1 + _PERSON_WEIGHT * presence.clamp(0, 1)
         total = torch.zeros((), device=self.device)
         for number, stage in enumerate(self._stages):
-            stage_weight = 1.0 if number == len(self._stages) - 1 else _EARLY_STAGE_WEIGHT
+            stage_weight = 1.0 if number == len(self._stages) - 1 else self.schedule.early_stage_weight
             error = (weight * (results[stage.heatmaps] - heatmaps) ** 2).mean()
             error = error + (weight * (results[stage.pafs] - pafs) ** 2).mean()
             total = total + 100 * stage_weight * error
@@ -168,7 +174,7 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         # A shorter average at the beginning, so that the initial weights do not stay in it for long.
-        decay = min(_AVERAGE_DECAY, 1 - 1 / (1 + self.views_seen / (10 * self.schedule.batch_size)))
+        decay = min(self.schedule.average_decay, 1 - 1 / (1 + self.views_seen / (10 * self.schedule.batch_size)))
         average, student = self.average.state_dict(), self.student.state_dict()
         for name, value in average.items():
             value.lerp_(student[name], 1 - decay)

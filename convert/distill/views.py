@@ -1,8 +1,10 @@
-"""Strongly augmented views of images, the input of teacher and student."""
+"""Augmented views of images, the input of teacher and student."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import cos, exp, log, radians, sin
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,12 +16,66 @@ from ...runtime.synthetic import Scene
 from ...runtime.types import Image
 from .images import Keypoints, Sample
 
-_SYNTHETIC_SHARE, _BLENDED_SHARE = 0.06, 0.1
-"""Shares of views that are synthetic scenes, and of views that are blended with a second image."""
-_LONG_SIDE_PX = 432
+LONG_SIDE_PX = 432
 """Long side of an image at a zoom of 1, a typical size of the network's input."""
-_ZOOM_RANGE = (0.5, 2.0)
 _MAX_ROTATION_DEGREES = 30.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of the augmentation.
+
+    Attributes:
+        zoom: Smallest and largest zoom; at 1 the long side of the image has 432 pixels.
+        rotation_degrees: Standard deviation of the rotation, which is at most 30 degrees.
+        degraded_share: Share of views with strong color changes, blur, noise, JPEG artifacts and occlusions; the others
+            only have mild changes of color.
+        blended_share: Share of views that are blended with a second image.
+        synthetic_share: Share of views that are synthetic scenes.
+    """
+
+    zoom: tuple[float, float] = (0.5, 2.0)
+    rotation_degrees: float = 15.0
+    degraded_share: float = 1.0
+    blended_share: float = 0.1
+    synthetic_share: float = 0.06
+
+
+AUGMENTATIONS = {
+    "strong": Augmentation(),
+    "mild": Augmentation((0.65, 1.35), 8.0, degraded_share=0.25, blended_share=0.03, synthetic_share=0.0),
+}
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Position of a view in its image: `linear @ (x, y) + shift` are the pixels of the view.
+
+    Attributes:
+        linear: Matrix (2, 2).
+        shift: (2,), in pixels of the view.
+        is_mirrored: True if `linear` mirrors the image.
+        image_size: Width and height of the image in pixels.
+    """
+
+    linear: npt.NDArray[np.float64]
+    shift: npt.NDArray[np.float64]
+    is_mirrored: bool
+    image_size: tuple[int, int]
+
+
+class View(NamedTuple):
+    """View of a sample.
+
+    Attributes:
+        image: uint8 BGR (size, size, 3).
+        people: Annotated people (n, 18, 2), in pixels of the view, NaN for unknown keypoints.
+        transform: Position of the view in the image.
+    """
+
+    image: Image
+    people: Keypoints
+    transform: Transform
 
 
 def get_mirror_order() -> list[int]:
@@ -37,35 +93,36 @@ class ViewGenerator:
         samples: Training images.
         size: Width and height of a view in pixels.
         seed: Seed of the augmentation.
+        augmentation: Strength of the augmentation.
     """
 
-    def __init__(self, samples: list[Sample], size: int, seed: int) -> None:
-        self._samples, self._size = samples, size
+    def __init__(
+        self, samples: list[Sample], size: int, seed: int, augmentation: Augmentation = AUGMENTATIONS["strong"]
+    ) -> None:
+        self._samples, self._size, self._augmentation = samples, size, augmentation
         self._rng = np.random.default_rng(seed)
 
-    def generate(self, number: int) -> tuple[Image, Keypoints]:
-        """Make a random view of a sample, or with a probability of 0.06 of a synthetic scene.
+    def generate(self, number: int) -> View:
+        """Make a random view of a sample, or at random of a synthetic scene.
 
         Args:
             number: Index of the sample.
-
-        Returns:
-            The view, uint8 BGR (size, size, 3), and the people in it, float32 (n, 18, 2), in pixels of the view, NaN
-            for unknown keypoints.
         """
-        rng = self._rng
-        if rng.random() < _SYNTHETIC_SHARE:
+        rng, augmentation = self._rng, self._augmentation
+        if rng.random() < augmentation.synthetic_share:
             scene = Scene(int(rng.integers(1, 6)), 640, 480, seed=int(rng.integers(1 << 30)))
             frame = scene.render_frame(int(rng.integers(100)))
             image, people = frame.image, frame.keypoints
         else:
             image, people = self._load(number)
-        view, people = self._transform_randomly(image, people)
-        if rng.random() < _BLENDED_SHARE:
-            other, _ = self._transform_randomly(*self._load(int(rng.integers(len(self._samples)))))
+        view = self._transform_randomly(image, people)
+        image = view.image
+        if rng.random() < augmentation.blended_share:
+            other = self._transform_randomly(*self._load(int(rng.integers(len(self._samples)))))
             share = rng.uniform(0.05, 0.3)
-            view = cv2.addWeighted(view, 1 - share, other, share, 0).astype(np.uint8)
-        return self._degrade(view), people
+            image = cv2.addWeighted(image, 1 - share, other.image, share, 0).astype(np.uint8)
+        is_degraded = augmentation.degraded_share == 1 or rng.random() < augmentation.degraded_share
+        return view._replace(image=self._degrade(image) if is_degraded else self._change_color_mildly(image))
 
     def _load(self, number: int) -> tuple[Image, Keypoints]:
         sample = self._samples[number]
@@ -73,15 +130,14 @@ class ViewGenerator:
         height, width = image.shape[:2]
         return image, sample.people * np.array((width, height), np.float32)
 
-    def _transform_randomly(self, image: Image, people: Keypoints) -> tuple[Image, Keypoints]:
+    def _transform_randomly(self, image: Image, people: Keypoints) -> View:
         """Zoom, rotate and shift an image and its people, and mirror them with a probability of 0.5."""
         rng, size = self._rng, self._size
         height, width = image.shape[:2]
-        low, high = (log(limit) for limit in _ZOOM_RANGE)
-        zoom = _LONG_SIDE_PX / max(height, width) * exp(rng.uniform(low, high))
-        angle = radians(
-            float(np.clip(rng.normal(0, _MAX_ROTATION_DEGREES / 2), -_MAX_ROTATION_DEGREES, _MAX_ROTATION_DEGREES))
-        )
+        low, high = (log(limit) for limit in self._augmentation.zoom)
+        zoom = LONG_SIDE_PX / max(height, width) * exp(rng.uniform(low, high))
+        degrees = rng.normal(0, self._augmentation.rotation_degrees)
+        angle = radians(float(np.clip(degrees, -_MAX_ROTATION_DEGREES, _MAX_ROTATION_DEGREES)))
         linear = zoom * np.array(((cos(angle), -sin(angle)), (sin(angle), cos(angle))))
         if mirror := rng.random() < 0.5:
             linear = linear @ np.diag((-1.0, 1.0))
@@ -110,7 +166,17 @@ class ViewGenerator:
             moved = moved[:, _MIRROR_ORDER]
         outside = ((moved < 0) | (moved >= size)).any(axis=-1)
         moved[outside] = np.nan
-        return np.asarray(view, np.uint8), moved.astype(np.float32)
+        return View(
+            np.asarray(view, np.uint8), moved.astype(np.float32), Transform(linear, shift, mirror, (width, height))
+        )
+
+    def _change_color_mildly(self, view: Image) -> Image:
+        rng = self._rng
+        if rng.random() >= 0.6:
+            return view
+        gain = rng.uniform(0.8, 1.2) * rng.uniform(0.93, 1.07, 3)
+        ramp = (np.arange(256)[:, None] / 255) ** exp(rng.uniform(-0.2, 0.2)) * 255 * gain + rng.uniform(-12, 12)
+        return np.asarray(cv2.LUT(view, np.clip(ramp, 0, 255).astype(np.uint8)[None]), np.uint8)
 
     def _degrade(self, view: Image) -> Image:
         """Change color and brightness, and add blur, noise, JPEG artifacts and occlusions, each at random."""

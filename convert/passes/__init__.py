@@ -1,1 +1,1 @@
-"""Graph transformations: folding, simplification, batch normalization statistics, random weights."""
+"""Graph transformations: folding, simplification, limits of ReLU, padding, batch statistics, random weights."""

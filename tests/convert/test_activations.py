@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
 import numpy as np
 import pytest
 
@@ -126,6 +127,84 @@ def test_integer_networks_compute_the_same(
     scale = np.sqrt(np.mean(expected**2))
     assert np.sqrt(np.mean((result - simulated) ** 2)) < 0.04 * scale
     assert np.sqrt(np.mean((result - expected) ** 2)) < 0.05 * scale
+
+
+def make_limited_graph() -> g.Graph:
+    """Return a network whose ReLUs have other limits than 6, one per channel, one for all, and two in a row."""
+
+    def limit(name: str, source: str, *values: float) -> g.Activation:
+        return g.Activation(name=name, inputs=(source,), kind="relu6", cap=np.array(values, np.float32))
+
+    one = np.ones(1, np.float32)
+    nodes: list[g.Node] = [
+        g.Input(name="image"),
+        g.Affine(name="scaled", inputs=("image",), scale=one / 32, offset=0 * one),
+        conv("first", "scaled", (3, 3, 3, 8), strides=(8, 8)),
+        limit("limited", "first", 3.0),
+        g.Activation(name="again", inputs=("limited",), kind="relu"),
+        conv("depthwise", "again", (3, 3, 8, 1), depthwise=True),
+        g.Activation(name="rectified", inputs=("depthwise",), kind="relu"),
+        limit("channels", "rectified", *np.linspace(0.5, 4, 8)),
+        conv("square", "channels", (1, 1, 8, 8)),
+        g.Activation(name="six", inputs=("square",), kind="relu6"),
+        limit("two", "six", 2.0),
+        g.Add(name="sum", inputs=("two", "channels")),
+        conv("heatmaps", "sum", (1, 1, 8, 19)),
+        conv("pafs", "sum", (1, 1, 8, 38)),
+    ]
+    return g.Graph({node.name: node for node in nodes}, "heatmaps", "pafs")
+
+
+def test_relu_limits_need_no_operator(images: np.ndarray, tmp_path: Path) -> None:
+    """Limits become ReLU6 in the convolutions; channels that are added to others with another limit keep theirs."""
+    from edgepose.convert.exporters.tflite import to_tflite
+    from edgepose.convert.passes.fold import fold
+    from edgepose.convert.passes.relu_limits import change_limits_to_six
+    from edgepose.convert.passes.simplify import simplify
+    from edgepose.convert.quantize.pipeline import fit_network
+    from edgepose.convert.quantize.write import write_flatbuffer
+
+    graph = make_limited_graph()
+    expected = compute(graph, images)
+    simplified = simplify(fold(graph))
+    changed = change_limits_to_six(simplified)
+    caps = {node.name: node.cap for node in changed.nodes.values() if isinstance(node, g.Activation)}
+    assert [name for name, cap in caps.items() if cap is None] == ["limited"]
+    assert list(caps) == ["limited", "channels", "two"]
+    assert change_limits_to_six(make_graph("relu6")).nodes["active"] == make_graph("relu6").nodes["active"]
+    for same in (simplified, changed):
+        np.testing.assert_allclose(compute(same, images), expected, atol=1e-5 * np.abs(expected).max())
+    result = run_flatbuffer(to_tflite(changed, 64, 64, "float32"), tmp_path, images)
+    np.testing.assert_allclose(result, expected, atol=1e-5 * np.abs(expected).max())
+    _, operators = write_flatbuffer(fit_network(changed, images, "int8", 18).plan, 64, 64)
+    assert set(operators) == {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D"}
+
+
+def test_keras_limits_become_relu6_of_the_convolutions(images: np.ndarray, tmp_path: Path) -> None:
+    """Keras writes ReLU(max_value) as a minimum and a maximum; in the model file no operator of its own remains."""
+    from edgepose.convert.convert import ConversionOptions, convert
+    from edgepose.convert.exporters import keras
+    from edgepose.convert.importers import detect
+
+    limit = np.full(1, 3.0, np.float32)
+    graph = make_limited_graph()
+    last = g.Activation(name="limited", inputs=("first",), kind="relu6", cap=limit)
+    nodes = [graph.nodes["image"], graph.nodes["scaled"], graph.nodes["first"], last]
+    nodes += [conv("heatmaps", "limited", (1, 1, 8, 19)), conv("pafs", "limited", (1, 1, 8, 38))]
+    graph = g.Graph({node.name: node for node in nodes}, "heatmaps", "pafs")
+    keras.to_keras(graph).save(tmp_path / "net.keras")
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    for precision in ("float32", "int8"):
+        options = ConversionOptions(precision=precision, input_size=(64, 64), calibration=tmp_path)
+        path = tmp_path / f"{precision}.tflite"
+        convert(detect.find_source(str(tmp_path / "net.keras")), path, options, lambda text: None)
+        network = Network(path)
+        assert {name for name, _, _ in network.list_operators()} <= {"CONV_2D", "MUL"}
+        del network
+        result, expected = run_flatbuffer(path.read_bytes(), tmp_path, images), compute(graph, images)
+        allowed = 1e-5 if precision == "float32" else 0.05
+        assert np.sqrt(np.mean((result - expected) ** 2)) < allowed * np.sqrt(np.mean(expected**2))
 
 
 @pytest.mark.parametrize("size", [64, 68, 66])

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.convert.distill import cached_teacher
 from edgepose.convert.distill.images import Sample, pack_samples, read_samples, unpack_samples
-from edgepose.convert.distill.views import ViewGenerator, draw_annotated_maps, get_mirror_order
+from edgepose.convert.distill.views import AUGMENTATIONS, ViewGenerator, draw_annotated_maps, get_mirror_order
 from edgepose.runtime.errors import InputError
 from edgepose.runtime.skeleton import COCO18
 from edgepose.runtime.synthetic.fields import place_people, render_fields
@@ -51,7 +52,7 @@ def test_keypoints_are_transformed_with_the_image(tmp_path: Path) -> None:
     views = ViewGenerator([Sample(tmp_path / "dot.png", person)], 192, seed=3)
     seen = 0
     for _ in range(60):
-        view, people = views._transform_randomly(image, person * np.array((320, 240), np.float32))
+        view, people, _ = views._transform_randomly(image, person * np.array((320, 240), np.float32))
         if np.isnan(people[0, 0]).any():
             continue
         mask = (view.min(axis=2) > 230) & (view.max(axis=2) > 230)
@@ -85,6 +86,39 @@ def test_targets_use_the_grid_of_the_heatmaps() -> None:
     heatmaps, _ = draw_annotated_maps(people, 20, 8, 0.9)
     assert np.unravel_index(heatmaps[:, :, 0].argmax(), (20, 20)) == (5, 10)
     assert heatmaps[5, 10, 0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cached_maps_follow_the_view(seed: int, tmp_path: Path) -> None:
+    """Maps drawn for the whole image, resampled for a random view, equal maps drawn in the view."""
+    image, people = np.zeros((480, 640, 3), np.uint8), place_people(1, 480, 640, np.random.default_rng(seed))
+    sample = Sample(tmp_path / "image.png", people / np.array((640, 480), np.float32))
+    cv2.imwrite(str(sample.path), image)
+    parts = []
+    for width, height in cached_teacher.compute_sizes(640, 480):
+        cells = sample.people * np.array((width, height), np.float32) / 8 - 0.5
+        fields = render_fields(cells.astype(np.float32), height // 8, width // 8, sigma=1.6)
+        parts.append(cached_teacher._pack(*fields).reshape(-1))
+    np.save(tmp_path / "image.npy", np.concatenate(parts))
+    view = ViewGenerator([sample], 288, seed, AUGMENTATIONS["mild"]).generate(0)
+    heatmaps, pafs = cached_teacher.CachedTeacher(tmp_path, 288).compute_maps(sample, view.transform)
+    inside = np.nonzero(~np.isnan(view.people[0, :, 0]))[0]
+    for keypoint in inside:
+        x, y = view.people[0, keypoint] / 8 - 0.5
+        if 2 < x < 33 and 2 < y < 33:
+            row, column = np.unravel_index(heatmaps[:, :, keypoint].argmax(), (36, 36))
+            assert np.hypot(column - x, row - y) < 1.1, COCO18.keypoints[keypoint]
+    strong = 0
+    for limb in COCO18.limbs:
+        start, end = view.people[0, [limb.a, limb.b]] / 8 - 0.5
+        middle, length = (start + end) / 2, np.hypot(*(end - start))
+        if length > 3 and ((middle > 1) & (middle < 34)).all():
+            column, row = np.rint(middle).astype(int)
+            found = pafs[row, column, [limb.paf_x, limb.paf_y]]
+            assert np.hypot(*found) > 0.3
+            assert found @ (end - start) / length > 0.95 * np.hypot(*found), "from the first keypoint to the second"
+            strong += 1
+    assert strong > 3
 
 
 @pytest.mark.convert
@@ -206,6 +240,9 @@ def test_training_continues_from_its_checkpoint(tmp_path: Path) -> None:
     assert again.views_seen == training.views_seen
     assert again.train_on_batch(batch) == pytest.approx(training.train_on_batch(batch), rel=1e-3)
     assert not again.is_quantized
+    linear = Schedule(1000, 10, 1e-3, warm_up_views=200, is_linear=True)
+    rates = [1e3 * linear.compute_learning_rate(seen) for seen in (0, 200, 600, 1000)]
+    assert rates == pytest.approx([10 / 210, 1, 0.5, 0.02])
     again.views_seen = 390
     assert again.is_quantized
     assert np.isfinite(again.train_on_batch(batch)), "with simulated integers"
