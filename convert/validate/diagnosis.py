@@ -24,6 +24,9 @@ _MIN_SHARE = 0.5
 _MIN_GAIN = 1.3
 """Factor by which an alternative must find people better. Published networks find them 1.4 to 10 times better in the
 right channel order; networks that were trained with changed colors have 1.0."""
+_SAME_QUALITY = 0.96
+"""Networks find people in images of low contrast nearly as well: two value ranges with the same middle can differ by
+less than the rounding of an interpreter. In images with clipped values they find them much worse (0.7)."""
 _MIN_MISMATCHES = 6
 _MIN_PEAK = 0.1
 
@@ -95,6 +98,15 @@ class Probe(Protocol):
 class _InputChange:
     causes: tuple[Cause, ...]
     prepare: Callable[[Probe, Image], FloatArray]
+    width: float
+    """Difference between the values of white and black."""
+
+
+@dataclass(frozen=True)
+class _Alternative:
+    causes: tuple[Cause, ...]
+    quality: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ def find_cause(
         The causes, none if no alternative finds the people; and what the network finds as it is.
     """
     scenes = scenes[:_SEARCH_SCENES]
-    found: list[tuple[float, int, tuple[Cause, ...]]] = []
+    found: list[_Alternative] = []
     baseline: list[SceneResult] = []
     for change in _list_input_changes(current):
         fields = [_infer(probe, change, frame) for frame in scenes]
@@ -140,18 +152,25 @@ def find_cause(
                 baseline = results
             score = scene_check.summarize(results)
             if score.share >= _MIN_SHARE:
-                found.append((score.quality, -len(causes), causes))
+                found.append(_Alternative(causes, score.quality, change.width))
     now = scene_check.summarize(baseline) if baseline else SceneScore(len(scenes), 0, 0.0)
-    best = max(found, default=(0.0, 0, ()), key=lambda entry: entry[:2])
-    # Of alternatives that are about as good, the one with the fewest changes is the most likely.
-    simple = max(
-        (entry for entry in found if entry[0] > 0.9 * best[0]), default=best, key=lambda entry: (entry[1], entry[0])
-    )
-    if simple[2] and simple[0] > _MIN_GAIN * now.quality:
-        return simple[2], now
+    likely = _choose(found)
+    if likely is not None and likely.causes and likely.quality > _MIN_GAIN * now.quality:
+        return likely.causes, now
     if now.share < _MIN_SHARE and baseline and (cause := _find_other_channels(baseline, decoder, to_frame)):
         return (cause,), now
     return (), now
+
+
+def _choose(found: Sequence[_Alternative]) -> _Alternative | None:
+    """Return the most likely alternative: of those about as good as the best, the one with the fewest changes."""
+    best = max((one.quality for one in found), default=0.0)
+    good = [one for one in found if one.quality > 0.9 * best]
+    fewest = min((len(one.causes) for one in good), default=0)
+    simple = [one for one in good if len(one.causes) == fewest]
+    best = max((one.quality for one in simple), default=0.0)
+    same = [one for one in simple if one.quality > _SAME_QUALITY * best]
+    return max(same, default=None, key=lambda one: (one.width, one.quality))
 
 
 def prefers_other_order(now: SceneScore, swapped: SceneScore) -> bool:
@@ -177,8 +196,9 @@ def _list_input_changes(current: ValueRange) -> Iterator[_InputChange]:
     others = [current, *(r for r in VALUE_RANGES if (r.mean, r.scale) != (current.mean, current.scale))]
     for value_range in others:
         range_causes = () if value_range is current else (_describe_range(value_range, current),)
-        yield _InputChange(range_causes, _make_prepare(value_range, current, "bgr"))
-        yield _InputChange((OTHER_ORDER, *range_causes), _make_prepare(value_range, current, "rgb"))
+        width = 255 / value_range.scale[0]
+        yield _InputChange(range_causes, _make_prepare(value_range, current, "bgr"), width)
+        yield _InputChange((OTHER_ORDER, *range_causes), _make_prepare(value_range, current, "rgb"), width)
 
     def read_planes(probe: Probe, image: Image) -> FloatArray:
         values = probe.prepare_values(image, "bgr")
@@ -187,7 +207,7 @@ def _list_input_changes(current: ValueRange) -> Iterator[_InputChange]:
     layout = Cause(
         "layout: the network reads the image channel by channel (NCHW)", "export the network with NHWC layout"
     )
-    yield _InputChange((layout,), read_planes)
+    yield _InputChange((layout,), read_planes, 255 / current.scale[0])
 
 
 def _describe_range(value_range: ValueRange, current: ValueRange) -> Cause:
