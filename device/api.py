@@ -31,7 +31,7 @@ def stream(
     model: str | PathLike[str] | PoseEstimator | None = None,
     *,
     track: bool = True,
-    smooth: bool = True,
+    smooth: bool | None = None,
     threads: int | None = None,
     **camera: Any,
 ) -> Iterator[tuple[Frame, tuple[Pose, ...]]]:
@@ -48,7 +48,7 @@ def stream(
         source: Source as for `open_source`.
         model: Path or name of a model, or an estimator that nothing else uses at the same time.
         track: True to track people across frames; `pose.person` is the number of the person.
-        smooth: True to smooth keypoints with a One-Euro filter; requires `track`.
+        smooth: True to smooth keypoints with a One-Euro filter; requires `track`. Default: as `track`.
         threads: Number of threads of the interpreter.
         **camera: Settings of the camera, as for `open_source`. `real_time` is False by default: videos are read as
             fast as they are processed.
@@ -62,6 +62,7 @@ def stream(
         ModelError: The model cannot be used.
         ValueError: `smooth` without `track`, or a setting is out of range.
     """
+    smooth = track if smooth is None else smooth
     if smooth and not track:
         raise ValueError("stream: smooth=True requires track=True; got track=False")
     estimator = model if isinstance(model, PoseEstimator) else PoseEstimator(model, threads=threads)

@@ -178,12 +178,12 @@ def test_stream_of_a_video_tracks_people(tmp_path: Path) -> None:
 
 def test_leaving_a_stream_ends_its_threads(estimator: edgepose.PoseEstimator) -> None:
     threads = threading.active_count()
-    for _frame, poses in edgepose.stream("synthetic:2", estimator, track=False, smooth=False):
+    for _frame, poses in edgepose.stream("synthetic:2", estimator, track=False):
         assert all(pose.person == 0 for pose in poses)
         break
     assert threading.active_count() == threads
     with pytest.raises(ValueError, match="smooth=True requires track=True"):
-        next(edgepose.stream("synthetic", estimator, track=False))
+        next(edgepose.stream("synthetic", estimator, track=False, smooth=True))
     with pytest.raises(TypeError):
         next(edgepose.stream("synthetic", estimator, color=3))
     with pytest.raises(edgepose.InputError):
