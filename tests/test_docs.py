@@ -33,6 +33,8 @@ LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 HEADING = re.compile(r"(#{1,6}) +(.*?)(?: +#+)?$")
 NAMED_FILE = re.compile(r"(?<![\w/.-])docs/[\w./-]+\.\w+")
 
+pytestmark = pytest.mark.once
+
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))

@@ -21,6 +21,8 @@ ALLOWED = {
 }
 HEAVY = {"tensorflow", "pycocotools", "pooch", "matplotlib", "av"}
 
+pytestmark = pytest.mark.once
+
 
 def list_sources() -> list[Path]:
     return [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]

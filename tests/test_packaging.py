@@ -23,6 +23,8 @@ PARTS = ("runtime", "convert", "device", "benchmarks")
 # Settings of the hosting service and of git.
 ONLY_IN_THE_CHECKOUT = (".github/", ".ci/", ".gitignore", ".pre-commit-config.yaml", ".gitattributes", ".dockerignore")
 
+pytestmark = pytest.mark.once
+
 
 def list_checkout() -> set[str]:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)

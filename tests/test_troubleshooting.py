@@ -15,6 +15,8 @@ FOREIGN = re.compile(r"\((pip|ssh|NumPy|OpenCV)\)")
 FROM_LIBRARIES = {"Address already in use", "throttled", "undervoltage", "soft temperature limit", "Python 3.9"}
 """Words of the system or too short to search for."""
 
+pytestmark = pytest.mark.once
+
 
 def list_messages() -> list[str]:
     found = []
