@@ -71,7 +71,7 @@ def check_links(description: object) -> None:
     links = ["".join(target) for target in targets]
     assert len(links) > 10
     assert not [link for link in links if not link.startswith(("https://", "#"))]
-    # An absolute link to a file that does not exist here would be found by nobody.
+    # An absolute link to a file that does not exist here would stay unnoticed.
     for link in links:
         found = re.match(r"https://[^/]+/edgepose/edgepose/(?:blob/main|main)/([^#]+)", link)
         assert found is None or (ROOT / found[1]).exists(), link

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ...runtime.errors import InputError
 from ...runtime.io import atomic
+from ..pareto import find_front
 from ..profile.plots import import_pyplot
 from .results import Comparison, Row
 
@@ -70,15 +71,6 @@ def write(path: Path, comparison: Comparison) -> None:
     with atomic.replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
     plt.close(figure)
-
-
-def find_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points (cost, accuracy) that no other point beats in both, by increasing cost."""
-    front: list[tuple[float, float]] = []
-    for cost, accuracy in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((cost, accuracy))
-    return front
 
 
 def _make_point(row: Row, x: float) -> _Point:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...device.monitor.board import Board
-from ...runtime import schema
-from ...runtime.errors import InputError
-from ...runtime.io.read_file import read_text
+from ..result_file import read_result
 
 VERSION = 1
 
@@ -114,13 +112,4 @@ def read(path: Path) -> Comparison:
     Raises:
         InputError: The file cannot be read or is not a comparison.
     """
-    try:
-        document = json.loads(read_text(path))
-        if isinstance(document, dict) and document.get("version") != VERSION:
-            raise ValueError(f"expected version {VERSION}, got {document.get('version')!r}")
-        return schema.build(Comparison, document)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the comparison: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected a comparison written with --json: {reason}") from None
+    return read_result(path, Comparison, VERSION, "comparison", "with --json")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...runtime.errors import MissingExtraError
 from ...runtime.io import atomic
+from ..pareto import find_front
 from .results import Profile, Row
 
 _COLORS = {"capture": "#90a4ae", "preprocess": "#ffb300", "inference": "#1565c0", "decode": "#d81b60"}
@@ -96,10 +97,10 @@ def _plot_stages(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
 def _plot_accuracy(axes: Any, rows: Sequence[tuple[str, Row]]) -> None:
     """Plot accuracy over FPS, with a line through the rows that no other row beats in both."""
     points = [(row.fps, row.accuracy.ap if row.accuracy else 0.0, label) for label, row in rows]
-    front = sorted(p for p in points if not any(q[0] >= p[0] and q[1] >= p[1] and q != p for q in points))
-    axes.plot([p[0] for p in front], [p[1] for p in front], "-", color="#1565c0", alpha=0.5, label="Pareto front")
+    front = [(-cost, ap) for cost, ap in find_front([(-fps, ap) for fps, ap, _ in points])]
+    axes.plot([fps for fps, _ in front], [ap for _, ap in front], "-", color="#1565c0", alpha=0.5, label="Pareto front")
     for fps, ap, label in points:
-        best = any(p[2] == label for p in front)
+        best = (fps, ap) in front
         axes.plot(fps, ap, "o", color="#1565c0" if best else "#90a4ae")
         # Rotated, so that the labels of models with nearly the same accuracy do not overlap.
         axes.annotate(

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from ...device.monitor.board import Board
 from ...device.monitor.health import Health
 from ...runtime import schema
-from ...runtime.errors import InputError
-from ...runtime.io.read_file import read_text
+from ..result_file import read_result
 
 VERSION = 1
 STAGES = ("capture", "preprocess", "inference", "decode", "draw", "encode")
@@ -211,13 +210,4 @@ def read(path: Path) -> Profile:
     Raises:
         InputError: The file cannot be read or is not a profile.
     """
-    try:
-        document = json.loads(read_text(path))
-        if isinstance(document, dict) and document.get("version") != VERSION:
-            raise ValueError(f"expected version {VERSION}, got {document.get('version')!r}")
-        return schema.build(Profile, document)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the profile: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected a profile written by `edgepose profile --json`: {reason}") from None
+    return read_result(path, Profile, VERSION, "profile", "by `edgepose profile --json`")

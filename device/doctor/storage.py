@@ -91,7 +91,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _list_sizes(folder: Path) -> list[int]:
-    """Return the sizes of the files in bytes. Another process may remove files, or a folder may not be readable."""
+    """Return the sizes of the files in bytes. Files and folders that cannot be read are left out."""
     found = []
     for parent, _, names in os.walk(folder):
         for name in names:

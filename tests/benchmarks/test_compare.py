@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.benchmarks import pareto
 from edgepose.benchmarks.compare import __main__ as compare
-from edgepose.benchmarks.compare import adapters, measure, networks, plot, results, table, tfjs
+from edgepose.benchmarks.compare import adapters, measure, networks, results, table, tfjs
 from edgepose.benchmarks.compare.adapters import COCO_KEYPOINTS, InputToFrame, MoveNetMultiPose
 from edgepose.benchmarks.compare.results import Accuracy, Comparison, Row, Time
 from edgepose.device.monitor import board
@@ -267,7 +268,7 @@ def test_the_table_is_sorted_by_time() -> None:
 
 def test_the_front_has_what_nothing_beats() -> None:
     points = [(10.0, 0.3), (30.0, 0.4), (20.0, 0.2), (10.0, 0.25), (30.0, 0.4), (40.0, 0.4)]
-    assert plot.find_front(points) == [(10.0, 0.3), (30.0, 0.4)]
+    assert pareto.find_front(points) == [(10.0, 0.3), (30.0, 0.4)]
 
 
 def test_the_published_page_shows_the_stored_figures() -> None:
